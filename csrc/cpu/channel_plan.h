@@ -1,0 +1,94 @@
+// How channel_lanes cuts a layer into jobs. A pure function of the per-image shape, dtype and layout.
+#pragma once
+
+#include "cpu/gather.h"
+
+namespace torchconv::cpu {
+
+constexpr int64_t kScratchLimit = 16 << 20;  // bytes per thread, for every algorithm
+
+struct ChannelPlan {
+  // Destination channels of a group: `vectors` blocks of lanes, cut into `panels` of at most three.
+  int64_t lanes, vectors, panels;
+  int64_t pieces;  // jobs share the panels of one image among them
+  // Source channels are summed in `chunks` of `chunk` channels.
+  int64_t chunk, chunks;
+  // A job covers `rows` positions of the row axis of `images` images.
+  int64_t rows, row_jobs, images;
+  // The band: source rows of a job as [row][column][channel], or the source itself.
+  bool in_place;
+  int64_t row_skip, row_advance, column_skip, column_advance;
+  int64_t band_rows, band_columns;
+  int64_t band_size, offsets_size, sums_size;  // elements per thread
+  int64_t packed_size;                         // elements per call
+
+  int64_t panel_begin(int64_t panel) const { return panel * vectors / panels; }
+  int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
+};
+
+// Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2 cache.
+constexpr int64_t kChunkDepth = 512;
+constexpr int64_t kJobPixels = 256;       // enough reuse of a weight panel
+constexpr int64_t kBandBytes = 384 << 10;
+constexpr int64_t kJobsPerImage = 8;      // wanted, so that a single image feeds several threads
+
+inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
+  const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
+  ChannelPlan z{};
+  z.lanes = 64 / element;
+  z.vectors = ceil_div(g.dst_channels, z.lanes);
+  z.panels = ceil_div(z.vectors, 3);
+  z.chunks = ceil_div(g.src_channels, larger(1, kChunkDepth / g.taps()));
+  z.chunk = ceil_div(g.src_channels, z.chunks);
+  z.chunks = ceil_div(g.src_channels, z.chunk);
+
+  const auto inside = [](const Axis& a) {
+    return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
+  };
+  z.in_place = g.layout == Layout::kChannelsLast &&
+               (dtype == Dtype::kFloat32 || dtype == Dtype::kFloat64) && inside(g.rows) &&
+               inside(g.columns);
+  // An axis with one tap needs only the positions that it reads.
+  z.row_skip = g.rows.kernel == 1 && !z.in_place ? g.rows.src_step : 1;
+  z.row_advance = z.row_skip == 1 ? g.rows.src_step : 1;
+  z.column_skip = g.columns.kernel == 1 && !z.in_place ? g.columns.src_step : 1;
+  z.column_advance = z.column_skip == 1 ? g.columns.src_step : 1;
+  z.band_columns = (g.columns.longest - 1) * z.column_advance + g.columns.src_high - g.columns.src_low + 1;
+
+  const int64_t halo = g.rows.src_high - g.rows.src_low + 1;
+  const int64_t pixels_per_row = g.columns.longest * g.phases();
+  const auto band_rows = [&](int64_t rows) { return (rows - 1) * z.row_advance + halo; };
+  const auto band_bytes = [&](int64_t rows, int64_t images) {
+    return z.in_place ? 0 : images * band_rows(rows) * z.band_columns * z.chunk * element;
+  };
+  z.rows = 1;
+  while (z.rows < g.rows.longest &&
+         (z.rows * pixels_per_row < kJobPixels || z.rows * z.row_advance < halo) &&
+         z.rows * pixels_per_row < 4 * kJobPixels && band_bytes(z.rows + 1, 1) <= kBandBytes) {
+    ++z.rows;
+  }
+  z.row_jobs = ceil_div(g.rows.longest, z.rows);
+  z.rows = ceil_div(g.rows.longest, z.row_jobs);
+  z.images = 1;
+  while (z.row_jobs == 1 && z.images < 8 && (z.images + 1) * z.rows * pixels_per_row <= kJobPixels &&
+         band_bytes(z.rows, z.images + 1) <= kBandBytes) {
+    ++z.images;
+  }
+  z.pieces = larger(1, smaller(z.panels, ceil_div(kJobsPerImage, z.row_jobs * g.groups)));
+
+  z.band_rows = band_rows(z.rows);
+  z.band_size = round_up(band_bytes(z.rows, z.images) / element, 16);
+  z.offsets_size = z.chunk * g.taps();
+  const int64_t row_sums = g.columns.longest * 3 * z.lanes;
+  z.sums_size = z.chunks == 1 ? row_sums
+                              : row_sums * z.rows * z.images * g.phases() * ceil_div(z.panels, z.pieces);
+  z.packed_size = g.groups * z.vectors * z.lanes * g.src_channels * g.taps();
+  return z;
+}
+
+inline int64_t channel_scratch_bytes(const ChannelPlan& z, Dtype dtype) {
+  const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
+  return (z.band_size + z.sums_size) * element + z.offsets_size * (int64_t)sizeof(int64_t);
+}
+
+}  // namespace torchconv::cpu

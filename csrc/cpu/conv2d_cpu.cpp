@@ -1,0 +1,299 @@
+// The torch-aware file of the CPU: checks what would corrupt memory, makes the operands dense, allocates
+// the result and runs the chosen algorithm's plan on torch's threads. User-facing validation is in
+// torchconv/functional.py.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cpu/algorithms.h"
+#include "cpu/runtime.h"
+#include "cpu/select.h"
+
+namespace torchconv::cpu {
+namespace {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Sizes = std::vector<int64_t>;
+
+// Below this many multiply-adds a call stays on its own thread: waking another costs more.
+constexpr double kSerialWork = 250e3;
+
+Dtype to_dtype(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return Dtype::kFloat32;
+    case ScalarType::Double:
+      return Dtype::kFloat64;
+    case ScalarType::BFloat16:
+      return Dtype::kBFloat16;
+    case ScalarType::Half:
+      return Dtype::kFloat16;
+    default:
+      STD_TORCH_CHECK(false, "torchconv: dtype must be float32, float64, bfloat16 or float16");
+  }
+}
+
+Dtype to_dtype(const std::string& name) {
+  if (name == "float32") return Dtype::kFloat32;
+  if (name == "float64") return Dtype::kFloat64;
+  if (name == "bfloat16") return Dtype::kBFloat16;
+  STD_TORCH_CHECK(name == "float16", "torchconv: unknown dtype ", name);
+  return Dtype::kFloat16;
+}
+
+// A size that is not negative, so that no product or offset below goes wrong.
+int64_t checked(int64_t value, int64_t least, const char* what) {
+  STD_TORCH_CHECK(value >= least, "torchconv: ", what, " must be at least ", least, ", got ", value);
+  return value;
+}
+
+template <class SizesLike>
+Conv2dShape make_shape(const SizesLike& input, const SizesLike& weight, const Sizes& stride,
+                       const Sizes& padding, const Sizes& dilation, int64_t groups, Dtype dtype,
+                       bool channels_last) {
+  STD_TORCH_CHECK(input.size() == 4 && weight.size() == 4, "torchconv: tensors must have 4 dimensions");
+  STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 4 && dilation.size() == 2,
+                  "torchconv: stride and dilation take 2 integers, padding takes 4");
+  Conv2dShape d;
+  d.n = checked(input[0], 0, "batch size");
+  d.c = checked(input[1], 0, "input channels");
+  d.h = checked(input[2], 0, "input height");
+  d.w = checked(input[3], 0, "input width");
+  d.k = checked(weight[0], 0, "output channels");
+  d.r = checked(weight[2], 1, "kernel height");
+  d.s = checked(weight[3], 1, "kernel width");
+  d.stride_h = checked(stride[0], 1, "stride"), d.stride_w = checked(stride[1], 1, "stride");
+  d.pad_top = checked(padding[0], 0, "padding"), d.pad_bottom = checked(padding[1], 0, "padding");
+  d.pad_left = checked(padding[2], 0, "padding"), d.pad_right = checked(padding[3], 0, "padding");
+  d.dilation_h = checked(dilation[0], 1, "dilation");
+  d.dilation_w = checked(dilation[1], 1, "dilation");
+  d.groups = checked(groups, 1, "groups");
+  d.dtype = dtype;
+  d.layout = channels_last ? Layout::kChannelsLast : Layout::kContiguous;
+  STD_TORCH_CHECK(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups,
+                  "torchconv: weight has ", weight[1], " input channels per group and ", d.k,
+                  " output channels, input has ", d.c, " channels, groups is ", groups);
+  d.p = output_size(d.h, d.pad_top, d.pad_bottom, d.dilation_h, d.r, d.stride_h);
+  d.q = output_size(d.w, d.pad_left, d.pad_right, d.dilation_w, d.s, d.stride_w);
+  return d;
+}
+
+bool is_dense(const Tensor& t, Layout layout) {
+  const auto sizes = t.sizes(), strides = t.strides();
+  const int contiguous[4] = {3, 2, 1, 0}, channels_last[4] = {1, 3, 2, 0};
+  const int* order = layout == Layout::kContiguous ? contiguous : channels_last;
+  int64_t expected = 1;
+  for (int i = 0; i < 4; ++i) {
+    const int dim = order[i];
+    if (sizes[dim] != 1 && strides[dim] != expected) return false;
+    expected *= sizes[dim];
+  }
+  return true;
+}
+
+Tensor make_dense(const Tensor& t, Layout layout) {
+  if (is_dense(t, layout)) return t;
+  return torch::stable::contiguous(t, layout == Layout::kContiguous ? MemoryFormat::Contiguous
+                                                                    : MemoryFormat::ChannelsLast);
+}
+
+// An uninitialised tensor of the same dtype, dense in the layout.
+Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout) {
+  const int64_t c = larger(size[1], 1), h = larger(size[2], 1), w = larger(size[3], 1);
+  const int64_t contiguous[4] = {c * h * w, h * w, w, 1};
+  const int64_t channels_last[4] = {c * h * w, 1, w * c, c};
+  int32_t dtype;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  AtenTensorHandle handle;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      4, size, layout == Layout::kContiguous ? contiguous : channels_last, dtype,
+      aoti_torch_device_type_cpu(), 0, &handle));
+  return Tensor(handle);
+}
+
+void check_operands(const Tensor& a, const Tensor& b) {
+  STD_TORCH_CHECK(a.is_cpu() && b.is_cpu(), "torchconv: tensors must be on the CPU");
+  STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "torchconv: tensors must have one dtype");
+}
+
+void check_size(const Tensor& t, int64_t n, int64_t c, int64_t h, int64_t w, const char* name) {
+  const auto sizes = t.sizes();
+  STD_TORCH_CHECK(sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
+                  "torchconv: ", name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
+}
+
+// Runs f(job) for every job, on all threads or on this one; jobs are handed out as threads get free.
+template <class F>
+void for_each_job(int64_t jobs, bool parallel, const F& f) {
+  const int64_t threads = parallel ? smaller(jobs, torch::stable::get_num_threads()) : 1;
+  if (threads <= 1) return f(int64_t{0}, jobs);
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    for (int64_t job; (job = next.fetch_add(1, std::memory_order_relaxed)) < jobs;) f(job, job + 1);
+  });
+}
+
+void run(const Task& task) {
+  const Algorithm& algorithm = select_algorithm(task.op, task.shape);
+  const RunJob run_job = algorithm.run[static_cast<int>(isa_in_use())];
+  const Plan plan = algorithm.plan(task.op, task.shape);
+  const Conv2dShape& d = task.shape;
+  const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
+  const bool parallel = work > kSerialWork && !is_forked_child();
+
+  char* const shared = plan.shared_bytes ? shared_arena().reserve(plan.shared_bytes) : nullptr;
+  std::atomic<bool> out_of_memory{plan.shared_bytes && !shared};
+  for (int64_t repeat = 0; repeat < plan.repeats && !out_of_memory; ++repeat) {
+    for (int stage = 0; stage < plan.stages; ++stage) {
+      for_each_job(plan.jobs[stage], parallel, [&](int64_t begin, int64_t end) {
+        char* const scratch = plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
+        if (plan.scratch_bytes && !scratch) {
+          out_of_memory = true;
+          return;
+        }
+        const FlushDenormals flush;
+        for (int64_t job = begin; job < end; ++job) run_job(task, {stage, job, repeat, shared, scratch});
+      });
+    }
+  }
+  scratch_arena().trim();
+  shared_arena().trim();
+  STD_TORCH_CHECK(!out_of_memory, "torchconv: no memory for ", plan.shared_bytes, " + threads * ",
+                  plan.scratch_bytes, " bytes of scratch");
+}
+
+void set_weight_strides(Task& task, const Tensor& weight) {
+  for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
+}
+
+Tensor conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias, Sizes stride, Sizes padding,
+              Sizes dilation, int64_t groups, bool channels_last) {
+  check_operands(input, weight);
+  Task task{};
+  task.op = Op::kForward;
+  task.shape = make_shape(input.sizes(), weight.sizes(), stride, padding, dilation, groups,
+                          to_dtype(input.scalar_type()), channels_last);
+  const Conv2dShape& d = task.shape;
+  const Tensor dense_input = make_dense(input, d.layout);
+  const Tensor result = empty_result(input, {d.n, d.k, d.p, d.q}, d.layout);
+  if (result.numel() == 0) return result;
+  std::optional<Tensor> dense_bias;
+  if (bias) {
+    check_operands(input, *bias);
+    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == d.k, "torchconv: bias must have size (", d.k, ")");
+    dense_bias = bias->is_contiguous() ? *bias : torch::stable::contiguous(*bias);
+    task.bias = dense_bias->const_data_ptr();
+  }
+  task.input = dense_input.const_data_ptr();
+  task.weight = weight.const_data_ptr();
+  set_weight_strides(task, weight);
+  task.result = result.mutable_data_ptr();
+  run(task);
+  return result;
+}
+
+Tensor conv2d_grad_input(Tensor grad, Tensor weight, Sizes input_size, Sizes stride, Sizes padding,
+                         Sizes dilation, int64_t groups, bool channels_last) {
+  check_operands(grad, weight);
+  Task task{};
+  task.op = Op::kGradInput;
+  task.shape = make_shape(input_size, Sizes(weight.sizes().begin(), weight.sizes().end()), stride,
+                          padding, dilation, groups, to_dtype(grad.scalar_type()), channels_last);
+  const Conv2dShape& d = task.shape;
+  check_size(grad, d.n, d.k, d.p, d.q, "grad");
+  const Tensor dense_grad = make_dense(grad, d.layout);
+  Tensor result = empty_result(grad, {d.n, d.c, d.h, d.w}, d.layout);
+  if (result.numel() == 0) return result;
+  if (grad.numel() == 0) return torch::stable::zero_(result);
+  task.grad = dense_grad.const_data_ptr();
+  task.weight = weight.const_data_ptr();
+  set_weight_strides(task, weight);
+  task.result = result.mutable_data_ptr();
+  run(task);
+  return result;
+}
+
+Tensor conv2d_grad_weight(Tensor grad, Tensor input, Sizes weight_size, Sizes stride, Sizes padding,
+                          Sizes dilation, int64_t groups, bool channels_last) {
+  check_operands(grad, input);
+  Task task{};
+  task.op = Op::kGradWeight;
+  task.shape = make_shape(Sizes(input.sizes().begin(), input.sizes().end()), weight_size, stride,
+                          padding, dilation, groups, to_dtype(grad.scalar_type()), channels_last);
+  const Conv2dShape& d = task.shape;
+  check_size(grad, d.n, d.k, d.p, d.q, "grad");
+  const Tensor dense_grad = make_dense(grad, d.layout);
+  const Tensor dense_input = make_dense(input, d.layout);
+  Tensor result = empty_result(grad, {d.k, d.c_per_group(), d.r, d.s}, d.layout);
+  if (result.numel() == 0) return result;
+  if (grad.numel() == 0) return torch::stable::zero_(result);
+  task.grad = dense_grad.const_data_ptr();
+  task.input = dense_input.const_data_ptr();
+  set_weight_strides(task, result);
+  task.result = result.mutable_data_ptr();
+  run(task);
+  return result;
+}
+
+std::string explain(std::string op, Sizes input_size, Sizes weight_size, Sizes stride, Sizes padding,
+                    Sizes dilation, int64_t groups, std::string dtype, bool channels_last) {
+  STD_TORCH_CHECK(op == "forward" || op == "grad_input" || op == "grad_weight",
+                  "torchconv: op must be forward, grad_input or grad_weight, got ", op);
+  const Op which = op == "forward" ? Op::kForward : op == "grad_input" ? Op::kGradInput : Op::kGradWeight;
+  return explain_choice(which, make_shape(input_size, weight_size, stride, padding, dilation, groups,
+                                          to_dtype(dtype), channels_last));
+}
+
+std::string isa() { return isa_name(isa_in_use()); }
+
+void force_isa_op(std::string level) {
+  STD_TORCH_CHECK(force_isa(level), "torchconv: no such ISA level on this CPU: ", level);
+}
+
+void force_algorithm_op(std::string name) {
+  STD_TORCH_CHECK(force_algorithm(name), "torchconv: no such algorithm: ", name);
+}
+
+// The best of several short bursts, in GFLOP/s: the yardstick printed beside every benchmark.
+double fma_peak(int64_t threads) {
+  double (*const fma_burst)(int64_t) = kernels_of(isa_in_use()).fma_burst;
+  double best = 0;
+  for (int burst = 0; burst < 20; ++burst) {
+    std::atomic<double> flops{0};
+    const auto start = std::chrono::steady_clock::now();
+    torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+      const double done = fma_burst((end - begin) * 200000);
+      for (double seen = flops; !flops.compare_exchange_weak(seen, seen + done);) continue;
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double rate = flops / seconds.count() * 1e-9;
+    if (rate > best) best = rate;
+  }
+  return best;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
+  m.impl("conv2d", TORCH_BOX(&conv2d));
+  m.impl("conv2d_grad_input", TORCH_BOX(&conv2d_grad_input));
+  m.impl("conv2d_grad_weight", TORCH_BOX(&conv2d_grad_weight));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
+  m.impl("_explain", TORCH_BOX(&explain));
+  m.impl("_isa", TORCH_BOX(&isa));
+  m.impl("_force_isa", TORCH_BOX(&force_isa_op));
+  m.impl("_force_algorithm", TORCH_BOX(&force_algorithm_op));
+  m.impl("_fma_peak", TORCH_BOX(&fma_peak));
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

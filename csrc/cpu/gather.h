@@ -1,0 +1,132 @@
+// Forward and input gradient as one thing: every element of the destination gathers taps of the source.
+//
+//     dst[o][row0 + i * dst_step][...] = sum over (c, tap) of src[c][i * src_step + offset(tap)] * weight
+//
+// Forward: the source is the input, one phase, src_step is the stride. Input gradient: the source is
+// grad; with a stride the destination falls into stride_h * stride_w phases, each of which sees its own
+// taps and reads the source with step 1. Offsets of taps are linear in their index. No torch, no SIMD.
+#pragma once
+
+#include "cpu/plan.h"
+
+namespace torchconv::cpu {
+
+// One axis of one phase.
+struct AxisPhase {
+  int64_t size;        // destination positions of this phase
+  int64_t dst_first;   // destination coordinate of position i: dst_first + i * dst_step
+  int64_t taps;        // kernel index of tap t: kernel_first + t * kernel_step
+  int64_t kernel_first, kernel_step;
+  int64_t src_first;   // source coordinate: i * src_step + src_first + t * src_delta
+  int64_t src_delta;
+};
+
+struct Axis {
+  int64_t src_size, dst_size;
+  int64_t kernel;
+  int64_t phases, dst_step, src_step;
+  int64_t longest;           // positions of the longest phase
+  int64_t src_low, src_high; // over all phases and taps: source coordinate - i * src_step lies in here
+
+  AxisPhase phase(int64_t index) const;
+
+  // Filled by make_axis: what phase() needs.
+  bool forward;
+  int64_t stride, padding, dilation;
+};
+
+inline int64_t greatest_common_divisor(int64_t a, int64_t b) {
+  while (b) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+inline AxisPhase Axis::phase(int64_t index) const {
+  AxisPhase p{};
+  p.dst_first = index;
+  p.size = dst_size > index ? ceil_div(dst_size - index, dst_step) : 0;
+  if (forward) {
+    p.taps = kernel;
+    p.kernel_step = 1;
+    p.src_first = -padding;
+    p.src_delta = dilation;
+    return p;
+  }
+  // Destination index + i * stride, tap r: the source is (index + padding - r * dilation) / stride + i
+  // where that division has no remainder.
+  p.kernel_step = stride / greatest_common_divisor(stride, dilation);
+  while (p.kernel_first < p.kernel_step && p.kernel_first < kernel &&
+         (index + padding - p.kernel_first * dilation) % stride) {
+    ++p.kernel_first;
+  }
+  if (p.kernel_first >= p.kernel_step || p.kernel_first >= kernel) return p;
+  p.taps = ceil_div(kernel - p.kernel_first, p.kernel_step);
+  p.src_first = (index + padding - p.kernel_first * dilation) / stride;
+  p.src_delta = -(p.kernel_step * dilation / stride);
+  return p;
+}
+
+inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t kernel, int64_t stride,
+                      int64_t padding, int64_t dilation) {
+  Axis a{};
+  a.forward = forward;
+  a.stride = stride, a.padding = padding, a.dilation = dilation, a.kernel = kernel;
+  a.src_size = forward ? in_size : out_size;
+  a.dst_size = forward ? out_size : in_size;
+  a.dst_step = forward ? 1 : stride;
+  a.phases = smaller(a.dst_step, a.dst_size);
+  a.src_step = forward ? stride : 1;
+  a.longest = ceil_div(a.dst_size, a.dst_step);
+  bool any = false;
+  for (int64_t i = 0; i < a.phases; ++i) {
+    const AxisPhase p = a.phase(i);
+    if (!p.taps || !p.size) continue;
+    const int64_t last = p.src_first + (p.taps - 1) * p.src_delta;
+    const int64_t low = smaller(p.src_first, last), high = larger(p.src_first, last);
+    a.src_low = any ? smaller(a.src_low, low) : low;
+    a.src_high = any ? larger(a.src_high, high) : high;
+    any = true;
+  }
+  return a;
+}
+
+struct Gather {
+  int64_t n, groups;
+  int64_t src_channels, dst_channels;  // per group
+  Axis rows, columns;
+  Layout layout;
+
+  int64_t phases() const { return rows.phases * columns.phases; }
+  int64_t taps() const { return rows.kernel * columns.kernel; }
+};
+
+// A pointwise layer has no rows: small images become one row, so that tiles do not end with it.
+constexpr int64_t kOneRow = 512;
+
+inline Gather make_gather(Op op, const Conv2dShape& d) {
+  const bool forward = op == Op::kForward;
+  Gather g{};
+  g.n = d.n, g.groups = d.groups, g.layout = d.layout;
+  g.src_channels = forward ? d.c_per_group() : d.k_per_group();
+  g.dst_channels = forward ? d.k_per_group() : d.c_per_group();
+  const bool pointwise = d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 &&
+                         d.h == d.p && d.w == d.q && !d.pad_top && !d.pad_left;
+  if (pointwise && d.h * d.w <= kOneRow) {
+    g.rows = make_axis(forward, 1, 1, 1, 1, 0, 1);
+    g.columns = make_axis(forward, d.h * d.w, d.h * d.w, 1, 1, 0, 1);
+  } else {
+    g.rows = make_axis(forward, d.h, d.p, d.r, d.stride_h, d.pad_top, d.dilation_h);
+    g.columns = make_axis(forward, d.w, d.q, d.s, d.stride_w, d.pad_left, d.dilation_w);
+  }
+  return g;
+}
+
+// The source of a task as Gather sees it.
+inline const void* gather_source(const Task& task) {
+  return task.op == Op::kForward ? task.input : task.grad;
+}
+
+}  // namespace torchconv::cpu

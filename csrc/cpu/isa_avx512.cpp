@@ -1,0 +1,25 @@
+// The kernels at the AVX-512 level. Everything that must not be compiled for this level is
+// included before the region begins.
+#include <immintrin.h>
+
+#include "cpu/algorithms.h"
+#include "cpu/grad_weight_plan.h"
+#include "cpu/scalar.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+namespace torchconv::cpu::avx512 {
+#include "cpu/simd_avx512.h"
+// The kernels, in the order in which they use each other.
+#include "cpu/microkernel.h"
+#include "cpu/transpose.h"
+#include "cpu/band.h"
+#include "cpu/channel_lanes.h"
+#include "cpu/grad_weight.h"
+#include "cpu/fma_burst.h"
+}  // namespace torchconv::cpu::avx512
+#pragma GCC pop_options
+
+namespace torchconv::cpu {
+const Kernels kAvx512Kernels = {avx512::channel_lanes, avx512::grad_weight, avx512::fma_burst};
+}  // namespace torchconv::cpu

@@ -1,0 +1,125 @@
+// The inner loop of every dense kernel: a register tile of sums, each one chain of fused multiply-adds
+// in the order of the steps,
+//
+//     sum over i of a(i, m) * b(i, j),   m < rows, j < columns
+//
+// stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is read as vectors along j. One of the two operands is found through a
+// table of offsets, which is how taps, padding bands and strides are walked without copying:
+//
+//     Steps::kTableA    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[i * step + j]
+//     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
+//
+// The tile's size enters no sum, so it may differ from level to level (8x48 floats fill the 32
+// registers of AVX-512, 4x24 the 16 of AVX2). Included inside the namespace of each isa_*.cpp.
+#pragma once
+
+enum class Steps { kTableA, kTableB };
+enum class Sum { kStart, kContinue, kAdd };
+
+template <class T>
+struct Tile {
+  int64_t depth;
+  const T* a;
+  int64_t a_row;  // kTableA only
+  const T* b;
+  int64_t step;
+  const int64_t* offset;
+  T* c;
+  int64_t c_row;
+  Sum sum;
+};
+
+// A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
+template <class T>
+constexpr int64_t kBlock = 64 / (int64_t)sizeof(T);
+constexpr int64_t kMaxBlocks = 3;
+
+template <class T, Steps kSteps, int kRows, int kVecs>
+[[gnu::noinline]] void tile_kernel(const Tile<T>& t) {
+  using S = Simd<T>;
+  using V = typename S::Vec;
+  constexpr int64_t kLanes = S::kLanes;
+  const int64_t depth = t.depth, step = t.step, row1 = t.a_row, c_row = t.c_row;
+  const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
+  const int64_t* offset = t.offset;
+  const T* a = t.a;
+  const T* b = t.b;
+  T* c = t.c;
+
+  V sum[kRows][kVecs];
+#pragma GCC unroll 16
+  for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+      sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
+    }
+  }
+  for (int64_t i = 0; i < depth; ++i) {
+    const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : a + i * step;
+    const T* const bi = kSteps == Steps::kTableA ? b + i * step : b + offset[i];
+    V x[kVecs];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
+#pragma GCC unroll 16
+    for (int m = 0; m < kRows; ++m) {
+      // Spelled so that eight rows need four registers of addresses.
+      const T* am = ai + m;
+      if constexpr (kSteps == Steps::kTableA) {
+        am = m == 3   ? ai + row3
+             : m == 5 ? ai + row5
+             : m == 6 ? ai + 2 * row3
+             : m == 7 ? ai + row7
+                      : ai + m * row1;
+      }
+      const V y = S::broadcast(*am);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+      T* const at = c + m * c_row + v * kLanes;
+      S::store(at, t.sum == Sum::kAdd ? S::add(S::load(at), sum[m][v]) : sum[m][v]);
+    }
+  }
+}
+
+template <class T, Steps kSteps, int kVecs, int kRows>
+void tile_rows(const Tile<T>& t, int64_t rows) {
+  if (rows == kRows) return tile_kernel<T, kSteps, kRows, kVecs>(t);
+  if constexpr (kRows > 1) tile_rows<T, kSteps, kVecs, kRows - 1>(t, rows);
+}
+
+// Cuts rows x (kVecs * passes) vectors into register tiles of at most kRows x kVecs.
+template <class T, Steps kSteps, int kVecs, int kRows>
+void tile_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
+  for (int64_t m = 0; m < rows; m += kRows) {
+    const int64_t a_at = kSteps == Steps::kTableA ? m * t.a_row : m;
+    for (int64_t v = 0; v < vecs; v += kVecs) {
+      const int64_t j = v * Simd<T>::kLanes;
+      Tile<T> part = t;
+      part.a += a_at;
+      part.b += j;
+      part.c += m * t.c_row + j;
+      tile_rows<T, kSteps, kVecs, kRows>(part, rows - m < kRows ? rows - m : kRows);
+    }
+  }
+}
+
+// rows x (blocks * kBlock<T>) sums, blocks <= kMaxBlocks.
+template <class T, Steps kSteps>
+void run_tile(const Tile<T>& t, int64_t rows, int64_t blocks) {
+  constexpr int64_t kVecsPerBlock = kBlock<T> / Simd<T>::kLanes;
+  if constexpr (Simd<T>::kRegisters == 32) {
+    if (blocks == 3) return tile_passes<T, kSteps, 3, 8>(t, rows, 3);
+    if (blocks == 2) return tile_passes<T, kSteps, 2, 8>(t, rows, 2);
+    return tile_passes<T, kSteps, 1, 8>(t, rows, 1);
+  } else {
+    if (blocks == 3) return tile_passes<T, kSteps, 3, 4>(t, rows, 3 * kVecsPerBlock);
+    return tile_passes<T, kSteps, 2, 6>(t, rows, blocks * kVecsPerBlock);
+  }
+}
+
+constexpr int64_t kTileRows = 8;  // what the callers cut their rows into

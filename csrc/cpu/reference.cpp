@@ -1,0 +1,139 @@
+// The convolution as its definition reads, one output element at a time. Slow, takes every shape, and
+// last in the list of algorithms. Forward and input gradient are one chain of fused multiply-adds per
+// element in the order (c, r, s) resp. (k, r, s), padding multiplied as zeros: the bits every other
+// algorithm must give.
+#include "cpu/algorithms.h"
+#include "cpu/scalar.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// Element offsets of a dense tensor of channels x height x width per image.
+struct Strides {
+  int64_t image, channel, row, column;
+};
+
+Strides dense(Layout layout, int64_t channels, int64_t height, int64_t width) {
+  const int64_t image = channels * height * width;
+  if (layout == Layout::kContiguous) return {image, height * width, width, 1};
+  return {image, 1, width * channels, channels};
+}
+
+template <class S>
+Compute<S> read(const S* image, const Strides& at, int64_t channel, int64_t row, int64_t column,
+                int64_t height, int64_t width) {
+  if (row < 0 || row >= height || column < 0 || column >= width) return 0;
+  return to_compute(image[channel * at.channel + row * at.row + column * at.column]);
+}
+
+// One job: one row of one output channel of one image.
+template <class S>
+void forward_row(const Task& task, int64_t job) {
+  const Conv2dShape& d = task.shape;
+  const int64_t p = job % d.p, k = job / d.p % d.k, n = job / d.p / d.k;
+  const int64_t group = k / d.k_per_group();
+  const Strides x = dense(d.layout, d.c, d.h, d.w), y = dense(d.layout, d.k, d.p, d.q);
+  const S* image = (const S*)task.input + n * x.image;
+  const S* weight = (const S*)task.weight + k * task.weight_stride[0];
+  for (int64_t q = 0; q < d.q; ++q) {
+    Compute<S> sum = 0;
+    for (int64_t c = 0; c < d.c_per_group(); ++c) {
+      for (int64_t r = 0; r < d.r; ++r) {
+        for (int64_t s = 0; s < d.s; ++s) {
+          const int64_t row = p * d.stride_h - d.pad_top + r * d.dilation_h;
+          const int64_t column = q * d.stride_w - d.pad_left + s * d.dilation_w;
+          const S w = weight[c * task.weight_stride[1] + r * task.weight_stride[2] +
+                             s * task.weight_stride[3]];
+          sum = fused(to_compute(w),
+                      read(image, x, group * d.c_per_group() + c, row, column, d.h, d.w), sum);
+        }
+      }
+    }
+    if (task.bias) sum += to_compute(((const S*)task.bias)[k]);
+    from_compute((S*)task.result + n * y.image + k * y.channel + p * y.row + q * y.column, sum);
+  }
+}
+
+// One job: one row of one input channel of one image.
+template <class S>
+void grad_input_row(const Task& task, int64_t job) {
+  const Conv2dShape& d = task.shape;
+  const int64_t h = job % d.h, c = job / d.h % d.c, n = job / d.h / d.c;
+  const int64_t group = c / d.c_per_group();
+  const Strides x = dense(d.layout, d.c, d.h, d.w), y = dense(d.layout, d.k, d.p, d.q);
+  const S* image = (const S*)task.grad + n * y.image;
+  const S* weight = (const S*)task.weight + c % d.c_per_group() * task.weight_stride[1];
+  for (int64_t w = 0; w < d.w; ++w) {
+    Compute<S> sum = 0;
+    for (int64_t i = 0; i < d.k_per_group(); ++i) {
+      const int64_t k = group * d.k_per_group() + i;
+      for (int64_t r = 0; r < d.r; ++r) {
+        const int64_t row = h + d.pad_top - r * d.dilation_h;
+        if (row % d.stride_h) continue;
+        for (int64_t s = 0; s < d.s; ++s) {
+          const int64_t column = w + d.pad_left - s * d.dilation_w;
+          if (column % d.stride_w) continue;
+          const S at = weight[k * task.weight_stride[0] + r * task.weight_stride[2] +
+                              s * task.weight_stride[3]];
+          sum = fused(to_compute(at),
+                      read(image, y, k, row / d.stride_h, column / d.stride_w, d.p, d.q), sum);
+        }
+      }
+    }
+    from_compute((S*)task.result + n * x.image + c * x.channel + h * x.row + w * x.column, sum);
+  }
+}
+
+// One job: the weight of one pair of an output and an input channel.
+template <class S>
+void grad_weight_pair(const Task& task, int64_t job) {
+  const Conv2dShape& d = task.shape;
+  const int64_t c = job % d.c_per_group(), k = job / d.c_per_group();
+  const int64_t channel = k / d.k_per_group() * d.c_per_group() + c;
+  const Strides x = dense(d.layout, d.c, d.h, d.w), y = dense(d.layout, d.k, d.p, d.q);
+  for (int64_t r = 0; r < d.r; ++r) {
+    for (int64_t s = 0; s < d.s; ++s) {
+      Compute<S> sum = 0;
+      for (int64_t n = 0; n < d.n; ++n) {
+        const S* image = (const S*)task.input + n * x.image;
+        const S* grad = (const S*)task.grad + n * y.image + k * y.channel;
+        for (int64_t p = 0; p < d.p; ++p) {
+          for (int64_t q = 0; q < d.q; ++q) {
+            const int64_t row = p * d.stride_h - d.pad_top + r * d.dilation_h;
+            const int64_t column = q * d.stride_w - d.pad_left + s * d.dilation_w;
+            sum = fused(to_compute(grad[p * y.row + q * y.column]),
+                        read(image, x, channel, row, column, d.h, d.w), sum);
+          }
+        }
+      }
+      from_compute((S*)task.result + k * task.weight_stride[0] + c * task.weight_stride[1] +
+                       r * task.weight_stride[2] + s * task.weight_stride[3],
+                   sum);
+    }
+  }
+}
+
+const char* refuse(Op, const Conv2dShape&) { return nullptr; }
+
+Plan plan(Op op, const Conv2dShape& d) {
+  Plan plan;
+  plan.jobs[0] = op == Op::kForward     ? d.n * d.k * d.p
+                 : op == Op::kGradInput ? d.n * d.c * d.h
+                                        : d.k * d.c_per_group();
+  return plan;
+}
+
+void run(const Task& task, const Job& job) {
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    if (task.op == Op::kForward) return forward_row<S>(task, job.index);
+    if (task.op == Op::kGradInput) return grad_input_row<S>(task, job.index);
+    return grad_weight_pair<S>(task, job.index);
+  });
+}
+
+}  // namespace
+
+const Algorithm kReference = {"reference", refuse, plan, {run, run, run}};
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,78 @@
+// What a call needs from the machine: aligned scratch memory that stays with its thread, denormals
+// flushed inside our loops only, and knowing whether this process is a forked child.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+namespace torchconv::cpu {
+
+// Flushes denormals while it lives and leaves the caller's mode as it was. Without it one denormal
+// weight makes a layer a hundred times slower.
+class FlushDenormals {
+ public:
+#if defined(__SSE2__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  static constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
+  unsigned saved_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    asm volatile("msr fpcr, %0" ::"r"(saved_ | kFlushToZero));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+ private:
+  static constexpr uint64_t kFlushToZero = 1u << 24;
+  uint64_t saved_;
+#endif
+};
+
+// A buffer that grows to what its thread asked for and is kept for the next call, up to kKept bytes;
+// what is larger lives for one call. Keeping it spares the page faults of a fresh buffer.
+class Arena {
+ public:
+  static constexpr int64_t kKept = 16 << 20;
+
+  Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena() { std::free(data_); }
+
+  // Null if there is no memory; aligned to 64 bytes.
+  char* reserve(int64_t bytes) {
+    if (bytes <= size_) return data_;
+    std::free(data_);
+    size_ = (bytes + 4095) / 4096 * 4096;
+    data_ = static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(size_)));
+    if (!data_) size_ = 0;
+    return data_;
+  }
+
+  void trim() {
+    if (size_ <= kKept) return;
+    std::free(data_);
+    data_ = nullptr;
+    size_ = 0;
+  }
+
+ private:
+  char* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+// The thread's own scratch, and the buffer of the call that this thread started.
+Arena& scratch_arena();
+Arena& shared_arena();
+
+// True in a child of fork(): the parent's thread pool does not exist there, a parallel region would
+// wait for it for ever, so the child computes in its own thread.
+bool is_forked_child();
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,107 @@
+// The ordered list: the first algorithm that does not refuse runs, the readable reference takes the rest.
+// The answer depends on the operator and the per-image shape, dtype and layout only.
+#include "cpu/select.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#include "cpu/algorithms.h"
+
+namespace torchconv::cpu {
+namespace {
+
+const Algorithm* const kAlgorithms[] = {&kChannelLanes, &kGradWeight, &kReference};
+
+std::atomic<const Algorithm*> forced_algorithm{nullptr};
+std::atomic<int> forced_isa{-1};
+
+bool cpu_has(Isa isa) {
+#if defined(__x86_64__)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  if (isa == Isa::kAvx2) return avx2;
+  if (isa == Isa::kAvx512) {
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  }
+#endif
+  return isa == Isa::kPortable;
+}
+
+// -1 if the name is not a level that this CPU has.
+int find_isa(const std::string& name) {
+  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kPortable}) {
+    if (name == isa_name(isa) && cpu_has(isa)) return (int)isa;
+  }
+  return -1;
+}
+
+Isa default_isa() {
+  if (const char* wanted = std::getenv("TORCHCONV_ISA"); wanted && *wanted) {
+    const int found = find_isa(wanted);
+    if (found >= 0) return (Isa)found;
+    std::fprintf(stderr, "torchconv: TORCHCONV_ISA=%s is not a level of this CPU, ignored\n", wanted);
+  }
+  if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;
+  return cpu_has(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;
+}
+
+}  // namespace
+
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
+  if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
+    if (!forced->refuse(op, shape)) return *forced;
+  }
+  for (const Algorithm* algorithm : kAlgorithms) {
+    if (!algorithm->refuse(op, shape)) return *algorithm;
+  }
+  return kReference;
+}
+
+std::string explain_choice(Op op, const Conv2dShape& shape) {
+  std::string text;
+  if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
+    const char* reason = forced->refuse(op, shape);
+    text += std::string(forced->name) + ": forced, " + (reason ? reason : "runs");
+    if (!reason) return text;
+    text += "\n";
+  }
+  for (const Algorithm* algorithm : kAlgorithms) {
+    const char* reason = algorithm->refuse(op, shape);
+    text += std::string(algorithm->name) + ": " + (reason ? reason : "runs");
+    if (!reason) break;
+    text += "\n";
+  }
+  return text;
+}
+
+bool force_algorithm(const std::string& name) {
+  const Algorithm* found = nullptr;
+  for (const Algorithm* algorithm : kAlgorithms) {
+    if (name == algorithm->name) found = algorithm;
+  }
+  if (!found && !name.empty()) return false;
+  forced_algorithm.store(found, std::memory_order_relaxed);
+  return true;
+}
+
+Isa isa_in_use() {
+  const int forced = forced_isa.load(std::memory_order_relaxed);
+  if (forced >= 0) return (Isa)forced;
+  static const Isa isa = default_isa();
+  return isa;
+}
+
+const char* isa_name(Isa isa) {
+  return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "portable";
+}
+
+bool force_isa(const std::string& name) {
+  const int found = name.empty() ? -1 : find_isa(name);
+  if (found < 0 && !name.empty()) return false;
+  forced_isa.store(found, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,26 @@
+// The choice of the algorithm and of the ISA level.
+#pragma once
+
+#include <string>
+
+#include "cpu/plan.h"
+
+namespace torchconv::cpu {
+
+// The first algorithm of the list that applies, or the forced one where it applies.
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape);
+
+// One line per algorithm up to the one that runs: its name and why it does or does not.
+std::string explain_choice(Op op, const Conv2dShape& shape);
+
+// An empty name ends the forcing; false if there is no such algorithm.
+bool force_algorithm(const std::string& name);
+
+// The level in use: forced, else TORCHCONV_ISA, else the best that the CPU has.
+Isa isa_in_use();
+const char* isa_name(Isa isa);
+
+// An empty name ends the forcing; false if the level is unknown or the CPU lacks it.
+bool force_isa(const std::string& name);
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,134 @@
+// Vectors of the AVX2 level: 8 float lanes, 4 double lanes. Included once, inside the namespace and the
+// target region of isa_avx2.cpp.
+#pragma once
+
+inline __m256i first_lanes_epi32(int64_t count) {
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), index);
+}
+inline __m256i first_lanes_epi64(int64_t count) {
+  const __m256i index = _mm256_setr_epi64x(0, 1, 2, 3);
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), index);
+}
+
+template <class T>
+struct Simd;
+
+template <>
+struct Simd<float> {
+  using Vec = __m256;
+  static constexpr int kLanes = 8;
+  static constexpr int kRegisters = 16;
+
+  static Vec zero() { return _mm256_setzero_ps(); }
+  static Vec broadcast(float x) { return _mm256_set1_ps(x); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+
+  static Vec from_bfloat16(__m128i half) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  }
+  static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static Vec load(const BFloat16* p) { return from_bfloat16(_mm_loadu_si128((const __m128i*)p)); }
+  static Vec load(const Float16* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+
+  // The first `count` lanes from memory, the others zero; touches no byte beyond them.
+  static Vec load_first(const float* p, int64_t count) {
+    return _mm256_maskload_ps(p, first_lanes_epi32(count));
+  }
+  template <class Half>
+  static __m128i load_first_half(const Half* p, int64_t count) {
+    alignas(16) uint16_t bits[8] = {};
+    for (int64_t i = 0; i < count && i < 8; ++i) bits[i] = p[i].bits;
+    return _mm_load_si128((const __m128i*)bits);
+  }
+  static Vec load_first(const BFloat16* p, int64_t count) {
+    return from_bfloat16(load_first_half(p, count));
+  }
+  static Vec load_first(const Float16* p, int64_t count) {
+    return _mm256_cvtph_ps(load_first_half(p, count));
+  }
+
+  static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+  static void store(BFloat16* p, Vec v) { _mm_storeu_si128((__m128i*)p, to_bfloat16(v)); }
+  static void store(Float16* p, Vec v) { _mm_storeu_si128((__m128i*)p, to_float16(v)); }
+
+  static void store_first(float* p, Vec v, int64_t count) {
+    _mm256_maskstore_ps(p, first_lanes_epi32(count), v);
+  }
+  template <class Half>
+  static void store_first_half(Half* p, __m128i v, int64_t count) {
+    alignas(16) uint16_t bits[8];
+    _mm_store_si128((__m128i*)bits, v);
+    for (int64_t i = 0; i < count && i < 8; ++i) p[i].bits = bits[i];
+  }
+  static void store_first(BFloat16* p, Vec v, int64_t count) {
+    store_first_half(p, to_bfloat16(v), count);
+  }
+  static void store_first(Float16* p, Vec v, int64_t count) {
+    store_first_half(p, to_float16(v), count);
+  }
+
+  // Round to nearest even; every NaN becomes the quiet NaN 0x7fc0.
+  static __m128i to_bfloat16(Vec v) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i bias = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    __m256i high = _mm256_srli_epi32(_mm256_add_epi32(bits, bias), 16);
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    high = _mm256_blendv_epi8(high, _mm256_set1_epi32(0x7fc0), nan);
+    return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+  }
+  static __m128i to_float16(Vec v) {
+    return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+
+  // In place: row i, lane j becomes row j, lane i.
+  static void transpose(Vec (&m)[8]) {
+    Vec t[8];
+    for (int i = 0; i < 8; i += 2) {
+      t[i] = _mm256_unpacklo_ps(m[i], m[i + 1]);
+      t[i + 1] = _mm256_unpackhi_ps(m[i], m[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+      for (int j = 0; j < 2; ++j) {
+        m[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+        m[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
+      }
+    }
+    for (int i = 0; i < 4; ++i) {
+      t[i] = _mm256_permute2f128_ps(m[i], m[i + 4], 0x20);
+      t[i + 4] = _mm256_permute2f128_ps(m[i], m[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; ++i) m[i] = t[i];
+  }
+};
+
+template <>
+struct Simd<double> {
+  using Vec = __m256d;
+  static constexpr int kLanes = 4;
+  static constexpr int kRegisters = 16;
+
+  static Vec zero() { return _mm256_setzero_pd(); }
+  static Vec broadcast(double x) { return _mm256_set1_pd(x); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
+  static Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
+  static Vec load(const double* p) { return _mm256_loadu_pd(p); }
+  static Vec load_first(const double* p, int64_t count) {
+    return _mm256_maskload_pd(p, first_lanes_epi64(count));
+  }
+  static void store(double* p, Vec v) { _mm256_storeu_pd(p, v); }
+  static void store_first(double* p, Vec v, int64_t count) {
+    _mm256_maskstore_pd(p, first_lanes_epi64(count), v);
+  }
+
+  static void transpose(Vec (&m)[4]) {
+    const Vec a = _mm256_unpacklo_pd(m[0], m[1]), b = _mm256_unpackhi_pd(m[0], m[1]);
+    const Vec c = _mm256_unpacklo_pd(m[2], m[3]), d = _mm256_unpackhi_pd(m[2], m[3]);
+    m[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    m[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    m[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    m[3] = _mm256_permute2f128_pd(b, d, 0x31);
+  }
+};

@@ -1,0 +1,73 @@
+// Copies that change the type or swap rows and columns: the heart of the load and the store stages.
+// Included inside the namespace of each isa_*.cpp.
+#pragma once
+
+// out[i] = in[i] (+ bias[i])
+template <class In, class Out, class T>
+void copy_run(const In* in, Out* out, int64_t count, const T* bias) {
+  using S = Simd<T>;
+  int64_t i = 0;
+  for (; i + S::kLanes <= count; i += S::kLanes) {
+    const auto v = S::load(in + i);
+    S::store(out + i, bias ? S::add(v, S::load(bias + i)) : v);
+  }
+  if (i < count) {
+    const auto v = S::load_first(in + i, count - i);
+    const auto sum = bias ? S::add(v, S::load_first(bias + i, count - i)) : v;
+    S::store_first(out + i, sum, count - i);
+  }
+}
+
+template <class T>
+void fill_zero(T* out, int64_t count) {
+  __builtin_memset(out, 0, (size_t)count * sizeof(T));
+}
+
+// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, j < columns <= lanes
+template <class T, bool kWhole, class In, class Out>
+inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
+                             int64_t out_stride, const T* bias) {
+  using S = Simd<T>;
+  typename S::Vec m[S::kLanes];
+  if constexpr (kWhole) {
+#pragma GCC unroll 16
+    for (int i = 0; i < S::kLanes; ++i) m[i] = S::load(in + i * in_stride);
+  } else {
+    for (int i = 0; i < S::kLanes; ++i) {
+      m[i] = i < rows ? S::load_first(in + i * in_stride, columns) : S::zero();
+    }
+  }
+  S::transpose(m);
+  if (bias) {
+    for (int j = 0; j < S::kLanes && (kWhole || j < columns); ++j) {
+      m[j] = S::add(m[j], S::broadcast(bias[j]));
+    }
+  }
+  if constexpr (kWhole) {
+#pragma GCC unroll 16
+    for (int j = 0; j < S::kLanes; ++j) S::store(out + j * out_stride, m[j]);
+  } else {
+    for (int j = 0; j < columns; ++j) S::store_first(out + j * out_stride, m[j], rows);
+  }
+}
+
+// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
+template <class In, class Out, class T>
+void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
+                    int64_t out_stride, const T* bias) {
+  constexpr int64_t kLanes = Simd<T>::kLanes;
+  for (int64_t j = 0; j < columns; j += kLanes) {
+    const int64_t width = columns - j < kLanes ? columns - j : kLanes;
+    const T* const bias_at = bias ? bias + j : nullptr;
+    for (int64_t i = 0; i < rows; i += kLanes) {
+      const int64_t height = rows - i < kLanes ? rows - i : kLanes;
+      const In* const from = in + i * in_stride + j;
+      Out* const to = out + j * out_stride + i;
+      if (height == kLanes && width == kLanes) {
+        transpose_square<T, true>(from, in_stride, height, width, to, out_stride, bias_at);
+      } else {
+        transpose_square<T, false>(from, in_stride, height, width, to, out_stride, bias_at);
+      }
+    }
+  }
+}

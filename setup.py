@@ -1,0 +1,83 @@
+"""Builds torchconv._C: CPU kernels on the LibTorch stable ABI, one abi3 library for every Python >= 3.10.
+
+Environment:
+    DEBUG=1    compile with -O0 -g and without NDEBUG
+    MAX_JOBS   compile jobs in parallel (default: the number of cores)
+"""
+
+import glob
+import os
+import shutil
+import sys
+
+from setuptools import setup
+
+TORCH_FLOOR = (2, 11)
+TORCH_TARGET_VERSION = "0x020b000000000000"
+
+
+def require(condition, sentence):
+    """Stops the build with one clear sentence."""
+    if not condition:
+        sys.exit(f"torchconv: {sentence}")
+
+
+def import_torch():
+    try:
+        import torch
+    except ImportError as error:
+        sys.exit(f"torchconv: building needs PyTorch >= 2.11 in this environment ({error}).")
+    found = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    require(
+        found >= TORCH_FLOOR,
+        f"building needs PyTorch >= 2.11, this environment has {torch.__version__}; "
+        "run: pip install --upgrade torch",
+    )
+    return torch
+
+
+def extension():
+    from torch.utils.cpp_extension import CppExtension
+
+    debug = os.environ.get("DEBUG") == "1"
+    flags = ["-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
+    # g++ 12 reports its own AVX-512 intrinsics as uninitialised.
+    flags += ["-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+    flags += ["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"]
+    sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/*.cpp"))
+    print(f"torchconv: {len(sources)} sources, flags {' '.join(flags)}")
+    return CppExtension(
+        "torchconv._C",
+        sources,
+        include_dirs=[os.path.abspath("csrc")],
+        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)],
+        extra_compile_args=flags,
+        extra_link_args=["-Wl,--exclude-libs,ALL"],
+        depends=sorted(glob.glob("csrc/*.h") + glob.glob("csrc/cpu/*.h")),
+        py_limited_api=True,
+    )
+
+
+def main():
+    metadata_only = {"egg_info", "dist_info", "sdist", "--version", "clean"} & set(sys.argv)
+    if metadata_only:
+        setup()
+        return
+    torch = import_torch()
+    compiler = os.environ.get("CXX", "c++").split()[0]
+    require(
+        shutil.which(compiler),
+        f"building needs a C++17 compiler and {compiler!r} is not on the PATH; "
+        "install one (Debian: apt-get install g++) or set CXX.",
+    )
+    from torch.utils.cpp_extension import BuildExtension
+
+    print(f"torchconv: building for torch {torch.__version__} (runs on torch >= 2.11), CPU only")
+    setup(
+        ext_modules=[extension()],
+        cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=True)},
+        options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    )
+
+
+main()
