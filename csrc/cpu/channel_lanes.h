@@ -22,7 +22,8 @@ void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
   const S* const weight = (const S*)task.weight + group_at + lane * dst_stride;
   const int64_t taps = g.taps(), r = g.rows.kernel, s = g.columns.kernel;
   if (valid < width) fill_zero(out, g.src_channels * taps * width);
-  if (g.phases() == 1 && stride[3] == 1 && (r == 1 || stride[2] == s)) {
+  const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
+  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s)) {
     if (src_stride == taps) {
       return transpose_copy<S, T, T>(weight, dst_stride, valid, g.src_channels * taps, out, width, nullptr);
     }
