@@ -17,8 +17,8 @@ struct Image {
 };
 
 template <class S>
-void load_band_row(const Image<S>& image, const BandWindow& w, int64_t y, Compute<S>* out,
-                   int64_t pitch) {
+void load_band_row(const Image<S>& image, int64_t plane, const BandWindow& w, int64_t y,
+                   Compute<S>* out, int64_t pitch) {
   using T = Compute<S>;
   // Band columns [first, last) lie inside the image.
   const int64_t first = w.column >= 0 ? 0 : smaller(w.columns, ceil_div(-w.column, w.column_skip));
@@ -39,7 +39,6 @@ void load_band_row(const Image<S>& image, const BandWindow& w, int64_t y, Comput
     }
     return;
   }
-  const int64_t plane = image.height * image.width;
   const S* in = image.data + w.channel * plane + y * image.width + x;
   if (w.column_skip == 1) {
     if (pitch == 1) return copy_run<S, T, T>(in, out, count, nullptr);
@@ -55,12 +54,21 @@ void load_band_row(const Image<S>& image, const BandWindow& w, int64_t y, Comput
 // Channels are `pitch` >= window.channels apart; what lies between is left as it is.
 template <class S>
 void load_band(const Image<S>& image, const BandWindow& w, Compute<S>* out, int64_t pitch) {
+  const bool whole_rows = w.column == 0 && w.columns == image.width && w.column_skip == 1;
+  if (whole_rows && w.row_skip == 1 && w.row >= 0 && w.row + w.rows <= image.height) {
+    const Image<S> one_row = {image.data + (image.layout == Layout::kContiguous ? 1 : image.channels) *
+                                              w.row * image.width,
+                              image.layout, image.channels, 1, w.rows * image.width};
+    BandWindow run = w;
+    run.columns = one_row.width;
+    return load_band_row(one_row, image.height * image.width, run, 0, out, pitch);
+  }
   for (int64_t i = 0; i < w.rows; ++i, out += w.columns * pitch) {
     const int64_t y = w.row + i * w.row_skip;
     if (y < 0 || y >= image.height) {
       fill_zero(out, w.columns * pitch);
     } else {
-      load_band_row(image, w, y, out, pitch);
+      load_band_row(image, image.height * image.width, w, y, out, pitch);
     }
   }
 }

@@ -31,7 +31,7 @@ struct GradWeightPlan {
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;        // summed in registers before they are added to the block
-constexpr double kChunkWork = 4e6;          // multiply-adds of a chunk
+constexpr double kChunkWork = 2e6;          // multiply-adds of a job of a chunk
 constexpr int64_t kBlocksWanted = 16;       // fewer blocks of the result than this: chunks of samples
 
 // g is the forward gather: source = input, destination = grad.
@@ -66,9 +66,12 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
 
   const double work = (double)c * (double)k * g.groups * taps * g.rows.dst_size * g.columns.dst_size;
   if (z.blocks < kBlocksWanted) {
-    z.chunk_images = work >= kChunkWork ? 1 : smaller(64, (int64_t)(kChunkWork / (work + 1)) + 1);
-    z.chunk_parts = smaller(g.rows.dst_size, larger(1, (int64_t)(work / kChunkWork / 2)));
+    const double job_work = work / (double)z.blocks + 1;
+    z.chunk_images = smaller(64, (int64_t)(kChunkWork / job_work) + 1);
+    const int64_t passes = larger(1, g.rows.dst_size * g.columns.dst_size / kPassPixels);
     z.wave = ceil_div(kBlocksWanted, z.blocks);
+    z.chunk_parts = larger(1, smaller((int64_t)(job_work / kChunkWork), smaller(z.wave, passes)));
+    z.chunk_parts = smaller(z.chunk_parts, g.rows.dst_size);
   }
 
   const auto inside = [](const Axis& a) {

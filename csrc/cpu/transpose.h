@@ -56,11 +56,12 @@ template <class In, class Out, class T>
 void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
                     int64_t out_stride, const T* bias) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
-  for (int64_t j = 0; j < columns; j += kLanes) {
-    const int64_t width = columns - j < kLanes ? columns - j : kLanes;
-    const T* const bias_at = bias ? bias + j : nullptr;
-    for (int64_t i = 0; i < rows; i += kLanes) {
-      const int64_t height = rows - i < kLanes ? rows - i : kLanes;
+  // Along a row first: that is `lanes` streams of memory, each read to its end.
+  for (int64_t i = 0; i < rows; i += kLanes) {
+    const int64_t height = rows - i < kLanes ? rows - i : kLanes;
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      const int64_t width = columns - j < kLanes ? columns - j : kLanes;
+      const T* const bias_at = bias ? bias + j : nullptr;
       const In* const from = in + i * in_stride + j;
       Out* const to = out + j * out_stride + i;
       if (height == kLanes && width == kLanes) {
