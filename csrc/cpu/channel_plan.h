@@ -28,7 +28,7 @@ struct ChannelPlan {
 
 // Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2 cache.
 constexpr int64_t kChunkDepth = 512;
-constexpr int64_t kJobPixels = 256;       // enough reuse of a weight panel
+constexpr int64_t kJobPixels = 512;       // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
 constexpr int64_t kJobsPerImage = 8;      // wanted, so that a single image feeds several threads
 

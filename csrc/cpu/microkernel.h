@@ -47,9 +47,9 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   T* c = t.c;
 
   V sum[kRows][kVecs];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kVecs; ++v) {
       sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
     }
@@ -58,9 +58,9 @@ template <class T, Steps kSteps, int kRows, int kVecs>
     const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : a + i * step;
     const T* const bi = kSteps == Steps::kTableA ? b + i * step : b + offset[i];
     V x[kVecs];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int m = 0; m < kRows; ++m) {
       // Spelled so that eight rows need four registers of addresses.
       const T* am = ai + m;
@@ -72,13 +72,13 @@ template <class T, Steps kSteps, int kRows, int kVecs>
                       : ai + m * row1;
       }
       const V y = S::broadcast(*am);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
     }
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int v = 0; v < kVecs; ++v) {
       T* const at = c + m * c_row + v * kLanes;
       S::store(at, t.sum == Sum::kAdd ? S::add(S::load(at), sum[m][v]) : sum[m][v]);

@@ -29,25 +29,22 @@ inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int6
                              int64_t out_stride, const T* bias) {
   using S = Simd<T>;
   typename S::Vec m[S::kLanes];
-  if constexpr (kWhole) {
+// Unrolled, so that the square stays in registers.
 #pragma GCC unroll 16
-    for (int i = 0; i < S::kLanes; ++i) m[i] = S::load(in + i * in_stride);
-  } else {
-    for (int i = 0; i < S::kLanes; ++i) {
-      m[i] = i < rows ? S::load_first(in + i * in_stride, columns) : S::zero();
-    }
+  for (int i = 0; i < S::kLanes; ++i) {
+    const In* const from = in + i * in_stride;
+    m[i] = kWhole ? S::load(from) : i < rows ? S::load_first(from, columns) : S::zero();
   }
   S::transpose(m);
-  if (bias) {
-    for (int j = 0; j < S::kLanes && (kWhole || j < columns); ++j) {
-      m[j] = S::add(m[j], S::broadcast(bias[j]));
-    }
-  }
-  if constexpr (kWhole) {
 #pragma GCC unroll 16
-    for (int j = 0; j < S::kLanes; ++j) S::store(out + j * out_stride, m[j]);
-  } else {
-    for (int j = 0; j < columns; ++j) S::store_first(out + j * out_stride, m[j], rows);
+  for (int j = 0; j < S::kLanes; ++j) {
+    if (!kWhole && j >= columns) break;
+    if (bias) m[j] = S::add(m[j], S::broadcast(bias[j]));
+    if constexpr (kWhole) {
+      S::store(out + j * out_stride, m[j]);
+    } else {
+      S::store_first(out + j * out_stride, m[j], rows);
+    }
   }
 }
 
@@ -56,10 +53,13 @@ template <class In, class Out, class T>
 void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
                     int64_t out_stride, const T* bias) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
-  // Along a row first: that is `lanes` streams of memory, each read to its end.
-  for (int64_t i = 0; i < rows; i += kLanes) {
+  // Along a row first: that is `lanes` streams of memory, each read to its end. The last square of a
+  // side overlaps the one before it rather than being a partial one.
+  for (int64_t up = 0; up < rows; up += kLanes) {
+    const int64_t i = up + kLanes > rows && rows >= kLanes ? rows - kLanes : up;
     const int64_t height = rows - i < kLanes ? rows - i : kLanes;
-    for (int64_t j = 0; j < columns; j += kLanes) {
+    for (int64_t left = 0; left < columns; left += kLanes) {
+      const int64_t j = left + kLanes > columns && columns >= kLanes ? columns - kLanes : left;
       const int64_t width = columns - j < kLanes ? columns - j : kLanes;
       const T* const bias_at = bias ? bias + j : nullptr;
       const In* const from = in + i * in_stride + j;
