@@ -8,6 +8,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
@@ -142,8 +144,27 @@ void for_each_job(int64_t jobs, bool parallel, const F& f) {
   });
 }
 
+// TORCHCONV_VERBOSE=1: a line on stderr for every call.
+void print_call(const Task& task, const Algorithm& algorithm) {
+  static const bool verbose = [] {
+    const char* value = std::getenv("TORCHCONV_VERBOSE");
+    return value && std::string(value) == "1";
+  }();
+  if (!verbose) return;
+  const char* const op = task.op == Op::kForward     ? "forward"
+                         : task.op == Op::kGradInput ? "grad_input"
+                                                     : "grad_weight";
+  const Conv2dShape& d = task.shape;
+  std::fprintf(stderr,
+               "torchconv: %s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, %s\n", op,
+               (long long)d.n, (long long)d.c, (long long)d.h, (long long)d.w, (long long)d.k,
+               (long long)d.r, (long long)d.s, (long long)d.groups, algorithm.name,
+               isa_name(isa_in_use()));
+}
+
 void run(const Task& task) {
   const Algorithm& algorithm = select_algorithm(task.op, task.shape);
+  print_call(task, algorithm);
   const RunJob run_job = algorithm.run[static_cast<int>(isa_in_use())];
   const Plan plan = algorithm.plan(task.op, task.shape);
   const Conv2dShape& d = task.shape;

@@ -1,10 +1,11 @@
 // The kernels at the AVX2 level. Everything that must not be compiled for this level is
 // included before the region begins.
-#include <immintrin.h>
-
 #include "cpu/algorithms.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/scalar.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
@@ -23,3 +24,8 @@ namespace torchconv::cpu::avx2 {
 namespace torchconv::cpu {
 const Kernels kAvx2Kernels = {avx2::channel_lanes, avx2::grad_weight, avx2::fma_burst};
 }  // namespace torchconv::cpu
+#else
+namespace torchconv::cpu {
+const Kernels kAvx2Kernels = {};
+}  // namespace torchconv::cpu
+#endif
