@@ -5,10 +5,11 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kChannelLanes, kGradWeight, kReference;
+extern const Algorithm kPixelLanes, kChannelLanes, kGradWeight, kReference;
 
 // What each isa_*.cpp provides: the same kernels, compiled for its level.
 struct Kernels {
+  RunJob pixel_lanes;
   RunJob channel_lanes;
   RunJob grad_weight;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.

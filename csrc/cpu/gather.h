@@ -106,7 +106,7 @@ struct Gather {
 // A pointwise layer has no rows: small images become one row, so that tiles do not end with it.
 constexpr int64_t kOneRow = 512;
 
-inline Gather make_gather(Op op, const Conv2dShape& d) {
+inline Gather make_gather(Op op, const Conv2dShape& d, int64_t one_row = kOneRow) {
   const bool forward = op == Op::kForward;
   Gather g{};
   g.n = d.n, g.groups = d.groups, g.layout = d.layout;
@@ -114,7 +114,7 @@ inline Gather make_gather(Op op, const Conv2dShape& d) {
   g.dst_channels = forward ? d.k_per_group() : d.c_per_group();
   const bool pointwise = d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 &&
                          d.h == d.p && d.w == d.q && !d.pad_top && !d.pad_left;
-  if (pointwise && d.h * d.w <= kOneRow) {
+  if (pointwise && d.h * d.w <= one_row) {
     g.rows = make_axis(forward, 1, 1, 1, 1, 0, 1);
     g.columns = make_axis(forward, d.h * d.w, d.h * d.w, 1, 1, 0, 1);
   } else {

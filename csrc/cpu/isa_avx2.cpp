@@ -2,6 +2,7 @@
 // included before the region begins.
 #include "cpu/algorithms.h"
 #include "cpu/grad_weight_plan.h"
+#include "cpu/pixel_plan.h"
 #include "cpu/scalar.h"
 
 #if defined(__x86_64__)
@@ -16,13 +17,14 @@ namespace torchconv::cpu::avx2 {
 #include "cpu/transpose.h"
 #include "cpu/band.h"
 #include "cpu/channel_lanes.h"
+#include "cpu/pixel_lanes.h"
 #include "cpu/grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx2
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx2Kernels = {avx2::channel_lanes, avx2::grad_weight, avx2::fma_burst};
+const Kernels kAvx2Kernels = {avx2::pixel_lanes, avx2::channel_lanes, avx2::grad_weight, avx2::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

@@ -2,6 +2,7 @@
 // included before the region begins.
 #include "cpu/algorithms.h"
 #include "cpu/grad_weight_plan.h"
+#include "cpu/pixel_plan.h"
 #include "cpu/scalar.h"
 
 #if defined(__x86_64__)
@@ -16,13 +17,14 @@ namespace torchconv::cpu::avx512 {
 #include "cpu/transpose.h"
 #include "cpu/band.h"
 #include "cpu/channel_lanes.h"
+#include "cpu/pixel_lanes.h"
 #include "cpu/grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx512
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx512Kernels = {avx512::channel_lanes, avx512::grad_weight, avx512::fma_burst};
+const Kernels kAvx512Kernels = {avx512::pixel_lanes, avx512::channel_lanes, avx512::grad_weight, avx512::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

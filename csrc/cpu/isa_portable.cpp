@@ -1,6 +1,7 @@
 // The kernels in plain C++: every machine runs them, none quickly.
 #include "cpu/algorithms.h"
 #include "cpu/grad_weight_plan.h"
+#include "cpu/pixel_plan.h"
 #include "cpu/scalar.h"
 
 namespace torchconv::cpu::portable {
@@ -10,9 +11,10 @@ namespace torchconv::cpu::portable {
 #include "cpu/transpose.h"
 #include "cpu/band.h"
 #include "cpu/channel_lanes.h"
+#include "cpu/pixel_lanes.h"
 #include "cpu/grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
 namespace torchconv::cpu {
-const Kernels kPortableKernels = {portable::channel_lanes, portable::grad_weight, portable::fma_burst};
+const Kernels kPortableKernels = {portable::pixel_lanes, portable::channel_lanes, portable::grad_weight, portable::fma_burst};
 }  // namespace torchconv::cpu

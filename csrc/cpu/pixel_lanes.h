@@ -1,0 +1,279 @@
+// Dense and grouped forward and input gradient with pixels in the vector lanes: weights are broadcast
+// against shifted walks over planes of the source. Few channels leave no lane empty, and in the contiguous
+// layout nothing is transposed.
+//
+//     stage 0   pack the weight as [group][panel][phase][c, r, s][channels of the panel]
+//     stage 1   job = images x groups x rows x columns x panels; for each chunk of source channels:
+//               load the planes, then panel after panel, tiles of 8 channels x 48 pixels
+//
+// Included inside the namespace of each isa_*.cpp.
+#pragma once
+
+template <class T>
+void zero_run(T* out, int64_t count) {
+  using S = Simd<T>;
+  for (int64_t i = 0; i < count; i += S::kLanes) {
+    S::store_first(out + i, S::zero(), smaller(count - i, S::kLanes));
+  }
+}
+
+// out[i * step] = in[i] (+ *bias)
+template <class T, class Out>
+void store_run(const T* in, Out* out, int64_t count, int64_t step, const T* bias) {
+  using S = Simd<T>;
+  if (step > 1) {
+    for (int64_t i = 0; i < count; ++i) from_compute(out + i * step, bias ? in[i] + *bias : in[i]);
+    return;
+  }
+  const auto add = bias ? S::broadcast(*bias) : S::zero();
+  for (int64_t i = 0; i < count; i += S::kLanes) {
+    const int64_t left = count - i;
+    if (left >= S::kLanes) {
+      const auto v = S::load(in + i);
+      S::store(out + i, bias ? S::add(v, add) : v);
+    } else {
+      const auto v = S::load_first(in + i, left);
+      S::store_first(out + i, bias ? S::add(v, add) : v, left);
+    }
+  }
+}
+
+// Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the row.
+struct RowWindow {
+  int64_t x, step, count;
+  int64_t first, last;  // of the count, those inside the row
+
+  RowWindow(int64_t x, int64_t step, int64_t count, int64_t width) : x(x), step(step), count(count) {
+    first = x < 0 ? smaller(count, ceil_div(-x, step)) : 0;
+    last = larger(first, x < width ? smaller(count, ceil_div(width - x, step)) : 0);
+  }
+};
+
+// One source row of `channels` channels, channel c to out + c * pitch.
+template <class S>
+void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y, const RowWindow& w,
+                    Compute<S>* out, int64_t pitch) {
+  using T = Compute<S>;
+  const bool inside = y >= 0 && y < image.height && w.first < w.last;
+  const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
+  const int64_t begin = w.x + w.first * w.step;
+  for (int64_t c = 0; c < channels; ++c) {
+    T* const to = out + c * pitch;
+    zero_run(to, first);
+    zero_run(to + last, w.count - last);
+    if (!inside || image.layout == Layout::kChannelsLast) continue;
+    const S* const from = image.data + ((channel + c) * image.height + y) * image.width + begin;
+    if (w.step == 1) {
+      copy_run<S, T, T>(from, to + first, last - first, nullptr);
+    } else {
+      for (int64_t i = 0; i < last - first; ++i) to[first + i] = to_compute(from[i * w.step]);
+    }
+  }
+  if (inside && image.layout == Layout::kChannelsLast) {
+    transpose_copy<S, T, T>(image.data + (y * image.width + begin) * image.channels + channel,
+                            w.step * image.channels, last - first, channels, out + first, pitch, nullptr);
+  }
+}
+
+template <class S>
+struct PixelJob {
+  using T = Compute<S>;
+  const Task& task;
+  const Gather& g;
+  const PixelPlan& z;
+  int64_t image_begin, images, group_begin, groups;
+  int64_t row_begin, rows, column_begin, columns;  // positions
+  int64_t panel_begin, panel_end;
+  // How the planes lie in memory.
+  bool in_place;
+  int64_t channel_pitch, image_pitch;
+  const S* source;  // of the job's first image
+
+  PixelJob(const Task& task, const Gather& g, const PixelPlan& z, int64_t index) : task(task), g(g), z(z) {
+    const auto next = [&](int64_t count) {
+      const int64_t at = index % count;
+      index /= count;
+      return at;
+    };
+    const int64_t piece = next(z.pieces);
+    panel_begin = z.piece_begin(piece), panel_end = z.piece_begin(piece + 1);
+    column_begin = next(z.column_jobs) * z.columns;
+    columns = smaller(z.columns, g.columns.longest - column_begin);
+    row_begin = next(z.row_jobs) * z.rows;
+    rows = smaller(z.rows, g.rows.longest - row_begin);
+    group_begin = next(z.group_jobs) * z.groups;
+    groups = smaller(z.groups, g.groups - group_begin);
+    image_begin = index * z.images;
+    images = smaller(z.images, g.n - image_begin);
+
+    const int64_t channels = g.groups * g.src_channels, plane = g.rows.src_size * g.columns.src_size;
+    source = (const S*)gather_source(task) + image_begin * channels * plane;
+    // The last vector of a walk ends beyond its positions, the last plane of the tensor ends the memory.
+    const int64_t last_channel = (image_begin + images - 1) * channels + (group_begin + groups) * g.src_channels;
+    const int64_t end = (last_channel - 1) * plane + (row_begin + g.rows.src_high) * z.pitch + column_begin +
+                        g.columns.src_high + round_up(walk(), kBlock<T>);
+    in_place = z.in_place && end <= g.n * channels * plane;
+    channel_pitch = in_place ? plane : z.channel_pitch();
+    image_pitch = in_place ? channels * plane : z.image_pitch;
+  }
+
+  int64_t walk() const {
+    return (z.merged ? images - 1 : 0) * z.image_pitch + (rows - 1) * z.pitch + columns;
+  }
+
+  void load(T* band, int64_t chunk_begin, int64_t count) const {
+    const int64_t height = g.rows.src_size, width = g.columns.src_size, channels = g.groups * g.src_channels;
+    const int64_t first = group_begin * g.src_channels + chunk_begin;
+    for (int64_t n = 0; n < images; ++n) {
+      const Image<S> image = {source + n * channels * height * width, g.layout, channels, height, width};
+      for (int64_t pr = 0; pr < z.row_planes; ++pr) {
+        for (int64_t pc = 0; pc < z.column_planes; ++pc) {
+          const int64_t y = row_begin * g.rows.src_step + g.rows.src_low + plane_first(g.rows, pr);
+          const int64_t x = column_begin * g.columns.src_step + g.columns.src_low + plane_first(g.columns, pc);
+          const RowWindow window(x, g.columns.src_step, z.band_columns, width);
+          T* const plane = band + (pr * z.column_planes + pc) * z.plane_pitch + n * z.image_pitch;
+          for (int64_t i = 0; i < z.band_rows; ++i) {
+            load_plane_row<S>(image, first, count, y + i * g.rows.src_step, window, plane + i * z.pitch,
+                              channel_pitch);
+          }
+        }
+      }
+    }
+  }
+
+  // Where the taps of a phase read, relative to the position of the walk, in the order c, r, s.
+  void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels, int64_t* offset) const {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t i = 0; i < rows.taps; ++i) {
+        const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
+        const int64_t row = c * channel_pitch + down / g.rows.src_step * z.pitch;
+        for (int64_t j = 0; j < columns.taps; ++j) {
+          const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
+          const int64_t plane = i % z.row_planes * z.column_planes + j % z.column_planes;
+          *offset++ = row + plane * z.plane_pitch + right / g.columns.src_step;
+        }
+      }
+    }
+  }
+
+  void multiply(Tile<T> tile, int64_t channels) const {
+    const int64_t vectors = ceil_div(walk(), kBlock<T>), tiles = ceil_div(vectors, kMaxBlocks);
+    const T* const b = tile.b;
+    T* const c = tile.c;
+    for (int64_t n = 0; n < (z.merged ? 1 : images); ++n) {
+      for (int64_t t = 0; t < tiles; ++t) {
+        const int64_t v = t * vectors / tiles;
+        tile.b = b + n * image_pitch + v * kBlock<T>;
+        tile.c = c + n * z.sums_image + v * kBlock<T>;
+        run_tile<T, Steps::kTableB>(tile, channels, (t + 1) * vectors / tiles - v);
+      }
+    }
+  }
+
+  // `count` channels of sums go to their places in the result.
+  void store(T* sums, int64_t channel, int64_t count, const AxisPhase& rows, const AxisPhase& columns) const {
+    const int64_t height = g.rows.dst_size, width = g.columns.dst_size, channels = g.groups * g.dst_channels;
+    const int64_t row_step = g.rows.dst_step, step = g.columns.dst_step;
+    const int64_t row_count = smaller(this->rows, rows.size - row_begin);
+    const int64_t column_count = smaller(this->columns, columns.size - column_begin);
+    if (row_count <= 0 || column_count <= 0) return;
+    // Rows that follow each other without a gap are one row.
+    const bool joined = row_step == 1 && step == 1 && z.pitch == width && column_count == width;
+    const int64_t runs = joined ? 1 : row_count, run = joined ? row_count * width : column_count;
+    const int64_t at = (rows.dst_first + row_begin * row_step) * width + columns.dst_first + column_begin * step;
+    const bool last = g.layout == Layout::kChannelsLast;
+    for (int64_t n = 0; n < images; ++n) {
+      S* const image = (S*)task.result + (image_begin + n) * channels * height * width;
+      T bias;
+      for (int64_t m = 0; m < count; ++m) {
+        if (task.bias) bias = to_compute(((const S*)task.bias)[channel + m]);
+        T* const from = sums + m * z.sums_pitch + n * z.sums_image;
+        if (last) {
+          if (task.bias && (n == 0 || !z.merged)) store_run(from, from, walk(), 1, &bias);
+          continue;
+        }
+        S* const to = image + (channel + m) * height * width + at;
+        for (int64_t i = 0; i < runs; ++i) {
+          store_run(from + i * z.pitch, to + i * row_step * width, run, step, task.bias ? &bias : nullptr);
+        }
+      }
+      if (!last) continue;
+      for (int64_t i = 0; i < runs; ++i) {
+        transpose_copy<T, S, T>(sums + n * z.sums_image + i * z.pitch, z.sums_pitch, count, run,
+                                image + (at + i * row_step * width) * channels + channel, step * channels,
+                                nullptr);
+      }
+    }
+  }
+
+  void run(const T* packed, char* scratch) const {
+    int64_t* const offsets = (int64_t*)scratch;
+    T* const band = (T*)(offsets + z.offsets_size);
+    T* const sums = band + z.band_size;
+    const int64_t depth_all = g.src_channels * g.taps();
+    const int64_t first_channel = group_begin * g.dst_channels + z.panel_begin(panel_begin, g.dst_channels);
+    const int64_t job_channels = (groups - 1) * g.dst_channels +
+                                 z.panel_begin(panel_end, g.dst_channels) -
+                                 z.panel_begin(panel_begin, g.dst_channels);
+    for (int64_t chunk = 0; chunk < z.chunks; ++chunk) {
+      const int64_t c_begin = chunk * z.chunk, c_count = smaller(z.chunk, g.src_channels - c_begin);
+      const bool last = chunk == z.chunks - 1;
+      const T* planes = band;
+      if (in_place) {
+        planes = (const T*)source + (group_begin * g.src_channels + c_begin) * channel_pitch +
+                 (row_begin + g.rows.src_low) * z.pitch + column_begin + g.columns.src_low;
+      } else {
+        load(band, c_begin, (groups - 1) * g.src_channels + c_count);
+      }
+      int64_t taps_before = 0;
+      T* phase_sums = sums;
+      for (int64_t phase = 0; phase < g.phases(); ++phase) {
+        const AxisPhase rows = g.rows.phase(phase / g.columns.phases);
+        const AxisPhase columns = g.columns.phase(phase % g.columns.phases);
+        const int64_t taps = rows.taps * columns.taps;
+        fill_offsets(rows, columns, c_count, offsets);
+        for (int64_t group = 0; group < groups; ++group) {
+          for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+            const int64_t channel = z.panel_begin(panel, g.dst_channels);
+            const int64_t width = z.panel_begin(panel + 1, g.dst_channels) - channel;
+            const int64_t dst = (group_begin + group) * g.dst_channels + channel;
+            Tile<T> tile;
+            tile.depth = c_count * taps;
+            tile.a = packed + dst * depth_all + (taps_before * g.src_channels + c_begin * taps) * width;
+            tile.step = width;
+            tile.b = planes + group * g.src_channels * channel_pitch;
+            tile.offset = offsets;
+            tile.c = phase_sums + (z.keep_sums ? dst - first_channel : 0) * z.sums_pitch;
+            tile.c_row = z.sums_pitch;
+            tile.sum = chunk ? Sum::kContinue : Sum::kStart;
+            multiply(tile, width);
+            if (last && g.layout == Layout::kContiguous) store(tile.c, dst, width, rows, columns);
+          }
+        }
+        if (last && g.layout == Layout::kChannelsLast) {
+          store(phase_sums, first_channel, job_channels, rows, columns);
+        }
+        taps_before += taps;
+        if (z.chunks > 1) phase_sums += job_channels * z.sums_pitch;
+      }
+    }
+  }
+};
+
+inline void pixel_lanes(const Task& task, const Job& job) {
+  const Gather g = make_pixel_gather(task.op, task.shape);
+  const PixelPlan z = make_pixel_plan(g, task.shape.dtype);
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    using T = Compute<S>;
+    T* const packed = (T*)job.shared;
+    if (job.stage == 1) return PixelJob<S>(task, g, z, job.index).run(packed, job.scratch);
+    const int64_t all = g.groups * z.panels;
+    for (int64_t i = job.index * all / z.pack_jobs; i < (job.index + 1) * all / z.pack_jobs; ++i) {
+      const int64_t group = i / z.panels, begin = z.panel_begin(i % z.panels, g.dst_channels);
+      const int64_t width = z.panel_begin(i % z.panels + 1, g.dst_channels) - begin;
+      T* const out = packed + (group * g.dst_channels + begin) * g.src_channels * g.taps();
+      pack_panel<S>(task, g, group, begin, width, width, out);
+    }
+  });
+}
