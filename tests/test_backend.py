@@ -1,0 +1,189 @@
+"""Who computes a call: torchconv, ATen, or the tensor's own class; and what users are told."""
+
+import subprocess
+import sys
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import torchconv
+from torchconv import _load
+
+
+class Recorder(TorchDispatchMode):
+    """The names of the convolution operators that were dispatched."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "conv" in str(func):
+            self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def operators(function, *arguments, **options):
+    with Recorder() as recorder:
+        function(*arguments, **options)
+    return recorder.names
+
+
+INPUT, WEIGHT = torch.ones(2, 4, 6, 6), torch.ones(6, 4, 3, 3)
+NATIVE = ["torchconv.conv2d.default"]
+
+
+def test_the_default_is_native_on_the_cpu():
+    assert torchconv.get_backend() == "auto"
+    assert operators(torchconv.conv2d, INPUT, WEIGHT) == NATIVE
+    torchconv.set_backend("native")
+    assert operators(torchconv.conv2d, INPUT, WEIGHT) == NATIVE
+    torchconv.set_backend("aten")
+    assert operators(torchconv.conv2d, INPUT, WEIGHT) == ["aten.convolution.default"]
+
+
+def test_backend_blocks_nest_and_survive_exceptions():
+    outer = torchconv.backend("aten")
+    with pytest.raises(KeyError), outer:
+        with torchconv.backend("native"), outer:
+            assert torchconv.get_backend() == "aten"
+        assert torchconv.get_backend() == "aten"
+        raise KeyError
+    assert torchconv.get_backend() == "auto"
+
+
+@pytest.mark.parametrize("choose", [torchconv.set_backend, torchconv.backend])
+def test_unknown_backends_are_refused(choose):
+    with pytest.raises(ValueError, match="'cudnn'"):
+        choose("cudnn")
+    assert torchconv.get_backend() == "auto"
+
+
+@pytest.mark.parametrize(
+    ("input", "weight", "reason"),
+    [
+        (INPUT.long(), WEIGHT.long(), "int64"),
+        (INPUT.cfloat(), WEIGHT.cfloat(), "complex64"),
+        (INPUT.to_mkldnn(), WEIGHT, "mkldnn"),
+        (torch.ones(2, 0, 6, 6), torch.ones(6, 0, 3, 3), "channels"),
+    ],
+    ids=["int64", "complex64", "mkldnn", "no channels"],
+)
+def test_what_torchconv_does_not_compute_goes_to_aten(input, weight, reason):
+    assert reason in torchconv.explain(input, weight)
+    assert not any("torchconv" in name for name in operators(torchconv.conv2d, input, weight))
+
+
+def test_complex_gradients():
+    arguments = [torch.randn(1, 2, 4, 4, dtype=torch.cdouble, requires_grad=True)]
+    arguments += [torch.randn(3, 2, 2, 2, dtype=torch.cdouble, requires_grad=True)]
+    assert torch.autograd.gradcheck(torchconv.conv2d, arguments, fast_mode=True)
+
+
+class Plain(torch.Tensor):
+    """A subclass that leaves everything to Tensor."""
+
+
+class Logging(torch.Tensor):
+    """A subclass with an implementation of its own."""
+
+    functions = []
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.functions.append(func)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_plain_subclasses_keep_their_type():
+    output = torchconv.conv2d(INPUT.as_subclass(Plain), WEIGHT)
+    assert type(output) is Plain
+    assert type(torchconv.conv2d(INPUT, torch.nn.Parameter(WEIGHT.as_subclass(Plain)))) is Plain
+    assert operators(torchconv.conv2d, INPUT.as_subclass(Plain), WEIGHT) == NATIVE
+
+
+def test_other_subclasses_see_f_conv2d():
+    Logging.functions.clear()
+    output = torchconv.conv2d(INPUT.as_subclass(Logging), WEIGHT, padding=1)
+    assert type(output) is Logging
+    assert F.conv2d in Logging.functions
+
+
+def test_torch_function_modes_see_the_call():
+    class Mode(TorchFunctionMode):
+        functions = []
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            self.functions.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Mode() as mode:
+        output = torchconv.conv2d(INPUT, WEIGHT, stride=2)
+    assert torchconv.conv2d in mode.functions
+    assert torch.equal(output, torchconv.conv2d(INPUT, WEIGHT, stride=2))
+    with torch.device("cpu"):
+        assert operators(torchconv.conv2d, INPUT, WEIGHT) == NATIVE
+
+
+def test_masked_tensors_and_other_dispatchers_stay_with_aten():
+    class Wrapper(torch.Tensor):
+        __torch_function__ = torch._C._disabled_torch_function_impl
+
+        @staticmethod
+        def __new__(cls, inner):
+            return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+        def __init__(self, inner):
+            self.inner = inner
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            assert func is torch.ops.aten.convolution.default
+            args = [arg.inner if isinstance(arg, Wrapper) else arg for arg in args]
+            return Wrapper(func(*args, **(kwargs or {})))
+
+    output = torchconv.conv2d(Wrapper(INPUT), WEIGHT)
+    assert torch.equal(output.inner, F.conv2d(INPUT, WEIGHT))
+    assert "Wrapper" in torchconv.explain(Wrapper(INPUT), WEIGHT)
+
+
+def test_explain_names_an_algorithm_for_each_operator():
+    lines = torchconv.explain(INPUT, WEIGHT, padding="same", groups=1).splitlines()
+    for op in ("forward", "grad_input", "grad_weight"):
+        assert any(line.startswith(f"{op}: ") for line in lines)
+    assert torchconv.explain(INPUT[0], WEIGHT) == torchconv.explain(INPUT[:1], WEIGHT)
+    with pytest.raises(RuntimeError, match="stride"):
+        torchconv.explain(INPUT, WEIGHT, stride=0)
+
+
+def test_show_config_tells_versions_and_settings(monkeypatch):
+    monkeypatch.setenv("TORCHCONV_VERBOSE", "0")
+    with torchconv.backend("aten"):
+        text = torchconv.show_config()
+    for part in (torchconv.__version__, torch.__version__, "aten", "TORCHCONV_VERBOSE=0"):
+        assert part in text
+    assert torch.ops.torchconv._isa() in text
+
+
+def test_an_old_torch_is_named():
+    with pytest.raises(ImportError, match=r"torch >= 2\.11, but torch 2\.9\.1\+cpu"):
+        _load.check_torch_version("2.9.1+cpu")
+    for version in ("2.11.0", "2.15.0+cu132", "3.0.0a0+git1234", "10.1"):
+        _load.check_torch_version(version)
+
+
+def test_a_missing_library_is_one_clear_sentence():
+    with patch.dict(sys.modules, {"torchconv._C": None}), pytest.raises(ImportError) as caught:
+        _load.load_library()
+    text = str(caught.value)
+    assert "torchconv._C" in text and "pip install" in text and "\n" not in text
+
+
+def test_importing_torchconv_does_not_import_the_compiler():
+    code = "import sys, torchconv; print('torch._dynamo' in sys.modules, torchconv.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", torchconv.__version__]

@@ -1,0 +1,32 @@
+"""torchconv: a 2-d convolution for PyTorch that swaps in for ``torch.nn.Conv2d``.
+
+>>> import torch, torchconv
+>>> layer = torchconv.Conv2d(3, 8, kernel_size=3, padding="same")
+>>> layer(torch.randn(2, 3, 32, 32)).shape
+torch.Size([2, 8, 32, 32])
+"""
+
+from torchconv import _load
+
+__version__ = "0.1.0"
+
+_load.load_library()
+
+from torchconv import functional  # noqa: E402  (needs the operators of the library)
+from torchconv._config import backend, get_backend, set_backend  # noqa: E402
+from torchconv._explain import explain, show_config  # noqa: E402
+from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402
+from torchconv.modules import Conv2d, convert  # noqa: E402
+
+__all__ = [
+    "Conv2d",
+    "backend",
+    "conv2d",
+    "conv2d_output_size",
+    "convert",
+    "explain",
+    "functional",
+    "get_backend",
+    "set_backend",
+    "show_config",
+]

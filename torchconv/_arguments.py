@@ -1,0 +1,196 @@
+"""Turns the arguments of a convolution into one form and refuses what makes no sense.
+
+Exceptions have the type that ``torch.nn.functional.conv2d`` raises for the same arguments:
+TypeError for a wrong type, ValueError beyond 64 bits, RuntimeError for everything else.
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+_INT64 = 2**63
+_SMALL = 2**31  # plain ints below take the short way through pair()
+
+
+def integer(value: Any, name: str) -> int:
+    """A Python or symbolic int from anything that stands for one, except bool."""
+    if isinstance(value, torch.SymInt):
+        return value
+    try:
+        if isinstance(value, bool):
+            raise TypeError("bool is not taken for an int here")
+        value = operator.index(value)
+    except TypeError as error:
+        kind = type(value).__name__
+        raise TypeError(
+            f"conv2d(): {name} must be made of ints, but got {value!r} of type {kind}: {error}"
+        ) from None
+    if not -_INT64 <= value < _INT64:
+        raise ValueError(f"conv2d(): {name} does not fit into 64 bits, but got {value}")
+    if value >= _INT64 // 2:
+        raise RuntimeError(f"conv2d(): {name} must be below 2**62, but got {value}")
+    return value
+
+
+def pair(value: Any, name: str) -> tuple[int, int]:
+    """``value`` for both spatial dimensions."""
+    if type(value) is tuple and len(value) == 2:
+        first, second = value
+        if type(first) is int and type(second) is int and (first | second) < _SMALL:
+            return value
+    elif type(value) is int and value < _SMALL:
+        return value, value
+
+    if not isinstance(value, (tuple, list)):
+        number = integer(value, name)
+        return number, number
+    numbers = tuple(integer(number, name) for number in value)
+    if len(numbers) == 1:
+        return numbers * 2
+    if len(numbers) != 2:
+        raise RuntimeError(
+            f"conv2d(): expected {name} to be a single integer value or a list of 2 values to "
+            f"match the convolution dimensions, but got {name}={list(numbers)}"
+        )
+    return numbers
+
+
+def four_sides(
+    padding: Any, kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """``padding`` as (top, bottom, left, right).
+
+    'same' makes the output as large as the input; an odd total goes to the bottom and the right.
+    """
+    if not isinstance(padding, str):
+        height, width = pair(padding, "padding")
+        return height, height, width, width
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding != "same":
+        raise RuntimeError(
+            f"conv2d(): Invalid padding string: {padding!r}, must be one of 'valid', 'same'"
+        )
+    if stride[0] != 1 or stride[1] != 1:
+        raise RuntimeError(
+            "conv2d(): padding='same' is not supported for strided convolutions, "
+            f"but got stride={list(stride)}"
+        )
+    height = dilation[0] * (kernel_size[0] - 1)
+    width = dilation[1] * (kernel_size[1] - 1)
+    return height // 2, height - height // 2, width // 2, width - width // 2
+
+
+def output_extent(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Output size along one dimension; ``padding`` is the sum of both sides. May be < 1."""
+    return (size + padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def suggests_channels_last(size: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether PyTorch takes a 4-d tensor for channels last, judging from its strides.
+
+    As ``Tensor.suggest_memory_format`` in C++: strides must grow in the order c, w, h, n, and the
+    cases that could be either layout count as contiguous.
+    """
+    stride_n, stride_c, stride_h, stride_w = strides
+    n, c, h, w = size
+    if stride_w < stride_c * c:
+        return False  # every tensor that is plainly contiguous ends here
+    return (
+        stride_c != 0
+        and stride_h >= stride_w * w
+        and stride_n >= stride_h * h
+        and stride_h * h != stride_c
+        and n * c * h * w != 0
+    )
+
+
+def refuse_tensors(**tensors: Any) -> None:
+    """Raises TypeError if one of the arguments is not a tensor."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"conv2d(): {name} must be a Tensor, but got {type(value).__name__}")
+
+
+def refuse_rank(input: Tensor, weight: Tensor) -> None:
+    """Raises RuntimeError unless input is [n, c, h, w] or [c, h, w] and weight [k, c / g, r, s]."""
+    if input.dim() not in (3, 4):
+        raise RuntimeError(
+            "conv2d(): Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of "
+            f"size: {list(input.shape)}"
+        )
+    if weight.dim() != 4:
+        raise RuntimeError(
+            f"conv2d(): Expected {weight.dim()}-dimensional input for {weight.dim()}-dimensional "
+            f"weight {list(weight.shape)}, but got input of size {list(input.shape)}; "
+            "conv2d needs a 4-dimensional weight"
+        )
+
+
+def refuse(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> NoReturn:
+    """Raises RuntimeError saying what is wrong, in the words of F.conv2d, with the values."""
+    n, c, h, w = input.shape
+    k, group_channels, r, s = weight.shape
+    input_size, weight_size = list(input.shape), list(weight.shape)
+    if min(stride) < 1:
+        problem = f"non-positive stride is not supported, but got stride={list(stride)}"
+    elif min(padding) < 0:
+        problem = (
+            "negative padding is not supported, but got padding="
+            f"{[padding[0], padding[2]]} (height, width)"
+        )
+    elif min(dilation) < 1:
+        problem = f"dilation should be greater than zero, but got dilation={list(dilation)}"
+    elif groups < 1:
+        problem = f"non-positive groups is not supported, but got {groups=}"
+    elif input.dtype != weight.dtype:
+        problem = f"Input type ({input.dtype}) and weight type ({weight.dtype}) should be the same"
+    elif bias is not None and bias.dtype != input.dtype:
+        problem = f"Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same"
+    elif bias is not None and list(bias.shape) != [k]:
+        problem = (
+            f"Given weight of size {weight_size}, expected bias to be 1-dimensional with {k} "
+            f"elements, but got bias of size {list(bias.shape)} instead"
+        )
+    elif k < groups:
+        problem = (
+            f"Given {groups=}, expected weight to be at least {groups} at dimension 0, "
+            f"but got weight of size {weight_size} instead"
+        )
+    elif k % groups:
+        problem = (
+            f"Given {groups=}, expected weight to be divisible by {groups} at dimension 0, "
+            f"but got weight of size {weight_size} instead"
+        )
+    elif c != group_channels * groups:
+        problem = (
+            f"Given {groups=}, weight of size {weight_size}, expected input{input_size} to have "
+            f"{group_channels * groups} channels, but got {c} channels instead"
+        )
+    elif min(r, s) < 1:
+        problem = f"expected a kernel of at least 1 x 1, but got weight of size {weight_size}"
+    elif min(h, w) < 1 and n > 0:
+        problem = (
+            "Only zero batch or zero channel inputs are supported, but got input shape: "
+            f"{input_size}"
+        )
+    else:
+        height, width = h + padding[0] + padding[1], w + padding[2] + padding[3]
+        extent_h, extent_w = dilation[0] * (r - 1) + 1, dilation[1] * (s - 1) + 1
+        problem = (
+            f"Calculated padded input size per channel: ({height} x {width}). Kernel size: "
+            f"({extent_h} x {extent_w}). Kernel size can't be greater than actual input size; "
+            f"got input of size {input_size} and weight of size {weight_size}"
+        )
+    raise RuntimeError(f"conv2d(): {problem}")

@@ -1,0 +1,13 @@
+"""The differentiable operators as torch.compile sees them: opaque to Dynamo, not to AOTAutograd.
+
+Dynamo refuses an autograd.Function with a ``jvp`` rule. AOTAutograd, which runs next, derives and
+maps it as eager PyTorch does. Imported only while Dynamo traces: importing torch._dynamo takes
+longer than importing torchconv.
+"""
+
+import torch
+
+from torchconv import _autograd
+
+for function in (_autograd.conv2d, _autograd.conv2d_grad_input, _autograd.conv2d_grad_weight):
+    torch.compiler.allow_in_graph(function)

@@ -1,0 +1,122 @@
+"""Who computes a call: torchconv or ATen, and how a user finds out and decides."""
+
+from types import TracebackType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from torchconv._arguments import refuse_tensors
+
+Backend = Literal["native", "auto", "aten"]
+
+_BACKENDS = ("native", "auto", "aten")
+_backend: str = "auto"
+
+PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
+_DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+
+
+def set_backend(name: Backend) -> None:
+    """Chooses who computes convolutions from now on, in all threads.
+
+    Args:
+        name: ``'native'``: torchconv wherever it has kernels. ``'auto'`` (at the start): torchconv
+            wherever its kernels are known to be at least as fast; on the CPU the same as
+            ``'native'``. ``'aten'``: always ``torch.nn.functional.conv2d``.
+
+    Raises:
+        ValueError: there is no such backend.
+
+    Example:
+        >>> set_backend("aten")
+        >>> get_backend()
+        'aten'
+        >>> set_backend("auto")
+    """
+    global _backend
+    if name not in _BACKENDS:
+        raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
+    _backend = name
+
+
+def get_backend() -> str:
+    """Returns the name given to :func:`set_backend`; ``'auto'`` at the start."""
+    return _backend
+
+
+class backend:
+    """Chooses the backend inside a ``with`` block, as :func:`set_backend` does for good.
+
+    Example:
+        >>> with backend("aten"):
+        ...     get_backend()
+        'aten'
+        >>> get_backend()
+        'auto'
+    """
+
+    def __init__(self, name: Backend) -> None:
+        if name not in _BACKENDS:
+            raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
+        self._name = name
+        self._outer: list[str] = []
+
+    def __enter__(self) -> None:
+        self._outer.append(_backend)
+        set_backend(self._name)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        set_backend(self._outer.pop())
+
+
+def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+    """Why a call is left to ATen, or None if torchconv computes it.
+
+    Raises:
+        TypeError: an argument is not a tensor.
+    """
+    if (
+        type(input) not in PLAIN_TYPES
+        or type(weight) not in PLAIN_TYPES
+        or (bias is not None and type(bias) not in PLAIN_TYPES)
+    ):
+        refuse_tensors(input=input, weight=weight, **({} if bias is None else {"bias": bias}))
+        for tensor in (input, weight, bias):
+            if tensor is not None and _has_own_dispatcher(tensor):
+                return f"{type(tensor).__name__} has a dispatcher of its own"
+        if torch.onnx.is_in_onnx_export():
+            return "an ONNX model is exported, in operators that others know"
+    if torch._C._is_tracing():
+        return "TorchScript is tracing, in operators that others know"
+    if _backend == "aten":
+        return "the backend is 'aten'"
+    if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):
+        devices = {tensor.device for tensor in (input, weight, bias) if tensor is not None}
+        if devices != {torch.device("meta")}:
+            return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
+    if input.dtype not in _DTYPES or weight.dtype not in _DTYPES:
+        return f"torchconv has no kernels for input {input.dtype} and weight {weight.dtype}"
+    if input.layout is not torch.strided or weight.layout is not torch.strided:
+        return f"torchconv has no kernels for input {input.layout} and weight {weight.layout}"
+    if weight.numel() == 0 and weight.dim() == 4 and weight.shape[1] == 0:
+        return "there are no input channels"
+    return None
+
+
+def _has_own_dispatcher(tensor: Tensor) -> bool:
+    """Whether a subclass takes operators in its own hands (DTensor, quantised tensors, ...).
+
+    Fake and functional tensors, with which PyTorch traces, stand for ordinary ones.
+    """
+    from torch._subclasses.fake_tensor import FakeTensor
+    from torch._subclasses.functional_tensor import FunctionalTensor
+
+    if isinstance(tensor, (FakeTensor, FunctionalTensor)):
+        return False
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__

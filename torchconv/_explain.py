@@ -1,0 +1,77 @@
+"""What torchconv is and does, in words for people."""
+
+import os
+import sys
+
+import torch
+from torch import Tensor
+
+from torchconv import _config, functional
+
+Ints = functional.Ints
+
+
+def explain(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> str:
+    """Tells which algorithm computes a convolution and its gradients, and why not the others.
+
+    Takes the arguments of :func:`torchconv.conv2d`, of which only shapes, dtypes, memory format and
+    device matter, and computes nothing.
+
+    Raises:
+        RuntimeError, TypeError: as :func:`torchconv.conv2d`.
+
+    Example:
+        >>> import torch
+        >>> print(explain(torch.zeros(1, 1, 6, 6), torch.zeros(2, 1, 3, 3)))  # doctest: +ELLIPSIS
+        forward: ...
+        >>> explain(torch.zeros(1, 1, 6, 6).long(), torch.zeros(2, 1, 3, 3).long())
+        'aten: torchconv has no kernels for input torch.int64 and weight torch.int64'
+    """
+    reason = _config.reason_for_aten(input, weight, bias)
+    if reason is not None:
+        return f"aten: {reason}"
+    if input.dim() == 3:
+        input = input.unsqueeze(0)
+    *geometry, channels_last = functional.resolve(
+        input, weight, bias, stride, padding, dilation, groups
+    )
+    dtype = str(input.dtype).removeprefix("torch.")
+    lines = []
+    for op in ("forward", "grad_input", "grad_weight"):
+        text = torch.ops.torchconv._explain(
+            op, input.shape, weight.shape, *geometry, dtype, channels_last
+        )
+        lines.append(f"{op}: {text}")
+    return "\n".join(lines)
+
+
+def show_config() -> str:
+    """Returns versions, instruction set and settings, for bug reports.
+
+    Example:
+        >>> print(show_config())  # doctest: +ELLIPSIS
+        torchconv ...
+    """
+    from torchconv import __version__
+
+    variables = [
+        f"{name}={value}" for name, value in os.environ.items() if name.startswith("TORCHCONV_")
+    ]
+    return "\n".join(
+        (
+            f"torchconv {__version__}",
+            f"torch {torch.__version__}, Python {sys.version.split()[0]}",
+            f"instruction set: {torch.ops.torchconv._isa()}",
+            f"threads: {torch.get_num_threads()}",
+            f"backend: {_config.get_backend()}",
+            f"environment: {' '.join(sorted(variables)) or 'no TORCHCONV_ variable is set'}",
+        )
+    )

@@ -1,0 +1,163 @@
+"""What ``torch.vmap`` does to the three operators: fold the mapped dimension into a real one.
+
+A mapped input or output gradient folds into the batch n, a mapped weight into its channels; if both
+operands are mapped, every sample becomes a group. B is the size of the mapped dimension. Each rule
+takes the arguments of its operator and returns ``(result, its mapped dimension)``. All of them go
+through the differentiable operators, so that transforms nest.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+Operator = Callable[..., Tensor]
+Dims = Sequence[Any]  # for every argument its mapped dimension, or None
+
+
+def _merge(tensor: Tensor, mapped: int, dim: int) -> Tensor:
+    """Folds dimension ``mapped`` into dimension ``dim`` of the others: x becomes (B, x)."""
+    return tensor.movedim(mapped, dim).flatten(dim, dim + 1)
+
+
+def _merge_in_groups(tensor: Tensor, mapped: int, dim: int, groups: int) -> Tensor:
+    """As _merge, but inside each group: (g, x) becomes (g, B, x)."""
+    tensor = tensor.movedim(mapped, 0)
+    extent = tensor.shape[dim + 1] // groups
+    split = tensor.unflatten(dim + 1, (groups, extent))  # [B, .., g, x, ..]
+    return split.movedim(0, dim + 1).flatten(dim, dim + 2)
+
+
+def _split_in_groups(
+    tensor: Tensor, dim: int, groups: int, batch: int, extent: int
+) -> tuple[Tensor, int]:
+    """Undoes _merge_in_groups: (g, B, x) becomes (g, x), ``extent`` long, with B in front."""
+    sizes = (groups, batch, extent // groups)
+    split = tensor.unflatten(dim, sizes).movedim(dim + 1, 0)  # [B, .., g, x, ..]
+    return split.flatten(dim + 1, dim + 2), 0
+
+
+def conv2d(
+    op: Operator,
+    info: Any,
+    in_dims: Dims,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    channels_last: bool,
+) -> tuple[Tensor, int | None]:
+    batch = info.batch_size
+    input_dim, weight_dim, bias_dim = in_dims[:3]
+    geometry = (stride, padding, dilation)
+
+    if bias is not None and (weight_dim is None) != (bias_dim is None):  # add it afterwards
+        dims = (input_dim, weight_dim, None)
+        output, output_dim = conv2d(
+            op, info, dims, input, weight, None, *geometry, groups, channels_last
+        )
+        if output_dim is not None:
+            output = output.movedim(output_dim, 0)  # [B, n, k, p, q]
+        if bias_dim is not None:
+            bias = bias.movedim(bias_dim, 0)[:, None]  # [B, 1, k]
+        return output + bias[..., None, None], 0
+
+    if weight_dim is None:
+        if input_dim is None:
+            return op(input, weight, bias, *geometry, groups, channels_last), None
+        input = input.movedim(input_dim, 0)
+        n = input.shape[1]
+        merged = input.flatten(0, 1)  # [B * n, c, h, w]
+        output = op(merged, weight, bias, *geometry, groups, channels_last)
+        return output.unflatten(0, (batch, n)), 0
+
+    weight = weight.movedim(weight_dim, 0)
+    k = weight.shape[1]
+    if input_dim is None:
+        weight = _merge_in_groups(weight, 0, 0, groups)  # [g * B * k / g, c / g, r, s]
+        if bias is not None:
+            bias = _merge_in_groups(bias, bias_dim, 0, groups)
+        output = op(input, weight, bias, *geometry, groups, channels_last)
+        return _split_in_groups(output, 1, groups, batch, k)
+
+    output = op(
+        _merge(input, input_dim, 1),  # [n, B * c, h, w]
+        weight.flatten(0, 1),  # [B * k, c / g, r, s]
+        None if bias is None else _merge(bias, bias_dim, 0),
+        *geometry,
+        batch * groups,
+        channels_last,
+    )
+    return output.unflatten(1, (batch, k)), 1
+
+
+def conv2d_grad_input(
+    op: Operator,
+    info: Any,
+    in_dims: Dims,
+    grad: Tensor,
+    weight: Tensor,
+    input_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    channels_last: bool,
+) -> tuple[Tensor, int]:
+    batch = info.batch_size
+    n, c, h, w = input_size
+    grad_dim, weight_dim = in_dims[:2]
+    geometry = (stride, padding, dilation)
+
+    if weight_dim is None:
+        merged = _merge(grad, grad_dim, 0)  # [B * n, k, p, q]
+        result = op(merged, weight, (batch * n, c, h, w), *geometry, groups, channels_last)
+        return result.unflatten(0, (batch, n)), 0
+
+    size = (n, batch * c, h, w)
+    if grad_dim is None:
+        weight = _merge(weight, weight_dim, 1)  # [k, B * c / g, r, s]
+        result = op(grad, weight, size, *geometry, groups, channels_last)
+        return _split_in_groups(result, 1, groups, batch, c)
+
+    grad = _merge(grad, grad_dim, 1)  # [n, B * k, p, q]
+    weight = _merge(weight, weight_dim, 0)  # [B * k, c / g, r, s]
+    result = op(grad, weight, size, *geometry, batch * groups, channels_last)
+    return result.unflatten(1, (batch, c)), 1
+
+
+def conv2d_grad_weight(
+    op: Operator,
+    info: Any,
+    in_dims: Dims,
+    grad: Tensor,
+    input: Tensor,
+    weight_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    channels_last: bool,
+) -> tuple[Tensor, int]:
+    batch = info.batch_size
+    k, c, r, s = weight_size  # c counts the channels of one group
+    grad_dim, input_dim = in_dims[:2]
+    geometry = (stride, padding, dilation)
+
+    if input_dim is None:
+        grad = _merge_in_groups(grad, grad_dim, 1, groups)  # [n, g * B * k / g, p, q]
+        result = op(grad, input, (batch * k, c, r, s), *geometry, groups, channels_last)
+        return _split_in_groups(result, 0, groups, batch, k)
+
+    if grad_dim is None:
+        input = _merge_in_groups(input, input_dim, 1, groups)  # [n, g * B * c / g, h, w]
+        result = op(grad, input, (k, batch * c, r, s), *geometry, groups, channels_last)
+        return result.unflatten(1, (batch, c)), 1
+
+    grad = _merge(grad, grad_dim, 1)  # [n, B * k, p, q]
+    input = _merge(input, input_dim, 1)  # [n, B * c, h, w]
+    result = op(grad, input, (batch * k, c, r, s), *geometry, batch * groups, channels_last)
+    return result.unflatten(0, (batch, k)), 0

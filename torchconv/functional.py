@@ -1,0 +1,216 @@
+"""The public functions: argument handling once, here; everything below may rely on it.
+
+Each call is resolved to a batch, pairs of ints and four-sided padding, and checked with plain
+integers: no tensor operation runs before the convolution itself. Whatever torchconv does not
+compute (integers, complex numbers, other devices and layouts, tensor subclasses with a dispatcher
+of their own) goes to ``torch.nn.functional.conv2d`` unchanged.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function_variadic
+
+from torchconv import _arguments, _autograd
+from torchconv._arguments import output_extent, pair, suggests_channels_last
+from torchconv._config import reason_for_aten
+
+Ints = int | Sequence[int]
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
+    r"""Applies a 2-d convolution (a cross-correlation) over an image of several channels.
+
+    Equivalent to :func:`torch.nn.functional.conv2d`, including errors, memory format, autocast
+    and derivatives of every order.
+
+    Args:
+        input: ``(n, c, h, w)``, or one image ``(c, h, w)``; float32, float64, bfloat16 or float16
+            on the CPU. Other tensors are passed to :func:`torch.nn.functional.conv2d`.
+        weight: ``(k, c / groups, r, s)``, same dtype and device.
+        bias: ``(k,)`` or None.
+        stride: step of the kernel, an int or a pair ``(height, width)``.
+        padding: zeros on each side, an int or a pair; or ``'valid'`` (none) or ``'same'`` (output
+            as large as the input, needs stride 1; an odd total goes to the bottom and the right).
+        dilation: distance between kernel elements, an int or a pair.
+        groups: channels are split into this many groups that do not mix.
+
+    Returns:
+        ``(n, k, p, q)`` or ``(k, p, q)``, with ``(p, q)`` as given by :func:`conv2d_output_size`.
+        Channels last if input or weight is.
+
+    Raises:
+        RuntimeError: shapes, dtypes or values do not fit together.
+        TypeError: an argument has a wrong type.
+
+    Example:
+        >>> import torch
+        >>> image = torch.arange(36.0).reshape(1, 1, 6, 6)
+        >>> mean = torch.full((1, 1, 3, 3), 1 / 9)
+        >>> conv2d(image, mean).shape
+        torch.Size([1, 1, 4, 4])
+        >>> conv2d(image, mean)[0, 0, 0, 0].round().item()
+        7.0
+        >>> conv2d(image, mean, padding="same").shape
+        torch.Size([1, 1, 6, 6])
+    """
+    if has_torch_function_variadic(input, weight, bias):
+        return _overridden(input, weight, bias, stride, padding, dilation, groups)
+    if reason_for_aten(input, weight, bias) is not None:
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    if torch.is_autocast_enabled("cpu"):
+        input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
+    if input.dim() == 3:
+        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(
+            0
+        )
+
+    if torch.compiler.is_dynamo_compiling():
+        from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
+    geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
+    return _autograd.conv2d(input, weight, bias, *geometry)
+
+
+def conv2d_output_size(
+    input_size: Ints,
+    kernel_size: Ints,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+) -> tuple[int, int]:
+    r"""Returns height and width of the output of a convolution.
+
+    .. math::
+        H_{out} = \left\lfloor \frac{H_{in} + 2\,\text{padding} - \text{dilation}\,
+        (\text{kernel\_size} - 1) - 1}{\text{stride}} \right\rfloor + 1
+
+    and the same for the width. Pixels at the bottom and the right that the last step of the kernel
+    does not reach are dropped: that is the floor.
+
+    Args:
+        input_size: int, or pair ``(height, width)``, as are all arguments.
+        kernel_size: extent of the kernel.
+        stride: step of the kernel.
+        padding: zeros on each side, or ``'valid'`` or ``'same'``.
+        dilation: distance between kernel elements.
+
+    Raises:
+        ValueError: the output would have no pixel, or an argument is out of its range.
+        TypeError: an argument is not an int.
+
+    Example:
+        >>> conv2d_output_size(32, kernel_size=5)
+        (28, 28)
+        >>> conv2d_output_size((224, 200), kernel_size=7, stride=2, padding=3)
+        (112, 100)
+    """
+    size = pair(input_size, "input_size")
+    kernel = pair(kernel_size, "kernel_size")
+    steps, gaps = pair(stride, "stride"), pair(dilation, "dilation")
+    for name, values in (("kernel_size", kernel), ("stride", steps), ("dilation", gaps)):
+        if min(values) < 1:
+            raise ValueError(f"conv2d_output_size(): {name} must be positive, got {values}")
+    top, bottom, left, right = _arguments.four_sides(padding, kernel, steps, gaps)
+    if min(size) < 0 or min(top, left) < 0:
+        raise ValueError(
+            "conv2d_output_size(): input_size and padding must not be negative, "
+            f"got {input_size=}, {padding=}"
+        )
+    p = output_extent(size[0], kernel[0], steps[0], top + bottom, gaps[0])
+    q = output_extent(size[1], kernel[1], steps[1], left + right, gaps[1])
+    if p < 1 or q < 1:
+        raise ValueError(
+            f"conv2d_output_size(): the output would have size {(p, q)}, got {input_size=}, "
+            f"{kernel_size=}, {stride=}, {padding=}, {dilation=}"
+        )
+    return p, q
+
+
+def resolve(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int], int, bool]:
+    """Checks everything and returns what the operators take after their tensors.
+
+    That is: stride, (top, bottom, left, right), dilation, groups, and whether the result is
+    channels last, the memory format in which aten::convolution computes.
+    """
+    stride_h, stride_w = stride = pair(stride, "stride")
+    dilation_h, dilation_w = dilation = pair(dilation, "dilation")
+    if type(groups) is not int:
+        groups = _arguments.integer(groups, "groups")
+    if input.dim() != 4 or weight.dim() != 4:
+        _arguments.refuse_rank(input, weight)
+    n, c, h, w = input_size = input.shape
+    k, group_channels, r, s = weight_size = weight.shape
+    sides = _arguments.four_sides(padding, (r, s), stride, dilation)
+    top, bottom, left, right = sides
+    dtype = input.dtype
+    if (
+        stride_h < 1
+        or stride_w < 1
+        or dilation_h < 1
+        or dilation_w < 1
+        or top < 0
+        or left < 0
+        or groups < 1
+        or r < 1
+        or s < 1
+        or c != group_channels * groups
+        or k < groups
+        or k % groups != 0
+        or h + top + bottom <= dilation_h * (r - 1)
+        or w + left + right <= dilation_w * (s - 1)
+        or ((h < 1 or w < 1) and n > 0)
+        or weight.dtype is not dtype
+        or (bias is not None and (bias.dtype is not dtype or bias.shape != (k,)))
+    ):
+        _arguments.refuse(input, weight, bias, stride, sides, dilation, groups)
+    channels_last = suggests_channels_last(input_size, input.stride()) or (
+        suggests_channels_last(weight_size, weight.stride()) and n != 0
+    )
+    return stride, sides, dilation, groups, channels_last
+
+
+def _autocast(tensor: Tensor | None) -> Tensor | None:
+    """What torch.autocast does to an argument of an operator in its lower-precision list."""
+    if tensor is None or not tensor.is_cpu or tensor.dtype is torch.float64:
+        return tensor
+    return tensor.to(torch.get_autocast_dtype("cpu"))
+
+
+def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    """A call on subclasses with ``__torch_function__``, or under a torch function mode.
+
+    A class with an implementation of its own knows ``F.conv2d``, not torchconv, and gets that.
+    """
+    tensors = [tensor for tensor in (input, weight, bias) if tensor is not None]
+    if any(_has_own_functions(type(tensor)) for tensor in tensors):
+        return F.conv2d(input, weight, bias, *options)
+    return handle_torch_function(conv2d, tensors, input, weight, bias, *options)
+
+
+def _has_own_functions(kind: type) -> bool:
+    """Whether a class overrides ``__torch_function__``, other than to switch it off."""
+    implementation = getattr(kind, "__torch_function__", None)
+    return (
+        implementation is not None
+        and implementation is not torch._C._disabled_torch_function_impl
+        and getattr(implementation, "__func__", None) is not Tensor.__torch_function__.__func__
+    )
