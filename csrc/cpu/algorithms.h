@@ -5,13 +5,14 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kPixelLanes, kChannelLanes, kGradWeight, kReference;
+extern const Algorithm kDepthwise, kPixelLanes, kChannelLanes, kGradWeight, kReference;
 
 // What each isa_*.cpp provides: the same kernels, compiled for its level.
 struct Kernels {
   RunJob pixel_lanes;
   RunJob channel_lanes;
   RunJob grad_weight;
+  RunJob depthwise;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };

@@ -1,6 +1,7 @@
 // The kernels at the AVX-512 level. Everything that must not be compiled for this level is
 // included before the region begins.
 #include "cpu/algorithms.h"
+#include "cpu/depthwise_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/scalar.h"
@@ -19,12 +20,16 @@ namespace torchconv::cpu::avx512 {
 #include "cpu/channel_lanes.h"
 #include "cpu/pixel_lanes.h"
 #include "cpu/grad_weight.h"
+#include "cpu/depthwise_band.h"
+#include "cpu/depthwise_tile.h"
+#include "cpu/depthwise.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx512
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx512Kernels = {avx512::pixel_lanes, avx512::channel_lanes, avx512::grad_weight, avx512::fma_burst};
+const Kernels kAvx512Kernels = {avx512::pixel_lanes, avx512::channel_lanes, avx512::grad_weight,
+                                avx512::depthwise, avx512::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

@@ -1,0 +1,71 @@
+// The load stage of depthwise: the source rows of one block, padded with zeros, in the compute type.
+// Included inside the namespace of each isa_*.cpp.
+#pragma once
+
+// Which source channels a block reads: plane i, lane l is channel (first + l * lane_step) / divide + i.
+struct BlockChannels {
+  int64_t first, count;  // count lanes, in destination channels
+  int64_t lane_step, divide;
+};
+
+// Columns column, column + step, ... of a row, zero outside [0, width).
+template <class S>
+void load_strided_row(const S* in, int64_t width, int64_t column, int64_t step, int64_t count,
+                      Compute<S>* out) {
+  using T = Compute<S>;
+  const int64_t first = column >= 0 ? 0 : smaller(count, ceil_div(-column, step));
+  const int64_t last = larger(first, smaller(count, width > column ? ceil_div(width - column, step) : 0));
+  fill_zero(out, first);
+  if (step == 1) {
+    copy_run<S, T, T>(in + column + first, out + first, last - first, nullptr);
+  } else {
+    for (int64_t i = first; i < last; ++i) out[i] = to_compute(in[column + i * step]);
+  }
+  fill_zero(out + last, count - last);
+}
+
+// Every multiplier-th channel, or every channel several times.
+template <class S>
+void load_spread_row(const Image<S>& image, const DepthwiseBand& b, const BlockChannels& channels,
+                     int64_t plane, int64_t y, int64_t column, int64_t lanes, Compute<S>* out) {
+  fill_zero(out, b.row_pitch);
+  const S* const in = image.data + y * image.width * image.channels + plane;
+  for (int64_t i = 0; i < b.length; ++i) {
+    const int64_t x = column + i * b.column_skip;
+    if (x < 0 || x >= image.width) continue;
+    for (int64_t l = 0; l < channels.count; ++l) {
+      const int64_t channel = (channels.first + l * channels.lane_step) / channels.divide;
+      out[i * lanes + l] = to_compute(in[x * image.channels + channel]);
+    }
+  }
+}
+
+// `rows` band rows from source row `row` on, band column 0 at source column `column`.
+template <class S>
+void load_depthwise_band(const Image<S>& image, const DepthwiseBand& b, bool channel_lanes,
+                         const BlockChannels& channels, int64_t row, int64_t rows, int64_t column,
+                         int64_t lanes, Compute<S>* out) {
+  const int64_t first = channels.first / channels.divide, plane_size = image.height * image.width;
+  const bool spread = channels.lane_step > 1 || channels.divide > 1;
+  if (channel_lanes && !spread) {
+    if (channels.count < lanes) fill_zero(out, rows * b.row_pitch);
+    return load_band<S>(image, {row, rows, b.row_skip, column, b.length, b.column_skip, first, channels.count},
+                        out, lanes);
+  }
+  for (int64_t plane = 0; plane < b.planes; ++plane) {
+    for (int64_t i = 0; i < rows; ++i) {
+      Compute<S>* const to = out + plane * b.plane_pitch + i * b.row_pitch;
+      const int64_t y = row + i * b.row_skip;
+      if (y < 0 || y >= image.height) {
+        fill_zero(to, b.row_pitch);
+      } else if (channel_lanes) {
+        load_spread_row(image, b, channels, plane, y, column, lanes, to);
+      } else {
+        const S* const in = image.data + (first + plane) * plane_size + y * image.width;
+        for (int64_t phase = 0; phase < b.phases; ++phase) {
+          load_strided_row(in, image.width, column + phase, b.column_skip, b.length, to + phase * b.length);
+        }
+      }
+    }
+  }
+}
