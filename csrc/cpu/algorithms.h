@@ -5,7 +5,8 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kDepthwise, kPixelLanes, kChannelLanes, kGradWeight, kReference;
+extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPixelLanes, kChannelLanes,
+    kGradWeight, kReference;
 
 // What each isa_*.cpp provides: the same kernels, compiled for its level.
 struct Kernels {
@@ -13,6 +14,7 @@ struct Kernels {
   RunJob channel_lanes;
   RunJob grad_weight;
   RunJob depthwise;
+  RunJob depthwise_grad_weight;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };

@@ -1,17 +1,23 @@
-// The list entry of depthwise: when it applies and how many jobs it makes.
+// The list entries of depthwise: when they apply and how many jobs they make.
 #include "cpu/algorithms.h"
-#include "cpu/depthwise_plan.h"
+#include "cpu/depthwise_grad_weight_plan.h"
 
 namespace torchconv::cpu {
 namespace {
 
+constexpr const char* kBandTooLarge = "a band of one row exceeds the scratch limit";
+
+const char* refuse_shape(const Conv2dShape& d) {
+  if (d.c == 0 || d.k == 0) return "no channels";
+  return d.groups == d.c ? nullptr : "a group has several input channels";
+}
+
 const char* refuse(Op op, const Conv2dShape& d) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
-  if (d.c == 0 || d.k == 0) return "no channels";
-  if (d.groups != d.c) return "a group has several input channels";
+  if (const char* reason = refuse_shape(d)) return reason;
   const Gather g = make_gather(op, d);
   if (depthwise_scratch_bytes(make_depthwise_plan(g, d.dtype), d.dtype) > kScratchLimit) {
-    return "a band of one row exceeds the scratch limit";
+    return kBandTooLarge;
   }
   return nullptr;
 }
@@ -29,6 +35,33 @@ Plan plan(Op op, const Conv2dShape& d) {
   return plan;
 }
 
+const char* refuse_grad_weight(Op op, const Conv2dShape& d) {
+  if (op != Op::kGradWeight) return "computes the weight gradient only";
+  if (const char* reason = refuse_shape(d)) return reason;
+  const Gather g = make_gather(Op::kForward, d);
+  if (depthwise_grad_scratch_bytes(make_depthwise_grad_plan(g, d.dtype), g, d.dtype) > kScratchLimit) {
+    return kBandTooLarge;
+  }
+  return nullptr;
+}
+
+Plan plan_grad_weight(Op, const Conv2dShape& d) {
+  const Gather g = make_gather(Op::kForward, d);
+  const DepthwiseGradPlan z = make_depthwise_grad_plan(g, d.dtype);
+  const int64_t parts = ceil_div(z.blocks, z.job_blocks);
+  Plan plan;
+  plan.scratch_bytes = depthwise_grad_scratch_bytes(z, g, d.dtype);
+  plan.shared_bytes = depthwise_grad_shared_bytes(z, d.dtype);
+  plan.jobs[0] = parts;
+  if (z.chunk_images) {
+    plan.stages = 2;
+    plan.jobs[0] = parts * z.wave;
+    plan.jobs[1] = parts;
+    plan.repeats = ceil_div(z.chunks(d.n), z.wave);
+  }
+  return plan;
+}
+
 }  // namespace
 
 const Algorithm kDepthwise = {
@@ -36,5 +69,12 @@ const Algorithm kDepthwise = {
     refuse,
     plan,
     {kPortableKernels.depthwise, kAvx2Kernels.depthwise, kAvx512Kernels.depthwise}};
+
+const Algorithm kDepthwiseGradWeight = {
+    "depthwise_grad_weight",
+    refuse_grad_weight,
+    plan_grad_weight,
+    {kPortableKernels.depthwise_grad_weight, kAvx2Kernels.depthwise_grad_weight,
+     kAvx512Kernels.depthwise_grad_weight}};
 
 }  // namespace torchconv::cpu

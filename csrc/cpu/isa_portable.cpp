@@ -1,6 +1,6 @@
 // The kernels in plain C++: every machine runs them, none quickly.
 #include "cpu/algorithms.h"
-#include "cpu/depthwise_plan.h"
+#include "cpu/depthwise_grad_weight_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/scalar.h"
@@ -17,9 +17,11 @@ namespace torchconv::cpu::portable {
 #include "cpu/depthwise_band.h"
 #include "cpu/depthwise_tile.h"
 #include "cpu/depthwise.h"
+#include "cpu/depthwise_taps.h"
+#include "cpu/depthwise_grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
 namespace torchconv::cpu {
 const Kernels kPortableKernels = {portable::pixel_lanes, portable::channel_lanes, portable::grad_weight,
-                                portable::depthwise, portable::fma_burst};
+                                portable::depthwise, portable::depthwise_grad_weight, portable::fma_burst};
 }  // namespace torchconv::cpu

@@ -1,0 +1,138 @@
+// The weight gradient of depthwise, plane by plane or a vector of channels at a time.
+//
+//     job of stage 0   some blocks of the result over one chunk of samples (or over all of them)
+//     job of stage 1   adds the sums of a wave of chunks to the total, in the order of the samples
+//
+// A row part is summed in registers, then added to the block's sums; lanes that are pixels are added up at
+// the very end, in one order. Included inside the namespace of each isa_*.cpp.
+#pragma once
+
+template <class S>
+struct DepthwiseGradBlock {
+  using T = Compute<S>;
+  const Task& task;
+  const Gather& g;
+  const DepthwiseGradPlan& z;
+  int64_t block;
+
+  int64_t first_channel() const { return z.channel_lanes ? block * z.lanes : block; }
+  int64_t channel_count() const {
+    return z.channel_lanes ? smaller(z.lanes, g.groups * g.dst_channels - first_channel()) : 1;
+  }
+
+  // sums [r, s][lanes] += row parts [begin, end) of image n
+  void add_parts(int64_t n, int64_t begin, int64_t end, char* scratch, T* sums) const {
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    const int64_t c = g.groups, k = g.groups * g.dst_channels, lanes = z.channel_lanes ? z.lanes : 1;
+    const int64_t p = g.rows.dst_size, q = g.columns.dst_size, s = g.columns.kernel;
+    const Image<S> input = {(const S*)task.input + n * c * g.rows.src_size * g.columns.src_size, g.layout, c,
+                            g.rows.src_size, g.columns.src_size};
+    const Image<S> grad = {(const S*)task.grad + n * k * p * q, g.layout, k, p, q};
+    const BlockChannels channels = {first_channel(), channel_count(), 1, g.dst_channels};
+    const AxisPhase rows = g.rows.phase(0), columns = g.columns.phase(0);
+
+    int64_t* const offsets = (int64_t*)scratch;
+    T* const band = (T*)(offsets + round_up(s, 8));
+    T* const grad_band = band + z.band.size;
+    for (int64_t i = 0; i < s; ++i) {
+      offsets[i] = z.band.column(columns.src_first + i * columns.src_delta - g.columns.src_low, lanes);
+    }
+    DepthwiseTaps<T> t;
+    t.x_row = z.band.row_pitch, t.x_step = z.channel_lanes ? z.band.pixel_step : z.lanes;
+    t.advance = z.band.row_advance, t.delta = rows.taps > 1 ? rows.src_delta : 1;
+    t.offset = offsets;
+    t.grad_row = z.grad_row;
+    t.grad_step = !z.channel_lanes ? z.lanes : z.grad_in_place ? k : z.lanes;
+    t.sums_row = s * z.lanes, t.sums_step = z.lanes;
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t row = part * p / z.row_parts;
+      t.rows = (part + 1) * p / z.row_parts - row;
+      const int64_t band_rows = (t.rows - 1) * z.band.row_advance + g.rows.src_high - g.rows.src_low + 1;
+      load_depthwise_band(input, z.band, z.channel_lanes, channels, row * g.rows.src_step + g.rows.src_low,
+                          band_rows, g.columns.src_low, z.lanes, band);
+      const T* from = grad_band;
+      if (z.grad_in_place) {
+        from = (const T*)grad.data + (z.channel_lanes ? row * q * k + block * z.lanes : (block * p + row) * q);
+      } else {
+        if (channel_count() < lanes) fill_zero(grad_band, z.grad_size);
+        for (int64_t i = 0; i < t.rows; ++i) {
+          load_band<S>(grad, {row + i, 1, 1, 0, q, 1, first_channel(), channel_count()},
+                       grad_band + i * z.grad_row, lanes);
+        }
+      }
+      for (int64_t lane = 0; lane < z.lanes; lane += kLanes) {
+        t.x = band + lane, t.grad = from + lane, t.sums = sums + lane;
+        t.vecs = z.channel_lanes ? q : ceil_div(q, z.lanes);
+        t.last = z.channel_lanes ? kLanes
+                                 : larger(0, smaller(kLanes, q - (t.vecs - 1) * z.lanes - lane));
+        run_taps(t, rows.taps, columns.taps);
+      }
+    }
+  }
+
+  // Writes the block's part of the result, [k][r, s] in every layout.
+  void store(T* sums) const {
+    const int64_t taps = g.taps();
+    S* const result = (S*)task.result + first_channel() * taps;
+    if (z.channel_lanes) {
+      return transpose_copy<T, S, T>(sums, z.lanes, taps, channel_count(), result, taps, nullptr);
+    }
+    for (int64_t i = 0; i < taps; ++i, sums += z.lanes) {
+      for (int64_t half = z.lanes / 2; half; half /= 2) {
+        for (int64_t l = 0; l < half; ++l) sums[l] += sums[l + half];
+      }
+      from_compute(result + i, sums[0]);
+    }
+  }
+};
+
+template <class S>
+void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g, const DepthwiseGradPlan& z) {
+  using T = Compute<S>;
+  const int64_t parts = ceil_div(z.blocks, z.job_blocks);
+  const int64_t begin = job.index % parts * z.blocks / parts, end = (job.index % parts + 1) * z.blocks / parts;
+  if (!z.chunk_images) {
+    T* const sums = (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) - z.block_size;
+    for (int64_t i = begin; i < end; ++i) {
+      const DepthwiseGradBlock<S> block = {task, g, z, i};
+      fill_zero(sums, z.block_size);
+      for (int64_t n = 0; n < g.n; ++n) block.add_parts(n, 0, z.row_parts, job.scratch, sums);
+      block.store(sums);
+    }
+    return;
+  }
+  const int64_t chunks = z.chunks(g.n), wave_begin = job.repeat * z.wave;
+  T* const total = (T*)job.shared;
+  T* const partial = total + z.blocks * z.block_size;
+  if (job.stage == 0) {
+    const int64_t in_wave = job.index / parts, chunk = wave_begin + in_wave;
+    if (chunk >= chunks) return;
+    const int64_t image = chunk / z.chunk_parts * z.chunk_images, part = chunk % z.chunk_parts;
+    for (int64_t i = begin; i < end; ++i) {
+      const DepthwiseGradBlock<S> block = {task, g, z, i};
+      T* const sums = partial + (in_wave * z.blocks + i) * z.block_size;
+      fill_zero(sums, z.block_size);
+      for (int64_t n = image; n < smaller(g.n, image + z.chunk_images); ++n) {
+        block.add_parts(n, part * z.row_parts / z.chunk_parts, (part + 1) * z.row_parts / z.chunk_parts,
+                        job.scratch, sums);
+      }
+    }
+    return;
+  }
+  for (int64_t block = begin; block < end; ++block) {
+    T* const sums = total + block * z.block_size;
+    if (job.repeat == 0) fill_zero(sums, z.block_size);
+    for (int64_t i = 0; i < smaller(z.wave, chunks - wave_begin); ++i) {
+      copy_run<T, T, T>(partial + (i * z.blocks + block) * z.block_size, sums, z.block_size, sums);
+    }
+    if (wave_begin + z.wave >= chunks) DepthwiseGradBlock<S>{task, g, z, block}.store(sums);
+  }
+}
+
+inline void depthwise_grad_weight(const Task& task, const Job& job) {
+  const Gather g = make_gather(Op::kForward, task.shape);
+  const DepthwiseGradPlan z = make_depthwise_grad_plan(g, task.shape.dtype);
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    depthwise_grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, g, z);
+  });
+}
