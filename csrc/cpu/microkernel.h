@@ -34,8 +34,10 @@ template <class T>
 constexpr int64_t kBlock = 64 / (int64_t)sizeof(T);
 constexpr int64_t kMaxBlocks = 3;
 
+// `tiles` tiles side by side along the axis that the table shifts: the end of one overlaps with the beginning
+// of the next, which a tile of few steps needs.
 template <class T, Steps kSteps, int kRows, int kVecs>
-[[gnu::noinline]] void tile_kernel(const Tile<T>& t) {
+[[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles) {
   using S = Simd<T>;
   using V = typename S::Vec;
   constexpr int64_t kLanes = S::kLanes;
@@ -46,50 +48,55 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const T* b = t.b;
   T* c = t.c;
 
-  V sum[kRows][kVecs];
-#pragma GCC unroll 32
-  for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 8
-    for (int v = 0; v < kVecs; ++v) {
-      sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
-    }
-  }
-  for (int64_t i = 0; i < depth; ++i) {
-    const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : a + i * step;
-    const T* const bi = kSteps == Steps::kTableA ? b + i * step : b + offset[i];
-    V x[kVecs];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
+  for (; tiles > 0; --tiles) {
+    V sum[kRows][kVecs];
 #pragma GCC unroll 32
     for (int m = 0; m < kRows; ++m) {
-      // Spelled so that eight rows need four registers of addresses.
-      const T* am = ai + m;
-      if constexpr (kSteps == Steps::kTableA) {
-        am = m == 3   ? ai + row3
-             : m == 5 ? ai + row5
-             : m == 6 ? ai + 2 * row3
-             : m == 7 ? ai + row7
-                      : ai + m * row1;
+#pragma GCC unroll 8
+      for (int v = 0; v < kVecs; ++v) {
+        sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
       }
-      const V y = S::broadcast(*am);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
     }
-  }
+    for (int64_t i = 0; i < depth; ++i) {
+      const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : a + i * step;
+      const T* const bi = kSteps == Steps::kTableA ? b + i * step : b + offset[i];
+      V x[kVecs];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
 #pragma GCC unroll 32
-  for (int m = 0; m < kRows; ++m) {
+      for (int m = 0; m < kRows; ++m) {
+        // Spelled so that eight rows need four registers of addresses.
+        const T* am = ai + m;
+        if constexpr (kSteps == Steps::kTableA) {
+          am = m == 3   ? ai + row3
+               : m == 5 ? ai + row5
+               : m == 6 ? ai + 2 * row3
+               : m == 7 ? ai + row7
+                        : ai + m * row1;
+        }
+        const V y = S::broadcast(*am);
 #pragma GCC unroll 8
-    for (int v = 0; v < kVecs; ++v) {
-      T* const at = c + m * c_row + v * kLanes;
-      S::store(at, t.sum == Sum::kAdd ? S::add(S::load(at), sum[m][v]) : sum[m][v]);
+        for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
+      }
     }
+#pragma GCC unroll 32
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVecs; ++v) {
+        T* const at = c + m * c_row + v * kLanes;
+        S::store(at, t.sum == Sum::kAdd ? S::add(S::load(at), sum[m][v]) : sum[m][v]);
+      }
+    }
+    a += kSteps == Steps::kTableA ? kRows * row1 : 0;
+    b += kSteps == Steps::kTableB ? kVecs * kLanes : 0;
+    c += kSteps == Steps::kTableA ? kRows * c_row : kVecs * kLanes;
   }
 }
 
 template <class T, Steps kSteps, int kVecs, int kRows>
-void tile_rows(const Tile<T>& t, int64_t rows) {
-  if (rows == kRows) return tile_kernel<T, kSteps, kRows, kVecs>(t);
-  if constexpr (kRows > 1) tile_rows<T, kSteps, kVecs, kRows - 1>(t, rows);
+void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles) {
+  if (rows == kRows) return tile_kernel<T, kSteps, kRows, kVecs>(t, tiles);
+  if constexpr (kRows > 1) tile_rows<T, kSteps, kVecs, kRows - 1>(t, rows, tiles);
 }
 
 // Cuts rows x (kVecs * passes) vectors into register tiles of at most kRows x kVecs.
@@ -103,7 +110,7 @@ void tile_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
       part.a += a_at;
       part.b += j;
       part.c += m * t.c_row + j;
-      tile_rows<T, kSteps, kVecs, kRows>(part, rows - m < kRows ? rows - m : kRows);
+      tile_rows<T, kSteps, kVecs, kRows>(part, rows - m < kRows ? rows - m : kRows, 1);
     }
   }
 }
@@ -119,6 +126,36 @@ void run_tile(const Tile<T>& t, int64_t rows, int64_t blocks) {
   } else {
     if (blocks == 3) return tile_passes<T, kSteps, 3, 4>(t, rows, 3 * kVecsPerBlock);
     return tile_passes<T, kSteps, 2, 6>(t, rows, blocks * kVecsPerBlock);
+  }
+}
+
+// rows x vecs vectors, any number of them, in tiles of at most kRows x kVecs.
+template <class T, int kVecs, int kRows>
+void strip_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
+  const int64_t passes = (rows + kRows - 1) / kRows, tiles = vecs / kVecs;
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    const int64_t m = pass * rows / passes, count = (pass + 1) * rows / passes - m;
+    Tile<T> part = t;
+    part.a += m;
+    part.c += m * t.c_row;
+    if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, tiles);
+    part.b += tiles * kVecs * Simd<T>::kLanes;
+    part.c += tiles * kVecs * Simd<T>::kLanes;
+    if (kVecs > 2 && vecs % kVecs == 2) tile_rows<T, Steps::kTableB, 2, kRows>(part, count, 1);
+    if (kVecs > 1 && vecs % kVecs == 1) tile_rows<T, Steps::kTableB, 1, kRows>(part, count, 1);
+  }
+}
+
+// rows x (blocks * kBlock<T>) sums of Steps::kTableB, rows <= kTileRows, any number of blocks.
+template <class T>
+void run_strip(const Tile<T>& t, int64_t rows, int64_t blocks) {
+  const int64_t vecs = blocks * (kBlock<T> / Simd<T>::kLanes);
+  if constexpr (Simd<T>::kRegisters == 32) {
+    strip_passes<T, 3, 8>(t, rows, vecs);
+  } else if (rows == 5 || rows == 6) {
+    strip_passes<T, 2, 6>(t, rows, vecs);
+  } else {
+    strip_passes<T, 3, 4>(t, rows, vecs);
   }
 }
 

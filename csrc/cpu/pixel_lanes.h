@@ -157,16 +157,11 @@ struct PixelJob {
   }
 
   void multiply(Tile<T> tile, int64_t channels) const {
-    const int64_t vectors = ceil_div(walk(), kBlock<T>), tiles = ceil_div(vectors, kMaxBlocks);
-    const T* const b = tile.b;
-    T* const c = tile.c;
+    const int64_t blocks = ceil_div(walk(), kBlock<T>);
     for (int64_t n = 0; n < (z.merged ? 1 : images); ++n) {
-      for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t v = t * vectors / tiles;
-        tile.b = b + n * image_pitch + v * kBlock<T>;
-        tile.c = c + n * z.sums_image + v * kBlock<T>;
-        run_tile<T, Steps::kTableB>(tile, channels, (t + 1) * vectors / tiles - v);
-      }
+      run_strip(tile, channels, blocks);
+      tile.b += image_pitch;
+      tile.c += z.sums_image;
     }
   }
 
