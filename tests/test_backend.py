@@ -129,7 +129,14 @@ def test_torch_function_modes_see_the_call():
         assert operators(torchconv.conv2d, INPUT, WEIGHT) == NATIVE
 
 
-def test_masked_tensors_and_other_dispatchers_stay_with_aten():
+def test_torch_fx_records_the_call():
+    model = torch.nn.Sequential(torchconv.Conv2d(4, 6, 3, padding="same"), torch.nn.ReLU())
+    traced = torch.fx.symbolic_trace(model)
+    assert torchconv.conv2d in [node.target for node in traced.graph.nodes]
+    assert torch.equal(traced(INPUT), model(INPUT))
+
+
+def test_wrappers_with_other_dispatchers_stay_with_aten():
     class Wrapper(torch.Tensor):
         __torch_function__ = torch._C._disabled_torch_function_impl
 

@@ -95,10 +95,10 @@ def suggests_channels_last(size: Sequence[int], strides: Sequence[int]) -> bool:
     As ``Tensor.suggest_memory_format`` in C++: strides must grow in the order c, w, h, n, and the
     cases that could be either layout count as contiguous.
     """
+    if strides[3] < strides[1] * size[1]:
+        return False  # every tensor that is plainly contiguous ends here
     stride_n, stride_c, stride_h, stride_w = strides
     n, c, h, w = size
-    if stride_w < stride_c * c:
-        return False  # every tensor that is plainly contiguous ends here
     return (
         stride_c != 0
         and stride_h >= stride_w * w
@@ -115,19 +115,18 @@ def refuse_tensors(**tensors: Any) -> None:
             raise TypeError(f"conv2d(): {name} must be a Tensor, but got {type(value).__name__}")
 
 
-def refuse_rank(input: Tensor, weight: Tensor) -> None:
-    """Raises RuntimeError unless input is [n, c, h, w] or [c, h, w] and weight [k, c / g, r, s]."""
-    if input.dim() not in (3, 4):
+def refuse_rank(input: Tensor, weight: Tensor) -> NoReturn:
+    """Raises RuntimeError for an input or a weight that has not 4 dimensions."""
+    if input.dim() != 4:
         raise RuntimeError(
             "conv2d(): Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of "
             f"size: {list(input.shape)}"
         )
-    if weight.dim() != 4:
-        raise RuntimeError(
-            f"conv2d(): Expected {weight.dim()}-dimensional input for {weight.dim()}-dimensional "
-            f"weight {list(weight.shape)}, but got input of size {list(input.shape)}; "
-            "conv2d needs a 4-dimensional weight"
-        )
+    raise RuntimeError(
+        f"conv2d(): Expected {weight.dim()}-dimensional input for {weight.dim()}-dimensional "
+        f"weight {list(weight.shape)}, but got input of size {list(input.shape)}; "
+        "conv2d needs a 4-dimensional weight"
+    )
 
 
 def refuse(

@@ -155,10 +155,11 @@ def resolve(
     dilation_h, dilation_w = dilation = pair(dilation, "dilation")
     if type(groups) is not int:
         groups = _arguments.integer(groups, "groups")
-    if input.dim() != 4 or weight.dim() != 4:
+    try:
+        n, c, h, w = input_size = input.shape
+        k, group_channels, r, s = weight_size = weight.shape
+    except ValueError:
         _arguments.refuse_rank(input, weight)
-    n, c, h, w = input_size = input.shape
-    k, group_channels, r, s = weight_size = weight.shape
     sides = _arguments.four_sides(padding, (r, s), stride, dilation)
     top, bottom, left, right = sides
     dtype = input.dtype
@@ -183,7 +184,7 @@ def resolve(
     ):
         _arguments.refuse(input, weight, bias, stride, sides, dilation, groups)
     channels_last = suggests_channels_last(input_size, input.stride()) or (
-        suggests_channels_last(weight_size, weight.stride()) and n != 0
+        n != 0 and suggests_channels_last(weight_size, weight.stride())
     )
     return stride, sides, dilation, groups, channels_last
 
@@ -207,7 +208,12 @@ def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: An
 
 
 def _has_own_functions(kind: type) -> bool:
-    """Whether a class overrides ``__torch_function__``, other than to switch it off."""
+    """Whether a class overrides ``__torch_function__``, other than to switch it off.
+
+    A proxy of torch.fx does, but it records any function it meets.
+    """
+    if issubclass(kind, torch.fx.Proxy):
+        return False
     implementation = getattr(kind, "__torch_function__", None)
     return (
         implementation is not None

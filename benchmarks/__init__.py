@@ -1,0 +1,10 @@
+"""torchconv against nn.Conv2d, in turn in one process.
+
+    python -m benchmarks            layers of real networks, see --help
+    python -m benchmarks.models     a training step of whole models
+    python -m benchmarks.overhead   what one call costs before any arithmetic
+
+On a machine that others use too only ratios of neighbouring runs mean something, so both sides
+always run alternately on the same buffers, a row reports the median of the paired ratios with its
+quartiles, and the FMA peak is measured again beside every row.
+"""

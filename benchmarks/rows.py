@@ -1,0 +1,109 @@
+"""One measured row, and the classes of layers that rows are averaged over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+from benchmarks.machine import fma_peak
+from benchmarks.subjects import Subject
+from benchmarks.timing import measure_pairs
+from tests.cases import Conv2dCase
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the CSV holds, in this order. `speedup` is the median of the paired ratios nn.Conv2d /
+    torchconv and `low`, `high` their quartiles; the milliseconds are lower quartiles."""
+
+    case: str
+    kind: str
+    what: str
+    dtype: str
+    layout: str
+    batch: int
+    speedup: float
+    low: float
+    high: float
+    ms: float
+    torch_ms: float
+    gflops: float
+    torch_gflops: float
+    percent_of_peak: float
+    error: float
+    torch_error: float
+    pairs: int
+    algorithms: str
+
+    @property
+    def network(self) -> str:
+        return self.case.split("/")[0]
+
+
+COLUMNS = [field.name for field in fields(Row)]
+
+
+def kind_of(case: Conv2dCase) -> str:
+    """The class of a layer, by what decides its speed."""
+    if case.groups > 1:
+        if case.groups == case.c:
+            return "depthwise" if case.r * case.s <= 9 else "depthwise large"
+        return "grouped"
+    if case.c <= 4:
+        return "few channels"
+    if case.r * case.s == 1:
+        return "1x1"
+    if case.dilation != (1, 1):
+        return "dilated"
+    if case.stride != (1, 1):
+        return "strided"
+    return "3x3" if (case.r, case.s) == (3, 3) else "other kernel"
+
+
+def measure_row(
+    subject: Subject, what: str, budget: float, min_pairs: int, with_errors: bool
+) -> Row:
+    case, dtype = subject.case, subject.dtype
+    peak = fma_peak(dtype)
+    pairs = measure_pairs(
+        subject.call(subject.ours, what), subject.call(subject.theirs, what), budget, min_pairs
+    )
+    errors = [
+        subject.error(module, what) if with_errors else float("nan")
+        for module in (subject.ours, subject.theirs)
+    ]
+    work = subject.flops(what) / 1e9
+    return Row(
+        case=case.name,
+        kind=kind_of(case),
+        what=what,
+        dtype=str(dtype).removeprefix("torch."),
+        layout=subject.layout,
+        batch=case.n,
+        speedup=pairs.speedup,
+        low=pairs.quartiles[0],
+        high=pairs.quartiles[1],
+        ms=pairs.our_seconds * 1e3,
+        torch_ms=pairs.their_seconds * 1e3,
+        gflops=work / pairs.our_seconds,
+        torch_gflops=work / pairs.their_seconds,
+        percent_of_peak=100 * work / pairs.our_seconds / peak,
+        error=errors[0],
+        torch_error=errors[1],
+        pairs=len(pairs.ours),
+        algorithms=subject.algorithms(what),
+    )
+
+
+def as_strings(row: Row) -> dict[str, str]:
+    """For the CSV: four significant digits of every measured number."""
+    return {
+        name: f"{value:.4g}" if isinstance(value, float) else str(value)
+        for name, value in asdict(row).items()
+    }
+
+
+def from_strings(values: dict[str, str]) -> Row:
+    kinds = {
+        field.name: {"int": int, "float": float, "str": str}[field.type] for field in fields(Row)
+    }
+    return Row(**{name: kinds[name](values[name]) for name in COLUMNS})

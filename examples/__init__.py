@@ -1,0 +1,5 @@
+"""Programs that train small networks with torchconv; run them from the checkout."""
+
+
+class RunError(Exception):
+    """Something the user can mend; shown as one sentence instead of a traceback."""

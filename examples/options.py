@@ -1,0 +1,115 @@
+"""The options of the training program, and how a resumed run takes up those it started with."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from examples import RunError, checkpoint
+from examples.data import DATA
+from examples.learner import OPTIMIZERS
+from examples.models import MODELS
+
+LEARNING_RATE = {"lenet": 3e-3, "alexnet": 2e-4, "alexnet-cifar": 5e-4}
+
+# What decides the weights and metrics: a resumed run cannot change these.
+FIXED = (
+    "data model conv batch_size lr lr_decay optimizer augment limit seed amp channels_last workers"
+).split()
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m examples.train",
+        description="Train LeNet or AlexNet with torchconv.Conv2d, nn.Conv2d, or both together.",
+    )
+    what = p.add_argument_group("what to train")
+    what.add_argument("--data", choices=DATA, default="digits", help="images (%(default)s)")
+    what.add_argument("--model", choices=MODELS, default="lenet", help="network (%(default)s)")
+    what.add_argument(
+        "--conv",
+        choices=("torch", "torchconv", "both"),
+        default="torchconv",
+        help="convolution (%(default)s); 'both' trains two equal models on the same batches and "
+        "compares them",
+    )
+    what.add_argument("--limit", type=_positive, help="use only so many images of each set")
+    what.add_argument("--data-dir", type=Path, default="data", help="data sets (%(default)s)")
+    what.add_argument("--download", action="store_true", help="download a missing data set")
+
+    how = p.add_argument_group("how to train it")
+    how.add_argument("--epochs", type=_positive, default=20, help="in all (%(default)s)")
+    how.add_argument(
+        "--batch-size", type=_positive, default=32, help="over all processes (%(default)s)"
+    )
+    how.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="(%(default)s)")
+    how.add_argument("--lr", type=float, help="learning rate (what suits the model)")
+    how.add_argument(
+        "--lr-decay", type=float, default=0.85, help="factor on it after each epoch (%(default)s)"
+    )
+    how.add_argument(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="shift the training images at random, and mirror photographs (yes)",
+    )
+    how.add_argument("--seed", type=int, default=0, help="of all that is random (%(default)s)")
+    how.add_argument("--amp", action="store_true", help="mixed precision with bfloat16")
+    how.add_argument("--channels-last", action="store_true", help="use that memory format")
+    how.add_argument("--device", default="auto", help="'cpu', 'cuda', ...; 'auto' is the best here")
+    how.add_argument("--threads", type=_positive, help="CPU threads per process")
+    how.add_argument("--workers", type=int, default=0, help="loading processes (%(default)s)")
+
+    where = p.add_argument_group("where the results go")
+    where.add_argument("--out", type=Path, help="directory (runs/DATA-MODEL-CONV)")
+    where.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
+    where.add_argument("--resume", action="store_true", help="continue the run that is in --out")
+    return p
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any] | None]:
+    """The options, and the checkpoint to continue from if there is one.
+
+    With --resume every option that is not given is that of the interrupted run.
+    """
+    options = _fill(parser().parse_args(argv))
+    path = options.out / "checkpoint.pt"
+    if not options.resume:
+        if path.exists() and not options.overwrite:
+            raise RunError(
+                f"{options.out} already holds a run; continue it with --resume, replace it with "
+                "--overwrite, or choose another --out."
+            )
+        return options, None
+    state = checkpoint.load(path)
+    again = parser()
+    again.set_defaults(**state["options"])
+    resumed = _fill(again.parse_args(argv))
+    for name in FIXED:
+        before, now = state["options"][name], getattr(resumed, name)
+        if before != now:
+            option = "--" + name.replace("_", "-")
+            raise RunError(f"The run in {options.out} has {option} {before}, not {now}.")
+    return resumed, state
+
+
+def to_save(options: argparse.Namespace) -> dict[str, Any]:
+    """What a resumed run needs to know."""
+    names = (*FIXED, "epochs", "device", "threads")
+    saved = {name: getattr(options, name) for name in names}
+    return {**saved, "data_dir": str(options.data_dir.absolute())}
+
+
+def _fill(options: argparse.Namespace) -> argparse.Namespace:
+    if options.lr is None:
+        options.lr = LEARNING_RATE[options.model]
+    if options.out is None:
+        options.out = Path("runs", f"{options.data}-{options.model}-{options.conv}")
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number

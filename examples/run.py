@@ -1,0 +1,185 @@
+"""A training run: the learners, their batches, and everything needed to continue exactly."""
+
+import argparse
+import random
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from examples import RunError, checkpoint
+from examples import options as run_options
+from examples.data import DATA, batches, load
+from examples.learner import Learner
+from examples.metrics import MetricsLog
+from examples.models import MODELS
+from examples.processes import Processes
+
+
+class Run:
+    """Everything a run consists of; `state_dict` is all that a later process needs to continue."""
+
+    def __init__(self, options: argparse.Namespace, processes: Processes):
+        if options.batch_size % processes.size:
+            raise RunError(
+                f"--batch-size {options.batch_size} cannot be shared by {processes.size} processes."
+            )
+        self.options, self.processes = options, processes
+        self.epoch = self.step = 0
+        self.seconds = 0.0
+        seed_everything(options.seed)
+        self.learners = make_learners(options, processes)
+        seed_everything(options.seed + processes.rank)
+        self.generator = torch.Generator().manual_seed(options.seed)
+        self.train_batches, self.test_batches = self._load_data()
+
+    def _load_data(self) -> list[DataLoader]:
+        options, processes = self.options, self.processes
+
+        def load_data():
+            return load(
+                options.data,
+                options.data_dir,
+                image_size=MODELS[options.model].image_size,
+                augment=options.augment,
+                download=options.download,
+            )
+
+        parts = processes.once(load_data) or load_data()  # the first process alone downloads
+        if options.limit:
+            parts = [Subset(part, range(min(options.limit, len(part)))) for part in parts]
+        self.sizes = [len(part) for part in parts]
+        return [
+            batches(
+                part,
+                options.batch_size,
+                processes,
+                train=train,
+                seed=options.seed,
+                workers=options.workers,
+                generator=self.generator,
+            )
+            for part, train in zip(parts, (True, False), strict=True)
+        ]
+
+    def train_epoch(self, log: MetricsLog | None) -> list[dict[str, Any]]:
+        """Trains and tests for one epoch; returns one record per learner."""
+        start = time.perf_counter()
+        self.epoch += 1
+        self.train_batches.sampler.set_epoch(self.epoch)
+        bar = tqdm(
+            self.train_batches,
+            f"epoch {self.epoch}/{self.options.epochs}",
+            disable=None if self.processes.first else True,
+            leave=False,
+        )
+        for images, labels in self._move(bar):
+            self.step += 1
+            # In turns, so that neither learner always runs first.
+            order = self.learners[::-1] if self.step % 2 else self.learners
+            measured = {}
+            for learner in order:
+                with nullcontext() if learner is order[-1] else self._same_dropout():
+                    measured[learner.conv] = learner.step(images, labels)
+            for learner in self.learners:
+                self._record(log, "step", learner, measured[learner.conv])
+        records = [
+            self._record(log, "epoch", learner, learner.finish_epoch(self._move(self.test_batches)))
+            for learner in self.learners
+        ]
+        self.seconds += time.perf_counter() - start
+        return records
+
+    def _same_dropout(self):
+        """Hands the random numbers drawn inside to the next learner once more."""
+        on_gpu = self.processes.device.type == "cuda"
+        return torch.random.fork_rng(devices=[self.processes.device] if on_gpu else [])
+
+    def _move(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        memory_format = (
+            torch.channels_last if self.options.channels_last else torch.contiguous_format
+        )
+        for images, labels in loader:
+            images = images.to(self.processes.device, memory_format=memory_format)
+            yield images, labels.to(self.processes.device)
+
+    def _record(
+        self, log: MetricsLog | None, kind: str, learner: Learner, measured: dict[str, float]
+    ) -> dict[str, Any]:
+        where = {"kind": kind, "conv": learner.conv, "epoch": self.epoch, "step": self.step}
+        record = {**where, **measured}
+        if log:
+            log.write(record)
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "options": run_options.to_save(self.options),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "learners": {learner.conv: learner.state_dict() for learner in self.learners},
+            "loader": self.generator.get_state(),
+            "random": self.processes.gather(checkpoint.random_states()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if len(state["random"]) != self.processes.size:
+            raise RunError(
+                f"The run was started with {len(state['random'])} processes and cannot continue "
+                f"exactly with {self.processes.size}."
+            )
+        self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        for learner in self.learners:
+            learner.load_state_dict(state["learners"][learner.conv])
+        self.generator.set_state(state["loader"])
+        checkpoint.set_random_states(state["random"][self.processes.rank])
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def conv_class(name: str) -> type[nn.Conv2d]:
+    if name == "torch":
+        return nn.Conv2d
+    try:
+        import torchconv
+    except ImportError as error:
+        raise RunError(
+            f"torchconv cannot be imported ({error}); install it from the checkout with "
+            "'pip install --no-build-isolation -e .', or train with --conv torch."
+        ) from error
+    return torchconv.Conv2d
+
+
+def make_learners(options: argparse.Namespace, processes: Processes) -> list[Learner]:
+    info = DATA[options.data]
+    convs = ("torch", "torchconv") if options.conv == "both" else (options.conv,)
+    learners = []
+    for name in convs:
+        model = MODELS[options.model](conv_class(name), info.channels, info.classes)
+        if learners:
+            model.load_state_dict(learners[0].model.state_dict())
+        if options.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        learner = Learner(
+            name,
+            model.to(processes.device),
+            info.classes,
+            processes,
+            optimizer=options.optimizer,
+            lr=options.lr,
+            lr_decay=options.lr_decay,
+            amp=options.amp,
+        )
+        learners.append(learner)
+    return learners

@@ -1,0 +1,203 @@
+"""Convolutions without their data: the type, and the small awkward shapes the tests run.
+
+`AWKWARD` collects what breaks tilings: counts one below and one above a register tile, kernels
+larger than the image, gaps between windows, padding past the kernel. The layers of real networks
+are in `networks.py`. Symbols as everywhere: n c h w input, k r s weight, p q output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+Pair = int | tuple[int, int]
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+@dataclass(frozen=True)
+class Conv2dCase:
+    """One convolution. `padding` is (top, bottom, left, right); `c` counts the channels of the
+    input, so the weight is [k, c / groups, r, s]."""
+
+    name: str
+    n: int
+    c: int
+    h: int
+    w: int
+    k: int
+    r: int
+    s: int
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    bias: bool = False
+    tags: tuple[str, ...] = ()
+
+    @property
+    def p(self) -> int:
+        top, bottom = self.padding[:2]
+        return (self.h + top + bottom - self.dilation[0] * (self.r - 1) - 1) // self.stride[0] + 1
+
+    @property
+    def q(self) -> int:
+        left, right = self.padding[2:]
+        return (self.w + left + right - self.dilation[1] * (self.s - 1) - 1) // self.stride[1] + 1
+
+    @property
+    def input_size(self) -> tuple[int, int, int, int]:
+        return (self.n, self.c, self.h, self.w)
+
+    @property
+    def weight_size(self) -> tuple[int, int, int, int]:
+        return (self.k, self.c // self.groups, self.r, self.s)
+
+    @property
+    def output_size(self) -> tuple[int, int, int, int]:
+        return (self.n, self.k, self.p, self.q)
+
+    @property
+    def geometry(self) -> tuple:
+        """(stride, padding, dilation, groups), in the order of every operator of the package."""
+        return (self.stride, self.padding, self.dilation, self.groups)
+
+    @property
+    def torch_padding(self) -> tuple[int, int]:
+        """(rows, columns) as nn.Conv2d takes it; such a padding is the same on both sides."""
+        top, bottom, left, right = self.padding
+        if top != bottom or left != right:
+            raise ValueError(f"{self.name}: nn.Conv2d has no padding {self.padding}")
+        return (top, left)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one forward pass, a multiplication and an addition each."""
+        return 2 * self.n * self.k * self.p * self.q * (self.c // self.groups) * self.r * self.s
+
+    def with_batch(self, n: int) -> Conv2dCase:
+        return replace(self, n=n)
+
+
+def case(
+    name: str,
+    n: int,
+    c: int,
+    size: Pair,
+    k: int,
+    kernel: Pair,
+    stride: Pair = 1,
+    padding: Pair | tuple[int, int, int, int] | None = None,
+    dilation: Pair = 1,
+    groups: int = 1,
+    bias: bool = False,
+    tags: str = "",
+) -> Conv2dCase:
+    """Short spelling of a case. Without `padding` an odd kernel keeps the size at stride 1."""
+    (h, w), (r, s), dilation = pair(size), pair(kernel), pair(dilation)
+    if padding is None:
+        padding = (dilation[0] * (r - 1) // 2, dilation[1] * (s - 1) // 2)
+    if isinstance(padding, int):
+        padding = (padding, padding)
+    if len(padding) == 2:
+        padding = (padding[0], padding[0], padding[1], padding[1])
+    return Conv2dCase(
+        name, n, c, h, w, k, r, s, pair(stride), padding, dilation, groups, bias,
+        tuple(tags.split()),
+    )  # fmt: skip
+
+
+def grouped(name: str, n: int, c: int, size: Pair, multiplier: int, kernel: Pair, **options):
+    """A depthwise convolution with `multiplier` filters per channel."""
+    return case(name, n, c, size, c * multiplier, kernel, groups=c, **options)
+
+
+def _sweep(label: str, values: tuple[int, ...], build) -> list[Conv2dCase]:
+    return [replace(build(v), name=f"{label}{v}") for v in values]
+
+
+CHANNELS = (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 47, 48, 49, 65)
+WIDTHS = (1, 2, 7, 13, 14, 15, 16, 17, 31, 33, 47, 48, 49, 50)
+
+AWKWARD: tuple[Conv2dCase, ...] = (
+    # Every channel and width count beside a multiple of a register tile.
+    *_sweep("k=", CHANNELS, lambda k: case("", 2, 6, (5, 19), k, 3, bias=True)),
+    *_sweep("c=", CHANNELS, lambda c: case("", 2, c, (6, 17), 10, 3)),
+    *_sweep("1x1_c=k=", CHANNELS, lambda c: case("", 2, c, (5, 7), c, 1, bias=True)),
+    *_sweep("q=", WIDTHS, lambda q: case("", 1, 3, (4, q), 9, 3, bias=True)),
+    *_sweep("valid_q=", WIDTHS, lambda q: case("", 2, 4, (5, q + 4), 8, 5, padding=0)),
+    *_sweep("s2_q=", WIDTHS, lambda q: case("", 1, 5, (7, 2 * q), 6, 3, 2)),
+    *_sweep("depthwise_q=", WIDTHS, lambda q: grouped("", 2, 5, (6, q), 1, 3)),
+    *_sweep("depthwise7_q=", WIDTHS, lambda q: grouped("", 1, 3, (9, q), 1, 7, bias=True)),
+    *_sweep("depthwise_c=", CHANNELS, lambda c: grouped("", 2, c, (5, 6), 1, 3, bias=True)),
+    *_sweep("dense_batch", (0, 1, 2, 5), lambda n: case("", n, 4, 7, 6, 3, bias=True)),
+    *_sweep("depthwise_batch", (0, 1, 2, 5), lambda n: grouped("", n, 4, 7, 1, 3)),
+    *_sweep("c_per_group=", (1, 2, 3, 4, 5), lambda c: case("", 2, 3 * c, 8, 12, 3, groups=3)),
+    # Kernels of every shape.
+    case("1x7", 2, 5, (6, 20), 7, (1, 7)),
+    case("7x1", 2, 5, (20, 6), 7, (7, 1)),
+    case("3x5", 2, 3, (9, 11), 4, (3, 5), bias=True),
+    case("2x2", 2, 3, 9, 4, 2),
+    case("4x4_pad1", 2, 3, 9, 4, 4, padding=1),
+    case("11x11", 1, 3, 30, 17, 11, 4, padding=2, bias=True),
+    case("15x15", 1, 2, 20, 3, 15),
+    case("kernel_is_image", 2, 3, (9, 12), 5, (9, 12), padding=0),
+    case("kernel_over_image", 2, 3, 5, 4, 9, padding=2),
+    grouped("depthwise_31x31", 1, 3, 20, 1, 31),
+    grouped("depthwise_5x2", 2, 6, (8, 9), 1, (5, 2), padding=1),
+    # Strides, also past the kernel and into its gaps.
+    case("stride3", 2, 3, 17, 5, 3, 3, padding=1),
+    case("stride2x3", 2, 4, (13, 17), 6, 3, (2, 3)),
+    case("stride1x2", 2, 4, (9, 18), 6, (3, 5), (1, 2)),
+    case("stride_over_kernel", 2, 3, 19, 4, 2, 5, padding=0),
+    case("1x1_stride2", 2, 17, 13, 9, 1, 2),
+    case("1x1_stride3_pad", 2, 5, 10, 7, 1, 3, padding=1, bias=True),
+    case("patchify", 2, 3, 32, 24, 4, 4, padding=0, bias=True),
+    case("patchify_2x2", 2, 16, 14, 32, 2, 2, padding=0),
+    case("patchify_rest", 2, 3, 18, 8, 4, 4, padding=0),
+    grouped("depthwise_stride2", 2, 9, (15, 33), 1, 3, stride=2),
+    grouped("depthwise5_stride2", 2, 6, (12, 21), 1, 5, stride=2, bias=True),
+    grouped("depthwise_stride3x2", 2, 5, (14, 19), 1, 3, stride=(3, 2)),
+    # Dilation.
+    case("dilation2", 2, 5, (11, 18), 6, 3, dilation=2),
+    case("dilation3x2", 2, 4, (15, 17), 5, 3, dilation=(3, 2), padding=2),
+    case("dilation2_stride2", 2, 4, (13, 16), 6, 3, 2, dilation=2),
+    case("dilation3_stride2x3", 1, 3, 23, 5, 3, (2, 3), dilation=3, padding=1),
+    case("dilation_over_image", 1, 4, 7, 5, 3, dilation=6),
+    grouped("depthwise_dilation2", 2, 6, (10, 21), 1, 3, dilation=2),
+    grouped("depthwise_dilation2_stride2", 2, 6, (11, 22), 1, 3, dilation=2, stride=2),
+    # Padding that reaches past the kernel, and one that differs on the four sides.
+    case("pad_is_kernel", 2, 3, 6, 4, 3, padding=3),
+    case("pad_over_kernel", 2, 3, 6, 4, 3, padding=(5, 4), bias=True),
+    case("pad_1x1", 2, 6, 5, 4, 1, padding=2),
+    case("pad_stride", 2, 3, 5, 4, 3, 2, padding=4),
+    case("four_sides", 2, 3, (7, 9), 5, 3, padding=(0, 1, 2, 3)),
+    case("four_sides_stride2", 2, 3, (8, 9), 5, 3, 2, padding=(0, 1, 1, 2), bias=True),
+    case("same_2x4", 2, 5, (7, 8), 6, (2, 4), padding=(0, 1, 1, 2)),
+    grouped("depthwise_four_sides", 2, 5, (7, 17), 1, 3, padding=(3, 0, 0, 2)),
+    grouped("depthwise_pad_over_kernel", 2, 4, 6, 1, 3, padding=4),
+    # Groups.
+    case("groups2", 2, 10, 9, 14, 3, groups=2, bias=True),
+    case("groups4_k_per_group=1", 2, 12, 8, 4, 3, groups=4),
+    case("groups_1x1", 2, 24, 7, 36, 1, groups=4),
+    case("groups_stride2", 2, 16, 11, 16, 3, 2, groups=4),
+    case("groups_of_17", 1, 34, 7, 34, 3, groups=2),
+    grouped("multiplier2", 2, 7, (9, 17), 2, 3, bias=True),
+    grouped("multiplier3_stride2", 2, 5, 11, 3, 3, stride=2),
+    grouped("depthwise_1x1", 2, 9, 7, 1, 1, bias=True),
+    # One pixel in, one pixel out, and shapes where several rules meet.
+    case("one_by_one", 1, 1, 1, 1, 1),
+    case("1x1_image_3x3", 2, 20, 1, 18, 3, bias=True),
+    case("single_row", 2, 3, (1, 50), 5, (1, 3)),
+    case("single_column", 2, 3, (50, 1), 5, (3, 1)),
+    case("many_taps", 1, 130, 6, 20, 3),
+    case("deep", 1, 300, 4, 33, 3),
+    case("tall", 1, 2, (70, 3), 3, 3),
+    case("tile_edges", 2, 33, (15, 17), 49, 3, bias=True),
+)
+
+
+def ids(cases) -> list[str]:
+    """Test names for `pytest.mark.parametrize`."""
+    return [row.name for row in cases]

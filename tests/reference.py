@@ -1,0 +1,175 @@
+"""What the three operators must give: float64, by the definition, without any convolution of torch.
+
+Each tap (r, s) of the kernel is one product of matrices over a strided window of the padded input.
+The same functions on absolute values give sum |a||b|, the scale of every rounding error, from
+which the tolerance follows.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+from tests.cases import Conv2dCase
+
+OPS = ("forward", "grad_input", "grad_weight")
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The tensors of one convolution; `grad` is the gradient of its output."""
+
+    input: torch.Tensor  # [n, c, h, w]
+    weight: torch.Tensor  # [k, c / groups, r, s]
+    bias: torch.Tensor | None  # [k]
+    grad: torch.Tensor  # [n, k, p, q]
+
+    def map(self, function) -> Operands:
+        bias = None if self.bias is None else function(self.bias)
+        return Operands(function(self.input), function(self.weight), bias, function(self.grad))
+
+
+def random_operands(case: Conv2dCase, dtype: torch.dtype, seed: int = 0) -> Operands:
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*size):
+        return torch.randn(size, generator=generator, dtype=torch.float64).to(dtype)
+
+    return Operands(
+        random(*case.input_size),
+        random(*case.weight_size),
+        random(case.k) if case.bias else None,
+        random(*case.output_size),
+    )
+
+
+def run(op: str, case: Conv2dCase, t: Operands, channels_last: bool = False) -> torch.Tensor:
+    """One raw operator of torchconv on these tensors as they are."""
+    geometry = (*case.geometry, channels_last)
+    ops = torch.ops.torchconv
+    if op == "forward":
+        return ops.conv2d.default(t.input, t.weight, t.bias, *geometry)
+    if op == "grad_input":
+        return ops.conv2d_grad_input.default(t.grad, t.weight, case.input_size, *geometry)
+    return ops.conv2d_grad_weight.default(t.grad, t.input, case.weight_size, *geometry)
+
+
+@contextmanager
+def threads(count: int):
+    """Runs a block on that many threads of torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def exact(op: str, case: Conv2dCase, t: Operands) -> torch.Tensor:
+    """The operator in float64."""
+    t = t.map(torch.Tensor.double)
+    with threads(1):  # its products are so small that waking a second thread costs more
+        if op == "forward":
+            return _forward(case, t)
+        return _grad_input(case, t) if op == "grad_input" else _grad_weight(case, t)
+
+
+def terms(op: str, case: Conv2dCase) -> int:
+    """How many products one element of the result sums at most."""
+    if op == "grad_weight":
+        return case.n * case.p * case.q
+    channels = case.c if op == "forward" else case.k
+    return channels // case.groups * case.r * case.s + (op == "forward" and case.bias)
+
+
+@lru_cache(maxsize=4)
+def _expected(op: str, case: Conv2dCase, dtype: torch.dtype):
+    t = random_operands(case, dtype)
+    return exact(op, case, t), exact(op, case, t.map(torch.abs))
+
+
+def assert_accurate(found: torch.Tensor, op: str, case: Conv2dCase, t: Operands | None = None):
+    """Holds `found` against float64; without `t` for the tensors of `random_operands`.
+
+    A sum of L products in float32 errs by about eps * sum |a||b|, and by less than
+    eps * sqrt(L) * sum |a||b| unless something is wrong: a dropped tap is an error of about
+    sum |a||b| / L. Half types round the float32 sum once more, by half a unit in the last place.
+    """
+    if t is None:
+        value, magnitude = _expected(op, case, found.dtype)
+    else:
+        value, magnitude = exact(op, case, t), exact(op, case, t.map(torch.abs))
+    sum_dtype = torch.float64 if found.dtype == torch.float64 else torch.float32
+    tolerance = magnitude * torch.finfo(sum_dtype).eps * (2 + terms(op, case) ** 0.5)
+    tolerance += torch.finfo(torch.float32).tiny
+    if found.dtype != sum_dtype:
+        info = torch.finfo(found.dtype)
+        tolerance += value.abs() * info.eps / 2 * (1 + info.eps) + info.smallest_normal * info.eps
+    assert found.shape == value.shape
+    excess = (found.double() - value).abs() - tolerance
+    bad = ~(excess <= 0)  # also true for NaN
+    if bad.any():
+        worst = torch.where(bad, excess.nan_to_num(torch.inf), -torch.inf).argmax()
+        raise AssertionError(
+            f"{op} of {case.name} in {found.dtype}: {int(bad.sum())} of {bad.numel()} elements "
+            f"are off, the worst at {tuple(int(i) for i in torch.unravel_index(worst, bad.shape))} "
+            f"is {found.flatten()[worst].item()}, not {value.flatten()[worst].item()} "
+            f"(tolerance {tolerance.flatten()[worst].item():.2g}); {case}"
+        )
+
+
+def _windows(case: Conv2dCase, padded: torch.Tensor):
+    """For every tap (r, s) the view of the padded input it is multiplied with, [n, c, p, q]."""
+    (stride_h, stride_w), (dilation_h, dilation_w) = case.stride, case.dilation
+    for r in range(case.r):
+        top = r * dilation_h
+        rows = slice(top, top + (case.p - 1) * stride_h + 1, stride_h)
+        for s in range(case.s):
+            left = s * dilation_w
+            columns = slice(left, left + (case.q - 1) * stride_w + 1, stride_w)
+            yield r, s, padded[:, :, rows, columns]
+
+
+def _pad(case: Conv2dCase, input: torch.Tensor) -> torch.Tensor:
+    top, bottom, left, right = case.padding
+    return F.pad(input, (left, right, top, bottom))
+
+
+def _split(tensor: torch.Tensor, axis: int, groups: int) -> torch.Tensor:
+    return tensor.unflatten(axis, (groups, tensor.shape[axis] // groups))
+
+
+def _forward(case: Conv2dCase, t: Operands) -> torch.Tensor:
+    weight = _split(t.weight, 0, case.groups)  # [g, k/g, c/g, r, s]
+    result = torch.zeros(case.output_size, dtype=torch.float64)
+    for r, s, window in _windows(case, _pad(case, t.input)):
+        window = _split(window, 1, case.groups)
+        tap = torch.einsum("ngcpq,gkc->ngkpq", window, weight[..., r, s])
+        result += tap.reshape(result.shape)
+    return result if t.bias is None else result + t.bias[:, None, None]
+
+
+def _grad_input(case: Conv2dCase, t: Operands) -> torch.Tensor:
+    weight = _split(t.weight, 0, case.groups)
+    grad = _split(t.grad, 1, case.groups)  # [n, g, k/g, p, q]
+    padded = _pad(case, torch.zeros(case.input_size, dtype=torch.float64))
+    for r, s, window in _windows(case, padded):
+        tap = torch.einsum("ngkpq,gkc->ngcpq", grad, weight[..., r, s])
+        window += tap.reshape(window.shape)
+    top, _, left, _ = case.padding
+    return padded[:, :, top : top + case.h, left : left + case.w]
+
+
+def _grad_weight(case: Conv2dCase, t: Operands) -> torch.Tensor:
+    grad = _split(t.grad, 1, case.groups)
+    result = torch.zeros(case.weight_size, dtype=torch.float64)
+    for r, s, window in _windows(case, _pad(case, t.input)):
+        window = _split(window, 1, case.groups)
+        tap = torch.einsum("ngkpq,ngcpq->gkc", grad, window)
+        result[:, :, r, s] = tap.reshape(case.k, -1)
+    return result

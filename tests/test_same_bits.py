@@ -1,0 +1,212 @@
+"""The same sample has the same bits in any batch, on any number of threads, at every ISA level, and
+in every run; output and input gradient also in both layouts and as in the readable reference."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import torchconv  # noqa: F401  (registers the operators)
+from tests.cases import AWKWARD, Conv2dCase
+from tests.cases import case as build_case
+from tests.networks import HELD_OUT, NETWORKS, layers
+from tests.reference import DTYPES, OPS, Operands, random_operands, run, threads
+
+LEVELS = ("avx512", "avx2", "portable")
+
+
+def available_levels() -> list[str]:
+    found = []
+    for level in LEVELS:
+        try:
+            torch.ops.torchconv._force_isa(level)
+        except RuntimeError:
+            continue
+        found.append(level)
+    torch.ops.torchconv._force_isa("")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _unforced():
+    yield
+    torch.ops.torchconv._force_isa("")
+    torch.ops.torchconv._force_algorithm("")
+
+
+def random_case(generator: random.Random, batch: int) -> Conv2dCase:
+    """A shape as networks have them, large enough for several threads about half of the time."""
+    pick = generator.choice
+    kernel = pick([(1, 1), (3, 3), (3, 3), (5, 5), (7, 7), (1, 7), (3, 2)])
+    groups = pick([1, 1, 1, 2, "depthwise"])
+    c, k = pick([1, 3, 8, 16, 30, 64]), pick([1, 6, 16, 33, 64])
+    if groups == "depthwise":
+        groups, k = c, c * pick([1, 1, 2])
+    elif groups == 2:
+        c, k = 2 * c, 2 * k
+    size = (pick([7, 8, 14, 28, 33]), pick([7, 8, 14, 28, 33]))
+    stride, dilation = pick([1, 1, 1, 2, (2, 1)]), pick([1, 1, 1, 2])
+    padding = (kernel[0] // 2 * dilation, kernel[1] // 2 * dilation)
+    return build_case("random", batch, c, size, k, kernel, stride, padding, dilation, groups,
+                      bias=pick([True, False]))  # fmt: skip
+
+
+def random_cases(count: int, batch: int = 3, seed: int = 0) -> list[Conv2dCase]:
+    generator = random.Random(seed)
+    return [random_case(generator, batch) for _ in range(count)]
+
+
+def network_cases(batch: int, most_flops: float) -> list[Conv2dCase]:
+    """The layers of the benchmark that are quick enough for a test."""
+    rows = [row.with_batch(batch) for row in layers(NETWORKS) + layers(HELD_OUT)]
+    return [row for row in rows if row.flops < most_flops]
+
+
+def test_any_batch(record_property):
+    """Output and input gradient of a sample do not depend on the samples beside it. How often those
+    of F.conv2d do is recorded, not required."""
+    shapes = random_cases(120, batch=16)
+    torch_differs = 0
+    for index, shape in enumerate(shapes):
+        t = random_operands(shape, torch.float32, seed=index)
+        channels_last = index % 2 == 1
+        single = shape.with_batch(1)
+        for op in ("forward", "grad_input"):
+            together = run(op, shape, t, channels_last)
+            for batch in (2, 5, 16):
+                part = Operands(t.input[:batch], t.weight, t.bias, t.grad[:batch])
+                found = run(op, shape.with_batch(batch), part, channels_last)
+                assert torch.equal(found, together[:batch]), (op, batch, shape)
+            for i in range(0, 16, 5):
+                one = Operands(t.input[i : i + 1], t.weight, t.bias, t.grad[i : i + 1])
+                found = run(op, single, one, channels_last)
+                assert torch.equal(found, together[i : i + 1]), (op, i, shape)
+        geometry = (shape.stride, shape.torch_padding, shape.dilation, shape.groups)
+        whole = F.conv2d(t.input, t.weight, t.bias, *geometry)
+        alone = F.conv2d(t.input[:1], t.weight, t.bias, *geometry)
+        torch_differs += not torch.equal(whole[:1], alone)
+    record_property("torch_differs", torch_differs)
+    print(f"F.conv2d: sample 0 alone and in a batch of 16 differ in {torch_differs} of 120 shapes")
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_any_number_of_threads(op, dtype):
+    shapes = random_cases(40, seed=1) + network_cases(2, 0.06e9)
+    compared = 0
+    for index, shape in enumerate(shapes):
+        t = random_operands(shape, dtype, seed=index)
+        channels_last = index % 2 == 1
+        with threads(1):
+            alone = run(op, shape, t, channels_last)
+        for count in (2, 5):
+            with threads(count):
+                assert torch.equal(run(op, shape, t, channels_last), alone), (count, shape)
+        compared += shape.flops > 2e6
+    assert compared > 20  # shapes too small for a second thread prove nothing
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_any_isa_level(op, dtype):
+    levels = available_levels()
+    if len(levels) < 2:
+        pytest.skip(f"this CPU has {levels} only")
+    for index, shape in enumerate([*AWKWARD, *random_cases(25, seed=2)]):
+        t = random_operands(shape, dtype, seed=index)
+        for channels_last in (False, True):
+            results = {}
+            for level in levels:
+                torch.ops.torchconv._force_isa(level)
+                assert torch.ops.torchconv._isa() == level
+                results[level] = run(op, shape, t, channels_last)
+            for level in levels[1:]:
+                assert torch.equal(results[level], results[levels[0]]), (level, shape)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_any_run(op):
+    """A second call, after calls of other shapes have used the scratch, gives the same bits."""
+    shapes = random_cases(30, seed=3)
+    operands = [random_operands(shape, torch.float32, seed=i) for i, shape in enumerate(shapes)]
+    first = [run(op, shape, t) for shape, t in zip(shapes, operands, strict=True)]
+    for shape, t, expected in reversed(list(zip(shapes, operands, first, strict=True))):
+        assert torch.equal(run(op, shape, t), expected), shape
+
+
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_as_the_readable_reference_and_in_both_layouts(op, dtype):
+    for index, shape in enumerate([*AWKWARD, *random_cases(25, seed=4)]):
+        t = random_operands(shape, dtype, seed=index)
+        torch.ops.torchconv._force_algorithm("reference")
+        expected = run(op, shape, t, False)
+        torch.ops.torchconv._force_algorithm("")
+        for channels_last in (False, True):
+            assert torch.equal(run(op, shape, t, channels_last), expected), (channels_last, shape)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_on_real_layers(op):
+    """ISA levels, threads and batch at once, on layers of networks."""
+    levels = available_levels()
+    for index, shape in enumerate(network_cases(2, 0.08e9)):
+        t = random_operands(shape, torch.float32, seed=index)
+        channels_last = index % 2 == 1
+        expected = run(op, shape, t, channels_last)
+        torch.ops.torchconv._force_isa(levels[index % len(levels)])
+        if op == "grad_weight":
+            with threads(1):
+                assert torch.equal(run(op, shape, t, channels_last), expected), shape
+        else:
+            one = Operands(t.input[1:], t.weight, t.bias, t.grad[1:])
+            with threads(1):
+                found = run(op, shape.with_batch(1), one, channels_last)
+            assert torch.equal(found, expected[1:]), shape
+        torch.ops.torchconv._force_isa("")
+
+
+SCRIPT = """
+import torch, torchconv
+from tests.cases import case
+from tests.reference import OPS, random_operands, run
+shape = case("", 2, 19, (13, 29), 21, 3, bias=True)
+t = random_operands(shape, torch.float32)
+print(torch.ops.torchconv._isa())
+for op in OPS:
+    print(run(op, shape, t).view(torch.int32).double().cumsum(-1).sum().item())
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_environment_variable(level):
+    """TORCHCONV_ISA and OMP_NUM_THREADS of a whole process change its speed, not its results."""
+    if level not in available_levels():
+        pytest.skip(f"this CPU has no {level}")
+
+    def output_of(environment):
+        return subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            env=os.environ | environment,
+            cwd=Path(__file__).parent.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout.split()
+
+    found = output_of({"TORCHCONV_ISA": level, "OMP_NUM_THREADS": "1"})
+    assert found[0] == level
+    assert found[1:] == output_of({"TORCHCONV_ISA": ""})[1:]
+
+
+def test_unknown_level_is_refused():
+    with pytest.raises(RuntimeError, match="ISA"):
+        torch.ops.torchconv._force_isa("avx1024")
