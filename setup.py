@@ -1,4 +1,4 @@
-"""Builds torchconv._C: CPU kernels on the LibTorch stable ABI, one abi3 library for every Python >= 3.10.
+"""Builds torchconv._C: CPU kernels on the LibTorch stable ABI, for every Python >= 3.10.
 
 Environment:
     DEBUG=1    compile with -O0 -g and without NDEBUG
@@ -42,7 +42,12 @@ def extension():
     debug = os.environ.get("DEBUG") == "1"
     flags = ["-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
     # g++ 12 reports its own AVX-512 intrinsics as uninitialised.
-    flags += ["-Wno-unknown-pragmas", "-Wno-psabi", "-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+    flags += [
+        "-Wno-unknown-pragmas",
+        "-Wno-psabi",
+        "-Wno-uninitialized",
+        "-Wno-maybe-uninitialized",
+    ]
     flags += ["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"]
     sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/*.cpp"))
     print(f"torchconv: {len(sources)} sources, flags {' '.join(flags)}")
@@ -75,7 +80,7 @@ def main():
     print(f"torchconv: building for torch {torch.__version__} (runs on torch >= 2.11), CPU only")
     setup(
         ext_modules=[extension()],
-        cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=True)},
+        cmdclass={"build_ext": BuildExtension},
         options={"bdist_wheel": {"py_limited_api": "cp310"}},
     )
 

@@ -13,6 +13,8 @@ import torchconv
 from tests.compare import FLOATS, assert_all_near, assert_near
 from tests.geometries import GEOMETRIES, arguments, conv
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
+
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_first_derivatives(name):
