@@ -109,8 +109,11 @@ def _save(ctx: Any, a: Tensor, b: Tensor, geometry: Sequence[Any]) -> None:
 
 
 def _sum_per_channel(grad: Tensor) -> Tensor:
-    """[n, k, p, q] -> [k]. Never a sum to one number: its bits depend on the number of threads."""
-    if grad.shape[1] == 1:
+    """[n, k, p, q] -> [k], with the same bits on any number of threads.
+
+    ATen splits a long sum to one number (from 2**15 terms) by threads, but not a sum to two.
+    """
+    if grad.shape[1] == 1 and grad.numel() >= 2**15:
         return grad.expand(-1, 2, -1, -1).sum((0, 2, 3))[:1]
     return grad.sum((0, 2, 3))
 

@@ -92,7 +92,7 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
                 return f"{type(tensor).__name__} has a dispatcher of its own"
         if torch.onnx.is_in_onnx_export():
             return "an ONNX model is exported, in operators that others know"
-    if torch._C._is_tracing():
+    if torch._C._get_tracing_state() is not None:
         return "TorchScript is tracing, in operators that others know"
     if _backend == "aten":
         return "the backend is 'aten'"
