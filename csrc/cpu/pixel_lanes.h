@@ -49,30 +49,51 @@ struct RowWindow {
   }
 };
 
-// One source row of `channels` channels, channel c to out + c * pitch.
+// Rows of one channel of the contiguous layout, from coordinate y on, every `skip`-th, to out + row * pitch.
+// Writes in order of the addresses and may write zeros up to a vector beyond the end.
+template <class S>
+void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
+                const RowWindow& w, Compute<S>* out, int64_t pitch) {
+  using V = Simd<Compute<S>>;
+  constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(S);
+  const int64_t count = w.last - w.first, ahead = 2 * image.height * image.width;
+  const S* from = image.data + (channel * image.height + y) * image.width + w.x + w.first * w.step;
+  zero_run(out, w.first);
+  // A row ends with the zeros that begin the next one.
+  out += w.first;
+  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * image.width, out += pitch) {
+    int64_t x = 0;
+    if (y >= 0 && y < image.height) {
+      // Planes are far apart: no hardware prefetcher sees the next one coming.
+      for (int64_t at = 0; at < count * w.step; at += kLine) __builtin_prefetch(from + ahead + at);
+      if (w.step > 1) {
+        for (; x < count; ++x) out[x] = to_compute(from[x * w.step]);
+      } else {
+        for (; x + kLanes <= count; x += kLanes) V::store(out + x, V::load(from + x));
+        if (x < count) V::store(out + x, V::load_first(from + x, count - x));
+        x = round_up(count, kLanes);
+      }
+    }
+    const int64_t end = i + 1 < rows ? pitch : w.count - w.first;
+    for (; x < end; x += kLanes) V::store(out + x, V::zero());
+  }
+}
+
+// One row of `channels` neighbouring channels of the channels-last layout, channel c to out + c * pitch.
 template <class S>
 void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y, const RowWindow& w,
                     Compute<S>* out, int64_t pitch) {
   using T = Compute<S>;
   const bool inside = y >= 0 && y < image.height && w.first < w.last;
   const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
-  const int64_t begin = w.x + w.first * w.step;
   for (int64_t c = 0; c < channels; ++c) {
-    T* const to = out + c * pitch;
-    zero_run(to, first);
-    zero_run(to + last, w.count - last);
-    if (!inside || image.layout == Layout::kChannelsLast) continue;
-    const S* const from = image.data + ((channel + c) * image.height + y) * image.width + begin;
-    if (w.step == 1) {
-      copy_run<S, T, T>(from, to + first, last - first, nullptr);
-    } else {
-      for (int64_t i = 0; i < last - first; ++i) to[first + i] = to_compute(from[i * w.step]);
-    }
+    zero_run(out + c * pitch, first);
+    zero_run(out + c * pitch + last, w.count - last);
   }
-  if (inside && image.layout == Layout::kChannelsLast) {
-    transpose_copy<S, T, T>(image.data + (y * image.width + begin) * image.channels + channel,
-                            w.step * image.channels, last - first, channels, out + first, pitch, nullptr);
-  }
+  if (!inside) return;
+  const int64_t at = (y * image.width + w.x + w.first * w.step) * image.channels + channel;
+  transpose_copy<S, T, T>(image.data + at, w.step * image.channels, last - first, channels, out + first, pitch,
+                          nullptr);
 }
 
 template <class S>
@@ -123,17 +144,23 @@ struct PixelJob {
 
   void load(T* band, int64_t chunk_begin, int64_t count) const {
     const int64_t height = g.rows.src_size, width = g.columns.src_size, channels = g.groups * g.src_channels;
-    const int64_t first = group_begin * g.src_channels + chunk_begin;
-    for (int64_t n = 0; n < images; ++n) {
-      const Image<S> image = {source + n * channels * height * width, g.layout, channels, height, width};
-      for (int64_t pr = 0; pr < z.row_planes; ++pr) {
-        for (int64_t pc = 0; pc < z.column_planes; ++pc) {
-          const int64_t y = row_begin * g.rows.src_step + g.rows.src_low + plane_first(g.rows, pr);
-          const int64_t x = column_begin * g.columns.src_step + g.columns.src_low + plane_first(g.columns, pc);
-          const RowWindow window(x, g.columns.src_step, z.band_columns, width);
-          T* const plane = band + (pr * z.column_planes + pc) * z.plane_pitch + n * z.image_pitch;
+    const int64_t first = group_begin * g.src_channels + chunk_begin, planes = z.row_planes * z.column_planes;
+    const bool together = g.layout == Layout::kChannelsLast;  // all channels of a row at once
+    for (int64_t c = 0; c < (together ? 1 : count); ++c) {
+      for (int64_t plane = 0; plane < planes; ++plane) {
+        const int64_t y = row_begin * g.rows.src_step + g.rows.src_low + plane_first(g.rows, plane / z.column_planes);
+        const int64_t x = column_begin * g.columns.src_step + g.columns.src_low +
+                          plane_first(g.columns, plane % z.column_planes);
+        const RowWindow window(x, g.columns.src_step, z.band_columns, width);
+        for (int64_t n = 0; n < images; ++n) {
+          const Image<S> image = {source + n * channels * height * width, g.layout, channels, height, width};
+          T* const out = band + c * channel_pitch + plane * z.plane_pitch + n * z.image_pitch;
+          if (!together) {
+            load_plane<S>(image, first + c, y, z.band_rows, g.rows.src_step, window, out, z.pitch);
+            continue;
+          }
           for (int64_t i = 0; i < z.band_rows; ++i) {
-            load_plane_row<S>(image, first, count, y + i * g.rows.src_step, window, plane + i * z.pitch,
+            load_plane_row<S>(image, first, count, y + i * g.rows.src_step, window, out + i * z.pitch,
                               channel_pitch);
           }
         }
@@ -143,17 +170,17 @@ struct PixelJob {
 
   // Where the taps of a phase read, relative to the position of the walk, in the order c, r, s.
   void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels, int64_t* offset) const {
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t i = 0; i < rows.taps; ++i) {
-        const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
-        const int64_t row = c * channel_pitch + down / g.rows.src_step * z.pitch;
-        for (int64_t j = 0; j < columns.taps; ++j) {
-          const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
-          const int64_t plane = i % z.row_planes * z.column_planes + j % z.column_planes;
-          *offset++ = row + plane * z.plane_pitch + right / g.columns.src_step;
-        }
+    const int64_t taps = rows.taps * columns.taps;
+    for (int64_t i = 0; i < rows.taps; ++i) {
+      const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
+      for (int64_t j = 0; j < columns.taps; ++j) {
+        const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
+        const int64_t plane = i % z.row_planes * z.column_planes + j % z.column_planes;
+        offset[i * columns.taps + j] =
+            plane * z.plane_pitch + down / g.rows.src_step * z.pitch + right / g.columns.src_step;
       }
     }
+    for (int64_t i = taps; i < channels * taps; ++i) offset[i] = offset[i - taps] + channel_pitch;
   }
 
   void multiply(Tile<T> tile, int64_t channels) const {
