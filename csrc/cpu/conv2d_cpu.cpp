@@ -183,10 +183,10 @@ void run(const Task& task) {
         }
         const FlushDenormals flush;
         for (int64_t job = begin; job < end; ++job) run_job(task, {stage, job, repeat, shared, scratch});
+        scratch_arena().trim();
       });
     }
   }
-  scratch_arena().trim();
   shared_arena().trim();
   STD_TORCH_CHECK(!out_of_memory, "torchconv: no memory for ", plan.shared_bytes, " + threads * ",
                   plan.scratch_bytes, " bytes of scratch");

@@ -9,7 +9,9 @@ constexpr const char* kBandTooLarge = "a band of one row exceeds the scratch lim
 
 const char* refuse_shape(const Conv2dShape& d) {
   if (d.c == 0 || d.k == 0) return "no channels";
-  return d.groups == d.c ? nullptr : "a group has several input channels";
+  if (d.groups != d.c) return "a group has several input channels";
+  // One plane feeds several maps: a dense kernel reads it once for all of them.
+  return d.k > 3 * d.c ? "more than three output channels for each input channel" : nullptr;
 }
 
 const char* refuse(Op op, const Conv2dShape& d) {
