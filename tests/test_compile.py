@@ -180,6 +180,8 @@ def test_autocast(dtype):
         double = torchconv.conv2d(input.double(), weight.double(), **GEOMETRY)
         with pytest.raises(RuntimeError, match="should be the same"):
             torchconv.conv2d(input.double(), weight, **GEOMETRY)
+        with pytest.raises(RuntimeError, match="should be the same"):
+            torchconv.conv2d(input, weight, bias.detach().long(), **GEOMETRY)
     assert actual.dtype is expected.dtype is mixed.dtype is dtype
     assert double.dtype is torch.float64
     assert_near(actual, expected)

@@ -5,7 +5,10 @@ reverse and forward mode and mapped by ``torch.vmap``. Every derivative of one o
 them again, so ``backward`` and ``jvp`` call these functions, not the operators: that is what makes
 double backward and nested transforms work. The bias gradient is a plain sum.
 
-If nothing is to be differentiated or mapped, the operator is called directly.
+If nothing is to be differentiated or mapped, the operator is called directly. Otherwise there are
+two Functions for each: torch.func needs one with ``setup_context``, whose signature PyTorch inspects
+at every call; that takes longer than a small convolution, so ordinary autograd has one without.
+The operators themselves, torch.ops.torchconv.*, know nothing of autograd.
 
 Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q];
 stride (2), padding (top, bottom, left, right), dilation (2). ``channels_last`` is the memory format

@@ -72,10 +72,8 @@ def conv2d(
     if torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     if input.dim() == 3:
-        return conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(
-            0
-        )
-
+        batch = conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
+        return batch.squeeze(0)
     if torch.compiler.is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
     geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
@@ -191,7 +189,9 @@ def resolve(
 
 def _autocast(tensor: Tensor | None) -> Tensor | None:
     """What torch.autocast does to an argument of an operator in its lower-precision list."""
-    if tensor is None or not tensor.is_cpu or tensor.dtype is torch.float64:
+    if tensor is None or not (tensor.is_cpu and tensor.is_floating_point()):
+        return tensor
+    if tensor.dtype is torch.float64:
         return tensor
     return tensor.to(torch.get_autocast_dtype("cpu"))
 

@@ -185,7 +185,7 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
           tile.offset = table;
           tile.c_row = width;
           tile.sum = first ? Sum::kStart : Sum::kContinue;
-          const int64_t tiles = ceil_div(columns.size, kTileRows);
+          const int64_t tiles = ceil_div(columns.size, tile_rows_of(blocks));
           const int64_t rows_here = smaller(row_count, rows.size - row_begin);
           for (int64_t n = 0; n < images; ++n) {
             store.result = result + n * dst_image +

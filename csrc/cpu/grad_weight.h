@@ -91,14 +91,13 @@ struct GradWeightBlock {
     if (one_input) tile.a_row = tap_pitch;
     const int64_t tile_rows = merged ? columns.taps * row_count : row_count;
     const int64_t vectors = ceil_div(lane_count, z.lanes), panels = ceil_div(vectors, kMaxBlocks);
-    const int64_t tiles = ceil_div(tile_rows, kTileRows);
     for (int64_t i = 0; i < rows.taps; ++i) {
       for (int64_t j = 0; j < (merged ? 1 : columns.taps); ++j) {
         const T* const tap = pixels + i * rows.src_delta * row_pitch + j * tap_pitch;
         T* const block = sums + (i * columns.taps + j) * z.tall * z.wide;
         for (int64_t panel = 0; panel < panels; ++panel) {
           const int64_t vector = panel * vectors / panels, next = (panel + 1) * vectors / panels;
-          const int64_t lane = vector * z.lanes;
+          const int64_t lane = vector * z.lanes, tiles = ceil_div(tile_rows, tile_rows_of(next - vector));
           for (int64_t t = 0; t < tiles; ++t) {
             const int64_t m = t * tile_rows / tiles, count = (t + 1) * tile_rows / tiles - m;
             tile.c = block + m * z.wide + lane;

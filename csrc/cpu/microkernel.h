@@ -68,11 +68,12 @@ template <class T, Steps kSteps, int kRows, int kVecs>
         // Spelled so that eight rows need four registers of addresses.
         const T* am = ai + m;
         if constexpr (kSteps == Steps::kTableA) {
-          am = m == 3   ? ai + row3
-               : m == 5 ? ai + row5
-               : m == 6 ? ai + 2 * row3
-               : m == 7 ? ai + row7
-                        : ai + m * row1;
+          const T* const a8 = m < 8 ? ai : ai + 8 * row1;
+          am = m % 8 == 3   ? a8 + row3
+               : m % 8 == 5 ? a8 + row5
+               : m % 8 == 6 ? a8 + 2 * row3
+               : m % 8 == 7 ? a8 + row7
+                            : a8 + m % 8 * row1;
         }
         const V y = S::broadcast(*am);
 #pragma GCC unroll 8
@@ -121,8 +122,8 @@ void run_tile(const Tile<T>& t, int64_t rows, int64_t blocks) {
   constexpr int64_t kVecsPerBlock = kBlock<T> / Simd<T>::kLanes;
   if constexpr (Simd<T>::kRegisters == 32) {
     if (blocks == 3) return tile_passes<T, kSteps, 3, 8>(t, rows, 3);
-    if (blocks == 2) return tile_passes<T, kSteps, 2, 8>(t, rows, 2);
-    return tile_passes<T, kSteps, 1, 8>(t, rows, 1);
+    if (blocks == 2) return tile_passes<T, kSteps, 2, 12>(t, rows, 2);
+    return tile_passes<T, kSteps, 1, 16>(t, rows, 1);
   } else {
     if (blocks == 3) return tile_passes<T, kSteps, 3, 4>(t, rows, 3 * kVecsPerBlock);
     return tile_passes<T, kSteps, 2, 6>(t, rows, blocks * kVecsPerBlock);
@@ -159,4 +160,7 @@ void run_strip(const Tile<T>& t, int64_t rows, int64_t blocks) {
   }
 }
 
-constexpr int64_t kTileRows = 8;  // what the callers cut their rows into
+constexpr int64_t kTileRows = 8;  // what callers of run_strip cut their rows into
+
+// What callers of run_tile cut their rows into.
+inline int64_t tile_rows_of(int64_t blocks) { return blocks == 3 ? 8 : blocks == 2 ? 12 : 16; }
