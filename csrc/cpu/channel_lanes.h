@@ -61,7 +61,6 @@ template <class S>
 struct RowStore {
   using T = Compute<S>;
   S* result;  // of this image and channel 0 of the panel
-  const T* bias;
   int64_t channels, height, width;  // of the whole result
   int64_t valid;                    // channels of this panel
   Layout layout;
@@ -71,14 +70,14 @@ struct RowStore {
     if (layout == Layout::kChannelsLast) {
       S* out = result + (row * width + columns.dst_first) * channels;
       for (int64_t j = 0; j < columns.size; ++j) {
-        copy_run<T, S, T>(sums + j * sums_width, out + j * step * channels, valid, bias);
+        copy_run<T, S, T>(sums + j * sums_width, out + j * step * channels, valid, nullptr);
       }
       return;
     }
     const int64_t plane = height * width;
     S* out = result + row * width + columns.dst_first;
     if (step == 1) {
-      return transpose_copy<T, S, T>(sums, sums_width, columns.size, valid, out, plane, bias);
+      return transpose_copy<T, S, T>(sums, sums_width, columns.size, valid, out, plane, nullptr);
     }
     for (int64_t k = 0; k < valid; ++k) {
       for (int64_t j = 0; j < columns.size; ++j) {
@@ -159,12 +158,13 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
       const int64_t depth_all = g.src_channels * g.taps();
       const T* weights = packed + (group * z.vectors + vector) * z.lanes * depth_all;
       const int64_t first_channel = group * g.dst_channels + lane;
-      T bias[kMaxBlocks * kBlock<T>];
-      if (task.bias && last) {
-        copy_run<S, T, T>((const S*)task.bias + first_channel, bias, valid, nullptr);
-      }
+      T bias[kMaxBlocks * kBlock<T>] = {};
+      if (task.bias) copy_run<S, T, T>((const S*)task.bias + first_channel, bias, valid, nullptr);
+      // Whole vectors in the result's own layout and type: it holds the sums itself.
+      constexpr bool kSameType = std::is_same_v<S, T>;
+      const bool direct = kSameType && g.layout == Layout::kChannelsLast && valid == width;
       const int64_t plane = g.rows.dst_size * g.columns.dst_size;
-      RowStore<S> store = {nullptr, task.bias ? bias : nullptr, dst_channels, g.rows.dst_size,
+      RowStore<S> store = {nullptr, dst_channels, g.rows.dst_size,
                            g.columns.dst_size, valid, g.layout};
       T* sums_at = sums;
       if (z.chunks > 1) {
@@ -183,7 +183,8 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
           tile.b = weights + c_begin * taps * width;
           tile.step = width;
           tile.offset = table;
-          tile.c_row = width;
+          tile.c_row = direct ? g.columns.dst_step * dst_channels : width;
+          tile.bias = task.bias && last ? bias : nullptr;
           tile.sum = first ? Sum::kStart : Sum::kContinue;
           const int64_t tiles = ceil_div(columns.size, tile_rows_of(blocks));
           const int64_t rows_here = smaller(row_count, rows.size - row_begin);
@@ -192,16 +193,17 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
                            (g.layout == Layout::kChannelsLast ? first_channel : first_channel * plane);
             for (int64_t i = 0; i < rows_here; ++i) {
               const T* const at = pixels + n * image + i * z.row_advance * row;
+              const int64_t dst_row = rows.dst_first + (row_begin + i) * g.rows.dst_step;
+              T* const row_sums = direct ? (T*)store.result + (dst_row * g.columns.dst_size +
+                                                               columns.dst_first) * dst_channels
+                                         : sums_at;
               for (int64_t t = 0; t < tiles; ++t) {
                 const int64_t j = t * columns.size / tiles;
                 tile.a = at + j * tile.a_row;
-                tile.c = sums_at + j * width;
+                tile.c = row_sums + j * tile.c_row;
                 run_tile<T, Steps::kTableA>(tile, (t + 1) * columns.size / tiles - j, blocks);
               }
-              if (last) {
-                store(sums_at, width, rows.dst_first + (row_begin + i) * g.rows.dst_step, columns,
-                      g.columns.dst_step);
-              }
+              if (last && !direct) store(sums_at, width, dst_row, columns, g.columns.dst_step);
               if (z.chunks > 1) sums_at += g.columns.longest * kMaxBlocks * z.lanes;
             }
           }

@@ -27,6 +27,7 @@ struct Tile {
   T* c;
   int64_t c_row;
   Sum sum;
+  const T* bias = nullptr;  // [j], kTableA only: added after the last step
 };
 
 // A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
@@ -85,7 +86,11 @@ template <class T, Steps kSteps, int kRows, int kVecs>
 #pragma GCC unroll 8
       for (int v = 0; v < kVecs; ++v) {
         T* const at = c + m * c_row + v * kLanes;
-        S::store(at, t.sum == Sum::kAdd ? S::add(S::load(at), sum[m][v]) : sum[m][v]);
+        if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
+        if (kSteps == Steps::kTableA && t.bias) {
+          sum[m][v] = S::add(sum[m][v], S::load(t.bias + v * kLanes));
+        }
+        S::store(at, sum[m][v]);
       }
     }
     a += kSteps == Steps::kTableA ? kRows * row1 : 0;
@@ -111,6 +116,7 @@ void tile_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
       part.a += a_at;
       part.b += j;
       part.c += m * t.c_row + j;
+      if (part.bias) part.bias += j;
       tile_rows<T, kSteps, kVecs, kRows>(part, rows - m < kRows ? rows - m : kRows, 1);
     }
   }
