@@ -6,7 +6,7 @@ them again, so ``backward`` and ``jvp`` call these functions, not the operators:
 double backward and nested transforms work. The bias gradient is a plain sum.
 
 If nothing is to be differentiated or mapped, the operator is called directly. Otherwise there are
-two Functions for each: torch.func needs one with ``setup_context``, whose signature PyTorch inspects
+two Functions for each: torch.func needs one with ``setup_context``; PyTorch inspects its signature
 at every call; that takes longer than a small convolution, so ordinary autograd has one without.
 The operators themselves, torch.ops.torchconv.*, know nothing of autograd.
 

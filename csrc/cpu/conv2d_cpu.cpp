@@ -114,11 +114,13 @@ Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout)
   const int64_t contiguous[4] = {c * h * w, h * w, w, 1};
   const int64_t channels_last[4] = {c * h * w, 1, w * c, c};
   int32_t dtype;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  STD_TORCH_CHECK(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
   AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
-      4, size, layout == Layout::kContiguous ? contiguous : channels_last, dtype,
-      aoti_torch_device_type_cpu(), 0, &handle));
+  const int64_t* const strides = layout == Layout::kContiguous ? contiguous : channels_last;
+  const AOTITorchError error =
+      aoti_torch_empty_strided(4, size, strides, dtype, aoti_torch_device_type_cpu(), 0, &handle);
+  STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torchconv: cannot allocate a result of size (", size[0],
+                  ", ", size[1], ", ", size[2], ", ", size[3], ")");
   return Tensor(handle);
 }
 
