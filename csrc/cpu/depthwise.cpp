@@ -28,11 +28,10 @@ Plan plan(Op op, const Conv2dShape& d) {
   const Gather g = make_gather(op, d);
   const DepthwisePlan z = make_depthwise_plan(g, d.dtype);
   Plan plan;
-  const int last = z.channel_lanes ? 1 : 0;
-  plan.stages = last + 1;
-  plan.jobs[0] = z.blocks;
-  plan.jobs[last] = ceil_div(g.n, z.images) * z.row_jobs * ceil_div(z.blocks, z.job_blocks);
-  plan.shared_bytes = z.packed_size * depthwise_element(d.dtype);
+  plan.stages = 2;
+  plan.jobs[0] = ceil_div(z.blocks, z.pack_blocks);
+  plan.jobs[1] = ceil_div(g.n, z.images) * z.row_jobs * ceil_div(z.blocks, z.job_blocks);
+  plan.shared_bytes = (z.packed_size + z.blocks) * depthwise_element(d.dtype);
   plan.scratch_bytes = depthwise_scratch_bytes(z, d.dtype);
   return plan;
 }

@@ -1,8 +1,9 @@
 // Depthwise forward and input gradient: each destination plane gathers from its own source plane (from
 // `multiplier` of them in the input gradient of a channel multiplier).
 //
-//     stage 0   channel lanes only: pack the weight as [block][plane][r, s][lanes]
-//     stage 1   job = images x rows x blocks; for each block: load the band, run register tiles, store
+//     stage 0   pack the weight as [block][plane][r, s] or [block][plane][r, s][lanes], see if it is finite
+//     stage 1   job = images x rows x blocks; load the band of a block or read the source in place, run
+//               register tiles, store
 //
 // Included inside the namespace of each isa_*.cpp.
 #pragma once
@@ -14,32 +15,26 @@ inline BlockChannels depthwise_channels(const Gather& g, const DepthwisePlan& z,
           g.dst_channels};
 }
 
-// The weights of one block: [plane][r, s], or [plane][r, s][lanes] with zeros in surplus lanes.
+// The weights of one block: [plane][r][s], or [plane][r][s][lanes] with zeros in surplus lanes.
 template <class S>
 void pack_depthwise(const Task& task, const Gather& g, const DepthwisePlan& z, int64_t block,
                     Compute<S>* out) {
   using T = Compute<S>;
   const BlockChannels channels = depthwise_channels(g, z, block);
   const int64_t* const stride = task.weight_stride;
-  const int64_t r = g.rows.kernel, s = g.columns.kernel, taps = r * s;
-  const int64_t lanes = z.channel_lanes ? z.lanes : 1;
-  if (channels.count < lanes) fill_zero(out, g.src_channels * taps * lanes);
-  for (int64_t plane = 0; plane < g.src_channels; ++plane, out += taps * lanes) {
+  const int64_t r = g.rows.kernel, s = g.columns.kernel;
+  fill_zero(out, z.weight_block());
+  for (int64_t plane = 0; plane < g.src_channels; ++plane, out += z.weight_plane) {
     const S* const weight = (const S*)task.weight + (channels.first + plane) * stride[0];
-    if (stride[3] == 1 && (r == 1 || stride[2] == s)) {
-      if (lanes == 1) {
-        copy_run<S, T, T>(weight, out, taps, nullptr);
-      } else {
-        transpose_copy<S, T, T>(weight, channels.lane_step * stride[0], channels.count, taps, out, lanes,
-                                nullptr);
-      }
+    if (z.channel_lanes && stride[3] == 1 && (r == 1 || stride[2] == s)) {
+      transpose_copy<S, T, T>(weight, channels.lane_step * stride[0], channels.count, r * s, out, z.lanes,
+                              nullptr);
       continue;
     }
-    for (int64_t i = 0; i < taps; ++i) {
+    for (int64_t i = 0; i < r * s; ++i) {
       const S* const at = weight + i / s * stride[2] + i % s * stride[3];
-      for (int64_t l = 0; l < channels.count; ++l) {
-        out[i * lanes + l] = to_compute(at[l * channels.lane_step * stride[0]]);
-      }
+      T* const to = out + i / s * z.weight_row + i % s * z.weight_step;
+      for (int64_t l = 0; l < channels.count; ++l) to[l] = to_compute(at[l * channels.lane_step * stride[0]]);
     }
   }
 }
@@ -58,49 +53,111 @@ bool all_finite(const T* x, int64_t count) {
   return all == 0;
 }
 
-// One block of one image, destination rows [row_begin, row_begin + z.rows) of every phase.
+// Positions whose taps all lie inside the source: [begin, end).
+inline void inner_positions(const Axis& axis, const AxisPhase& phase, int64_t& begin, int64_t& end) {
+  const int64_t last = phase.src_first + larger(0, phase.taps - 1) * phase.src_delta;
+  const int64_t low = smaller(phase.src_first, last), high = larger(phase.src_first, last);
+  begin = smaller(phase.size, low < 0 ? ceil_div(-low, axis.src_step) : 0);
+  end = high < axis.src_size ? (axis.src_size - 1 - high) / axis.src_step + 1 : 0;
+  end = larger(begin, smaller(phase.size, end));
+}
+
+// Taps that reach the source from any of the positions [first, last]: [begin, end).
+inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last, int64_t& begin,
+                       int64_t& end) {
+  const auto outside = [&](int64_t tap) {
+    const int64_t at = phase.src_first + tap * phase.src_delta;
+    return last * axis.src_step + at < 0 || first * axis.src_step + at >= axis.src_size;
+  };
+  begin = 0, end = phase.taps;
+  while (begin < end && outside(begin)) ++begin;
+  while (begin < end && outside(end - 1)) --end;
+}
+
+// How many positions from i on make a tile: inner ones are shared out evenly, others stand alone.
+inline int64_t tile_length(int64_t i, int64_t begin, int64_t end, int64_t most) {
+  return i < begin || i >= end ? 1 : ceil_div(end - i, ceil_div(end - i, most));
+}
+
+// What tiles read: the band of one block, or the source itself.
+template <class T>
+struct DepthwiseView {
+  const T* origin;                          // the element at source row `row` and column `column`
+  int64_t row, row_skip, row_pitch;         // a view row is row_skip source rows on
+  int64_t column, column_pitch, dst_pitch;  // elements from a source and from a destination column to the next
+};
+
+// Destination rows [row_begin, row_begin + z.rows) of every phase of one image, for some blocks.
 template <class S>
-struct DepthwiseBlock {
+struct DepthwiseRows {
   using T = Compute<S>;
   static constexpr bool kSameType = sizeof(S) == sizeof(T);
 
   const Task& task;
   const Gather& g;
   const DepthwisePlan& z;
-  const int64_t* offsets;
-  const T* band;
-  const T* weights;
+  int64_t row_begin;
+  DepthwiseView<T> view;
+  int64_t* offsets;
   T* sums;
-  int64_t block, row_begin;
-  BlockChannels channels;
-  bool skip_padding;  // where all weights are finite, rows and columns of padding add nothing
-  S* result;          // of this image
-  T bias[16];
+  const T* bias;             // of `block`, or null
+  const T* weights;          // of `block`
+  int64_t block, blocks;     // one, but in place
+  bool skip_padding;         // where all weights are finite, padding adds nothing
+  S* result;                 // of this image
 
   bool whole() const { return z.channel_lanes && g.layout == Layout::kContiguous; }
   // Sums that need another type or order on their way to the result take a detour.
   bool detour() const { return !kSameType || (z.channel_lanes ? whole() : g.columns.dst_step > 1); }
+  // In place there is no padding to read: tiles must not reach it.
+  bool in_place() const { return z.in_place && skip_padding; }
+  // Tiles walk down the source where destination rows share its rows and offsets of taps are linear.
+  bool walk() const { return g.rows.src_step == 1 && (z.channel_lanes || g.columns.src_step == 1); }
 
   int64_t dst_channels() const { return g.groups * g.dst_channels; }
+  int64_t first_channel() const { return z.channel_lanes ? block * z.lanes : block; }
+  int64_t channel_count() const {  // from the first channel of `block` on
+    return z.channel_lanes ? smaller(blocks * z.lanes, dst_channels() - first_channel()) : 1;
+  }
 
   S* pixel(int64_t row, int64_t column) const {
-    const int64_t at = row * g.columns.dst_size + column, channel = z.channel_lanes ? block * z.lanes : block;
-    if (g.layout == Layout::kChannelsLast) return result + at * dst_channels() + channel;
-    return result + channel * g.rows.dst_size * g.columns.dst_size + at;
+    const int64_t at = row * g.columns.dst_size + column;
+    if (g.layout == Layout::kChannelsLast) return result + at * dst_channels() + first_channel();
+    return result + first_channel() * g.rows.dst_size * g.columns.dst_size + at;
   }
 
   void run() {
+    for (int64_t pc = 0; pc < g.columns.phases && !walk(); ++pc) {
+      const AxisPhase columns = g.columns.phase(pc);
+      for (int64_t j = 0; j < columns.taps; ++j) {
+        const int64_t at = columns.src_first + j * columns.src_delta - view.column;
+        offsets[pc * g.columns.kernel + j] =
+            z.channel_lanes ? at * view.column_pitch : z.band.column(at, 1);
+      }
+    }
     for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
       const AxisPhase rows = g.rows.phase(pr);
       const int64_t count = smaller(z.rows, rows.size - row_begin);
-      // Destination rows that are a tap apart share source rows: they make a tile.
-      const bool shared = g.rows.src_step == 1 && rows.taps > 0;
-      const int64_t apart = shared && rows.taps > 1 ? (rows.src_delta < 0 ? -rows.src_delta : rows.src_delta) : 1;
-      for (int64_t first = 0; first < smaller(apart, count); ++first) {
-        const int64_t in_class = ceil_div(count - first, apart), tiles = ceil_div(in_class, kDepthwiseRows);
-        for (int64_t t = 0; t < tiles; ++t) {
-          const int64_t i = t * in_class / tiles, next = (t + 1) * in_class / tiles;
-          tile_rows(rows, first + i * apart, apart, next - i, shared);
+      if (walk()) {
+        // Destination rows that are a tap apart share source rows: they make a tile.
+        const int64_t apart = rows.taps > 1 ? larger(rows.src_delta, -rows.src_delta) : 1;
+        const int64_t most = z.strips && rows.taps ? z.rows : kDepthwiseRows;
+        for (int64_t first = 0; first < smaller(apart, count); ++first) {
+          const int64_t in_class = ceil_div(count - first, apart);
+          for (int64_t i = 0, n; i < in_class; i += n) {
+            n = tile_length(i, 0, in_class, most);
+            tile_rows(rows, first + i * apart, apart, n);
+          }
+        }
+      } else {
+        int64_t begin = 0, end = count;
+        if (in_place()) {
+          inner_positions(g.rows, rows, begin, end);
+          begin -= row_begin, end = smaller(count, end - row_begin);
+        }
+        for (int64_t i = 0, n; i < count; i += n) {
+          n = tile_length(i, begin, end, kDepthwiseRows);
+          tile_rows(rows, i, 1, n);
         }
       }
     }
@@ -108,100 +165,153 @@ struct DepthwiseBlock {
   }
 
   // Destination positions row, row + apart, ... of the phase.
-  void tile_rows(const AxisPhase& rows, int64_t row, int64_t apart, int64_t count, bool shared) {
+  void tile_rows(const AxisPhase& rows, int64_t row, int64_t apart, int64_t count) {
     DepthwiseTile<T> t;
     const int64_t delta = rows.taps > 1 ? rows.src_delta : 1;
-    const bool backwards = shared && delta < 0;
-    const int64_t band_row = z.band.row_pitch, advance = z.band.row_advance * apart;
-    const int64_t last = backwards ? (count - 1) * apart : 0;
-    // Source row of tile row 0, tap 0, and from one tap to the next.
-    const int64_t source = (row_begin + row + last) * g.rows.src_step + rows.src_first;
-    t.x_tap = delta * band_row;
-    t.x_row = advance * band_row;
+    const bool backwards = walk() && delta < 0;
+    const int64_t first = row_begin + row, last = first + (count - 1) * apart;
+    // Source row of tile row 0, tap row 0.
+    const int64_t source = (backwards ? last : first) * g.rows.src_step + rows.src_first;
+    t.x_tap = delta * view.row_pitch;
+    t.x_row = g.rows.src_step / view.row_skip * view.row_pitch;
     t.planes = g.src_channels, t.x_plane = z.band.plane_pitch;
     t.taps = rows.taps;
-    t.begin = 0, t.end = shared ? count + rows.taps - 1 : rows.taps;
-    if (skip_padding) {
-      const int64_t reach = shared ? 0 : (count - 1) * g.rows.src_step;
+    t.begin = 0, t.end = walk() && rows.taps ? count + rows.taps - 1 : rows.taps;
+    if (skip_padding && walk()) {
       const auto outside = [&](int64_t y) {
-        const int64_t at = source + y * delta;
-        return at + reach < 0 || at >= g.rows.src_size;
+        return source + y * delta < 0 || source + y * delta >= g.rows.src_size;
       };
       while (t.begin < t.end && outside(t.begin)) ++t.begin;
       while (t.begin < t.end && outside(t.end - 1)) --t.end;
+    } else if (skip_padding) {
+      inner_taps(g.rows, rows, first, last, t.begin, t.end);
     }
-    const int64_t band_at = (source - row_begin * g.rows.src_step - g.rows.src_low) / z.band.row_skip;
-    const T* const x = band + band_at * band_row;
-    const int64_t dst_row = rows.dst_first + (row_begin + row) * g.rows.dst_step;
-    const int64_t dst_apart = apart * g.rows.dst_step;
-    for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
-      const AxisPhase columns = g.columns.phase(pc);
-      const int64_t lanes = z.channel_lanes ? z.lanes : 1, s = g.columns.kernel;
-      const T* const w = weights + (rows.kernel_first * s + columns.kernel_first) * lanes;
-      t.w_row = rows.kernel_step * s * lanes, t.w_step = columns.kernel_step * lanes;
-      t.w_plane = g.taps() * lanes;
-      t.offset = offsets + pc * s;
-      int64_t out_row;
-      T* out;
-      if (whole()) {
-        out_row = dst_apart * g.columns.dst_size * z.lanes;
-        out = sums + ((dst_row - row_begin * g.rows.dst_step) * g.columns.dst_size + columns.dst_first) * z.lanes;
-        t.out_step = g.columns.dst_step * z.lanes;
-      } else if (detour()) {
-        const int64_t length = round_up(g.columns.longest, z.lanes);
-        out_row = z.channel_lanes ? g.columns.dst_size * z.lanes : g.columns.phases * length;
-        out = sums + (z.channel_lanes ? columns.dst_first * z.lanes : pc * length);
-        t.out_step = g.columns.dst_step * z.lanes;
-      } else {
-        const int64_t pitch = z.channel_lanes ? dst_channels() : 1;
-        out_row = dst_apart * g.columns.dst_size * pitch;
-        out = (T*)pixel(dst_row, columns.dst_first);
-        t.out_step = g.columns.dst_step * pitch;
+    t.fetch = nullptr;
+    t.fetch_row = apart * g.rows.src_step * view.row_pitch;
+    t.fetch_rows = g.rows.src_step, t.fetch_columns = g.columns.src_step;
+    t.fetch_pitch = view.row_pitch, t.fetch_step = view.column_pitch;
+    const int64_t deepest = last * g.rows.src_step + larger(rows.src_first, rows.src_first + (rows.taps - 1) * delta);
+    const T* const fetch = view.origin + (deepest + (walk() ? apart : 1)) * view.row_pitch;
+    const T* const x = view.origin + (source - view.row) / view.row_skip * view.row_pitch;
+    const int64_t dst_row = rows.dst_first + first * g.rows.dst_step, dst_apart = apart * g.rows.dst_step;
+    const int64_t group = z.in_place ? z.group_blocks : blocks;
+    for (int64_t b = 0; b < blocks; b += group) {
+      for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
+        const AxisPhase columns = g.columns.phase(pc);
+        const T* const w = weights + rows.kernel_first * z.weight_row + columns.kernel_first * z.weight_step;
+        t.w_row = rows.kernel_step * z.weight_row, t.w_step = columns.kernel_step * z.weight_step;
+        t.w_plane = z.weight_plane;
+        t.offset = offsets + pc * g.columns.kernel;
+        t.x_column = columns.src_delta * view.column_pitch;
+        const int64_t at = walk() ? (columns.src_first - view.column) * view.column_pitch : 0;
+        int64_t out_row;
+        T* out;
+        if (whole()) {
+          out_row = dst_apart * g.columns.dst_size * z.lanes;
+          out = sums + ((dst_row - row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
+          t.out_step = g.columns.dst_step * z.lanes;
+        } else if (detour()) {
+          const int64_t length = round_up(g.columns.longest, z.lanes);
+          out_row = z.channel_lanes ? g.columns.dst_size * z.lanes : g.columns.phases * length;
+          out = sums + pc * (z.channel_lanes ? z.lanes : length);
+          t.out_step = g.columns.dst_step * z.lanes;
+        } else {
+          const int64_t pitch = z.channel_lanes ? dst_channels() : 1;
+          out_row = dst_apart * g.columns.dst_size * pitch;
+          out = (T*)pixel(dst_row, pc);
+          t.out_step = g.columns.dst_step * pitch;
+        }
+        t.out_row = backwards ? -out_row : out_row;
+        if (backwards) out += (count - 1) * out_row;
+        if (z.strips && rows.taps) {
+          strips(t, columns, x + at, w, out, count);
+          continue;
+        }
+        tile_columns(t, columns, x + at, w, out, fetch, count, b, smaller(blocks, b + group));
       }
-      t.out_row = backwards ? -out_row : out_row;
-      if (backwards) out += (count - 1) * out_row;
-      t.bias = task.bias && !detour() ? bias : nullptr;
-      tile_columns(t, columns, x, w, out, shared, count);
     }
     if (!detour() || whole()) return;
     for (int64_t m = 0; m < count; ++m) store_row(m, dst_row + m * dst_apart);
   }
 
-  // Cuts one row of tiles into vectors.
-  void tile_columns(DepthwiseTile<T>& t, const AxisPhase& columns, const T* x, const T* w, T* out, bool shared,
-                    int64_t count) const {
-    constexpr int64_t kLanes = Simd<T>::kLanes;
-    const int64_t pixels = z.channel_lanes ? 1 : kLanes;  // of one vector
-    const int64_t vecs = ceil_div(columns.size, pixels), parts = ceil_div(vecs, kDepthwiseVecs<T>);
-    for (int64_t part = 0; part < parts; ++part) {
-      const int64_t v = part * vecs / parts, next = (part + 1) * vecs / parts;
-      const int64_t j = v * pixels, past = smaller(columns.size, next * pixels);
-      t.tap_begin = 0, t.tap_end = columns.taps;
-      if (skip_padding) {
-        const auto outside = [&](int64_t tap) {
-          const int64_t at = columns.src_first + tap * columns.src_delta;
-          return (past - 1) * g.columns.src_step + at < 0 || j * g.columns.src_step + at >= g.columns.src_size;
-        };
-        while (t.tap_begin < t.tap_end && outside(t.tap_begin)) ++t.tap_begin;
-        while (t.tap_begin < t.tap_end && outside(t.tap_end - 1)) --t.tap_end;
+  void strips(DepthwiseTile<T>& t, const AxisPhase& columns, const T* x, const T* w, T* out, int64_t count) const {
+    T phase[kStripRows * kStripPitch];
+    if (t.w_row != kStripPitch || t.w_step != 1) {
+      for (int64_t i = 0; i < t.taps; ++i) {
+        for (int64_t j = 0; j < columns.taps; ++j) phase[i * kStripPitch + j] = w[i * t.w_row + j * t.w_step];
       }
-      t.x_step = z.channel_lanes ? z.band.pixel_step : kLanes;
-      if (!z.channel_lanes) {
-        t.x = x + j, t.w = w, t.out = out + j;
-        t.out_step = kLanes;
-        t.count = columns.size - j, t.count_step = kLanes;
-        run_depthwise_tile<T, true>(t, shared, count, next - v);
-        continue;
-      }
-      const T* const bias_begin = t.bias;
-      for (int64_t lane = 0; lane < channels.count; lane += kLanes) {
-        t.x = x + j * z.band.pixel_step + lane, t.w = w + lane, t.out = out + j * t.out_step + lane;
-        t.count = whole() || detour() ? kLanes : channels.count - lane, t.count_step = 0;
-        if (bias_begin) t.bias = bias_begin + lane;
-        run_depthwise_tile<T, false>(t, shared, count, next - v);
-      }
-      t.bias = bias_begin;
+      w = phase;
     }
+    t.x = x, t.w = w, t.out = out;
+    t.tap_begin = 0, t.tap_end = columns.taps;
+    t.count = columns.size, t.bias = detour() ? nullptr : bias;
+    run_depthwise_strips<T, kStripRows>(t, count);
+  }
+
+  // Cuts one row of tiles into vectors, for each of the blocks [block_begin, block_end).
+  void tile_columns(DepthwiseTile<T>& t, const AxisPhase& columns, const T* x, const T* w, T* out,
+                    const T* fetch, int64_t count, int64_t block_begin, int64_t block_end) const {
+    constexpr int64_t kLanes = Simd<T>::kLanes;
+    const int64_t vecs = z.channel_lanes ? columns.size : ceil_div(columns.size, kLanes);
+    int64_t begin = 0, end = vecs;
+    if (in_place()) inner_positions(g.columns, columns, begin, end);
+    if (!z.channel_lanes) {
+      t.x_step = t.out_step = t.count_step = kLanes;
+      t.bias = detour() ? nullptr : bias;
+      for (int64_t v = 0, n; v < vecs; v += n) {
+        n = tile_vecs(v, 0, vecs);
+        clip(t, columns, v * kLanes, smaller(columns.size, (v + n) * kLanes) - 1);
+        const int64_t j = v * kLanes;
+        t.x = x + j, t.w = w, t.out = out + j, t.count = columns.size - j;
+        run_depthwise_tile<T, true>(t, walk() ? TileKind::kWalking : TileKind::kStanding, count, n);
+      }
+      return;
+    }
+    // Tiles look at taps from left to right.
+    const bool mirrored = walk() && columns.taps > 1 && columns.src_delta < 0;
+    const int64_t out_step = t.out_step, x_column = t.x_column;
+    const bool three = columns.taps == 3 && t.taps == 3 && t.planes == 1;
+    t.count_step = 0;
+    for (int64_t v = 0, n; v < vecs; v += n) {
+      n = tile_vecs(v, begin, end);
+      clip(t, columns, v, v + n - 1);
+      TileKind kind = walk() ? TileKind::kWalking : TileKind::kStanding;
+      if (three && t.tap_end - t.tap_begin == 3) {
+        const int64_t stride = view.dst_pitch / larger(x_column, -x_column);
+        if (walk() && stride == 1) kind = TileKind::kThree;
+        if (!walk() && stride == 2 && t.x_row == 2 * t.x_tap) kind = TileKind::kThreeStrided;
+      }
+      const int64_t nearest = mirrored ? v + n - 1 : v;
+      t.x_step = mirrored ? -view.dst_pitch : view.dst_pitch;
+      t.out_step = mirrored ? -out_step : out_step;
+      const T* const x_at = x + nearest * view.dst_pitch + (kind == TileKind::kThreeStrided ? t.offset[0] : 0);
+      for (int64_t b = block_begin; b < block_end; ++b) {
+        const int64_t channels = channel_count() - b * z.lanes;
+        for (int64_t lane = 0; lane < smaller(z.lanes, channels); lane += kLanes) {
+          const int64_t at = b * z.lanes + lane;
+          t.x = x_at + at, t.w = w + b * z.weight_block() + lane, t.out = out + nearest * out_step + at;
+          t.count = detour() ? kLanes : channels - lane;
+          if (in_place()) t.fetch = fetch + nearest * view.dst_pitch + at;
+          t.bias = detour() || !bias ? nullptr : bias + at;
+          run_depthwise_tile<T, false>(t, kind, count, n);
+        }
+      }
+    }
+    t.out_step = out_step;
+  }
+
+  // A power of two of vectors.
+  int64_t tile_vecs(int64_t v, int64_t begin, int64_t end) const {
+    if (v < begin || v >= end) return 1;
+    int64_t n = kDepthwiseVecs<T>;
+    while (n > end - v) n /= 2;
+    return n;
+  }
+
+  // Leaves out the taps that see only padding from the destination columns [first, last].
+  void clip(DepthwiseTile<T>& t, const AxisPhase& columns, int64_t first, int64_t last) const {
+    t.tap_begin = 0, t.tap_end = columns.taps;
+    if (skip_padding) inner_taps(g.columns, columns, first, last, t.tap_begin, t.tap_end);
   }
 
   // Tile row m of the sums to a row of the result.
@@ -209,19 +319,29 @@ struct DepthwiseBlock {
     if (z.channel_lanes) {
       const T* from = sums + m * g.columns.dst_size * z.lanes;
       for (int64_t j = 0; j < g.columns.dst_size; ++j, from += z.lanes) {
-        copy_run<T, S, T>(from, pixel(row, j), channels.count, task.bias ? bias : nullptr);
+        copy_run<T, S, T>(from, pixel(row, j), channel_count(), bias);
       }
       return;
     }
     const int64_t length = round_up(g.columns.longest, z.lanes), step = g.columns.dst_step;
     T* const from = sums + m * g.columns.phases * length;
-    if (task.bias) {
+    if (bias) {
       for (int64_t j = 0; j < g.columns.dst_size; ++j) from[j] += bias[0];
     }
     if (step == 1) return copy_run<T, S, T>(from, pixel(row, 0), g.columns.dst_size, nullptr);
+    int64_t done = 0;
+    if (step == 2) {
+      using V = Simd<T>;
+      for (S* out = pixel(row, 0); 2 * (done + V::kLanes) <= g.columns.dst_size; done += V::kLanes) {
+        auto even = V::load(from + done), odd = V::load(from + length + done);
+        V::interleave(even, odd);
+        V::store(out + 2 * done, even);
+        V::store(out + 2 * done + V::kLanes, odd);
+      }
+    }
     for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
       S* const out = pixel(row, pc);
-      for (int64_t j = 0; j * step + pc < g.columns.dst_size; ++j) {
+      for (int64_t j = done; j * step + pc < g.columns.dst_size; ++j) {
         from_compute(out + j * step, from[pc * length + j]);
       }
     }
@@ -231,8 +351,8 @@ struct DepthwiseBlock {
   void store_whole() const {
     const int64_t row = row_begin * g.rows.dst_step;
     const int64_t rows = smaller(z.rows * g.rows.dst_step, g.rows.dst_size - row);
-    transpose_copy<T, S, T>(sums, z.lanes, rows * g.columns.dst_size, channels.count, pixel(row, 0),
-                            g.rows.dst_size * g.columns.dst_size, task.bias ? bias : nullptr);
+    transpose_copy<T, S, T>(sums, z.lanes, rows * g.columns.dst_size, channel_count(), pixel(row, 0),
+                            g.rows.dst_size * g.columns.dst_size, bias);
   }
 };
 
@@ -242,45 +362,54 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
   const int64_t parts = ceil_div(z.blocks, z.job_blocks);
   const int64_t part = job.index % parts, row_begin = job.index / parts % z.row_jobs * z.rows;
   const int64_t image = job.index / parts / z.row_jobs * z.images;
+  const int64_t block_begin = part * z.blocks / parts, block_end = (part + 1) * z.blocks / parts;
 
   int64_t* const offsets = (int64_t*)job.scratch;
   T* const band = (T*)(job.scratch + z.offsets_size * sizeof(int64_t));
-  T* const weights = band + z.band.size;
-  T* const sums = weights + z.weight_size;
-  for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
-    const AxisPhase columns = g.columns.phase(pc);
-    for (int64_t j = 0; j < columns.taps; ++j) {
-      const int64_t at = columns.src_first + j * columns.src_delta - g.columns.src_low;
-      offsets[pc * g.columns.kernel + j] = z.band.column(at, z.channel_lanes ? z.lanes : 1);
-    }
+  T* const bias = band + z.band.size;
+  T* const sums = bias + z.bias_size;
+  const int64_t block_lanes = z.channel_lanes ? z.lanes : 1;
+  if (task.bias) {
+    const int64_t first = block_begin * block_lanes;
+    copy_run<S, T, T>((const S*)task.bias + first, bias,
+                      smaller((block_end - block_begin) * block_lanes, g.groups * g.dst_channels - first), nullptr);
   }
+  const T* const packed = (const T*)job.shared;
+  const T* const finite = packed + z.packed_size;
 
-  DepthwiseBlock<S> b = {task, g, z, offsets, band, weights, sums, 0, row_begin, {}, false, nullptr, {}};
+  DepthwiseRows<S> rows = {task, g, z, row_begin, {}, offsets, sums, nullptr, nullptr, 0, 1, false, nullptr};
   const int64_t src_channels = g.groups * g.src_channels;
   const int64_t src_image = src_channels * g.rows.src_size * g.columns.src_size;
   const int64_t dst_image = g.groups * g.dst_channels * g.rows.dst_size * g.columns.dst_size;
+  const int64_t first_row = row_begin * g.rows.src_step + g.rows.src_low;
   const int64_t band_rows = z.band.plane_pitch / z.band.row_pitch;
+  bool in_place = z.in_place;
+  for (int64_t b = block_begin; in_place && b < block_end; ++b) in_place = finite[b] != 0;
   for (int64_t n = image; n < smaller(g.n, image + z.images); ++n) {
     const Image<S> source = {(const S*)gather_source(task) + n * src_image, g.layout, src_channels,
                              g.rows.src_size, g.columns.src_size};
-    b.result = (S*)task.result + n * dst_image;
-    for (b.block = part * z.blocks / parts; b.block < (part + 1) * z.blocks / parts; ++b.block) {
-      b.channels = depthwise_channels(g, z, b.block);
-      load_depthwise_band(source, z.band, z.channel_lanes, b.channels,
-                          row_begin * g.rows.src_step + g.rows.src_low, band_rows, g.columns.src_low, z.lanes,
-                          band);
-      const int64_t weight_count = g.src_channels * g.taps() * (z.channel_lanes ? z.lanes : 1);
-      if (z.channel_lanes) {
-        b.weights = (const T*)job.shared + b.block * weight_count;
-      } else {
-        pack_depthwise<S>(task, g, z, b.block, weights);
-      }
-      b.skip_padding = all_finite(b.weights, weight_count);
-      if (task.bias) {
-        const int64_t first = z.channel_lanes ? b.block * z.lanes : b.block;
-        copy_run<S, T, T>((const S*)task.bias + first, b.bias, b.channels.count, nullptr);
-      }
-      b.run();
+    rows.result = (S*)task.result + n * dst_image;
+    if (in_place) {
+      const int64_t pitch = src_channels;
+      rows.block = block_begin, rows.blocks = block_end - block_begin;
+      rows.view = {(const T*)source.data + block_begin * z.lanes, 0, 1, g.columns.src_size * pitch, 0, pitch,
+                   g.columns.src_step * pitch};
+      rows.weights = packed + block_begin * z.weight_block();
+      rows.bias = task.bias ? bias : nullptr;
+      rows.skip_padding = true;
+      rows.run();
+      continue;
+    }
+    rows.view = {band, first_row, z.band.row_skip, z.band.row_pitch, g.columns.src_low, block_lanes,
+                 z.band.pixel_step};
+    for (int64_t b = block_begin; b < block_end; ++b) {
+      load_depthwise_band(source, z.band, z.channel_lanes, depthwise_channels(g, z, b), first_row, band_rows,
+                          g.columns.src_low, z.lanes, band);
+      rows.block = b;
+      rows.weights = packed + b * z.weight_block();
+      rows.skip_padding = finite[b] != 0;
+      rows.bias = task.bias ? bias + (b - block_begin) * block_lanes : nullptr;
+      rows.run();
     }
   }
 }
@@ -290,9 +419,15 @@ inline void depthwise(const Task& task, const Job& job) {
   const DepthwisePlan z = make_depthwise_plan(g, task.shape.dtype);
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    if (job.stage + 1 < (z.channel_lanes ? 2 : 1)) {
-      const int64_t size = g.src_channels * g.taps() * z.lanes;
-      return pack_depthwise<S>(task, g, z, job.index, (Compute<S>*)job.shared + job.index * size);
+    if (job.stage == 0) {
+      Compute<S>* const packed = (Compute<S>*)job.shared;
+      const int64_t begin = job.index * z.pack_blocks;
+      for (int64_t i = begin; i < smaller(z.blocks, begin + z.pack_blocks); ++i) {
+        Compute<S>* const block = packed + i * z.weight_block();
+        pack_depthwise<S>(task, g, z, i, block);
+        packed[z.packed_size + i] = all_finite(block, z.weight_block());
+      }
+      return;
     }
     depthwise_convolve<S>(task, job, g, z);
   });

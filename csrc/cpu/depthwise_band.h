@@ -8,20 +8,51 @@ struct BlockChannels {
   int64_t lane_step, divide;
 };
 
-// Columns column, column + step, ... of a row, zero outside [0, width).
+// out[i] = in[column + i * step], zero outside [0, width), and zeros or what the next row overwrites up to a
+// vector behind out[count].
 template <class S>
 void load_strided_row(const S* in, int64_t width, int64_t column, int64_t step, int64_t count,
                       Compute<S>* out) {
-  using T = Compute<S>;
+  using V = Simd<Compute<S>>;
   const int64_t first = column >= 0 ? 0 : smaller(count, ceil_div(-column, step));
   const int64_t last = larger(first, smaller(count, width > column ? ceil_div(width - column, step) : 0));
-  fill_zero(out, first);
+  for (int64_t i = 0; i < first; i += V::kLanes) V::store(out + i, V::zero());
   if (step == 1) {
-    copy_run<S, T, T>(in + column + first, out + first, last - first, nullptr);
+    in += column;
+    int64_t i = first;
+    for (; i + V::kLanes <= last; i += V::kLanes) V::store(out + i, V::load(in + i));
+    if (i < last) V::store(out + i, V::load_first(in + i, last - i));
   } else {
     for (int64_t i = first; i < last; ++i) out[i] = to_compute(in[column + i * step]);
   }
-  fill_zero(out + last, count - last);
+  for (int64_t i = last; i < count; i += V::kLanes) V::store(out + i, V::zero());
+}
+
+// Even and odd columns from `column` on, `count` of each.
+template <class S>
+void load_paired_row(const S* in, int64_t width, int64_t column, int64_t count, Compute<S>* even,
+                     Compute<S>* odd) {
+  using V = Simd<Compute<S>>;
+  constexpr int64_t kLanes = V::kLanes;
+  const auto at = [&](int64_t x) { return x >= 0 && x < width ? to_compute(in[x]) : 0; };
+  int64_t i = 0;
+  for (; i < count && column + 2 * i < 0; ++i) {
+    even[i] = at(column + 2 * i);
+    odd[i] = at(column + 2 * i + 1);
+  }
+  for (; i < count; i += kLanes) {
+    const int64_t x = column + 2 * i, room = larger(0, smaller(2 * kLanes, width - x));
+    auto a = room >= kLanes ? V::load(in + x) : V::load_first(in + x, room);
+    auto b = room == 2 * kLanes ? V::load(in + x + kLanes) : V::load_first(in + x + kLanes, larger(0, room - kLanes));
+    V::deinterleave(a, b);
+    if (i + kLanes <= count) {
+      V::store(even + i, a);
+      V::store(odd + i, b);
+    } else {
+      V::store_first(even + i, a, count - i);
+      V::store_first(odd + i, b, count - i);
+    }
+  }
 }
 
 // Every multiplier-th channel, or every channel several times.
@@ -62,6 +93,10 @@ void load_depthwise_band(const Image<S>& image, const DepthwiseBand& b, bool cha
         load_spread_row(image, b, channels, plane, y, column, lanes, to);
       } else {
         const S* const in = image.data + (first + plane) * plane_size + y * image.width;
+        if (b.phases == 2) {
+          load_paired_row(in, image.width, column, b.length, to, to + b.length);
+          continue;
+        }
         for (int64_t phase = 0; phase < b.phases; ++phase) {
           load_strided_row(in, image.width, column + phase, b.column_skip, b.length, to + phase * b.length);
         }

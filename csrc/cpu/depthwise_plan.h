@@ -13,6 +13,12 @@ constexpr int64_t kDepthwiseRows = 4;              // destination rows of a regi
 constexpr double kDepthwiseWork = 250e3;           // multiply-adds of a job, at least
 constexpr int64_t kPixelBandBytes = 24 << 10;      // stays in the L1 cache
 constexpr int64_t kChannelBandBytes = 192 << 10;   // stays in the L2 cache
+constexpr int64_t kInPlaceKernel = 7;              // larger ones see padding almost everywhere
+constexpr int64_t kPackedBytes = 64 << 10;         // of weights, one job
+constexpr int64_t kGroupWeights = 8 << 10;         // bytes of weights beside a tile's source in the L1 cache
+
+// Small kernels with pixels in the lanes are computed in strips; their weights have rows of kStripPitch.
+constexpr int64_t kStripRows = 7, kStripPitch = 8;
 
 // The source of one block in the compute type, padding as zeros.
 //
@@ -35,12 +41,18 @@ struct DepthwiseBand {
 struct DepthwisePlan {
   int64_t lanes;       // 64 bytes on every level
   bool channel_lanes;
-  int64_t multiplier;  // output channels of an input channel
+  bool in_place;       // where all weights are finite: tiles skip padding and read the source itself
+  int64_t group_blocks;  // in place: blocks that one row of tiles serves before the next ones
   int64_t blocks;      // of one image
   int64_t rows, row_jobs, images, job_blocks;
   DepthwiseBand band;
-  int64_t weight_size, sums_size, offsets_size;  // elements per thread
-  int64_t packed_size;                           // elements per call, channel lanes only
+  bool strips;
+  int64_t weight_row, weight_step, weight_plane;  // pitches of the packed weight
+  int64_t bias_size, sums_size, offsets_size;     // elements per thread
+  int64_t packed_size;  // elements per call: blocks of weights, then a flag for each
+  int64_t pack_blocks;  // of one job
+
+  int64_t weight_block() const { return packed_size / blocks; }
 };
 
 inline int64_t depthwise_element(Dtype dtype) { return dtype == Dtype::kFloat64 ? 8 : 4; }
@@ -83,7 +95,7 @@ inline DepthwiseBand make_depthwise_band(const Gather& g, bool channel_lanes, in
     b.row_pitch = b.phases * b.length;
   }
   b.plane_pitch = band_rows * b.row_pitch;
-  b.size = round_up(b.planes * b.plane_pitch, 16);
+  b.size = round_up(b.planes * b.plane_pitch, 16) + 16;  // rows are written in whole vectors
   return b;
 }
 
@@ -93,7 +105,9 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   DepthwisePlan z{};
   z.lanes = 64 / element;
   z.channel_lanes = depthwise_channel_lanes(g, channels, z.lanes);
-  z.multiplier = larger(g.src_channels, g.dst_channels);
+  z.in_place = g.layout == Layout::kChannelsLast && !is_half(dtype) && g.src_channels == 1 &&
+               g.dst_channels == 1 && g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel;
+  z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
 
   const int64_t budget = z.channel_lanes ? kChannelBandBytes : kPixelBandBytes;
@@ -121,18 +135,25 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
     z.images = larger(1, smaller(64, (int64_t)(kDepthwiseWork / (block_work * z.blocks))));
   }
 
+  z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 && g.rows.src_step == 1 &&
+             g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
+  z.weight_step = z.channel_lanes ? z.lanes : 1;
+  z.weight_row = z.strips ? kStripPitch : g.columns.kernel * z.weight_step;
+  z.weight_plane = g.rows.kernel * z.weight_row;
+  z.packed_size = z.blocks * g.src_channels * z.weight_plane;
+  z.pack_blocks = larger(1, kPackedBytes / (g.src_channels * z.weight_plane * element));
+
   const int64_t row_sums = z.channel_lanes ? g.columns.dst_size * z.lanes
                                            : g.columns.phases * round_up(g.columns.longest, z.lanes);
   const bool whole = z.channel_lanes && g.layout == Layout::kContiguous;
-  z.sums_size = row_sums * (whole ? z.rows * g.rows.dst_step : kDepthwiseRows);
-  z.weight_size = z.channel_lanes ? 0 : round_up(g.src_channels * g.taps(), 16);
+  z.sums_size = row_sums * (whole ? z.rows * g.rows.dst_step : larger(z.rows, kDepthwiseRows));
+  z.bias_size = round_up(z.channel_lanes ? z.job_blocks * z.lanes : z.job_blocks, 16);
   z.offsets_size = round_up(g.columns.phases * g.columns.kernel, 8);
-  z.packed_size = z.channel_lanes ? z.blocks * g.src_channels * g.taps() * z.lanes : 0;
   return z;
 }
 
 inline int64_t depthwise_scratch_bytes(const DepthwisePlan& z, Dtype dtype) {
-  return (z.band.size + z.weight_size + z.sums_size) * depthwise_element(dtype) +
+  return (z.band.size + z.bias_size + z.sums_size) * depthwise_element(dtype) +
          z.offsets_size * (int64_t)sizeof(int64_t);
 }
 

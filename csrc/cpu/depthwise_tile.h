@@ -1,29 +1,34 @@
-// The inner loop of depthwise: a register tile of destination rows x vectors, each element one chain of
+// The inner loops of depthwise: a register tile of destination rows x vectors, each element one chain of
 // fused multiply-adds over the taps in the order (plane, r, s). A vector holds pixels of a row, and the
 // weight of a tap is broadcast, or it holds channels of a pixel, and so does the weight.
 //
-// Where neighbouring destination rows see the same source rows, the tile walks down the source: a vector is
-// loaded once and serves every row that it is a tap of. The tile's size enters no sum. Included inside the
-// namespace of each isa_*.cpp.
+// A load costs as much as a multiply-add, so a loaded vector serves as many of them as it can: where
+// neighbouring destination rows see the same source rows, the tile walks down the source and a source row
+// serves every tile row that it is a tap of. The tile's size enters no sum. Included inside the namespace
+// of each isa_*.cpp.
 #pragma once
 
 template <class T>
 struct DepthwiseTile {
-  const T* x;             // source of the first vector of tile row 0, tap row 0
-  int64_t x_tap;          // elements from one tap row to the next
-  int64_t x_row;          // from one tile row to the next, where that is not x_tap
-  int64_t x_step;         // from one vector to the next
-  const int64_t* offset;  // of the taps of one row
+  const T* x;      // source of the first vector of tile row 0, tap row 0
+  int64_t x_tap;   // elements from one tap row to the next
+  int64_t x_row;   // from one tile row to the next, where that is not x_tap
+  int64_t x_step;  // from one vector to the next
+  int64_t x_column;       // from one tap of a row to the next, tiles that walk
+  const int64_t* offset;  // of the taps of one row, tiles that do not walk
   const T* w;
   int64_t w_row, w_step;
   int64_t planes, x_plane, w_plane;
-  int64_t taps;           // kernel rows
-  int64_t begin, end;     // source rows walked; tap rows where rows share nothing
+  int64_t taps;                // kernel rows
+  int64_t begin, end;          // source rows walked; tap rows of tiles that do not walk
   int64_t tap_begin, tap_end;  // taps of a row
   T* out;
   int64_t out_row, out_step;
-  int64_t count, count_step;   // elements of vector v to store: at most count - v * count_step
-  const T* bias;               // or null
+  int64_t count, count_step;  // elements of vector v to store: at most count - v * count_step
+  const T* bias;              // or null
+  const T* fetch;             // or null: what the tile below reads and this one does not
+  int64_t fetch_row;          // from one tile row to the next
+  int64_t fetch_rows, fetch_columns, fetch_pitch, fetch_step;  // of the source, for one tile row and vector
 };
 
 template <class T, bool kBroadcast>
@@ -31,25 +36,78 @@ inline typename Simd<T>::Vec load_weight(const T* w) {
   return kBroadcast ? Simd<T>::broadcast(*w) : Simd<T>::load(w);
 }
 
-// One source row for the tile rows [kFrom, kTo] that it is a tap row of; w: its weights for tile row 0.
+template <class T, int kRows, int kVecs>
+[[gnu::always_inline]] inline void zero_tile(typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kVecs; ++i) sum[m][i] = Simd<T>::zero();
+  }
+}
+
+template <class T, bool kBroadcast, int kRows, int kVecs>
+[[gnu::always_inline]] inline void store_tile(const DepthwiseTile<T>& t,
+                                              typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
+  using S = Simd<T>;
+  if (t.bias) {
+    const auto bias = load_weight<T, kBroadcast>(t.bias);
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kVecs; ++i) sum[m][i] = S::add(sum[m][i], bias);
+    }
+  }
+  const bool all = t.count - (kVecs - 1) * t.count_step >= S::kLanes;
+#pragma GCC unroll 8
+  for (int m = 0; m < kRows; ++m) {
+    T* const out = t.out + m * t.out_row;
+#pragma GCC unroll 8
+    for (int i = 0; i < kVecs; ++i) {
+      const int64_t count = t.count - i * t.count_step;
+      if (all || count >= S::kLanes) {
+        S::store(out + i * t.out_step, sum[m][i]);
+      } else {
+        S::store_first(out + i * t.out_step, sum[m][i], count);
+      }
+    }
+  }
+}
+
+// Vectors of channels are strided in memory: no hardware prefetcher sees where the tiles go.
+template <class T, int kRows, int kVecs>
+[[gnu::always_inline]] inline void fetch_tile(const DepthwiseTile<T>& t) {
+  if (!t.fetch) return;
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows * kVecs; ++i) {
+    __builtin_prefetch(t.out + i / kVecs * t.out_row + i % kVecs * t.out_step, 1, 3);
+  }
+  for (int64_t r = 0; r < t.fetch_rows; ++r) {
+    for (int64_t s = 0; s < t.fetch_columns; ++s) {
+      const T* const from = t.fetch + r * t.fetch_pitch + s * t.fetch_step;
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows * kVecs; ++i) {
+        __builtin_prefetch(from + i / kVecs * t.fetch_row + i % kVecs * t.x_step, 0, 2);
+      }
+    }
+  }
+}
+
+// One source row for the tile rows [kFrom, kTo] that it is a tap row of; w: its weights for tile row kFrom.
 template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
 [[gnu::always_inline]] inline void tile_source_row(const DepthwiseTile<T>& t, const T* x, const T* w,
                                                    typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
   using S = Simd<T>;
-  const int64_t x_step = t.x_step, w_row = t.w_row, w_step = t.w_step;
-  w += t.tap_begin * w_step;
-  for (const int64_t *offset = t.offset + t.tap_begin, *last = t.offset + t.tap_end; offset < last; ++offset) {
-    const T* const at = x + *offset;
+  const int64_t x_step = t.x_step, w_row = t.w_row, x_column = t.x_column, w_step = t.w_step;
+  for (int64_t s = t.tap_end - t.tap_begin; s > 0; --s, x += x_column, w += w_step) {
     typename S::Vec v[kVecs];
 #pragma GCC unroll 8
-    for (int i = 0; i < kVecs; ++i) v[i] = S::load(at + i * x_step);
+    for (int i = 0; i < kVecs; ++i) v[i] = S::held(S::load(x + i * x_step));
 #pragma GCC unroll 8
     for (int m = kFrom; m <= kTo; ++m) {
-      const auto weight = load_weight<T, kBroadcast>(w - m * w_row);
+      const auto weight = load_weight<T, kBroadcast>(w - (m - kFrom) * w_row);
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) sum[m][i] = S::fma(weight, v[i], sum[m][i]);
     }
-    w += w_step;
   }
 }
 
@@ -58,7 +116,9 @@ template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
 [[gnu::always_inline]] inline void tile_any_row(const DepthwiseTile<T>& t, int64_t from, int64_t to,
                                                 const T* x, const T* w,
                                                 typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
-  if (from == kFrom && to == kTo) return tile_source_row<T, kBroadcast, kFrom, kTo>(t, x, w, sum);
+  if (from == kFrom && to == kTo) {
+    return tile_source_row<T, kBroadcast, kFrom, kTo>(t, x, w - kFrom * t.w_row, sum);
+  }
   if constexpr (kFrom < kTo) {
     return tile_any_row<T, kBroadcast, kFrom, kTo - 1>(t, from, to, x, w, sum);
   } else if constexpr (kFrom + 1 < kRows) {
@@ -66,73 +126,132 @@ template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
   }
 }
 
-template <class T, bool kBroadcast, bool kShared, int kRows, int kVecs>
-[[gnu::noinline]] void depthwise_tile(const DepthwiseTile<T>& t) {
+// The same with the number of tap rows known: no row has to ask which tile rows it serves.
+template <class T, bool kBroadcast, int kTaps, int kY, int kRows, int kVecs>
+[[gnu::always_inline]] inline void tile_few_rows(const DepthwiseTile<T>& t, const T* x, const T* w,
+                                                 typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
+  constexpr int kFrom = kY < kTaps ? 0 : kY - kTaps + 1, kTo = kY < kRows ? kY : kRows - 1;
+  if (kY >= t.begin && kY < t.end) {
+    tile_source_row<T, kBroadcast, kFrom, kTo>(t, x, w + (kY - kFrom) * t.w_row, sum);
+  }
+  if constexpr (kY + 1 < kTaps + kRows - 1) {
+    tile_few_rows<T, kBroadcast, kTaps, kY + 1>(t, x + t.x_tap, w, sum);
+  }
+}
+
+// Walks down the source; kTaps tap rows, or any number where that is 0.
+template <class T, bool kBroadcast, int kTaps, int kRows, int kVecs>
+[[gnu::noinline]] void walking_tile(const DepthwiseTile<T>& t) {
+  typename Simd<T>::Vec sum[kRows][kVecs];
+  zero_tile<T>(sum);
+  if (!kBroadcast) fetch_tile<T, kRows, kVecs>(t);
+  const T* x = t.x + t.tap_begin * t.x_column;
+  const T* w = t.w + t.tap_begin * t.w_step;
+  for (int64_t plane = 0; plane < t.planes; ++plane, x += t.x_plane, w += t.w_plane) {
+    if constexpr (kTaps) {
+      tile_few_rows<T, kBroadcast, kTaps, 0>(t, x, w, sum);
+    } else {
+      for (int64_t y = t.begin; y < t.end; ++y) {
+        const int64_t from = y < t.taps ? 0 : y - t.taps + 1, to = y < kRows ? y : kRows - 1;
+        tile_any_row<T, kBroadcast, 0, kRows - 1>(t, from, to, x + y * t.x_tap, w + y * t.w_row, sum);
+      }
+    }
+  }
+  store_tile<T, kBroadcast>(t, sum);
+}
+
+// Loads for every tap of every tile row: any stride.
+template <class T, bool kBroadcast, int kRows, int kVecs>
+[[gnu::noinline]] void standing_tile(const DepthwiseTile<T>& t) {
   using S = Simd<T>;
   typename S::Vec sum[kRows][kVecs];
+  zero_tile<T>(sum);
+  if (!kBroadcast) fetch_tile<T, kRows, kVecs>(t);
+  const int64_t x_row = t.x_row, x_step = t.x_step;
+  for (int64_t r = t.begin; r < t.end; ++r) {
+    const T* const x = t.x + r * t.x_tap;
+    const T* const w = t.w + r * t.w_row;
+    for (int64_t s = t.tap_begin; s < t.tap_end; ++s) {
+      const T* at = x + t.offset[s];
+      const auto weight = load_weight<T, kBroadcast>(w + s * t.w_step);
 #pragma GCC unroll 8
-  for (int m = 0; m < kRows; ++m) {
+      for (int m = 0; m < kRows; ++m, at += x_row) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kVecs; ++i) sum[m][i] = S::zero();
+        for (int i = 0; i < kVecs; ++i) sum[m][i] = S::fma(weight, S::load(at + i * x_step), sum[m][i]);
+      }
+    }
   }
-  const T *x = t.x, *w = t.w;
-  for (int64_t plane = 0; plane < t.planes; ++plane, x += t.x_plane, w += t.w_plane) {
-    for (int64_t y = t.begin; y < t.end; ++y) {
-      const T* const row = x + y * t.x_tap;
-      const T* const weights = w + y * t.w_row;
-      if constexpr (kShared) {
-        const int64_t from = y < t.taps ? 0 : y - t.taps + 1, to = y < kRows ? y : kRows - 1;
-        tile_any_row<T, kBroadcast, 0, kRows - 1>(t, from, to, row, weights, sum);
-      } else {
-        for (int64_t s = t.tap_begin; s < t.tap_end; ++s) {
-          const T* const at = row + t.offset[s];
-          const auto weight = load_weight<T, kBroadcast>(weights + s * t.w_step);
+  store_tile<T, kBroadcast>(t, sum);
+}
+
+// 3x3 kernels with channels in the lanes, strides 1 and 2: every source vector is loaded once, for all its
+// taps, and the weights stay in registers.
+template <class T, int kStride, int kRows, int kVecs>
+[[gnu::noinline]] void three_by_three_tile(const DepthwiseTile<T>& t) {
+  using S = Simd<T>;
+  typename S::Vec sum[kRows][kVecs];
+  zero_tile<T>(sum);
+  fetch_tile<T, kRows, kVecs>(t);
+  const int64_t x_column = t.x_column, w_row = t.w_row, w_step = t.w_step;
+  const T* x = t.x;
+#pragma GCC unroll 16
+  for (int y = 0; y < (kRows - 1) * kStride + 3; ++y, x += t.x_tap) {
+    if (y < t.begin || y >= t.end) continue;
+#pragma GCC unroll 16
+    for (int j = 0; j < (kVecs - 1) * kStride + 3; ++j) {
+      const auto v = S::held(S::load(x + j * x_column));
 #pragma GCC unroll 8
-          for (int m = 0; m < kRows; ++m) {
+      for (int m = 0; m < kRows; ++m) {
+        const int r = y - m * kStride;
 #pragma GCC unroll 8
-            for (int i = 0; i < kVecs; ++i) {
-              sum[m][i] = S::fma(weight, S::load(at + m * t.x_row + i * t.x_step), sum[m][i]);
-            }
-          }
+        for (int i = 0; i < kVecs; ++i) {
+          const int s = j - i * kStride;
+          if (r < 0 || r > 2 || s < 0 || s > 2) continue;
+          sum[m][i] = S::fma(S::load(t.w + r * w_row + s * w_step), v, sum[m][i]);
         }
       }
     }
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < kVecs; ++i) {
-    const int64_t count = t.count - i * t.count_step;
-    typename S::Vec bias = S::zero();
-    if (t.bias) bias = kBroadcast ? S::broadcast(*t.bias) : S::load(t.bias);
-#pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) {
-      T* const out = t.out + m * t.out_row + i * t.out_step;
-      const auto v = t.bias ? S::add(sum[m][i], bias) : sum[m][i];
-      if (count >= S::kLanes) {
-        S::store(out, v);
-      } else {
-        S::store_first(out, v, count);
-      }
-    }
-  }
+  store_tile<T, false>(t, sum);
 }
 
 template <class T>
-constexpr int kDepthwiseVecs = Simd<T>::kRegisters == 32 ? 4 : 2;
+constexpr int kDepthwiseVecs = Simd<T>::kRegisters == 32 ? 4 : sizeof(typename Simd<T>::Vec) == 32 ? 2 : 1;
 
-template <class T, bool kBroadcast, bool kShared, int kRows, int kVecs>
+enum class TileKind { kStanding, kWalking, kThree, kThreeStrided };
+
+template <class T, bool kBroadcast, TileKind kKind, int kTaps, int kRows, int kVecs>
 void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
   if (rows != kRows) {
-    if constexpr (kRows > 1) depthwise_tile_of<T, kBroadcast, kShared, kRows - 1, kVecs>(t, rows, vecs);
+    if constexpr (kRows > 1) depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows - 1, kVecs>(t, rows, vecs);
   } else if (vecs != kVecs) {
-    if constexpr (kVecs > 1) depthwise_tile_of<T, kBroadcast, kShared, kRows, kVecs - 1>(t, rows, vecs);
+    if constexpr (kVecs > 1) depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows, kVecs / 2>(t, rows, vecs);
+  } else if constexpr (kKind == TileKind::kStanding) {
+    standing_tile<T, kBroadcast, kRows, kVecs>(t);
+  } else if constexpr (kKind == TileKind::kWalking) {
+    walking_tile<T, kBroadcast, kTaps, kRows, kVecs>(t);
   } else {
-    depthwise_tile<T, kBroadcast, kShared, kRows, kVecs>(t);
+    three_by_three_tile<T, kKind == TileKind::kThree ? 1 : 2, kRows, kVecs>(t);
   }
 }
 
-// rows <= kDepthwiseRows, vecs <= kDepthwiseVecs
+// rows <= kDepthwiseRows; vecs a power of two, at most kDepthwiseVecs
+template <class T, bool kBroadcast, TileKind kKind, int kTaps = 0>
+void run_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
+  depthwise_tile_of<T, kBroadcast, kKind, kTaps, kDepthwiseRows, kDepthwiseVecs<T>>(t, rows, vecs);
+}
+
 template <class T, bool kBroadcast>
-void run_depthwise_tile(const DepthwiseTile<T>& t, bool shared, int64_t rows, int64_t vecs) {
-  if (shared) return depthwise_tile_of<T, kBroadcast, true, kDepthwiseRows, kDepthwiseVecs<T>>(t, rows, vecs);
-  depthwise_tile_of<T, kBroadcast, false, kDepthwiseRows, kDepthwiseVecs<T>>(t, rows, vecs);
+void run_depthwise_tile(const DepthwiseTile<T>& t, TileKind kind, int64_t rows, int64_t vecs) {
+  if (kind == TileKind::kStanding) return run_tile_of<T, kBroadcast, TileKind::kStanding>(t, rows, vecs);
+  if constexpr (!kBroadcast) {
+    if (kind == TileKind::kThree) return run_tile_of<T, kBroadcast, TileKind::kThree>(t, rows, vecs);
+    if (kind == TileKind::kThreeStrided) return run_tile_of<T, kBroadcast, TileKind::kThreeStrided>(t, rows, vecs);
+    if (t.taps == 1) return run_tile_of<T, kBroadcast, TileKind::kWalking, 1>(t, rows, vecs);
+    if (t.taps == 2) return run_tile_of<T, kBroadcast, TileKind::kWalking, 2>(t, rows, vecs);
+    if (t.taps == 3) return run_tile_of<T, kBroadcast, TileKind::kWalking, 3>(t, rows, vecs);
+    if (t.taps == 5) return run_tile_of<T, kBroadcast, TileKind::kWalking, 5>(t, rows, vecs);
+    if (t.taps == 7) return run_tile_of<T, kBroadcast, TileKind::kWalking, 7>(t, rows, vecs);
+  }
+  run_tile_of<T, kBroadcast, TileKind::kWalking>(t, rows, vecs);
 }

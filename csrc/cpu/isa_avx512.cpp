@@ -22,6 +22,7 @@ namespace torchconv::cpu::avx512 {
 #include "cpu/grad_weight.h"
 #include "cpu/depthwise_band.h"
 #include "cpu/depthwise_tile.h"
+#include "cpu/depthwise_strip.h"
 #include "cpu/depthwise.h"
 #include "cpu/depthwise_taps.h"
 #include "cpu/depthwise_grad_weight.h"

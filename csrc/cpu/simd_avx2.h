@@ -24,6 +24,23 @@ struct Simd<float> {
   static Vec broadcast(float x) { return _mm256_set1_ps(x); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+  // Holds a loaded vector in its register: the compiler would rather load it again for every use.
+  static Vec held(Vec v) {
+    asm("" : "+x"(v));
+    return v;
+  }
+
+  // a0 a1 ... b0 b1 ... become a0 b0 a1 b1 ..., and back.
+  static void interleave(Vec& a, Vec& b) {
+    const Vec low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
+    a = _mm256_permute2f128_ps(low, high, 0x20);
+    b = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+  static void deinterleave(Vec& a, Vec& b) {
+    const Vec low = _mm256_permute2f128_ps(a, b, 0x20), high = _mm256_permute2f128_ps(a, b, 0x31);
+    a = _mm256_shuffle_ps(low, high, 0x88);
+    b = _mm256_shuffle_ps(low, high, 0xdd);
+  }
 
   static Vec from_bfloat16(__m128i half) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
@@ -114,6 +131,21 @@ struct Simd<double> {
   static Vec broadcast(double x) { return _mm256_set1_pd(x); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
   static Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
+  // Holds a loaded vector in its register: the compiler would rather load it again for every use.
+  static Vec held(Vec v) {
+    asm("" : "+x"(v));
+    return v;
+  }
+  static void interleave(Vec& a, Vec& b) {
+    const Vec low = _mm256_unpacklo_pd(a, b), high = _mm256_unpackhi_pd(a, b);
+    a = _mm256_permute2f128_pd(low, high, 0x20);
+    b = _mm256_permute2f128_pd(low, high, 0x31);
+  }
+  static void deinterleave(Vec& a, Vec& b) {
+    const Vec low = _mm256_permute2f128_pd(a, b, 0x20), high = _mm256_permute2f128_pd(a, b, 0x31);
+    a = _mm256_unpacklo_pd(low, high);
+    b = _mm256_unpackhi_pd(low, high);
+  }
   static Vec load(const double* p) { return _mm256_loadu_pd(p); }
   static Vec load_first(const double* p, int64_t count) {
     return _mm256_maskload_pd(p, first_lanes_epi64(count));

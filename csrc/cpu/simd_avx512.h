@@ -18,6 +18,25 @@ struct Simd<float> {
   static Vec broadcast(float x) { return _mm512_set1_ps(x); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
   static Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+  // Holds a loaded vector in its register: the compiler would rather load it again for every use.
+  static Vec held(Vec v) {
+    asm("" : "+v"(v));
+    return v;
+  }
+
+  // a0 a1 ... b0 b1 ... become a0 b0 a1 b1 ..., and back.
+  static void interleave(Vec& a, Vec& b) {
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const Vec first = _mm512_permutex2var_ps(a, low, b);
+    b = _mm512_permutex2var_ps(a, _mm512_add_epi32(low, _mm512_set1_epi32(8)), b);
+    a = first;
+  }
+  static void deinterleave(Vec& a, Vec& b) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const Vec first = _mm512_permutex2var_ps(a, even, b);
+    b = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+    a = first;
+  }
 
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static Vec load(const BFloat16* p) {
@@ -103,6 +122,22 @@ struct Simd<double> {
   static Vec broadcast(double x) { return _mm512_set1_pd(x); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a, b, c); }
   static Vec add(Vec a, Vec b) { return _mm512_add_pd(a, b); }
+  // Holds a loaded vector in its register: the compiler would rather load it again for every use.
+  static Vec held(Vec v) {
+    asm("" : "+v"(v));
+    return v;
+  }
+  static void interleave(Vec& a, Vec& b) {
+    const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    const Vec first = _mm512_permutex2var_pd(a, low, b);
+    b = _mm512_permutex2var_pd(a, _mm512_add_epi64(low, _mm512_set1_epi64(4)), b);
+    a = first;
+  }
+  static void deinterleave(Vec& a, Vec& b) {
+    const Vec first = _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+    b = _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+    a = first;
+  }
   static Vec load(const double* p) { return _mm512_loadu_pd(p); }
   static Vec load_first(const double* p, int64_t count) {
     return _mm512_maskz_loadu_pd(first_lanes8(count), p);

@@ -20,6 +20,22 @@ struct Simd {
     for (int i = 0; i < kLanes; ++i) a.lane[i] += b.lane[i];
     return a;
   }
+  static Vec held(Vec v) { return v; }
+  // a0 a1 ... b0 b1 ... become a0 b0 a1 b1 ..., and back.
+  static void interleave(Vec& a, Vec& b) {
+    const Vec c = a, d = b;
+    for (int i = 0; i < kLanes; ++i) {
+      (i < kLanes / 2 ? a : b).lane[i * 2 % kLanes] = c.lane[i];
+      (i < kLanes / 2 ? a : b).lane[i * 2 % kLanes + 1] = d.lane[i];
+    }
+  }
+  static void deinterleave(Vec& a, Vec& b) {
+    const Vec c = a, d = b;
+    for (int i = 0; i < kLanes; ++i) {
+      a.lane[i] = (i < kLanes / 2 ? c : d).lane[i * 2 % kLanes];
+      b.lane[i] = (i < kLanes / 2 ? c : d).lane[i * 2 % kLanes + 1];
+    }
+  }
   template <class S>
   static Vec load_first(const S* p, int64_t count) {
     Vec v = zero();
