@@ -192,6 +192,30 @@ struct PixelJob {
     }
   }
 
+  // Where the walk is the destination, its whole blocks are summed there. A last part of a block goes through
+  // `sums`: it would write beyond.
+  void multiply_direct(Tile<T> tile, int64_t channels, int64_t channel, T* sums) const {
+    const int64_t plane = g.rows.dst_size * g.columns.dst_size, length = walk(), whole = length / kBlock<T>;
+    const int64_t at = row_begin * g.columns.dst_size + column_begin, done = whole * kBlock<T>;
+    for (int64_t n = 0; n < images; ++n) {
+      T* const out = (T*)task.result + ((image_begin + n) * g.groups * g.dst_channels + channel) * plane + at;
+      Tile<T> part = tile;
+      part.b += n * image_pitch;
+      part.c = out;
+      part.c_row = plane;
+      if (whole) run_strip(part, channels, whole);
+      if (done < length) {
+        part.b += done;
+        part.c = sums;
+        part.c_row = kBlock<T>;
+        run_strip(part, channels, 1);
+        for (int64_t m = 0; m < channels; ++m) {
+          copy_run<T, T, T>(sums + m * kBlock<T>, out + m * plane + done, length - done, nullptr);
+        }
+      }
+    }
+  }
+
   // `count` channels of sums go to their places in the result.
   void store(T* sums, int64_t channel, int64_t count, const AxisPhase& rows, const AxisPhase& columns) const {
     const int64_t height = g.rows.dst_size, width = g.columns.dst_size, channels = g.groups * g.dst_channels;
@@ -232,6 +256,7 @@ struct PixelJob {
     int64_t* const offsets = (int64_t*)scratch;
     T* const band = (T*)(offsets + z.offsets_size);
     T* const sums = band + z.band_size;
+    const bool direct = std::is_same_v<S, T> && g.layout == Layout::kContiguous && z.chunks == 1 && !task.bias && (!z.merged || images == 1) && g.phases() == 1 && (rows == 1 || (z.pitch == g.columns.dst_size && columns == z.pitch));
     const int64_t depth_all = g.src_channels * g.taps();
     const int64_t first_channel = group_begin * g.dst_channels + z.panel_begin(panel_begin, g.dst_channels);
     const int64_t job_channels = (groups - 1) * g.dst_channels +
@@ -268,6 +293,10 @@ struct PixelJob {
             tile.c = phase_sums + (z.keep_sums ? dst - first_channel : 0) * z.sums_pitch;
             tile.c_row = z.sums_pitch;
             tile.sum = chunk ? Sum::kContinue : Sum::kStart;
+            if (direct) {
+              multiply_direct(tile, width, dst, sums);
+              continue;
+            }
             multiply(tile, width);
             if (last && g.layout == Layout::kContiguous) store(tile.c, dst, width, rows, columns);
           }

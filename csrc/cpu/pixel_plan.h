@@ -63,7 +63,7 @@ struct PixelPlan {
 
 constexpr int64_t kPanelRows = 8;         // kTileRows of the micro-kernel
 constexpr int64_t kWidestJob = 1024;      // columns
-constexpr int64_t kPixelsOfJob = 192;     // at least, where the layer has them
+constexpr int64_t kPixelsOfJob = 384;     // at least, where the layer has them
 constexpr double kLeastWork = 512e3;      // multiply-adds of a job
 constexpr double kMostWork = 2e6;
 constexpr int64_t kMergedImages = 16;
