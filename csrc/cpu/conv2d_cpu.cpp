@@ -52,10 +52,16 @@ Dtype to_dtype(const std::string& name) {
   return Dtype::kFloat16;
 }
 
-// A size that is not negative, so that no product or offset below goes wrong.
+// In a range in which no product or offset below goes wrong.
 int64_t checked(int64_t value, int64_t least, const char* what) {
   STD_TORCH_CHECK(value >= least, "torchconv: ", what, " must be at least ", least, ", got ", value);
+  STD_TORCH_CHECK(value < int64_t{1} << 62, "torchconv: ", what, " is too large, got ", value);
   return value;
+}
+
+int64_t checked_padding(int64_t value) {
+  STD_TORCH_CHECK(value < int64_t{1} << 40, "torchconv: padding is too large, got ", value);
+  return checked(value, 0, "padding");
 }
 
 template <class SizesLike>
@@ -73,11 +79,14 @@ Conv2dShape make_shape(const SizesLike& input, const SizesLike& weight, const Si
   d.k = checked(weight[0], 0, "output channels");
   d.r = checked(weight[2], 1, "kernel height");
   d.s = checked(weight[3], 1, "kernel width");
-  d.stride_h = checked(stride[0], 1, "stride"), d.stride_w = checked(stride[1], 1, "stride");
-  d.pad_top = checked(padding[0], 0, "padding"), d.pad_bottom = checked(padding[1], 0, "padding");
-  d.pad_left = checked(padding[2], 0, "padding"), d.pad_right = checked(padding[3], 0, "padding");
-  d.dilation_h = checked(dilation[0], 1, "dilation");
-  d.dilation_w = checked(dilation[1], 1, "dilation");
+  d.pad_top = checked_padding(padding[0]), d.pad_bottom = checked_padding(padding[1]);
+  d.pad_left = checked_padding(padding[2]), d.pad_right = checked_padding(padding[3]);
+  // Beyond the padded input every stride is the same one step, every dilation the same misfit.
+  const int64_t height = d.h + d.pad_top + d.pad_bottom + 1, width = d.w + d.pad_left + d.pad_right + 1;
+  d.stride_h = smaller(checked(stride[0], 1, "stride"), height);
+  d.stride_w = smaller(checked(stride[1], 1, "stride"), width);
+  d.dilation_h = smaller(checked(dilation[0], 1, "dilation"), height);
+  d.dilation_w = smaller(checked(dilation[1], 1, "dilation"), width);
   d.groups = checked(groups, 1, "groups");
   d.dtype = dtype;
   d.layout = channels_last ? Layout::kChannelsLast : Layout::kContiguous;
