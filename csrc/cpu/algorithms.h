@@ -5,8 +5,8 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPixelLanes, kChannelLanes,
-    kGradWeight, kReference;
+extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPixelLanes, kChannelLanes, kGradWeight,
+    kReference;
 
 // What each isa_*.cpp provides: the same kernels, compiled for its level.
 struct Kernels {

@@ -1,5 +1,5 @@
-// The load stage: part of one image as [row][column][channel] in the compute type, padding as zeros.
-// Strides, dtypes and layouts end here. Included inside the namespace of each isa_*.cpp.
+// The load stage: part of one image as [row][column][channel] in the compute type, padding as
+// zeros. Strides, dtypes and layouts end here. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
 struct BandWindow {
@@ -23,7 +23,8 @@ void load_band_row(const Image<S>& image, int64_t plane, const BandWindow& w, in
   // Band columns [first, last) lie inside the image.
   const int64_t first = w.column >= 0 ? 0 : smaller(w.columns, ceil_div(-w.column, w.column_skip));
   const int64_t room = image.width - w.column;
-  const int64_t last = larger(first, smaller(w.columns, room > 0 ? ceil_div(room, w.column_skip) : 0));
+  const int64_t last =
+      larger(first, smaller(w.columns, room > 0 ? ceil_div(room, w.column_skip) : 0));
   fill_zero(out, first * pitch);
   fill_zero(out + last * pitch, (w.columns - last) * pitch);
   out += first * pitch;
@@ -35,7 +36,8 @@ void load_band_row(const Image<S>& image, int64_t plane, const BandWindow& w, in
       return;
     }
     for (int64_t i = 0; i < count; ++i) {
-      copy_run<S, T, T>(in + i * w.column_skip * image.channels, out + i * pitch, w.channels, nullptr);
+      copy_run<S, T, T>(in + i * w.column_skip * image.channels, out + i * pitch, w.channels,
+                        nullptr);
     }
     return;
   }
@@ -56,9 +58,10 @@ template <class S>
 void load_band(const Image<S>& image, const BandWindow& w, Compute<S>* out, int64_t pitch) {
   const bool whole_rows = w.column == 0 && w.columns == image.width && w.column_skip == 1;
   if (whole_rows && w.row_skip == 1 && w.row >= 0 && w.row + w.rows <= image.height) {
-    const Image<S> one_row = {image.data + (image.layout == Layout::kContiguous ? 1 : image.channels) *
-                                              w.row * image.width,
-                              image.layout, image.channels, 1, w.rows * image.width};
+    const Image<S> one_row = {
+        image.data +
+            (image.layout == Layout::kContiguous ? 1 : image.channels) * w.row * image.width,
+        image.layout, image.channels, 1, w.rows * image.width};
     BandWindow run = w;
     run.columns = one_row.width;
     return load_band_row(one_row, image.height * image.width, run, 0, out, pitch);

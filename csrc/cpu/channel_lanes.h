@@ -1,10 +1,10 @@
-// Dense forward and input gradient with output channels in the vector lanes: pixels of a band, found
-// through a table of tap offsets, are broadcast against panels of packed weights. Takes any stride,
-// dilation, padding and both layouts, which only the load and store stages see.
+// Dense forward and input gradient with output channels in the vector lanes: pixels of a band,
+// found through a table of tap offsets, are broadcast against panels of packed weights. Takes any
+// stride, dilation, padding and both layouts, which only the load and store stages see.
 //
 //     stage 0   pack the weight as [group][panel][phase][c, r, s][lanes], zero in surplus lanes
-//     stage 1   job = images x rows x panels; for each chunk of source channels: load the band, then
-//               panel after panel, row after row, tiles of 8 pixels x 48 channels
+//     stage 1   job = images x rows x panels; for each chunk of source channels: load the band,
+//               then panel after panel, row after row, tiles of 8 pixels x 48 channels
 //
 // Included inside the namespace of each isa_*.cpp.
 #pragma once
@@ -17,7 +17,8 @@ void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
   const bool forward = task.op == Op::kForward;
   const int64_t* stride = task.weight_stride;
   // The weight of destination lane i and source channel c: at i * dst_stride + c * src_stride.
-  const int64_t dst_stride = forward ? stride[0] : stride[1], src_stride = forward ? stride[1] : stride[0];
+  const int64_t dst_stride = forward ? stride[0] : stride[1],
+                src_stride = forward ? stride[1] : stride[0];
   const int64_t group_at = group * task.shape.k_per_group() * stride[0];
   const S* const weight = (const S*)task.weight + group_at + lane * dst_stride;
   const int64_t taps = g.taps(), r = g.rows.kernel, s = g.columns.kernel;
@@ -25,12 +26,13 @@ void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
   const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
   if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s)) {
     if (src_stride == taps) {
-      return transpose_copy<S, T, T>(weight, dst_stride, valid, g.src_channels * taps, out, width, nullptr);
+      return transpose_copy<S, T, T>(weight, dst_stride, valid, g.src_channels * taps, out, width,
+                                     nullptr);
     }
     if (dst_stride > 1) {
       for (int64_t c = 0; c < g.src_channels; ++c) {
-        transpose_copy<S, T, T>(weight + c * src_stride, dst_stride, valid, taps, out + c * taps * width,
-                                width, nullptr);
+        transpose_copy<S, T, T>(weight + c * src_stride, dst_stride, valid, taps,
+                                out + c * taps * width, width, nullptr);
       }
       return;
     }
@@ -42,7 +44,8 @@ void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
       for (int64_t c = 0; c < g.src_channels; ++c) {
         for (int64_t i = 0; i < rows.taps; ++i) {
           for (int64_t j = 0; j < columns.taps; ++j, out += width) {
-            const S* at = weight + c * src_stride + (rows.kernel_first + i * rows.kernel_step) * stride[2] +
+            const S* at = weight + c * src_stride +
+                          (rows.kernel_first + i * rows.kernel_step) * stride[2] +
                           (columns.kernel_first + j * columns.kernel_step) * stride[3];
             if (dst_stride == 1) {
               copy_run<S, T, T>(at, out, valid, nullptr);
@@ -60,7 +63,7 @@ void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
 template <class S>
 struct RowStore {
   using T = Compute<S>;
-  S* result;  // of this image and channel 0 of the panel
+  S* result;                        // of this image and channel 0 of the panel
   int64_t channels, height, width;  // of the whole result
   int64_t valid;                    // channels of this panel
   Layout layout;
@@ -88,7 +91,8 @@ struct RowStore {
 };
 
 template <class S>
-void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, const ChannelPlan& z) {
+void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g,
+                            const ChannelPlan& z) {
   using T = Compute<S>;
   int64_t index = job.index;
   const int64_t piece = index % z.pieces;
@@ -126,7 +130,8 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
         for (int64_t i = 0; i < rows.taps; ++i) {
           const int64_t at = c + (rows.src_first + i * rows.src_delta - g.rows.src_low) * row_pitch;
           for (int64_t j = 0; j < columns.taps; ++j) {
-            *offset++ = at + (columns.src_first + j * columns.src_delta - g.columns.src_low) * pixel_pitch;
+            *offset++ =
+                at + (columns.src_first + j * columns.src_delta - g.columns.src_low) * pixel_pitch;
           }
         }
       }
@@ -139,15 +144,23 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
     const T* pixels = band;
     int64_t pixel = pixel_pitch, row = row_pitch, image = image_pitch;
     if (z.in_place) {
-      pixels = (const T*)source + (source_row * g.columns.src_size + g.columns.src_low) * src_channels +
+      pixels = (const T*)source +
+               (source_row * g.columns.src_size + g.columns.src_low) * src_channels +
                group * g.src_channels + c_begin;
     } else {
       for (int64_t n = 0; n < images; ++n) {
         const Image<S> from = {source + n * src_image, g.layout, src_channels, g.rows.src_size,
                                g.columns.src_size};
-        // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same pitch.
-        const BandWindow window = {source_row, z.band_rows, z.row_skip, g.columns.src_low, z.band_columns,
-                                   z.column_skip, group * g.src_channels + c_begin, c_count};
+        // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same
+        // pitch.
+        const BandWindow window = {source_row,
+                                   z.band_rows,
+                                   z.row_skip,
+                                   g.columns.src_low,
+                                   z.band_columns,
+                                   z.column_skip,
+                                   group * g.src_channels + c_begin,
+                                   c_count};
         load_band(from, window, band + n * image_pitch, pixel_pitch);
       }
     }
@@ -164,8 +177,8 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
       constexpr bool kSameType = std::is_same_v<S, T>;
       const bool direct = kSameType && g.layout == Layout::kChannelsLast && valid == width;
       const int64_t plane = g.rows.dst_size * g.columns.dst_size;
-      RowStore<S> store = {nullptr, dst_channels, g.rows.dst_size,
-                           g.columns.dst_size, valid, g.layout};
+      RowStore<S> store = {nullptr, dst_channels, g.rows.dst_size, g.columns.dst_size,
+                           valid,   g.layout};
       T* sums_at = sums;
       if (z.chunks > 1) {
         sums_at += (panel - panel_begin) * g.phases() * z.images * z.rows * g.columns.longest *
@@ -189,14 +202,16 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g, c
           const int64_t tiles = ceil_div(columns.size, tile_rows_of(blocks));
           const int64_t rows_here = smaller(row_count, rows.size - row_begin);
           for (int64_t n = 0; n < images; ++n) {
-            store.result = result + n * dst_image +
-                           (g.layout == Layout::kChannelsLast ? first_channel : first_channel * plane);
+            store.result =
+                result + n * dst_image +
+                (g.layout == Layout::kChannelsLast ? first_channel : first_channel * plane);
             for (int64_t i = 0; i < rows_here; ++i) {
               const T* const at = pixels + n * image + i * z.row_advance * row;
               const int64_t dst_row = rows.dst_first + (row_begin + i) * g.rows.dst_step;
-              T* const row_sums = direct ? (T*)store.result + (dst_row * g.columns.dst_size +
-                                                               columns.dst_first) * dst_channels
-                                         : sums_at;
+              T* const row_sums =
+                  direct ? (T*)store.result +
+                               (dst_row * g.columns.dst_size + columns.dst_first) * dst_channels
+                         : sums_at;
               for (int64_t t = 0; t < tiles; ++t) {
                 const int64_t j = t * columns.size / tiles;
                 tile.a = at + j * tile.a_row;

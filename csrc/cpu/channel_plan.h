@@ -1,4 +1,5 @@
-// How channel_lanes cuts a layer into jobs. A pure function of the per-image shape, dtype and layout.
+// How channel_lanes cuts a layer into jobs. A pure function of the per-image shape, dtype and
+// layout.
 #pragma once
 
 #include "cpu/gather.h"
@@ -26,11 +27,12 @@ struct ChannelPlan {
   int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
 };
 
-// Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2 cache.
+// Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2
+// cache.
 constexpr int64_t kChunkDepth = 512;
-constexpr int64_t kJobPixels = 512;       // enough reuse of a weight panel
+constexpr int64_t kJobPixels = 512;  // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
-constexpr int64_t kJobsPerImage = 8;      // wanted, so that a single image feeds several threads
+constexpr int64_t kJobsPerImage = 8;  // wanted, so that a single image feeds several threads
 
 inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
@@ -53,7 +55,8 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.row_advance = z.row_skip == 1 ? g.rows.src_step : 1;
   z.column_skip = g.columns.kernel == 1 && !z.in_place ? g.columns.src_step : 1;
   z.column_advance = z.column_skip == 1 ? g.columns.src_step : 1;
-  z.band_columns = (g.columns.longest - 1) * z.column_advance + g.columns.src_high - g.columns.src_low + 1;
+  z.band_columns =
+      (g.columns.longest - 1) * z.column_advance + g.columns.src_high - g.columns.src_low + 1;
 
   const int64_t halo = g.rows.src_high - g.rows.src_low + 1;
   const int64_t pixels_per_row = g.columns.longest * g.phases();
@@ -70,7 +73,8 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.row_jobs = ceil_div(g.rows.longest, z.rows);
   z.rows = ceil_div(g.rows.longest, z.row_jobs);
   z.images = 1;
-  while (z.row_jobs == 1 && z.images < 8 && (z.images + 1) * z.rows * pixels_per_row <= kJobPixels &&
+  while (z.row_jobs == 1 && z.images < 8 &&
+         (z.images + 1) * z.rows * pixels_per_row <= kJobPixels &&
          band_bytes(z.rows, z.images + 1) <= kBandBytes) {
     ++z.images;
   }
@@ -80,8 +84,9 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.band_size = round_up(band_bytes(z.rows, z.images) / element, 16);
   z.offsets_size = z.chunk * g.taps();
   const int64_t row_sums = g.columns.longest * 3 * z.lanes;
-  z.sums_size = z.chunks == 1 ? row_sums
-                              : row_sums * z.rows * z.images * g.phases() * ceil_div(z.panels, z.pieces);
+  z.sums_size = z.chunks == 1
+                    ? row_sums
+                    : row_sums * z.rows * z.images * g.phases() * ceil_div(z.panels, z.pieces);
   z.packed_size = g.groups * z.vectors * z.lanes * g.src_channels * g.taps();
   return z;
 }

@@ -1,10 +1,6 @@
-// The torch-aware file of the CPU: checks what would corrupt memory, makes the operands dense, allocates
-// the result and runs the chosen algorithm's plan on torch's threads. User-facing validation is in
-// torchconv/functional.py.
+// The torch-aware file of the CPU: checks and allocates with tensor_utils.h and runs the chosen
+// algorithm's plan on torch's threads. User-facing validation is in torchconv/functional.py.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/Exception.h>
 
 #include <atomic>
 #include <chrono>
@@ -12,139 +8,20 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "cpu/algorithms.h"
 #include "cpu/runtime.h"
 #include "cpu/select.h"
+#include "tensor_utils.h"
 
 namespace torchconv::cpu {
 namespace {
 
-using torch::headeronly::MemoryFormat;
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using Sizes = std::vector<int64_t>;
-
 // Below this many multiply-adds a call stays on its own thread: waking another costs more.
 constexpr double kSerialWork = 250e3;
 
-Dtype to_dtype(ScalarType type) {
-  switch (type) {
-    case ScalarType::Float:
-      return Dtype::kFloat32;
-    case ScalarType::Double:
-      return Dtype::kFloat64;
-    case ScalarType::BFloat16:
-      return Dtype::kBFloat16;
-    case ScalarType::Half:
-      return Dtype::kFloat16;
-    default:
-      STD_TORCH_CHECK(false, "torchconv: dtype must be float32, float64, bfloat16 or float16");
-  }
-}
-
-Dtype to_dtype(const std::string& name) {
-  if (name == "float32") return Dtype::kFloat32;
-  if (name == "float64") return Dtype::kFloat64;
-  if (name == "bfloat16") return Dtype::kBFloat16;
-  STD_TORCH_CHECK(name == "float16", "torchconv: unknown dtype ", name);
-  return Dtype::kFloat16;
-}
-
-// In a range in which no product or offset below goes wrong.
-int64_t checked(int64_t value, int64_t least, const char* what) {
-  STD_TORCH_CHECK(value >= least, "torchconv: ", what, " must be at least ", least, ", got ", value);
-  STD_TORCH_CHECK(value < int64_t{1} << 62, "torchconv: ", what, " is too large, got ", value);
-  return value;
-}
-
-int64_t checked_padding(int64_t value) {
-  STD_TORCH_CHECK(value < int64_t{1} << 40, "torchconv: padding is too large, got ", value);
-  return checked(value, 0, "padding");
-}
-
-template <class SizesLike>
-Conv2dShape make_shape(const SizesLike& input, const SizesLike& weight, const Sizes& stride,
-                       const Sizes& padding, const Sizes& dilation, int64_t groups, Dtype dtype,
-                       bool channels_last) {
-  STD_TORCH_CHECK(input.size() == 4 && weight.size() == 4, "torchconv: tensors must have 4 dimensions");
-  STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 4 && dilation.size() == 2,
-                  "torchconv: stride and dilation take 2 integers, padding takes 4");
-  Conv2dShape d;
-  d.n = checked(input[0], 0, "batch size");
-  d.c = checked(input[1], 0, "input channels");
-  d.h = checked(input[2], 0, "input height");
-  d.w = checked(input[3], 0, "input width");
-  d.k = checked(weight[0], 0, "output channels");
-  d.r = checked(weight[2], 1, "kernel height");
-  d.s = checked(weight[3], 1, "kernel width");
-  d.pad_top = checked_padding(padding[0]), d.pad_bottom = checked_padding(padding[1]);
-  d.pad_left = checked_padding(padding[2]), d.pad_right = checked_padding(padding[3]);
-  // Beyond the padded input every stride is the same one step, every dilation the same misfit.
-  const int64_t height = d.h + d.pad_top + d.pad_bottom + 1, width = d.w + d.pad_left + d.pad_right + 1;
-  d.stride_h = smaller(checked(stride[0], 1, "stride"), height);
-  d.stride_w = smaller(checked(stride[1], 1, "stride"), width);
-  d.dilation_h = smaller(checked(dilation[0], 1, "dilation"), height);
-  d.dilation_w = smaller(checked(dilation[1], 1, "dilation"), width);
-  d.groups = checked(groups, 1, "groups");
-  d.dtype = dtype;
-  d.layout = channels_last ? Layout::kChannelsLast : Layout::kContiguous;
-  STD_TORCH_CHECK(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups,
-                  "torchconv: weight has ", weight[1], " input channels per group and ", d.k,
-                  " output channels, input has ", d.c, " channels, groups is ", groups);
-  d.p = output_size(d.h, d.pad_top, d.pad_bottom, d.dilation_h, d.r, d.stride_h);
-  d.q = output_size(d.w, d.pad_left, d.pad_right, d.dilation_w, d.s, d.stride_w);
-  return d;
-}
-
-bool is_dense(const Tensor& t, Layout layout) {
-  const auto sizes = t.sizes(), strides = t.strides();
-  const int contiguous[4] = {3, 2, 1, 0}, channels_last[4] = {1, 3, 2, 0};
-  const int* order = layout == Layout::kContiguous ? contiguous : channels_last;
-  int64_t expected = 1;
-  for (int i = 0; i < 4; ++i) {
-    const int dim = order[i];
-    if (sizes[dim] != 1 && strides[dim] != expected) return false;
-    expected *= sizes[dim];
-  }
-  return true;
-}
-
-Tensor make_dense(const Tensor& t, Layout layout) {
-  if (is_dense(t, layout)) return t;
-  return torch::stable::contiguous(t, layout == Layout::kContiguous ? MemoryFormat::Contiguous
-                                                                    : MemoryFormat::ChannelsLast);
-}
-
-// An uninitialised tensor of the same dtype, dense in the layout.
-Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout) {
-  const int64_t c = larger(size[1], 1), h = larger(size[2], 1), w = larger(size[3], 1);
-  const int64_t contiguous[4] = {c * h * w, h * w, w, 1};
-  const int64_t channels_last[4] = {c * h * w, 1, w * c, c};
-  int32_t dtype;
-  STD_TORCH_CHECK(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
-  AtenTensorHandle handle;
-  const int64_t* const strides = layout == Layout::kContiguous ? contiguous : channels_last;
-  const AOTITorchError error =
-      aoti_torch_empty_strided(4, size, strides, dtype, aoti_torch_device_type_cpu(), 0, &handle);
-  STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torchconv: cannot allocate a result of size (", size[0],
-                  ", ", size[1], ", ", size[2], ", ", size[3], ")");
-  return Tensor(handle);
-}
-
-void check_operands(const Tensor& a, const Tensor& b) {
-  STD_TORCH_CHECK(a.is_cpu() && b.is_cpu(), "torchconv: tensors must be on the CPU");
-  STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "torchconv: tensors must have one dtype");
-}
-
-void check_size(const Tensor& t, int64_t n, int64_t c, int64_t h, int64_t w, const char* name) {
-  const auto sizes = t.sizes();
-  STD_TORCH_CHECK(sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
-                  "torchconv: ", name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
-}
-
-// Runs f(job) for every job, on all threads or on this one; jobs are handed out as threads get free.
+// Runs f(job) for every job, on all threads or on this one; jobs are handed out as threads get
+// free.
 template <class F>
 void for_each_job(int64_t jobs, bool parallel, const F& f) {
   const int64_t threads = parallel ? smaller(jobs, torch::stable::get_num_threads()) : 1;
@@ -166,11 +43,10 @@ void print_call(const Task& task, const Algorithm& algorithm) {
                          : task.op == Op::kGradInput ? "grad_input"
                                                      : "grad_weight";
   const Conv2dShape& d = task.shape;
-  std::fprintf(stderr,
-               "torchconv: %s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, %s\n", op,
-               (long long)d.n, (long long)d.c, (long long)d.h, (long long)d.w, (long long)d.k,
-               (long long)d.r, (long long)d.s, (long long)d.groups, algorithm.name,
-               isa_name(isa_in_use()));
+  std::fprintf(
+      stderr, "torchconv: %s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, %s\n",
+      op, (long long)d.n, (long long)d.c, (long long)d.h, (long long)d.w, (long long)d.k,
+      (long long)d.r, (long long)d.s, (long long)d.groups, algorithm.name, isa_name(isa_in_use()));
 }
 
 void run(const Task& task) {
@@ -187,13 +63,15 @@ void run(const Task& task) {
   for (int64_t repeat = 0; repeat < plan.repeats && !out_of_memory; ++repeat) {
     for (int stage = 0; stage < plan.stages; ++stage) {
       for_each_job(plan.jobs[stage], parallel, [&](int64_t begin, int64_t end) {
-        char* const scratch = plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
+        char* const scratch =
+            plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
         if (plan.scratch_bytes && !scratch) {
           out_of_memory = true;
           return;
         }
         const FlushDenormals flush;
-        for (int64_t job = begin; job < end; ++job) run_job(task, {stage, job, repeat, shared, scratch});
+        for (int64_t job = begin; job < end; ++job)
+          run_job(task, {stage, job, repeat, shared, scratch});
         scratch_arena().trim();
       });
     }
@@ -221,7 +99,8 @@ Tensor conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias, Sizes str
   std::optional<Tensor> dense_bias;
   if (bias) {
     check_operands(input, *bias);
-    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == d.k, "torchconv: bias must have size (", d.k, ")");
+    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == d.k, "torchconv: bias must have size (",
+                    d.k, ")");
     dense_bias = bias->is_contiguous() ? *bias : torch::stable::contiguous(*bias);
     task.bias = dense_bias->const_data_ptr();
   }
@@ -276,16 +155,21 @@ Tensor conv2d_grad_weight(Tensor grad, Tensor input, Sizes weight_size, Sizes st
   return result;
 }
 
-std::string explain(std::string op, Sizes input_size, Sizes weight_size, Sizes stride, Sizes padding,
-                    Sizes dilation, int64_t groups, std::string dtype, bool channels_last) {
+std::string explain(std::string op, Sizes input_size, Sizes weight_size, Sizes stride,
+                    Sizes padding, Sizes dilation, int64_t groups, std::string dtype,
+                    bool channels_last) {
   STD_TORCH_CHECK(op == "forward" || op == "grad_input" || op == "grad_weight",
                   "torchconv: op must be forward, grad_input or grad_weight, got ", op);
-  const Op which = op == "forward" ? Op::kForward : op == "grad_input" ? Op::kGradInput : Op::kGradWeight;
-  return explain_choice(which, make_shape(input_size, weight_size, stride, padding, dilation, groups,
-                                          to_dtype(dtype), channels_last));
+  const Op which = op == "forward"      ? Op::kForward
+                   : op == "grad_input" ? Op::kGradInput
+                                        : Op::kGradWeight;
+  return explain_choice(which, make_shape(input_size, weight_size, stride, padding, dilation,
+                                          groups, to_dtype(dtype), channels_last));
 }
 
-std::string isa() { return isa_name(isa_in_use()); }
+std::string isa() {
+  return isa_name(isa_in_use());
+}
 
 void force_isa_op(std::string level) {
   STD_TORCH_CHECK(force_isa(level), "torchconv: no such ISA level on this CPU: ", level);

@@ -40,7 +40,8 @@ const char* refuse_grad_weight(Op op, const Conv2dShape& d) {
   if (op != Op::kGradWeight) return "computes the weight gradient only";
   if (const char* reason = refuse_shape(d)) return reason;
   const Gather g = make_gather(Op::kForward, d);
-  if (depthwise_grad_scratch_bytes(make_depthwise_grad_plan(g, d.dtype), g, d.dtype) > kScratchLimit) {
+  if (depthwise_grad_scratch_bytes(make_depthwise_grad_plan(g, d.dtype), g, d.dtype) >
+      kScratchLimit) {
     return kBandTooLarge;
   }
   return nullptr;

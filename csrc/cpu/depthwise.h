@@ -1,18 +1,20 @@
-// Depthwise forward and input gradient: each destination plane gathers from its own source plane (from
-// `multiplier` of them in the input gradient of a channel multiplier).
+// Depthwise forward and input gradient: each destination plane gathers from its own source plane
+// (from `multiplier` of them in the input gradient of a channel multiplier).
 //
-//     stage 0   pack the weight as [block][plane][r, s] or [block][plane][r, s][lanes], see if it is finite
-//     stage 1   job = images x rows x blocks; load the band of a block or read the source in place, run
-//               register tiles, store
+//     stage 0   pack the weight as [block][plane][r, s] or [block][plane][r, s][lanes], see if
+//               it is finite
+//     stage 1   job = images x rows x blocks; load the band of a block or read the source in
+//               place, run register tiles, store
 //
 // Included inside the namespace of each isa_*.cpp.
 #pragma once
 
 inline BlockChannels depthwise_channels(const Gather& g, const DepthwisePlan& z, int64_t block) {
   const int64_t per_block = z.channel_lanes ? z.lanes : 1, first = block * per_block;
-  // `first` counts destination channels; g.src_channels of them or one of g.dst_channels is the source.
-  return {first * g.src_channels, smaller(per_block, g.groups * g.dst_channels - first), g.src_channels,
-          g.dst_channels};
+  // `first` counts destination channels; g.src_channels of them or one of g.dst_channels is the
+  // source.
+  return {first * g.src_channels, smaller(per_block, g.groups * g.dst_channels - first),
+          g.src_channels, g.dst_channels};
 }
 
 // The weights of one block: [plane][r][s], or [plane][r][s][lanes] with zeros in surplus lanes.
@@ -27,14 +29,15 @@ void pack_depthwise(const Task& task, const Gather& g, const DepthwisePlan& z, i
   for (int64_t plane = 0; plane < g.src_channels; ++plane, out += z.weight_plane) {
     const S* const weight = (const S*)task.weight + (channels.first + plane) * stride[0];
     if (z.channel_lanes && stride[3] == 1 && (r == 1 || stride[2] == s)) {
-      transpose_copy<S, T, T>(weight, channels.lane_step * stride[0], channels.count, r * s, out, z.lanes,
-                              nullptr);
+      transpose_copy<S, T, T>(weight, channels.lane_step * stride[0], channels.count, r * s, out,
+                              z.lanes, nullptr);
       continue;
     }
     for (int64_t i = 0; i < r * s; ++i) {
       const S* const at = weight + i / s * stride[2] + i % s * stride[3];
       T* const to = out + i / s * z.weight_row + i % s * z.weight_step;
-      for (int64_t l = 0; l < channels.count; ++l) to[l] = to_compute(at[l * channels.lane_step * stride[0]]);
+      for (int64_t l = 0; l < channels.count; ++l)
+        to[l] = to_compute(at[l * channels.lane_step * stride[0]]);
     }
   }
 }
@@ -54,7 +57,8 @@ bool all_finite(const T* x, int64_t count) {
 }
 
 // Positions whose taps all lie inside the source: [begin, end).
-inline void inner_positions(const Axis& axis, const AxisPhase& phase, int64_t& begin, int64_t& end) {
+inline void inner_positions(const Axis& axis, const AxisPhase& phase, int64_t& begin,
+                            int64_t& end) {
   const int64_t last = phase.src_first + larger(0, phase.taps - 1) * phase.src_delta;
   const int64_t low = smaller(phase.src_first, last), high = larger(phase.src_first, last);
   begin = smaller(phase.size, low < 0 ? ceil_div(-low, axis.src_step) : 0);
@@ -63,8 +67,8 @@ inline void inner_positions(const Axis& axis, const AxisPhase& phase, int64_t& b
 }
 
 // Taps that reach the source from any of the positions [first, last]: [begin, end).
-inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last, int64_t& begin,
-                       int64_t& end) {
+inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last,
+                       int64_t& begin, int64_t& end) {
   const auto outside = [&](int64_t tap) {
     const int64_t at = phase.src_first + tap * phase.src_delta;
     return last * axis.src_step + at < 0 || first * axis.src_step + at >= axis.src_size;
@@ -82,9 +86,10 @@ inline int64_t tile_length(int64_t i, int64_t begin, int64_t end, int64_t most) 
 // What tiles read: the band of one block, or the source itself.
 template <class T>
 struct DepthwiseView {
-  const T* origin;                          // the element at source row `row` and column `column`
-  int64_t row, row_skip, row_pitch;         // a view row is row_skip source rows on
-  int64_t column, column_pitch, dst_pitch;  // elements from a source and from a destination column to the next
+  const T* origin;                   // the element at source row `row` and column `column`
+  int64_t row, row_skip, row_pitch;  // a view row is row_skip source rows on
+  int64_t column, column_pitch,
+      dst_pitch;  // elements from a source and from a destination column to the next
 };
 
 // Destination rows [row_begin, row_begin + z.rows) of every phase of one image, for some blocks.
@@ -100,18 +105,19 @@ struct DepthwiseRows {
   DepthwiseView<T> view;
   int64_t* offsets;
   T* sums;
-  const T* bias;             // of `block`, or null
-  const T* weights;          // of `block`
-  int64_t block, blocks;     // one, but in place
-  bool skip_padding;         // where all weights are finite, padding adds nothing
-  S* result;                 // of this image
+  const T* bias;          // of `block`, or null
+  const T* weights;       // of `block`
+  int64_t block, blocks;  // one, but in place
+  bool skip_padding;      // where all weights are finite, padding adds nothing
+  S* result;              // of this image
 
   bool whole() const { return z.channel_lanes && g.layout == Layout::kContiguous; }
   // Sums that need another type or order on their way to the result take a detour.
   bool detour() const { return !kSameType || (z.channel_lanes ? whole() : g.columns.dst_step > 1); }
   // In place there is no padding to read: tiles must not reach it.
   bool in_place() const { return z.in_place && skip_padding; }
-  // Tiles walk down the source where destination rows share its rows and offsets of taps are linear.
+  // Tiles walk down the source where destination rows share its rows and offsets of taps are
+  // linear.
   bool walk() const { return g.rows.src_step == 1 && (z.channel_lanes || g.columns.src_step == 1); }
 
   int64_t dst_channels() const { return g.groups * g.dst_channels; }
@@ -190,15 +196,18 @@ struct DepthwiseRows {
     t.fetch_row = apart * g.rows.src_step * view.row_pitch;
     t.fetch_rows = g.rows.src_step, t.fetch_columns = g.columns.src_step;
     t.fetch_pitch = view.row_pitch, t.fetch_step = view.column_pitch;
-    const int64_t deepest = last * g.rows.src_step + larger(rows.src_first, rows.src_first + (rows.taps - 1) * delta);
+    const int64_t deepest =
+        last * g.rows.src_step + larger(rows.src_first, rows.src_first + (rows.taps - 1) * delta);
     const T* const fetch = view.origin + (deepest + (walk() ? apart : 1)) * view.row_pitch;
     const T* const x = view.origin + (source - view.row) / view.row_skip * view.row_pitch;
-    const int64_t dst_row = rows.dst_first + first * g.rows.dst_step, dst_apart = apart * g.rows.dst_step;
+    const int64_t dst_row = rows.dst_first + first * g.rows.dst_step,
+                  dst_apart = apart * g.rows.dst_step;
     const int64_t group = z.in_place ? z.group_blocks : blocks;
     for (int64_t b = 0; b < blocks; b += group) {
       for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
         const AxisPhase columns = g.columns.phase(pc);
-        const T* const w = weights + rows.kernel_first * z.weight_row + columns.kernel_first * z.weight_step;
+        const T* const w =
+            weights + rows.kernel_first * z.weight_row + columns.kernel_first * z.weight_step;
         t.w_row = rows.kernel_step * z.weight_row, t.w_step = columns.kernel_step * z.weight_step;
         t.w_plane = z.weight_plane;
         t.offset = offsets + pc * g.columns.kernel;
@@ -208,7 +217,8 @@ struct DepthwiseRows {
         T* out;
         if (whole()) {
           out_row = dst_apart * g.columns.dst_size * z.lanes;
-          out = sums + ((dst_row - row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
+          out =
+              sums + ((dst_row - row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
           t.out_step = g.columns.dst_step * z.lanes;
         } else if (detour()) {
           const int64_t length = round_up(g.columns.longest, z.lanes);
@@ -234,11 +244,13 @@ struct DepthwiseRows {
     for (int64_t m = 0; m < count; ++m) store_row(m, dst_row + m * dst_apart);
   }
 
-  void strips(DepthwiseTile<T>& t, const AxisPhase& columns, const T* x, const T* w, T* out, int64_t count) const {
+  void strips(DepthwiseTile<T>& t, const AxisPhase& columns, const T* x, const T* w, T* out,
+              int64_t count) const {
     T phase[kStripRows * kStripPitch];
     if (t.w_row != kStripPitch || t.w_step != 1) {
       for (int64_t i = 0; i < t.taps; ++i) {
-        for (int64_t j = 0; j < columns.taps; ++j) phase[i * kStripPitch + j] = w[i * t.w_row + j * t.w_step];
+        for (int64_t j = 0; j < columns.taps; ++j)
+          phase[i * kStripPitch + j] = w[i * t.w_row + j * t.w_step];
       }
       w = phase;
     }
@@ -284,12 +296,14 @@ struct DepthwiseRows {
       const int64_t nearest = mirrored ? v + n - 1 : v;
       t.x_step = mirrored ? -view.dst_pitch : view.dst_pitch;
       t.out_step = mirrored ? -out_step : out_step;
-      const T* const x_at = x + nearest * view.dst_pitch + (kind == TileKind::kThreeStrided ? t.offset[0] : 0);
+      const T* const x_at =
+          x + nearest * view.dst_pitch + (kind == TileKind::kThreeStrided ? t.offset[0] : 0);
       for (int64_t b = block_begin; b < block_end; ++b) {
         const int64_t channels = channel_count() - b * z.lanes;
         for (int64_t lane = 0; lane < smaller(z.lanes, channels); lane += kLanes) {
           const int64_t at = b * z.lanes + lane;
-          t.x = x_at + at, t.w = w + b * z.weight_block() + lane, t.out = out + nearest * out_step + at;
+          t.x = x_at + at, t.w = w + b * z.weight_block() + lane,
+          t.out = out + nearest * out_step + at;
           t.count = detour() ? kLanes : channels - lane;
           if (in_place()) t.fetch = fetch + nearest * view.dst_pitch + at;
           t.bias = detour() || !bias ? nullptr : bias + at;
@@ -332,7 +346,8 @@ struct DepthwiseRows {
     int64_t done = 0;
     if (step == 2) {
       using V = Simd<T>;
-      for (S* out = pixel(row, 0); 2 * (done + V::kLanes) <= g.columns.dst_size; done += V::kLanes) {
+      for (S* out = pixel(row, 0); 2 * (done + V::kLanes) <= g.columns.dst_size;
+           done += V::kLanes) {
         auto even = V::load(from + done), odd = V::load(from + length + done);
         V::interleave(even, odd);
         V::store(out + 2 * done, even);
@@ -351,8 +366,8 @@ struct DepthwiseRows {
   void store_whole() const {
     const int64_t row = row_begin * g.rows.dst_step;
     const int64_t rows = smaller(z.rows * g.rows.dst_step, g.rows.dst_size - row);
-    transpose_copy<T, S, T>(sums, z.lanes, rows * g.columns.dst_size, channel_count(), pixel(row, 0),
-                            g.rows.dst_size * g.columns.dst_size, bias);
+    transpose_copy<T, S, T>(sums, z.lanes, rows * g.columns.dst_size, channel_count(),
+                            pixel(row, 0), g.rows.dst_size * g.columns.dst_size, bias);
   }
 };
 
@@ -371,13 +386,16 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
   const int64_t block_lanes = z.channel_lanes ? z.lanes : 1;
   if (task.bias) {
     const int64_t first = block_begin * block_lanes;
-    copy_run<S, T, T>((const S*)task.bias + first, bias,
-                      smaller((block_end - block_begin) * block_lanes, g.groups * g.dst_channels - first), nullptr);
+    copy_run<S, T, T>(
+        (const S*)task.bias + first, bias,
+        smaller((block_end - block_begin) * block_lanes, g.groups * g.dst_channels - first),
+        nullptr);
   }
   const T* const packed = (const T*)job.shared;
   const T* const finite = packed + z.packed_size;
 
-  DepthwiseRows<S> rows = {task, g, z, row_begin, {}, offsets, sums, nullptr, nullptr, 0, 1, false, nullptr};
+  DepthwiseRows<S> rows = {task,    g,       z, row_begin, {},    offsets, sums,
+                           nullptr, nullptr, 0, 1,         false, nullptr};
   const int64_t src_channels = g.groups * g.src_channels;
   const int64_t src_image = src_channels * g.rows.src_size * g.columns.src_size;
   const int64_t dst_image = g.groups * g.dst_channels * g.rows.dst_size * g.columns.dst_size;
@@ -392,7 +410,12 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
     if (in_place) {
       const int64_t pitch = src_channels;
       rows.block = block_begin, rows.blocks = block_end - block_begin;
-      rows.view = {(const T*)source.data + block_begin * z.lanes, 0, 1, g.columns.src_size * pitch, 0, pitch,
+      rows.view = {(const T*)source.data + block_begin * z.lanes,
+                   0,
+                   1,
+                   g.columns.src_size * pitch,
+                   0,
+                   pitch,
                    g.columns.src_step * pitch};
       rows.weights = packed + block_begin * z.weight_block();
       rows.bias = task.bias ? bias : nullptr;
@@ -400,11 +423,12 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
       rows.run();
       continue;
     }
-    rows.view = {band, first_row, z.band.row_skip, z.band.row_pitch, g.columns.src_low, block_lanes,
-                 z.band.pixel_step};
+    rows.view = {
+        band,        first_row,        z.band.row_skip, z.band.row_pitch, g.columns.src_low,
+        block_lanes, z.band.pixel_step};
     for (int64_t b = block_begin; b < block_end; ++b) {
-      load_depthwise_band(source, z.band, z.channel_lanes, depthwise_channels(g, z, b), first_row, band_rows,
-                          g.columns.src_low, z.lanes, band);
+      load_depthwise_band(source, z.band, z.channel_lanes, depthwise_channels(g, z, b), first_row,
+                          band_rows, g.columns.src_low, z.lanes, band);
       rows.block = b;
       rows.weights = packed + b * z.weight_block();
       rows.skip_padding = finite[b] != 0;

@@ -1,21 +1,23 @@
-// The load stage of depthwise: the source rows of one block, padded with zeros, in the compute type.
-// Included inside the namespace of each isa_*.cpp.
+// The load stage of depthwise: the source rows of one block, padded with zeros, in the compute
+// type. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-// Which source channels a block reads: plane i, lane l is channel (first + l * lane_step) / divide + i.
+// Which source channels a block reads: plane i, lane l is channel (first + l * lane_step) / divide
+// + i.
 struct BlockChannels {
   int64_t first, count;  // count lanes, in destination channels
   int64_t lane_step, divide;
 };
 
-// out[i] = in[column + i * step], zero outside [0, width), and zeros or what the next row overwrites up to a
-// vector behind out[count].
+// out[i] = in[column + i * step], zero outside [0, width), and zeros or what the next row
+// overwrites up to a vector behind out[count].
 template <class S>
 void load_strided_row(const S* in, int64_t width, int64_t column, int64_t step, int64_t count,
                       Compute<S>* out) {
   using V = Simd<Compute<S>>;
   const int64_t first = column >= 0 ? 0 : smaller(count, ceil_div(-column, step));
-  const int64_t last = larger(first, smaller(count, width > column ? ceil_div(width - column, step) : 0));
+  const int64_t last =
+      larger(first, smaller(count, width > column ? ceil_div(width - column, step) : 0));
   for (int64_t i = 0; i < first; i += V::kLanes) V::store(out + i, V::zero());
   if (step == 1) {
     in += column;
@@ -43,7 +45,8 @@ void load_paired_row(const S* in, int64_t width, int64_t column, int64_t count, 
   for (; i < count; i += kLanes) {
     const int64_t x = column + 2 * i, room = larger(0, smaller(2 * kLanes, width - x));
     auto a = room >= kLanes ? V::load(in + x) : V::load_first(in + x, room);
-    auto b = room == 2 * kLanes ? V::load(in + x + kLanes) : V::load_first(in + x + kLanes, larger(0, room - kLanes));
+    auto b = room == 2 * kLanes ? V::load(in + x + kLanes)
+                                : V::load_first(in + x + kLanes, larger(0, room - kLanes));
     V::deinterleave(a, b);
     if (i + kLanes <= count) {
       V::store(even + i, a);
@@ -80,8 +83,9 @@ void load_depthwise_band(const Image<S>& image, const DepthwiseBand& b, bool cha
   const bool spread = channels.lane_step > 1 || channels.divide > 1;
   if (channel_lanes && !spread) {
     if (channels.count < lanes) fill_zero(out, rows * b.row_pitch);
-    return load_band<S>(image, {row, rows, b.row_skip, column, b.length, b.column_skip, first, channels.count},
-                        out, lanes);
+    return load_band<S>(
+        image, {row, rows, b.row_skip, column, b.length, b.column_skip, first, channels.count}, out,
+        lanes);
   }
   for (int64_t plane = 0; plane < b.planes; ++plane) {
     for (int64_t i = 0; i < rows; ++i) {
@@ -98,7 +102,8 @@ void load_depthwise_band(const Image<S>& image, const DepthwiseBand& b, bool cha
           continue;
         }
         for (int64_t phase = 0; phase < b.phases; ++phase) {
-          load_strided_row(in, image.width, column + phase, b.column_skip, b.length, to + phase * b.length);
+          load_strided_row(in, image.width, column + phase, b.column_skip, b.length,
+                           to + phase * b.length);
         }
       }
     }

@@ -3,8 +3,8 @@
 //     job of stage 0   some blocks of the result over one chunk of samples (or over all of them)
 //     job of stage 1   adds the sums of a wave of chunks to the total, in the order of the samples
 //
-// A row part is summed in registers, then added to the block's sums; lanes that are pixels are added up at
-// the very end, in one order. Included inside the namespace of each isa_*.cpp.
+// A row part is summed in registers, then added to the block's sums; lanes that are pixels are
+// added up at the very end, in one order. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
 template <class S>
@@ -23,10 +23,11 @@ struct DepthwiseGradBlock {
   // sums [r, s][lanes] += row parts [begin, end) of image n
   void add_parts(int64_t n, int64_t begin, int64_t end, char* scratch, T* sums) const {
     constexpr int64_t kLanes = Simd<T>::kLanes;
-    const int64_t c = g.groups, k = g.groups * g.dst_channels, lanes = z.channel_lanes ? z.lanes : 1;
+    const int64_t c = g.groups, k = g.groups * g.dst_channels,
+                  lanes = z.channel_lanes ? z.lanes : 1;
     const int64_t p = g.rows.dst_size, q = g.columns.dst_size, s = g.columns.kernel;
-    const Image<S> input = {(const S*)task.input + n * c * g.rows.src_size * g.columns.src_size, g.layout, c,
-                            g.rows.src_size, g.columns.src_size};
+    const Image<S> input = {(const S*)task.input + n * c * g.rows.src_size * g.columns.src_size,
+                            g.layout, c, g.rows.src_size, g.columns.src_size};
     const Image<S> grad = {(const S*)task.grad + n * k * p * q, g.layout, k, p, q};
     const BlockChannels channels = {first_channel(), channel_count(), 1, g.dst_channels};
     const AxisPhase rows = g.rows.phase(0), columns = g.columns.phase(0);
@@ -35,7 +36,8 @@ struct DepthwiseGradBlock {
     T* const band = (T*)(offsets + round_up(s, 8));
     T* const grad_band = band + z.band.size;
     for (int64_t i = 0; i < s; ++i) {
-      offsets[i] = z.band.column(columns.src_first + i * columns.src_delta - g.columns.src_low, lanes);
+      offsets[i] =
+          z.band.column(columns.src_first + i * columns.src_delta - g.columns.src_low, lanes);
     }
     DepthwiseTaps<T> t;
     t.x_row = z.band.row_pitch, t.x_step = z.channel_lanes ? z.band.pixel_step : z.lanes;
@@ -47,12 +49,15 @@ struct DepthwiseGradBlock {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t row = part * p / z.row_parts;
       t.rows = (part + 1) * p / z.row_parts - row;
-      const int64_t band_rows = (t.rows - 1) * z.band.row_advance + g.rows.src_high - g.rows.src_low + 1;
-      load_depthwise_band(input, z.band, z.channel_lanes, channels, row * g.rows.src_step + g.rows.src_low,
-                          band_rows, g.columns.src_low, z.lanes, band);
+      const int64_t band_rows =
+          (t.rows - 1) * z.band.row_advance + g.rows.src_high - g.rows.src_low + 1;
+      load_depthwise_band(input, z.band, z.channel_lanes, channels,
+                          row * g.rows.src_step + g.rows.src_low, band_rows, g.columns.src_low,
+                          z.lanes, band);
       const T* from = grad_band;
       if (z.grad_in_place) {
-        from = (const T*)grad.data + (z.channel_lanes ? row * q * k + block * z.lanes : (block * p + row) * q);
+        from = (const T*)grad.data +
+               (z.channel_lanes ? row * q * k + block * z.lanes : (block * p + row) * q);
       } else {
         if (channel_count() < lanes) fill_zero(grad_band, z.grad_size);
         for (int64_t i = 0; i < t.rows; ++i) {
@@ -87,12 +92,15 @@ struct DepthwiseGradBlock {
 };
 
 template <class S>
-void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g, const DepthwiseGradPlan& z) {
+void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g,
+                               const DepthwiseGradPlan& z) {
   using T = Compute<S>;
   const int64_t parts = ceil_div(z.blocks, z.job_blocks);
-  const int64_t begin = job.index % parts * z.blocks / parts, end = (job.index % parts + 1) * z.blocks / parts;
+  const int64_t begin = job.index % parts * z.blocks / parts,
+                end = (job.index % parts + 1) * z.blocks / parts;
   if (!z.chunk_images) {
-    T* const sums = (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) - z.block_size;
+    T* const sums =
+        (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) - z.block_size;
     for (int64_t i = begin; i < end; ++i) {
       const DepthwiseGradBlock<S> block = {task, g, z, i};
       fill_zero(sums, z.block_size);
@@ -113,8 +121,8 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
       T* const sums = partial + (in_wave * z.blocks + i) * z.block_size;
       fill_zero(sums, z.block_size);
       for (int64_t n = image; n < smaller(g.n, image + z.chunk_images); ++n) {
-        block.add_parts(n, part * z.row_parts / z.chunk_parts, (part + 1) * z.row_parts / z.chunk_parts,
-                        job.scratch, sums);
+        block.add_parts(n, part * z.row_parts / z.chunk_parts,
+                        (part + 1) * z.row_parts / z.chunk_parts, job.scratch, sums);
       }
     }
     return;

@@ -1,5 +1,6 @@
-// How the weight gradient of depthwise cuts a layer into jobs. A pure function of the per-image shape, dtype
-// and layout: the batch size decides how many chunks of samples there are, never what a chunk is.
+// How the weight gradient of depthwise cuts a layer into jobs. A pure function of the per-image
+// shape, dtype and layout: the batch size decides how many chunks of samples there are, never what
+// a chunk is.
 #pragma once
 
 #include "cpu/depthwise_plan.h"
@@ -14,8 +15,8 @@ struct DepthwiseGradPlan {
   int64_t block_size;  // sums of one block: [r, s][lanes]
   // Rows of grad that are summed in registers before they are added to the block, and how often.
   int64_t rows, row_parts;
-  // A chunk: `chunk_images` whole images, or the row parts of one image cut in `chunk_parts`. With one chunk
-  // for the whole batch (chunk_images == 0) a job writes its part of the result itself.
+  // A chunk: `chunk_images` whole images, or the row parts of one image cut in `chunk_parts`. With
+  // one chunk for the whole batch (chunk_images == 0) a job writes its part of the result itself.
   int64_t chunk_images, chunk_parts, wave;
   DepthwiseBand band;
   bool grad_in_place;
@@ -26,8 +27,8 @@ struct DepthwiseGradPlan {
   }
 };
 
-constexpr double kDepthwiseChunkWork = 1e6;  // multiply-adds of a chunk
-constexpr double kDepthwiseBlockWork = 20e3; // multiply-adds of a job in one image, at least
+constexpr double kDepthwiseChunkWork = 1e6;   // multiply-adds of a chunk
+constexpr double kDepthwiseBlockWork = 20e3;  // multiply-adds of a job in one image, at least
 
 // g is the forward gather: source = input, destination = grad.
 inline DepthwiseGradPlan make_depthwise_grad_plan(const Gather& g, Dtype dtype) {
@@ -39,12 +40,15 @@ inline DepthwiseGradPlan make_depthwise_grad_plan(const Gather& g, Dtype dtype) 
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
   z.block_size = taps * z.lanes;
 
-  z.grad_in_place = !is_half(dtype) && (!z.channel_lanes || (g.layout == Layout::kChannelsLast &&
-                                                             channels % z.lanes == 0));
+  z.grad_in_place =
+      !is_half(dtype) &&
+      (!z.channel_lanes || (g.layout == Layout::kChannelsLast && channels % z.lanes == 0));
   z.grad_row = z.grad_in_place   ? q * (z.channel_lanes ? channels : 1)
                : z.channel_lanes ? q * z.lanes
                                  : round_up(q, z.lanes);
-  const auto band = [&](int64_t rows) { return make_depthwise_band(g, z.channel_lanes, 1, rows, z.lanes); };
+  const auto band = [&](int64_t rows) {
+    return make_depthwise_band(g, z.channel_lanes, 1, rows, z.lanes);
+  };
   const auto grad_size = [&](int64_t rows) { return z.grad_in_place ? 0 : rows * z.grad_row; };
   const int64_t budget = z.channel_lanes ? kChannelBandBytes : kPixelBandBytes;
   const int64_t halo = g.rows.src_high - g.rows.src_low;
@@ -60,7 +64,8 @@ inline DepthwiseGradPlan make_depthwise_grad_plan(const Gather& g, Dtype dtype) 
   z.grad_size = round_up(grad_size(z.rows), 16);
 
   const double block_work = (double)taps * g.rows.dst_size * q * (z.channel_lanes ? z.lanes : 1);
-  z.job_blocks = smaller(ceil_div(z.blocks, kBlocksWanted), (int64_t)(kDepthwiseBlockWork / block_work) + 1);
+  z.job_blocks =
+      smaller(ceil_div(z.blocks, kBlocksWanted), (int64_t)(kDepthwiseBlockWork / block_work) + 1);
   if (z.blocks < kBlocksWanted) {
     const double work = block_work * z.blocks;
     z.chunk_images = work >= kDepthwiseChunkWork ? 1 : (int64_t)(kDepthwiseChunkWork / work) + 1;
@@ -71,7 +76,8 @@ inline DepthwiseGradPlan make_depthwise_grad_plan(const Gather& g, Dtype dtype) 
   return z;
 }
 
-inline int64_t depthwise_grad_scratch_bytes(const DepthwiseGradPlan& z, const Gather& g, Dtype dtype) {
+inline int64_t depthwise_grad_scratch_bytes(const DepthwiseGradPlan& z, const Gather& g,
+                                            Dtype dtype) {
   return (z.band.size + z.grad_size + z.block_size) * depthwise_element(dtype) +
          round_up(g.columns.kernel, 8) * (int64_t)sizeof(int64_t);
 }

@@ -1,35 +1,38 @@
 // How depthwise cuts a layer into jobs. A pure function of the per-image shape, dtype and layout.
 //
-// Two ways to fill a vector. Pixel lanes: neighbours of a row of one plane, weights broadcast. Channel
-// lanes: neighbouring channels of one pixel, for channels_last and for maps too narrow to fill a vector.
-// A block is what one load of the band serves: a plane, or a vector of channels.
+// Two ways to fill a vector. Pixel lanes: neighbours of a row of one plane, weights broadcast.
+// Channel lanes: neighbouring channels of one pixel, for channels_last and for maps too narrow to
+// fill a vector. A block is what one load of the band serves: a plane, or a vector of channels.
 #pragma once
 
 #include "cpu/channel_plan.h"
 
 namespace torchconv::cpu {
 
-constexpr int64_t kDepthwiseRows = 4;              // destination rows of a register tile
-constexpr double kDepthwiseWork = 250e3;           // multiply-adds of a job, at least
-constexpr int64_t kPixelBandBytes = 24 << 10;      // stays in the L1 cache
-constexpr int64_t kChannelBandBytes = 192 << 10;   // stays in the L2 cache
-constexpr int64_t kInPlaceKernel = 7;              // larger ones see padding almost everywhere
-constexpr int64_t kPackedBytes = 64 << 10;         // of weights, one job
-constexpr int64_t kGroupWeights = 8 << 10;         // bytes of weights beside a tile's source in the L1 cache
+constexpr int64_t kDepthwiseRows = 4;             // destination rows of a register tile
+constexpr double kDepthwiseWork = 250e3;          // multiply-adds of a job, at least
+constexpr int64_t kPixelBandBytes = 24 << 10;     // stays in the L1 cache
+constexpr int64_t kChannelBandBytes = 192 << 10;  // stays in the L2 cache
+constexpr int64_t kInPlaceKernel = 7;             // larger ones see padding almost everywhere
+constexpr int64_t kPackedBytes = 64 << 10;        // of weights, one job
+constexpr int64_t kGroupWeights = 8
+                                  << 10;  // bytes of weights beside a tile's source in the L1 cache
 
-// Small kernels with pixels in the lanes are computed in strips; their weights have rows of kStripPitch.
+// Small kernels with pixels in the lanes are computed in strips; their weights have rows of
+// kStripPitch.
 constexpr int64_t kStripRows = 7, kStripPitch = 8;
 
 // The source of one block in the compute type, padding as zeros.
 //
-//     pixel lanes     [plane][row][column phase][length]   columns of one stride phase are neighbours
+//     pixel lanes     [plane][row][column phase][length]  columns of one phase are neighbours
 //     channel lanes   [plane][row][column][lanes]
 struct DepthwiseBand {
-  int64_t planes;                 // source planes behind a destination plane
-  int64_t row_skip, row_advance;  // source rows between band rows; band rows between destination rows
-  int64_t column_skip;            // source columns between band columns of one phase
+  int64_t planes;  // source planes behind a destination plane
+  int64_t row_skip,
+      row_advance;      // source rows between band rows; band rows between destination rows
+  int64_t column_skip;  // source columns between band columns of one phase
   int64_t phases, length;
-  int64_t pixel_step;             // elements from one destination column to the next
+  int64_t pixel_step;  // elements from one destination column to the next
   int64_t row_pitch, plane_pitch, size;
 
   // Where the source column src_low + at lies in a band row.
@@ -39,11 +42,11 @@ struct DepthwiseBand {
 };
 
 struct DepthwisePlan {
-  int64_t lanes;       // 64 bytes on every level
+  int64_t lanes;  // 64 bytes on every level
   bool channel_lanes;
-  bool in_place;       // where all weights are finite: tiles skip padding and read the source itself
+  bool in_place;  // where all weights are finite: tiles skip padding and read the source itself
   int64_t group_blocks;  // in place: blocks that one row of tiles serves before the next ones
-  int64_t blocks;      // of one image
+  int64_t blocks;        // of one image
   int64_t rows, row_jobs, images, job_blocks;
   DepthwiseBand band;
   bool strips;
@@ -55,9 +58,13 @@ struct DepthwisePlan {
   int64_t weight_block() const { return packed_size / blocks; }
 };
 
-inline int64_t depthwise_element(Dtype dtype) { return dtype == Dtype::kFloat64 ? 8 : 4; }
+inline int64_t depthwise_element(Dtype dtype) {
+  return dtype == Dtype::kFloat64 ? 8 : 4;
+}
 
-inline bool is_half(Dtype dtype) { return dtype == Dtype::kBFloat16 || dtype == Dtype::kFloat16; }
+inline bool is_half(Dtype dtype) {
+  return dtype == Dtype::kBFloat16 || dtype == Dtype::kFloat16;
+}
 
 // Lanes that hold something when `count` things go into vectors.
 inline double filled_lanes(int64_t count, int64_t lanes) {
@@ -72,8 +79,8 @@ inline bool depthwise_channel_lanes(const Gather& g, int64_t channels, int64_t l
 }
 
 // The band of `rows` destination rows of every phase.
-inline DepthwiseBand make_depthwise_band(const Gather& g, bool channel_lanes, int64_t planes, int64_t rows,
-                                         int64_t lanes) {
+inline DepthwiseBand make_depthwise_band(const Gather& g, bool channel_lanes, int64_t planes,
+                                         int64_t rows, int64_t lanes) {
   DepthwiseBand b{};
   b.planes = planes;
   // An axis with one tap needs only the positions that it reads.
@@ -106,7 +113,8 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   z.lanes = 64 / element;
   z.channel_lanes = depthwise_channel_lanes(g, channels, z.lanes);
   z.in_place = g.layout == Layout::kChannelsLast && !is_half(dtype) && g.src_channels == 1 &&
-               g.dst_channels == 1 && g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel;
+               g.dst_channels == 1 && g.rows.kernel <= kInPlaceKernel &&
+               g.columns.kernel <= kInPlaceKernel;
   z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
 
@@ -135,16 +143,17 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
     z.images = larger(1, smaller(64, (int64_t)(kDepthwiseWork / (block_work * z.blocks))));
   }
 
-  z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 && g.rows.src_step == 1 &&
-             g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
+  z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 &&
+             g.rows.src_step == 1 && g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
   z.weight_step = z.channel_lanes ? z.lanes : 1;
   z.weight_row = z.strips ? kStripPitch : g.columns.kernel * z.weight_step;
   z.weight_plane = g.rows.kernel * z.weight_row;
   z.packed_size = z.blocks * g.src_channels * z.weight_plane;
   z.pack_blocks = larger(1, kPackedBytes / (g.src_channels * z.weight_plane * element));
 
-  const int64_t row_sums = z.channel_lanes ? g.columns.dst_size * z.lanes
-                                           : g.columns.phases * round_up(g.columns.longest, z.lanes);
+  const int64_t row_sums = z.channel_lanes
+                               ? g.columns.dst_size * z.lanes
+                               : g.columns.phases * round_up(g.columns.longest, z.lanes);
   const bool whole = z.channel_lanes && g.layout == Layout::kContiguous;
   z.sums_size = row_sums * (whole ? z.rows * g.rows.dst_step : larger(z.rows, kDepthwiseRows));
   z.bias_size = round_up(z.channel_lanes ? z.job_blocks * z.lanes : z.job_blocks, 16);

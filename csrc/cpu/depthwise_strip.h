@@ -1,7 +1,7 @@
-// Depthwise with pixels in the lanes and a small kernel: a strip of a few vectors walks down a whole plane. It
-// holds one sum per tap row and vector; a source row adds to all of them, the oldest is complete and leaves,
-// the others move up. Each source vector is loaded once per tap column and nothing is computed twice.
-// Included inside the namespace of each isa_*.cpp.
+// Depthwise with pixels in the lanes and a small kernel: a strip of a few vectors walks down a
+// whole plane. It holds one sum per tap row and vector; a source row adds to all of them, the
+// oldest is complete and leaves, the others move up. Each source vector is loaded once per tap
+// column and nothing is computed twice. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
 template <class T, int kTaps, int kVecs>
@@ -55,8 +55,9 @@ template <class T, int kTaps, int kVecs>
 
 // Sums, a source vector each, and a weight must fit the registers.
 template <class T, int kTaps>
-constexpr int kStripVecs = kDepthwiseVecs<T> * (kTaps + 1) + 1 <= Simd<T>::kRegisters ? kDepthwiseVecs<T>
-                                                                                       : kDepthwiseVecs<T> / 2;
+constexpr int kStripVecs =
+    kDepthwiseVecs<T> * (kTaps + 1) + 1 <= Simd<T>::kRegisters ? kDepthwiseVecs<T>
+                                                               : kDepthwiseVecs<T> / 2;
 
 template <class T, int kTaps, int kVecs>
 void depthwise_strip_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
@@ -71,7 +72,8 @@ void run_depthwise_strips(const DepthwiseTile<T>& t, int64_t rows) {
     if constexpr (kTaps > 1) run_depthwise_strips<T, kTaps - 1>(t, rows);
     return;
   }
-  const int64_t vecs = ceil_div(t.count, Simd<T>::kLanes), strips = ceil_div(vecs, kStripVecs<T, kTaps>);
+  const int64_t vecs = ceil_div(t.count, Simd<T>::kLanes),
+                strips = ceil_div(vecs, kStripVecs<T, kTaps>);
   for (int64_t i = 0; i < strips; ++i) {
     const int64_t v = i * vecs / strips, j = v * Simd<T>::kLanes;
     DepthwiseTile<T> part = t;

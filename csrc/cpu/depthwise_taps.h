@@ -1,28 +1,30 @@
-// The inner loop of depthwise's weight gradient: a register tile of taps, each of them in every lane one
-// chain of fused multiply-adds over the rows and columns of grad. Lanes are pixels of a row or channels of a
-// pixel. Which taps share a tile enters no sum. Included inside the namespace of each isa_*.cpp.
+// The inner loop of depthwise's weight gradient: a register tile of taps, each of them in every
+// lane one chain of fused multiply-adds over the rows and columns of grad. Lanes are pixels of a
+// row or channels of a pixel. Which taps share a tile enters no sum. Included inside the namespace
+// of each isa_*.cpp.
 //
-// The tile walks down the source: a source row is a tap row of several rows of grad, so a vector is loaded
-// once for all of them.
+// The tile walks down the source: a source row is a tap row of several rows of grad, so a vector is
+// loaded once for all of them.
 #pragma once
 
 template <class T>
 struct DepthwiseTaps {
-  const T* x;             // source row of grad row 0 and the first tap row
-  int64_t x_row, x_step;  // from one band row and from one vector to the next
-  int64_t advance, delta; // band rows from one grad row and from one tap row to the next
-  const int64_t* offset;  // of the taps of one row
+  const T* x;              // source row of grad row 0 and the first tap row
+  int64_t x_row, x_step;   // from one band row and from one vector to the next
+  int64_t advance, delta;  // band rows from one grad row and from one tap row to the next
+  const int64_t* offset;   // of the taps of one row
   const T* grad;
   int64_t grad_row, grad_step;
-  int64_t rows;           // of grad
-  int64_t vecs, last;     // vectors of a row; elements of the last
-  T* sums;                // added to
+  int64_t rows;        // of grad
+  int64_t vecs, last;  // vectors of a row; elements of the last
+  T* sums;             // added to
   int64_t sums_row, sums_step;
 };
 
 // One source row for the tap rows [kFrom, kTo] of the tile; grad: its row for tap row 0.
 template <class T, int kFrom, int kTo, int kRows, int kTaps>
-[[gnu::always_inline]] inline void taps_source_row(const DepthwiseTaps<T>& t, const T* x, const T* grad,
+[[gnu::always_inline]] inline void taps_source_row(const DepthwiseTaps<T>& t, const T* x,
+                                                   const T* grad,
                                                    typename Simd<T>::Vec (&sum)[kRows][kTaps]) {
   using S = Simd<T>;
   using V = typename S::Vec;
@@ -57,9 +59,9 @@ template <class T, int kFrom, int kTo, int kRows, int kTaps>
 
 // Tap rows [from, to] one by one, each at its own source row and row of grad.
 template <class T, int kRow, int kRows, int kTaps>
-[[gnu::always_inline]] inline void taps_single_rows(const DepthwiseTaps<T>& t, int64_t from, int64_t to,
-                                                    const T* x, int64_t x_tap, const T* grad,
-                                                    int64_t grad_tap,
+[[gnu::always_inline]] inline void taps_single_rows(const DepthwiseTaps<T>& t, int64_t from,
+                                                    int64_t to, const T* x, int64_t x_tap,
+                                                    const T* grad, int64_t grad_tap,
                                                     typename Simd<T>::Vec (&sum)[kRows][kTaps]) {
   if (from <= kRow && kRow <= to) {
     taps_source_row<T, kRow, kRow>(t, x + kRow * x_tap, grad + kRow * grad_tap, sum);
@@ -112,9 +114,9 @@ constexpr int kTileTaps = 3, kTileTapRows = 7;
 
 // As many tap rows as leave registers for grad's rows and one source vector.
 template <class T, int kTaps>
-constexpr int kMostTapRows = (Simd<T>::kRegisters - 2) / (kTaps + 1) < kTileTapRows
-                                 ? (Simd<T>::kRegisters - 2) / (kTaps + 1)
-                                 : kTileTapRows;
+constexpr int kMostTapRows =
+    (Simd<T>::kRegisters - 2) / (kTaps + 1) < kTileTapRows ? (Simd<T>::kRegisters - 2) / (kTaps + 1)
+                                                           : kTileTapRows;
 
 template <class T, int kTaps, int kRows = kMostTapRows<T, kTaps>>
 void depthwise_taps_of(const DepthwiseTaps<T>& t, int64_t rows) {

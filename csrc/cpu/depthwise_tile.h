@@ -1,19 +1,20 @@
-// The inner loops of depthwise: a register tile of destination rows x vectors, each element one chain of
-// fused multiply-adds over the taps in the order (plane, r, s). A vector holds pixels of a row, and the
-// weight of a tap is broadcast, or it holds channels of a pixel, and so does the weight.
+// The inner loops of depthwise: a register tile of destination rows x vectors, each element one
+// chain of fused multiply-adds over the taps in the order (plane, r, s). A vector holds pixels of a
+// row, and the weight of a tap is broadcast, or it holds channels of a pixel, and so does the
+// weight.
 //
-// A load costs as much as a multiply-add, so a loaded vector serves as many of them as it can: where
-// neighbouring destination rows see the same source rows, the tile walks down the source and a source row
-// serves every tile row that it is a tap of. The tile's size enters no sum. Included inside the namespace
-// of each isa_*.cpp.
+// A load costs as much as a multiply-add, so a loaded vector serves as many of them as it can:
+// where neighbouring destination rows see the same source rows, the tile walks down the source and
+// a source row serves every tile row that it is a tap of. The tile's size enters no sum. Included
+// inside the namespace of each isa_*.cpp.
 #pragma once
 
 template <class T>
 struct DepthwiseTile {
-  const T* x;      // source of the first vector of tile row 0, tap row 0
-  int64_t x_tap;   // elements from one tap row to the next
-  int64_t x_row;   // from one tile row to the next, where that is not x_tap
-  int64_t x_step;  // from one vector to the next
+  const T* x;             // source of the first vector of tile row 0, tap row 0
+  int64_t x_tap;          // elements from one tap row to the next
+  int64_t x_row;          // from one tile row to the next, where that is not x_tap
+  int64_t x_step;         // from one vector to the next
   int64_t x_column;       // from one tap of a row to the next, tiles that walk
   const int64_t* offset;  // of the taps of one row, tiles that do not walk
   const T* w;
@@ -28,7 +29,8 @@ struct DepthwiseTile {
   const T* bias;              // or null
   const T* fetch;             // or null: what the tile below reads and this one does not
   int64_t fetch_row;          // from one tile row to the next
-  int64_t fetch_rows, fetch_columns, fetch_pitch, fetch_step;  // of the source, for one tile row and vector
+  int64_t fetch_rows, fetch_columns, fetch_pitch,
+      fetch_step;  // of the source, for one tile row and vector
 };
 
 template <class T, bool kBroadcast>
@@ -92,9 +94,11 @@ template <class T, int kRows, int kVecs>
   }
 }
 
-// One source row for the tile rows [kFrom, kTo] that it is a tap row of; w: its weights for tile row kFrom.
+// One source row for the tile rows [kFrom, kTo] that it is a tap row of; w: its weights for tile
+// row kFrom.
 template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
-[[gnu::always_inline]] inline void tile_source_row(const DepthwiseTile<T>& t, const T* x, const T* w,
+[[gnu::always_inline]] inline void tile_source_row(const DepthwiseTile<T>& t, const T* x,
+                                                   const T* w,
                                                    typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
   using S = Simd<T>;
   const int64_t x_step = t.x_step, w_row = t.w_row, x_column = t.x_column, w_step = t.w_step;
@@ -153,7 +157,8 @@ template <class T, bool kBroadcast, int kTaps, int kRows, int kVecs>
     } else {
       for (int64_t y = t.begin; y < t.end; ++y) {
         const int64_t from = y < t.taps ? 0 : y - t.taps + 1, to = y < kRows ? y : kRows - 1;
-        tile_any_row<T, kBroadcast, 0, kRows - 1>(t, from, to, x + y * t.x_tap, w + y * t.w_row, sum);
+        tile_any_row<T, kBroadcast, 0, kRows - 1>(t, from, to, x + y * t.x_tap, w + y * t.w_row,
+                                                  sum);
       }
     }
   }
@@ -177,15 +182,16 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
 #pragma GCC unroll 8
       for (int m = 0; m < kRows; ++m, at += x_row) {
 #pragma GCC unroll 8
-        for (int i = 0; i < kVecs; ++i) sum[m][i] = S::fma(weight, S::load(at + i * x_step), sum[m][i]);
+        for (int i = 0; i < kVecs; ++i)
+          sum[m][i] = S::fma(weight, S::load(at + i * x_step), sum[m][i]);
       }
     }
   }
   store_tile<T, kBroadcast>(t, sum);
 }
 
-// 3x3 kernels with channels in the lanes, strides 1 and 2: every source vector is loaded once, for all its
-// taps, and the weights stay in registers.
+// 3x3 kernels with channels in the lanes, strides 1 and 2: every source vector is loaded once, for
+// all its taps, and the weights stay in registers.
 template <class T, int kStride, int kRows, int kVecs>
 [[gnu::noinline]] void three_by_three_tile(const DepthwiseTile<T>& t) {
   using S = Simd<T>;
@@ -216,16 +222,20 @@ template <class T, int kStride, int kRows, int kVecs>
 }
 
 template <class T>
-constexpr int kDepthwiseVecs = Simd<T>::kRegisters == 32 ? 4 : sizeof(typename Simd<T>::Vec) == 32 ? 2 : 1;
+constexpr int kDepthwiseVecs = Simd<T>::kRegisters == 32             ? 4
+                               : sizeof(typename Simd<T>::Vec) == 32 ? 2
+                                                                     : 1;
 
 enum class TileKind { kStanding, kWalking, kThree, kThreeStrided };
 
 template <class T, bool kBroadcast, TileKind kKind, int kTaps, int kRows, int kVecs>
 void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
   if (rows != kRows) {
-    if constexpr (kRows > 1) depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows - 1, kVecs>(t, rows, vecs);
+    if constexpr (kRows > 1)
+      depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows - 1, kVecs>(t, rows, vecs);
   } else if (vecs != kVecs) {
-    if constexpr (kVecs > 1) depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows, kVecs / 2>(t, rows, vecs);
+    if constexpr (kVecs > 1)
+      depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows, kVecs / 2>(t, rows, vecs);
   } else if constexpr (kKind == TileKind::kStanding) {
     standing_tile<T, kBroadcast, kRows, kVecs>(t);
   } else if constexpr (kKind == TileKind::kWalking) {
@@ -243,10 +253,13 @@ void run_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
 
 template <class T, bool kBroadcast>
 void run_depthwise_tile(const DepthwiseTile<T>& t, TileKind kind, int64_t rows, int64_t vecs) {
-  if (kind == TileKind::kStanding) return run_tile_of<T, kBroadcast, TileKind::kStanding>(t, rows, vecs);
+  if (kind == TileKind::kStanding)
+    return run_tile_of<T, kBroadcast, TileKind::kStanding>(t, rows, vecs);
   if constexpr (!kBroadcast) {
-    if (kind == TileKind::kThree) return run_tile_of<T, kBroadcast, TileKind::kThree>(t, rows, vecs);
-    if (kind == TileKind::kThreeStrided) return run_tile_of<T, kBroadcast, TileKind::kThreeStrided>(t, rows, vecs);
+    if (kind == TileKind::kThree)
+      return run_tile_of<T, kBroadcast, TileKind::kThree>(t, rows, vecs);
+    if (kind == TileKind::kThreeStrided)
+      return run_tile_of<T, kBroadcast, TileKind::kThreeStrided>(t, rows, vecs);
     if (t.taps == 1) return run_tile_of<T, kBroadcast, TileKind::kWalking, 1>(t, rows, vecs);
     if (t.taps == 2) return run_tile_of<T, kBroadcast, TileKind::kWalking, 2>(t, rows, vecs);
     if (t.taps == 3) return run_tile_of<T, kBroadcast, TileKind::kWalking, 3>(t, rows, vecs);

@@ -1,5 +1,5 @@
-// Fused multiply-adds in registers only: what the machine can do at most. Included inside the namespace of
-// each isa_*.cpp.
+// Fused multiply-adds in registers only: what the machine can do at most. Included inside the
+// namespace of each isa_*.cpp.
 #pragma once
 
 inline double fma_burst(int64_t iterations) {

@@ -1,10 +1,12 @@
-// Forward and input gradient as one thing: every element of the destination gathers taps of the source.
+// Forward and input gradient as one thing: every element of the destination gathers taps of the
+// source.
 //
-//     dst[o][row0 + i * dst_step][...] = sum over (c, tap) of src[c][i * src_step + offset(tap)] * weight
+//     dst[o][row0 + i * dst_step] = sum over c, tap of src[c][i * src_step + offset(tap)] * weight
 //
-// Forward: the source is the input, one phase, src_step is the stride. Input gradient: the source is
-// grad; with a stride the destination falls into stride_h * stride_w phases, each of which sees its own
-// taps and reads the source with step 1. Offsets of taps are linear in their index. No torch, no SIMD.
+// Forward: the source is the input, one phase, src_step is the stride. Input gradient: the source
+// is grad; with a stride the destination falls into stride_h * stride_w phases, each of which sees
+// its own taps and reads the source with step 1. Offsets of taps are linear in their index. No
+// torch, no SIMD.
 #pragma once
 
 #include "cpu/plan.h"
@@ -13,11 +15,11 @@ namespace torchconv::cpu {
 
 // One axis of one phase.
 struct AxisPhase {
-  int64_t size;        // destination positions of this phase
-  int64_t dst_first;   // destination coordinate of position i: dst_first + i * dst_step
-  int64_t taps;        // kernel index of tap t: kernel_first + t * kernel_step
+  int64_t size;       // destination positions of this phase
+  int64_t dst_first;  // destination coordinate of position i: dst_first + i * dst_step
+  int64_t taps;       // kernel index of tap t: kernel_first + t * kernel_step
   int64_t kernel_first, kernel_step;
-  int64_t src_first;   // source coordinate: i * src_step + src_first + t * src_delta
+  int64_t src_first;  // source coordinate: i * src_step + src_first + t * src_delta
   int64_t src_delta;
 };
 
@@ -25,8 +27,9 @@ struct Axis {
   int64_t src_size, dst_size;
   int64_t kernel;
   int64_t phases, dst_step, src_step;
-  int64_t longest;           // positions of the longest phase
-  int64_t src_low, src_high; // over all phases and taps: source coordinate - i * src_step lies in here
+  int64_t longest;  // positions of the longest phase
+  int64_t src_low,
+      src_high;  // over all phases and taps: source coordinate - i * src_step lies in here
 
   AxisPhase phase(int64_t index) const;
 
@@ -55,8 +58,8 @@ inline AxisPhase Axis::phase(int64_t index) const {
     p.src_delta = dilation;
     return p;
   }
-  // Destination index + i * stride, tap r: the source is (index + padding - r * dilation) / stride + i
-  // where that division has no remainder.
+  // Destination index + i * stride, tap r: the source is (index + padding - r * dilation) / stride
+  // + i where that division has no remainder.
   p.kernel_step = stride / greatest_common_divisor(stride, dilation);
   while (p.kernel_first < p.kernel_step && p.kernel_first < kernel &&
          (index + padding - p.kernel_first * dilation) % stride) {
@@ -69,8 +72,8 @@ inline AxisPhase Axis::phase(int64_t index) const {
   return p;
 }
 
-inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t kernel, int64_t stride,
-                      int64_t padding, int64_t dilation) {
+inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t kernel,
+                      int64_t stride, int64_t padding, int64_t dilation) {
   Axis a{};
   a.forward = forward;
   a.stride = stride, a.padding = padding, a.dilation = dilation, a.kernel = kernel;
@@ -112,8 +115,8 @@ inline Gather make_gather(Op op, const Conv2dShape& d, int64_t one_row = kOneRow
   g.n = d.n, g.groups = d.groups, g.layout = d.layout;
   g.src_channels = forward ? d.c_per_group() : d.k_per_group();
   g.dst_channels = forward ? d.k_per_group() : d.c_per_group();
-  const bool pointwise = d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 &&
-                         d.h == d.p && d.w == d.q && !d.pad_top && !d.pad_left;
+  const bool pointwise = d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.h == d.p &&
+                         d.w == d.q && !d.pad_top && !d.pad_left;
   if (pointwise && d.h * d.w <= one_row) {
     g.rows = make_axis(forward, 1, 1, 1, 1, 0, 1);
     g.columns = make_axis(forward, d.h * d.w, d.h * d.w, 1, 1, 0, 1);

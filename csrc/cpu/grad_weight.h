@@ -1,12 +1,12 @@
-// Weight gradient: for every tap a matrix product over pixels, grad x shifted input, with both operands
-// as [pixel][channel]. Vectors run along the input channels, or along the output channels where the
-// layer has few inputs; in the other operand tile rows are broadcast.
+// Weight gradient: for every tap a matrix product over pixels, grad x shifted input, with both
+// operands as [pixel][channel]. Vectors run along the input channels, or along the output channels
+// where the layer has few inputs; in the other operand tile rows are broadcast.
 //
 //     job of stage 0   one block of the result over one chunk of samples (or over all of them)
 //     job of stage 1   adds the sums of a wave of chunks to the total, in the order of the samples
 //
-// A pass of rows is summed in registers, then added to the block. Included inside the namespace of each
-// isa_*.cpp.
+// A pass of rows is summed in registers, then added to the block. Included inside the namespace of
+// each isa_*.cpp.
 #pragma once
 
 template <class S>
@@ -22,7 +22,8 @@ struct GradWeightBlock {
     const int64_t wide = block % z.wide_blocks, tall = block / z.wide_blocks % z.tall_blocks;
     group = block / z.wide_blocks / z.tall_blocks;
     lane_begin = wide * z.wide;
-    lane_count = smaller(z.wide, (z.outputs_in_lanes ? g.dst_channels : g.src_channels) - lane_begin);
+    lane_count =
+        smaller(z.wide, (z.outputs_in_lanes ? g.dst_channels : g.src_channels) - lane_begin);
     row_begin = tall * z.tall;
     row_count = smaller(z.tall, (z.outputs_in_lanes ? g.src_channels : g.dst_channels) - row_begin);
   }
@@ -58,23 +59,23 @@ struct GradWeightBlock {
       } else {
         const int64_t band_rows = (rows - 1) * z.row_advance + g.rows.src_high - g.rows.src_low + 1;
         load_band<S>({input, g.layout, c, h, w},
-                     {source_row, band_rows, z.row_skip, g.columns.src_low, z.band_columns, z.column_skip,
-                      first_input, input_count()},
+                     {source_row, band_rows, z.row_skip, g.columns.src_low, z.band_columns,
+                      z.column_skip, first_input, input_count()},
                      band, z.input_pitch);
       }
       const T* grads = grad_band;
       if (z.grad_in_place) {
         grads = (const T*)grad + p * q * k + first_grad;
       } else {
-        load_band<S>({grad, g.layout, k, g.rows.dst_size, q}, {p, rows, 1, 0, q, 1, first_grad, grad_count()},
-                     grad_band, z.grad_pitch);
+        load_band<S>({grad, g.layout, k, g.rows.dst_size, q},
+                     {p, rows, 1, 0, q, 1, first_grad, grad_count()}, grad_band, z.grad_pitch);
       }
       add_pass(pixels, row_pitch, grads, offsets, rows * q, sums);
     }
   }
 
-  void add_pass(const T* pixels, int64_t row_pitch, const T* grads, const int64_t* offsets, int64_t depth,
-                T* sums) const {
+  void add_pass(const T* pixels, int64_t row_pitch, const T* grads, const int64_t* offsets,
+                int64_t depth, T* sums) const {
     const AxisPhase rows = g.rows.phase(0), columns = g.columns.phase(0);
     Tile<T> tile;
     tile.depth = depth;
@@ -97,7 +98,8 @@ struct GradWeightBlock {
         T* const block = sums + (i * columns.taps + j) * z.tall * z.wide;
         for (int64_t panel = 0; panel < panels; ++panel) {
           const int64_t vector = panel * vectors / panels, next = (panel + 1) * vectors / panels;
-          const int64_t lane = vector * z.lanes, tiles = ceil_div(tile_rows, tile_rows_of(next - vector));
+          const int64_t lane = vector * z.lanes,
+                        tiles = ceil_div(tile_rows, tile_rows_of(next - vector));
           for (int64_t t = 0; t < tiles; ++t) {
             const int64_t m = t * tile_rows / tiles, count = (t + 1) * tile_rows / tiles - m;
             tile.c = block + m * z.wide + lane;
@@ -126,7 +128,8 @@ struct GradWeightBlock {
       for (int64_t m = 0; m < row_count; ++m) {
         const int64_t row = z.outputs_in_lanes ? m * taps : m * c * taps;
         const int64_t lane = z.outputs_in_lanes ? c * taps : taps;
-        transpose_copy<T, S, T>(sums + m * z.wide, plane, taps, lane_count, out + row, lane, nullptr);
+        transpose_copy<T, S, T>(sums + m * z.wide, plane, taps, lane_count, out + row, lane,
+                                nullptr);
       }
       return;
     }
@@ -167,14 +170,16 @@ void grad_weight_job(const Task& task, const Job& job, const Gather& g, const Gr
     fill_zero(sums, z.block_size);
     const int64_t image = chunk / z.chunk_parts * z.chunk_images, part = chunk % z.chunk_parts;
     for (int64_t n = image; n < smaller(g.n, image + z.chunk_images); ++n) {
-      block.add_rows(n, part * height / z.chunk_parts, (part + 1) * height / z.chunk_parts, job.scratch, sums);
+      block.add_rows(n, part * height / z.chunk_parts, (part + 1) * height / z.chunk_parts,
+                     job.scratch, sums);
     }
     return;
   }
   T* const sums = total + job.index * z.block_size;
   if (job.repeat == 0) fill_zero(sums, z.block_size);
   for (int64_t i = 0; i < smaller(z.wave, chunks - wave_begin); ++i) {
-    copy_run<T, T, T>(partial + (i * z.blocks + job.index) * z.block_size, sums, z.block_size, sums);
+    copy_run<T, T, T>(partial + (i * z.blocks + job.index) * z.block_size, sums, z.block_size,
+                      sums);
   }
   if (wave_begin + z.wave >= chunks) GradWeightBlock<S>(task, g, z, job.index).store(sums);
 }

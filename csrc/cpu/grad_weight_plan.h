@@ -1,5 +1,5 @@
-// How grad_weight cuts a layer into jobs. A pure function of the per-image shape, dtype and layout: the
-// batch size decides how many chunks of samples there are, never what a chunk is.
+// How grad_weight cuts a layer into jobs. A pure function of the per-image shape, dtype and layout:
+// the batch size decides how many chunks of samples there are, never what a chunk is.
 #pragma once
 
 #include "cpu/channel_plan.h"
@@ -13,8 +13,8 @@ struct GradWeightPlan {
   int64_t wide, wide_blocks, tall, tall_blocks;
   int64_t blocks;      // over all groups
   int64_t block_size;  // elements of one block's sums
-  // A chunk: `chunk_images` whole images, or the row axis of one image cut in `chunk_parts`. With one
-  // chunk for the whole batch (chunk_images == 0) a job writes its block of the result itself.
+  // A chunk: `chunk_images` whole images, or the row axis of one image cut in `chunk_parts`. With
+  // one chunk for the whole batch (chunk_images == 0) a job writes its block of the result itself.
   int64_t chunk_images, chunk_parts, wave;
   int64_t rows;  // output rows per pass
   // The input's band, or the input itself; the same for grad.
@@ -30,9 +30,9 @@ struct GradWeightPlan {
 };
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
-constexpr int64_t kPassPixels = 384;        // summed in registers before they are added to the block
-constexpr double kChunkWork = 2e6;          // multiply-adds of a job of a chunk
-constexpr int64_t kBlocksWanted = 16;       // fewer blocks of the result than this: chunks of samples
+constexpr int64_t kPassPixels = 384;   // summed in registers before they are added to the block
+constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
+constexpr int64_t kBlocksWanted = 16;  // fewer blocks of the result than this: chunks of samples
 
 // g is the forward gather: source = input, destination = grad.
 inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
@@ -64,7 +64,8 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   z.blocks = g.groups * z.wide_blocks * z.tall_blocks;
   z.block_size = taps * z.tall * z.wide;
 
-  const double work = (double)c * (double)k * g.groups * taps * g.rows.dst_size * g.columns.dst_size;
+  const double work =
+      (double)c * (double)k * g.groups * taps * g.rows.dst_size * g.columns.dst_size;
   if (z.blocks < kBlocksWanted) {
     const double job_work = work / (double)z.blocks + 1;
     z.chunk_images = smaller(64, (int64_t)(kChunkWork / job_work) + 1);
@@ -78,8 +79,8 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
     return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
   };
   const bool dense = g.layout == Layout::kChannelsLast && !half;
-  z.input_in_place = dense && inside(g.rows) && inside(g.columns) &&
-                     (z.outputs_in_lanes || c % z.lanes == 0);
+  z.input_in_place =
+      dense && inside(g.rows) && inside(g.columns) && (z.outputs_in_lanes || c % z.lanes == 0);
   z.grad_in_place = dense && (!z.outputs_in_lanes || k % z.lanes == 0);
   const int64_t input_channels = z.outputs_in_lanes ? z.tall : z.wide;
   z.input_pitch = z.input_in_place ? c * g.groups : input_channels;
@@ -94,7 +95,8 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   const auto band_rows = [&](int64_t rows) { return (rows - 1) * z.row_advance + halo; };
   const auto bytes = [&](int64_t rows) {
     return ((z.input_in_place ? 0 : band_rows(rows) * z.band_columns * z.input_pitch) +
-            (z.grad_in_place ? 0 : rows * q * z.grad_pitch)) * element;
+            (z.grad_in_place ? 0 : rows * q * z.grad_pitch)) *
+           element;
   };
   const int64_t most = ceil_div(g.rows.dst_size, larger(1, z.chunk_parts));
   z.rows = 1;

@@ -31,8 +31,8 @@ namespace torchconv::cpu::avx2 {
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx2Kernels = {avx2::pixel_lanes, avx2::channel_lanes, avx2::grad_weight,
-                                avx2::depthwise, avx2::depthwise_grad_weight, avx2::fma_burst};
+const Kernels kAvx2Kernels = {avx2::pixel_lanes, avx2::channel_lanes,         avx2::grad_weight,
+                              avx2::depthwise,   avx2::depthwise_grad_weight, avx2::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

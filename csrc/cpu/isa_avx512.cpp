@@ -31,8 +31,9 @@ namespace torchconv::cpu::avx512 {
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx512Kernels = {avx512::pixel_lanes, avx512::channel_lanes, avx512::grad_weight,
-                                avx512::depthwise, avx512::depthwise_grad_weight, avx512::fma_burst};
+const Kernels kAvx512Kernels = {avx512::pixel_lanes,           avx512::channel_lanes,
+                                avx512::grad_weight,           avx512::depthwise,
+                                avx512::depthwise_grad_weight, avx512::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

@@ -23,6 +23,7 @@ namespace torchconv::cpu::portable {
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
 namespace torchconv::cpu {
-const Kernels kPortableKernels = {portable::pixel_lanes, portable::channel_lanes, portable::grad_weight,
-                                portable::depthwise, portable::depthwise_grad_weight, portable::fma_burst};
+const Kernels kPortableKernels = {portable::pixel_lanes,           portable::channel_lanes,
+                                  portable::grad_weight,           portable::depthwise,
+                                  portable::depthwise_grad_weight, portable::fma_burst};
 }  // namespace torchconv::cpu

@@ -1,10 +1,11 @@
-// The inner loop of every dense kernel: a register tile of sums, each one chain of fused multiply-adds
-// in the order of the steps,
+// The inner loop of every dense kernel: a register tile of sums, each one chain of fused
+// multiply-adds in the order of the steps,
 //
 //     sum over i of a(i, m) * b(i, j),   m < rows, j < columns
 //
-// stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is read as vectors along j. One of the two operands is found through a
-// table of offsets, which is how taps, padding bands and strides are walked without copying:
+// stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is
+// read as vectors along j. One of the two operands is found through a table of offsets, which is
+// how taps, padding bands and strides are walked without copying:
 //
 //     Steps::kTableA    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[i * step + j]
 //     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
@@ -35,8 +36,8 @@ template <class T>
 constexpr int64_t kBlock = 64 / (int64_t)sizeof(T);
 constexpr int64_t kMaxBlocks = 3;
 
-// `tiles` tiles side by side along the axis that the table shifts: the end of one overlaps with the beginning
-// of the next, which a tile of few steps needs.
+// `tiles` tiles side by side along the axis that the table shifts: the end of one overlaps with the
+// beginning of the next, which a tile of few steps needs.
 template <class T, Steps kSteps, int kRows, int kVecs>
 [[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles) {
   using S = Simd<T>;
@@ -169,4 +170,6 @@ void run_strip(const Tile<T>& t, int64_t rows, int64_t blocks) {
 constexpr int64_t kTileRows = 8;  // what callers of run_strip cut their rows into
 
 // What callers of run_tile cut their rows into.
-inline int64_t tile_rows_of(int64_t blocks) { return blocks == 3 ? 8 : blocks == 2 ? 12 : 16; }
+inline int64_t tile_rows_of(int64_t blocks) {
+  return blocks == 3 ? 8 : blocks == 2 ? 12 : 16;
+}

@@ -1,6 +1,6 @@
-// Dense and grouped forward and input gradient with pixels in the vector lanes: weights are broadcast
-// against shifted walks over planes of the source. Few channels leave no lane empty, and in the contiguous
-// layout nothing is transposed.
+// Dense and grouped forward and input gradient with pixels in the vector lanes: weights are
+// broadcast against shifted walks over planes of the source. Few channels leave no lane empty, and
+// in the contiguous layout nothing is transposed.
 //
 //     stage 0   pack the weight as [group][panel][phase][c, r, s][channels of the panel]
 //     stage 1   job = images x groups x rows x columns x panels; for each chunk of source channels:
@@ -38,19 +38,21 @@ void store_run(const T* in, Out* out, int64_t count, int64_t step, const T* bias
   }
 }
 
-// Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the row.
+// Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the
+// row.
 struct RowWindow {
   int64_t x, step, count;
   int64_t first, last;  // of the count, those inside the row
 
-  RowWindow(int64_t x, int64_t step, int64_t count, int64_t width) : x(x), step(step), count(count) {
+  RowWindow(int64_t x, int64_t step, int64_t count, int64_t width)
+      : x(x), step(step), count(count) {
     first = x < 0 ? smaller(count, ceil_div(-x, step)) : 0;
     last = larger(first, x < width ? smaller(count, ceil_div(width - x, step)) : 0);
   }
 };
 
-// Rows of one channel of the contiguous layout, from coordinate y on, every `skip`-th, to out + row * pitch.
-// Writes in order of the addresses and may write zeros up to a vector beyond the end.
+// Rows of one channel of the contiguous layout, from coordinate y on, every `skip`-th, to out + row
+// * pitch. Writes in order of the addresses and may write zeros up to a vector beyond the end.
 template <class S>
 void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
                 const RowWindow& w, Compute<S>* out, int64_t pitch) {
@@ -79,10 +81,11 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
   }
 }
 
-// One row of `channels` neighbouring channels of the channels-last layout, channel c to out + c * pitch.
+// One row of `channels` neighbouring channels of the channels-last layout, channel c to out + c *
+// pitch.
 template <class S>
-void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y, const RowWindow& w,
-                    Compute<S>* out, int64_t pitch) {
+void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y,
+                    const RowWindow& w, Compute<S>* out, int64_t pitch) {
   using T = Compute<S>;
   const bool inside = y >= 0 && y < image.height && w.first < w.last;
   const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
@@ -92,8 +95,8 @@ void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, in
   }
   if (!inside) return;
   const int64_t at = (y * image.width + w.x + w.first * w.step) * image.channels + channel;
-  transpose_copy<S, T, T>(image.data + at, w.step * image.channels, last - first, channels, out + first, pitch,
-                          nullptr);
+  transpose_copy<S, T, T>(image.data + at, w.step * image.channels, last - first, channels,
+                          out + first, pitch, nullptr);
 }
 
 template <class S>
@@ -110,7 +113,8 @@ struct PixelJob {
   int64_t channel_pitch, image_pitch;
   const S* source;  // of the job's first image
 
-  PixelJob(const Task& task, const Gather& g, const PixelPlan& z, int64_t index) : task(task), g(g), z(z) {
+  PixelJob(const Task& task, const Gather& g, const PixelPlan& z, int64_t index)
+      : task(task), g(g), z(z) {
     const auto next = [&](int64_t count) {
       const int64_t at = index % count;
       index /= count;
@@ -127,12 +131,15 @@ struct PixelJob {
     image_begin = index * z.images;
     images = smaller(z.images, g.n - image_begin);
 
-    const int64_t channels = g.groups * g.src_channels, plane = g.rows.src_size * g.columns.src_size;
+    const int64_t channels = g.groups * g.src_channels,
+                  plane = g.rows.src_size * g.columns.src_size;
     source = (const S*)gather_source(task) + image_begin * channels * plane;
-    // The last vector of a walk ends beyond its positions, the last plane of the tensor ends the memory.
-    const int64_t last_channel = (image_begin + images - 1) * channels + (group_begin + groups) * g.src_channels;
-    const int64_t end = (last_channel - 1) * plane + (row_begin + g.rows.src_high) * z.pitch + column_begin +
-                        g.columns.src_high + round_up(walk(), kBlock<T>);
+    // The last vector of a walk ends beyond its positions, the last plane of the tensor ends the
+    // memory.
+    const int64_t last_channel =
+        (image_begin + images - 1) * channels + (group_begin + groups) * g.src_channels;
+    const int64_t end = (last_channel - 1) * plane + (row_begin + g.rows.src_high) * z.pitch +
+                        column_begin + g.columns.src_high + round_up(walk(), kBlock<T>);
     in_place = z.in_place && end <= g.n * channels * plane;
     channel_pitch = in_place ? plane : z.channel_pitch();
     image_pitch = in_place ? channels * plane : z.image_pitch;
@@ -143,25 +150,29 @@ struct PixelJob {
   }
 
   void load(T* band, int64_t chunk_begin, int64_t count) const {
-    const int64_t height = g.rows.src_size, width = g.columns.src_size, channels = g.groups * g.src_channels;
-    const int64_t first = group_begin * g.src_channels + chunk_begin, planes = z.row_planes * z.column_planes;
+    const int64_t height = g.rows.src_size, width = g.columns.src_size,
+                  channels = g.groups * g.src_channels;
+    const int64_t first = group_begin * g.src_channels + chunk_begin,
+                  planes = z.row_planes * z.column_planes;
     const bool together = g.layout == Layout::kChannelsLast;  // all channels of a row at once
     for (int64_t c = 0; c < (together ? 1 : count); ++c) {
       for (int64_t plane = 0; plane < planes; ++plane) {
-        const int64_t y = row_begin * g.rows.src_step + g.rows.src_low + plane_first(g.rows, plane / z.column_planes);
+        const int64_t y = row_begin * g.rows.src_step + g.rows.src_low +
+                          plane_first(g.rows, plane / z.column_planes);
         const int64_t x = column_begin * g.columns.src_step + g.columns.src_low +
                           plane_first(g.columns, plane % z.column_planes);
         const RowWindow window(x, g.columns.src_step, z.band_columns, width);
         for (int64_t n = 0; n < images; ++n) {
-          const Image<S> image = {source + n * channels * height * width, g.layout, channels, height, width};
+          const Image<S> image = {source + n * channels * height * width, g.layout, channels,
+                                  height, width};
           T* const out = band + c * channel_pitch + plane * z.plane_pitch + n * z.image_pitch;
           if (!together) {
             load_plane<S>(image, first + c, y, z.band_rows, g.rows.src_step, window, out, z.pitch);
             continue;
           }
           for (int64_t i = 0; i < z.band_rows; ++i) {
-            load_plane_row<S>(image, first, count, y + i * g.rows.src_step, window, out + i * z.pitch,
-                              channel_pitch);
+            load_plane_row<S>(image, first, count, y + i * g.rows.src_step, window,
+                              out + i * z.pitch, channel_pitch);
           }
         }
       }
@@ -169,7 +180,8 @@ struct PixelJob {
   }
 
   // Where the taps of a phase read, relative to the position of the walk, in the order c, r, s.
-  void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels, int64_t* offset) const {
+  void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels,
+                    int64_t* offset) const {
     const int64_t taps = rows.taps * columns.taps;
     for (int64_t i = 0; i < rows.taps; ++i) {
       const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
@@ -192,13 +204,15 @@ struct PixelJob {
     }
   }
 
-  // Where the walk is the destination, its whole blocks are summed there. A last part of a block goes through
-  // `sums`: it would write beyond.
+  // Where the walk is the destination, its whole blocks are summed there. A last part of a block
+  // goes through `sums`: it would write beyond.
   void multiply_direct(Tile<T> tile, int64_t channels, int64_t channel, T* sums) const {
-    const int64_t plane = g.rows.dst_size * g.columns.dst_size, length = walk(), whole = length / kBlock<T>;
+    const int64_t plane = g.rows.dst_size * g.columns.dst_size, length = walk(),
+                  whole = length / kBlock<T>;
     const int64_t at = row_begin * g.columns.dst_size + column_begin, done = whole * kBlock<T>;
     for (int64_t n = 0; n < images; ++n) {
-      T* const out = (T*)task.result + ((image_begin + n) * g.groups * g.dst_channels + channel) * plane + at;
+      T* const out =
+          (T*)task.result + ((image_begin + n) * g.groups * g.dst_channels + channel) * plane + at;
       Tile<T> part = tile;
       part.b += n * image_pitch;
       part.c = out;
@@ -217,8 +231,10 @@ struct PixelJob {
   }
 
   // `count` channels of sums go to their places in the result.
-  void store(T* sums, int64_t channel, int64_t count, const AxisPhase& rows, const AxisPhase& columns) const {
-    const int64_t height = g.rows.dst_size, width = g.columns.dst_size, channels = g.groups * g.dst_channels;
+  void store(T* sums, int64_t channel, int64_t count, const AxisPhase& rows,
+             const AxisPhase& columns) const {
+    const int64_t height = g.rows.dst_size, width = g.columns.dst_size,
+                  channels = g.groups * g.dst_channels;
     const int64_t row_step = g.rows.dst_step, step = g.columns.dst_step;
     const int64_t row_count = smaller(this->rows, rows.size - row_begin);
     const int64_t column_count = smaller(this->columns, columns.size - column_begin);
@@ -226,7 +242,8 @@ struct PixelJob {
     // Rows that follow each other without a gap are one row.
     const bool joined = row_step == 1 && step == 1 && z.pitch == width && column_count == width;
     const int64_t runs = joined ? 1 : row_count, run = joined ? row_count * width : column_count;
-    const int64_t at = (rows.dst_first + row_begin * row_step) * width + columns.dst_first + column_begin * step;
+    const int64_t at =
+        (rows.dst_first + row_begin * row_step) * width + columns.dst_first + column_begin * step;
     const bool last = g.layout == Layout::kChannelsLast;
     for (int64_t n = 0; n < images; ++n) {
       S* const image = (S*)task.result + (image_begin + n) * channels * height * width;
@@ -240,14 +257,15 @@ struct PixelJob {
         }
         S* const to = image + (channel + m) * height * width + at;
         for (int64_t i = 0; i < runs; ++i) {
-          store_run(from + i * z.pitch, to + i * row_step * width, run, step, task.bias ? &bias : nullptr);
+          store_run(from + i * z.pitch, to + i * row_step * width, run, step,
+                    task.bias ? &bias : nullptr);
         }
       }
       if (!last) continue;
       for (int64_t i = 0; i < runs; ++i) {
         transpose_copy<T, S, T>(sums + n * z.sums_image + i * z.pitch, z.sums_pitch, count, run,
-                                image + (at + i * row_step * width) * channels + channel, step * channels,
-                                nullptr);
+                                image + (at + i * row_step * width) * channels + channel,
+                                step * channels, nullptr);
       }
     }
   }
@@ -256,9 +274,12 @@ struct PixelJob {
     int64_t* const offsets = (int64_t*)scratch;
     T* const band = (T*)(offsets + z.offsets_size);
     T* const sums = band + z.band_size;
-    const bool direct = std::is_same_v<S, T> && g.layout == Layout::kContiguous && z.chunks == 1 && !task.bias && (!z.merged || images == 1) && g.phases() == 1 && (rows == 1 || (z.pitch == g.columns.dst_size && columns == z.pitch));
+    const bool direct = std::is_same_v<S, T> && g.layout == Layout::kContiguous && z.chunks == 1 &&
+                        !task.bias && (!z.merged || images == 1) && g.phases() == 1 &&
+                        (rows == 1 || (z.pitch == g.columns.dst_size && columns == z.pitch));
     const int64_t depth_all = g.src_channels * g.taps();
-    const int64_t first_channel = group_begin * g.dst_channels + z.panel_begin(panel_begin, g.dst_channels);
+    const int64_t first_channel =
+        group_begin * g.dst_channels + z.panel_begin(panel_begin, g.dst_channels);
     const int64_t job_channels = (groups - 1) * g.dst_channels +
                                  z.panel_begin(panel_end, g.dst_channels) -
                                  z.panel_begin(panel_begin, g.dst_channels);
@@ -286,7 +307,8 @@ struct PixelJob {
             const int64_t dst = (group_begin + group) * g.dst_channels + channel;
             Tile<T> tile;
             tile.depth = c_count * taps;
-            tile.a = packed + dst * depth_all + (taps_before * g.src_channels + c_begin * taps) * width;
+            tile.a =
+                packed + dst * depth_all + (taps_before * g.src_channels + c_begin * taps) * width;
             tile.step = width;
             tile.b = planes + group * g.src_channels * channel_pitch;
             tile.offset = offsets;

@@ -1,27 +1,32 @@
 // How pixel_lanes cuts a layer into jobs. A pure function of the per-image shape, dtype and layout.
 //
 // A job reads its source as planes: those elements of one channel whose coordinates leave the same
-// remainder modulo the stride, padding included. Within a plane every tap is the same walk over a flat
-// pixel axis, shifted:
+// remainder modulo the stride, padding included. Within a plane every tap is the same walk over a
+// flat pixel axis, shifted:
 //
 //     destination position (image, i, j)  =  image * image_pitch + i * pitch + j
 //     what a tap reads                    =  that + plane + shift_row * pitch + shift_column
 //
-// Positions with j beyond the destination's width are computed and dropped. The pitch is as short as it can
-// be: zeros that end a row begin the next one, zero rows that end an image begin the next one.
+// Positions with j beyond the destination's width are computed and dropped. The pitch is as short
+// as it can be: zeros that end a row begin the next one, zero rows that end an image begin the next
+// one.
 #pragma once
 
 #include "cpu/channel_plan.h"
 
 namespace torchconv::cpu {
 
-// Planes of one axis: tap t of the forward operator reads plane t % count, every tap of the other plane 0.
+// Planes of one axis: tap t of the forward operator reads plane t % count, every tap of the other
+// plane 0.
 inline int64_t plane_count(const Axis& a) {
-  return a.forward ? smaller(a.kernel, a.stride / greatest_common_divisor(a.stride, a.dilation)) : 1;
+  return a.forward ? smaller(a.kernel, a.stride / greatest_common_divisor(a.stride, a.dilation))
+                   : 1;
 }
 
 // Position i of a plane lies at source coordinate i * src_step + src_low + plane_first.
-inline int64_t plane_first(const Axis& a, int64_t plane) { return plane * a.dilation % a.src_step; }
+inline int64_t plane_first(const Axis& a, int64_t plane) {
+  return plane * a.dilation % a.src_step;
+}
 
 // How many zeros every plane has both before its first and after its last element of the source.
 inline int64_t shared_zeros(const Axis& a, int64_t length) {
@@ -43,28 +48,30 @@ struct PixelPlan {
   int64_t images, groups, rows, columns;
   int64_t group_jobs, row_jobs, column_jobs;
   int64_t chunk, chunks;  // source channels are summed in `chunks` of `chunk`
-  bool in_place;          // the planes are the source itself, but where a vector would leave the tensor
-  bool merged;            // one walk over all images of a job, else one for each
-  bool keep_sums;         // the sums of all channels of a job are kept, else those of one panel
+  bool in_place;   // the planes are the source itself, but where a vector would leave the tensor
+  bool merged;     // one walk over all images of a job, else one for each
+  bool keep_sums;  // the sums of all channels of a job are kept, else those of one panel
   // The band: [channel][row plane][column plane][image][row][column]
   int64_t row_planes, column_planes;
   int64_t band_rows, band_columns;
   int64_t pitch, image_pitch, plane_pitch;
-  int64_t walk;        // positions of one walk
-  int64_t sums_image;  // from the sums of one image to the next
-  int64_t sums_pitch;  // from the sums of one channel to the next
+  int64_t walk;                                // positions of one walk
+  int64_t sums_image;                          // from the sums of one image to the next
+  int64_t sums_pitch;                          // from the sums of one channel to the next
   int64_t band_size, offsets_size, sums_size;  // elements per thread
   int64_t packed_size, pack_jobs;              // elements per call
 
   int64_t channel_pitch() const { return row_planes * column_planes * plane_pitch; }
-  int64_t panel_begin(int64_t panel, int64_t dst_channels) const { return panel * dst_channels / panels; }
+  int64_t panel_begin(int64_t panel, int64_t dst_channels) const {
+    return panel * dst_channels / panels;
+  }
   int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
 };
 
-constexpr int64_t kPanelRows = 8;         // kTileRows of the micro-kernel
-constexpr int64_t kWidestJob = 1024;      // columns
-constexpr int64_t kPixelsOfJob = 384;     // at least, where the layer has them
-constexpr double kLeastWork = 512e3;      // multiply-adds of a job
+constexpr int64_t kPanelRows = 8;      // kTileRows of the micro-kernel
+constexpr int64_t kWidestJob = 1024;   // columns
+constexpr int64_t kPixelsOfJob = 384;  // at least, where the layer has them
+constexpr double kLeastWork = 512e3;   // multiply-adds of a job
 constexpr double kMostWork = 2e6;
 constexpr int64_t kMergedImages = 16;
 constexpr int64_t kPackedElements = 32 << 10;  // per job of stage 0
@@ -99,7 +106,8 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   z.column_jobs = ceil_div(width, z.columns);
   z.band_columns = z.columns + halo_columns;
   const int64_t band_room = larger(1, band_positions / z.band_columns - halo_rows);
-  z.row_jobs = ceil_div(height, smaller(band_room, larger(halo_rows, ceil_div(positions, z.columns))));
+  z.row_jobs =
+      ceil_div(height, smaller(band_room, larger(halo_rows, ceil_div(positions, z.columns))));
   z.rows = ceil_div(height, z.row_jobs);
   z.row_jobs = ceil_div(height, z.rows);
   z.band_rows = z.rows + halo_rows;
@@ -112,7 +120,8 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   z.pitch = z.in_place           ? g.columns.src_size
             : z.column_jobs == 1 ? z.band_columns - shared_zeros(g.columns, z.band_columns)
                                  : z.band_columns;
-  z.image_pitch = z.pitch * (z.row_jobs == 1 ? z.band_rows - shared_zeros(g.rows, z.band_rows) : z.band_rows);
+  z.image_pitch =
+      z.pitch * (z.row_jobs == 1 ? z.band_rows - shared_zeros(g.rows, z.band_rows) : z.band_rows);
 
   // An odd number of cache lines from plane to plane spreads the channels over the sets of a cache.
   const auto odd_lines = [&](int64_t size) { return (ceil_div(size, z.lanes) | 1) * z.lanes; };
@@ -121,29 +130,35 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   };
   const int64_t group_bytes = g.src_channels * planes * plane_size(1) * element;
   const double job_work = position_work * z.rows * z.columns;
-  z.groups = larger(1, smaller(g.groups, smaller(kBandBytes / group_bytes, (int64_t)(work / job_work + 0.5))));
+  z.groups = larger(
+      1, smaller(g.groups, smaller(kBandBytes / group_bytes, (int64_t)(work / job_work + 0.5))));
   z.group_jobs = ceil_div(g.groups, z.groups);
   z.groups = ceil_div(g.groups, z.group_jobs);
   z.group_jobs = ceil_div(g.groups, z.groups);
   z.images = 1;
   if (z.group_jobs * z.row_jobs * z.column_jobs == 1) {
-    const int64_t fitting = kBandBytes / (g.groups * g.src_channels * planes * z.image_pitch * element + 1);
-    z.images = larger(1, smaller(smaller(kMergedImages, fitting), (int64_t)(work / image_work + 0.5)));
+    const int64_t fitting =
+        kBandBytes / (g.groups * g.src_channels * planes * z.image_pitch * element + 1);
+    z.images =
+        larger(1, smaller(smaller(kMergedImages, fitting), (int64_t)(work / image_work + 0.5)));
   }
   z.plane_pitch = plane_size(z.images);
-  z.chunk = z.groups > 1 || z.images > 1
-                ? g.src_channels
-                : larger(1, smaller(g.src_channels, kBandBytes / (planes * z.plane_pitch * element)));
+  z.chunk =
+      z.groups > 1 || z.images > 1
+          ? g.src_channels
+          : larger(1, smaller(g.src_channels, kBandBytes / (planes * z.plane_pitch * element)));
   z.chunks = ceil_div(g.src_channels, z.chunk);
   z.chunk = ceil_div(g.src_channels, z.chunks);
   z.chunks = ceil_div(g.src_channels, z.chunk);
   const int64_t jobs = z.group_jobs * z.row_jobs * z.column_jobs;
-  z.pieces = larger(1, smaller(z.panels, smaller(ceil_div(kJobsPerImage, jobs), (int64_t)(job_work / kLeastWork))));
+  z.pieces = larger(1, smaller(z.panels, smaller(ceil_div(kJobsPerImage, jobs),
+                                                 (int64_t)(job_work / kLeastWork))));
   if (z.groups > 1) z.pieces = 1;
 
   const int64_t one_walk = (z.rows - 1) * z.pitch + z.columns;
   const int64_t merged_walk = (z.images - 1) * z.image_pitch + one_walk;
-  z.merged = !z.in_place && round_up(merged_walk, z.lanes) <= z.images * round_up(one_walk, z.lanes);
+  z.merged =
+      !z.in_place && round_up(merged_walk, z.lanes) <= z.images * round_up(one_walk, z.lanes);
   z.walk = z.merged ? merged_walk : one_walk;
   z.sums_image = z.merged ? z.image_pitch : round_up(one_walk, z.lanes);
   z.sums_pitch = odd_lines(z.merged ? merged_walk : z.images * z.sums_image);

@@ -1,8 +1,9 @@
 // What an algorithm is: a name, a reason to refuse, a plan, and code that runs one job of the plan.
 // Nothing here knows torch or SIMD.
 //
-// A plan depends on the operator and the per-image shape, dtype and layout, never on threads or the ISA
-// level; the batch size only repeats jobs. That is how the same sample gets the same bits everywhere.
+// A plan depends on the operator and the per-image shape, dtype and layout, never on threads or the
+// ISA level; the batch size only repeats jobs. That is how the same sample gets the same bits
+// everywhere.
 #pragma once
 
 #include <cstddef>
@@ -56,9 +57,17 @@ struct Algorithm {
   RunJob run[kIsaLevels];
 };
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+inline int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+inline int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+inline int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
 
 }  // namespace torchconv::cpu

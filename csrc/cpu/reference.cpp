@@ -1,7 +1,7 @@
-// The convolution as its definition reads, one output element at a time. Slow, takes every shape, and
-// last in the list of algorithms. Forward and input gradient are one chain of fused multiply-adds per
-// element in the order (c, r, s) resp. (k, r, s), padding multiplied as zeros: the bits every other
-// algorithm must give.
+// The convolution as its definition reads, one output element at a time. Slow, takes every shape,
+// and last in the list of algorithms. Forward and input gradient are one chain of fused
+// multiply-adds per element in the order (c, r, s) resp. (k, r, s), padding multiplied as zeros:
+// the bits every other algorithm must give.
 #include "cpu/algorithms.h"
 #include "cpu/scalar.h"
 
@@ -113,7 +113,9 @@ void grad_weight_pair(const Task& task, int64_t job) {
   }
 }
 
-const char* refuse(Op, const Conv2dShape&) { return nullptr; }
+const char* refuse(Op, const Conv2dShape&) {
+  return nullptr;
+}
 
 Plan plan(Op op, const Conv2dShape& d) {
   Plan plan;

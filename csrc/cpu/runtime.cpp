@@ -30,6 +30,8 @@ Arena& shared_arena() {
   return arena;
 }
 
-bool is_forked_child() { return forked; }
+bool is_forked_child() {
+  return forked;
+}
 
 }  // namespace torchconv::cpu

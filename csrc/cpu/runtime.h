@@ -34,8 +34,8 @@ class FlushDenormals {
 #endif
 };
 
-// A buffer that grows to what its thread asked for and is kept for the next call, up to kKept bytes;
-// what is larger lives for one call. Keeping it spares the page faults of a fresh buffer.
+// A buffer that grows to what its thread asked for and is kept for the next call, up to kKept
+// bytes; what is larger lives for one call. Keeping it spares the page faults of a fresh buffer.
 class Arena {
  public:
   static constexpr int64_t kKept = 16 << 20;

@@ -1,5 +1,5 @@
-// Scalars as the kernels see them: half types widened to float, one rounding on the way back, and a product
-// that is fused on every machine. Plain C++, the same bits as the vector conversions.
+// Scalars as the kernels see them: half types widened to float, one rounding on the way back, and a
+// product that is fused on every machine. Plain C++, the same bits as the vector conversions.
 #pragma once
 
 #include <cstdint>
@@ -64,16 +64,36 @@ struct ComputeOf<double> {
 template <class S>
 using Compute = typename ComputeOf<S>::type;
 
-inline float to_compute(float x) { return x; }
-inline double to_compute(double x) { return x; }
-inline float to_compute(BFloat16 x) { return bfloat16_to_float(x); }
-inline float to_compute(Float16 x) { return float16_to_float(x); }
-inline void from_compute(float* p, float x) { *p = x; }
-inline void from_compute(double* p, double x) { *p = x; }
-inline void from_compute(BFloat16* p, float x) { *p = float_to_bfloat16(x); }
-inline void from_compute(Float16* p, float x) { *p = float_to_float16(x); }
-inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+inline float to_compute(float x) {
+  return x;
+}
+inline double to_compute(double x) {
+  return x;
+}
+inline float to_compute(BFloat16 x) {
+  return bfloat16_to_float(x);
+}
+inline float to_compute(Float16 x) {
+  return float16_to_float(x);
+}
+inline void from_compute(float* p, float x) {
+  *p = x;
+}
+inline void from_compute(double* p, double x) {
+  *p = x;
+}
+inline void from_compute(BFloat16* p, float x) {
+  *p = float_to_bfloat16(x);
+}
+inline void from_compute(Float16* p, float x) {
+  *p = float_to_float16(x);
+}
+inline float fused(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+inline double fused(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
 
 // Calls f with a null pointer of the storage type.
 template <class F>

@@ -1,5 +1,5 @@
-// The ordered list: the first algorithm that does not refuse runs, the readable reference takes the rest.
-// The answer depends on the operator and the per-image shape, dtype and layout only.
+// The ordered list: the first algorithm that does not refuse runs, the readable reference takes the
+// rest. The answer depends on the operator and the per-image shape, dtype and layout only.
 #include "cpu/select.h"
 
 #include <atomic>
@@ -11,8 +11,8 @@
 namespace torchconv::cpu {
 namespace {
 
-const Algorithm* const kAlgorithms[] = {&kDepthwise, &kDepthwiseGradWeight, &kPixelLanes,
-                                       &kChannelLanes, &kGradWeight, &kReference};
+const Algorithm* const kAlgorithms[] = {&kDepthwise,    &kDepthwiseGradWeight, &kPixelLanes,
+                                        &kChannelLanes, &kGradWeight,          &kReference};
 
 std::atomic<const Algorithm*> forced_algorithm{nullptr};
 std::atomic<int> forced_isa{-1};
@@ -42,7 +42,8 @@ Isa default_isa() {
   if (const char* wanted = std::getenv("TORCHCONV_ISA"); wanted && *wanted) {
     const int found = find_isa(wanted);
     if (found >= 0) return (Isa)found;
-    std::fprintf(stderr, "torchconv: TORCHCONV_ISA=%s is not a level of this CPU, ignored\n", wanted);
+    std::fprintf(stderr, "torchconv: TORCHCONV_ISA=%s is not a level of this CPU, ignored\n",
+                 wanted);
   }
   if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;
   return cpu_has(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;

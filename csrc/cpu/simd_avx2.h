@@ -1,5 +1,5 @@
-// Vectors of the AVX2 level: 8 float lanes, 4 double lanes. Included once, inside the namespace and the
-// target region of isa_avx2.cpp.
+// Vectors of the AVX2 level: 8 float lanes, 4 double lanes. Included once, inside the namespace and
+// the target region of isa_avx2.cpp.
 #pragma once
 
 inline __m256i first_lanes_epi32(int64_t count) {

@@ -1,9 +1,13 @@
-// Vectors of the AVX-512 level: 16 float lanes, 8 double lanes. Included once, inside the namespace and
-// the target region of isa_avx512.cpp.
+// Vectors of the AVX-512 level: 16 float lanes, 8 double lanes. Included once, inside the namespace
+// and the target region of isa_avx512.cpp.
 #pragma once
 
-inline __mmask16 first_lanes16(int64_t count) { return (__mmask16)((1u << count) - 1u); }
-inline __mmask8 first_lanes8(int64_t count) { return (__mmask8)((1u << count) - 1u); }
+inline __mmask16 first_lanes16(int64_t count) {
+  return (__mmask16)((1u << count) - 1u);
+}
+inline __mmask8 first_lanes8(int64_t count) {
+  return (__mmask8)((1u << count) - 1u);
+}
 
 template <class T>
 struct Simd;
@@ -32,7 +36,8 @@ struct Simd<float> {
     a = first;
   }
   static void deinterleave(Vec& a, Vec& b) {
-    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const Vec first = _mm512_permutex2var_ps(a, even, b);
     b = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
     a = first;
@@ -43,7 +48,9 @@ struct Simd<float> {
     const __m256i half = _mm256_loadu_si256((const __m256i*)p);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
-  static Vec load(const Float16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+  static Vec load(const Float16* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+  }
 
   // The first `count` lanes from memory, the others zero; touches no byte beyond them.
   static Vec load_first(const float* p, int64_t count) {

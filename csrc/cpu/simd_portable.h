@@ -1,5 +1,5 @@
-// Vectors of the portable level: four lanes in plain C++, every product fused by fma() so that the bits
-// equal those of the other levels. Included once, inside the namespace of isa_portable.cpp.
+// Vectors of the portable level: four lanes in plain C++, every product fused by fma() so that the
+// bits equal those of the other levels. Included once, inside the namespace of isa_portable.cpp.
 #pragma once
 
 template <class T>

@@ -23,10 +23,11 @@ void fill_zero(T* out, int64_t count) {
   __builtin_memset(out, 0, (size_t)count * sizeof(T));
 }
 
-// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, j < columns <= lanes
+// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, j < columns <=
+// lanes
 template <class T, bool kWhole, class In, class Out>
-inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
-                             int64_t out_stride, const T* bias) {
+inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t columns,
+                             Out* out, int64_t out_stride, const T* bias) {
   using S = Simd<T>;
   typename S::Vec m[S::kLanes];
 // Unrolled, so that the square stays in registers.
@@ -53,8 +54,8 @@ template <class In, class Out, class T>
 void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
                     int64_t out_stride, const T* bias) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
-  // Along a row first: that is `lanes` streams of memory, each read to its end. The last square of a
-  // side overlaps the one before it rather than being a partial one.
+  // Along a row first: that is `lanes` streams of memory, each read to its end. The last square of
+  // a side overlaps the one before it rather than being a partial one.
   for (int64_t up = 0; up < rows; up += kLanes) {
     const int64_t i = up + kLanes > rows && rows >= kLanes ? rows - kLanes : up;
     const int64_t height = rows - i < kLanes ? rows - i : kLanes;

@@ -1,0 +1,143 @@
+// What the torch-aware file of every device shares: arguments become a Conv2dShape, checked for
+// what would corrupt memory, and tensors become dense. Stable ABI only.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "conv2d.h"
+
+namespace torchconv {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Sizes = std::vector<int64_t>;
+
+inline Dtype to_dtype(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return Dtype::kFloat32;
+    case ScalarType::Double:
+      return Dtype::kFloat64;
+    case ScalarType::BFloat16:
+      return Dtype::kBFloat16;
+    case ScalarType::Half:
+      return Dtype::kFloat16;
+    default:
+      STD_TORCH_CHECK(false, "torchconv: dtype must be float32, float64, bfloat16 or float16");
+  }
+}
+
+inline Dtype to_dtype(const std::string& name) {
+  if (name == "float32") return Dtype::kFloat32;
+  if (name == "float64") return Dtype::kFloat64;
+  if (name == "bfloat16") return Dtype::kBFloat16;
+  STD_TORCH_CHECK(name == "float16", "torchconv: unknown dtype ", name);
+  return Dtype::kFloat16;
+}
+
+// In a range in which no product or offset below goes wrong.
+inline int64_t checked(int64_t value, int64_t least, const char* what) {
+  STD_TORCH_CHECK(value >= least, "torchconv: ", what, " must be at least ", least, ", got ",
+                  value);
+  STD_TORCH_CHECK(value < int64_t{1} << 62, "torchconv: ", what, " is too large, got ", value);
+  return value;
+}
+
+inline int64_t checked_padding(int64_t value) {
+  STD_TORCH_CHECK(value < int64_t{1} << 40, "torchconv: padding is too large, got ", value);
+  return checked(value, 0, "padding");
+}
+
+template <class SizesLike>
+Conv2dShape make_shape(const SizesLike& input, const SizesLike& weight, const Sizes& stride,
+                       const Sizes& padding, const Sizes& dilation, int64_t groups, Dtype dtype,
+                       bool channels_last) {
+  STD_TORCH_CHECK(input.size() == 4 && weight.size() == 4,
+                  "torchconv: tensors must have 4 dimensions");
+  STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 4 && dilation.size() == 2,
+                  "torchconv: stride and dilation take 2 integers, padding takes 4");
+  Conv2dShape d;
+  d.n = checked(input[0], 0, "batch size");
+  d.c = checked(input[1], 0, "input channels");
+  d.h = checked(input[2], 0, "input height");
+  d.w = checked(input[3], 0, "input width");
+  d.k = checked(weight[0], 0, "output channels");
+  d.r = checked(weight[2], 1, "kernel height");
+  d.s = checked(weight[3], 1, "kernel width");
+  d.pad_top = checked_padding(padding[0]), d.pad_bottom = checked_padding(padding[1]);
+  d.pad_left = checked_padding(padding[2]), d.pad_right = checked_padding(padding[3]);
+  // Beyond the padded input every stride is the same one step, every dilation the same misfit.
+  const int64_t height = d.h + d.pad_top + d.pad_bottom + 1,
+                width = d.w + d.pad_left + d.pad_right + 1;
+  d.stride_h = std::min(checked(stride[0], 1, "stride"), height);
+  d.stride_w = std::min(checked(stride[1], 1, "stride"), width);
+  d.dilation_h = std::min(checked(dilation[0], 1, "dilation"), height);
+  d.dilation_w = std::min(checked(dilation[1], 1, "dilation"), width);
+  d.groups = checked(groups, 1, "groups");
+  d.dtype = dtype;
+  d.layout = channels_last ? Layout::kChannelsLast : Layout::kContiguous;
+  STD_TORCH_CHECK(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups,
+                  "torchconv: weight has ", weight[1], " input channels per group and ", d.k,
+                  " output channels, input has ", d.c, " channels, groups is ", groups);
+  d.p = output_size(d.h, d.pad_top, d.pad_bottom, d.dilation_h, d.r, d.stride_h);
+  d.q = output_size(d.w, d.pad_left, d.pad_right, d.dilation_w, d.s, d.stride_w);
+  return d;
+}
+
+inline bool is_dense(const Tensor& t, Layout layout) {
+  const auto sizes = t.sizes(), strides = t.strides();
+  const int contiguous[4] = {3, 2, 1, 0}, channels_last[4] = {1, 3, 2, 0};
+  const int* order = layout == Layout::kContiguous ? contiguous : channels_last;
+  int64_t expected = 1;
+  for (int i = 0; i < 4; ++i) {
+    const int dim = order[i];
+    if (sizes[dim] != 1 && strides[dim] != expected) return false;
+    expected *= sizes[dim];
+  }
+  return true;
+}
+
+inline Tensor make_dense(const Tensor& t, Layout layout) {
+  if (is_dense(t, layout)) return t;
+  return torch::stable::contiguous(
+      t, layout == Layout::kContiguous ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast);
+}
+
+// An uninitialised tensor of the same dtype, dense in the layout.
+inline Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout) {
+  const int64_t c = std::max<int64_t>(size[1], 1), h = std::max<int64_t>(size[2], 1),
+                w = std::max<int64_t>(size[3], 1);
+  const int64_t contiguous[4] = {c * h * w, h * w, w, 1};
+  const int64_t channels_last[4] = {c * h * w, 1, w * c, c};
+  int32_t dtype;
+  STD_TORCH_CHECK(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
+  AtenTensorHandle handle;
+  const int64_t* const strides = layout == Layout::kContiguous ? contiguous : channels_last;
+  const AOTITorchError error =
+      aoti_torch_empty_strided(4, size, strides, dtype, aoti_torch_device_type_cpu(), 0, &handle);
+  STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torchconv: cannot allocate a result of size (",
+                  size[0], ", ", size[1], ", ", size[2], ", ", size[3], ")");
+  return Tensor(handle);
+}
+
+inline void check_operands(const Tensor& a, const Tensor& b) {
+  STD_TORCH_CHECK(a.is_cpu() && b.is_cpu(), "torchconv: tensors must be on the CPU");
+  STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "torchconv: tensors must have one dtype");
+}
+
+inline void check_size(const Tensor& t, int64_t n, int64_t c, int64_t h, int64_t w,
+                       const char* name) {
+  const auto sizes = t.sizes();
+  STD_TORCH_CHECK(
+      sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
+      "torchconv: ", name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
+}
+
+}  // namespace torchconv
