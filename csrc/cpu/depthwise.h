@@ -147,7 +147,7 @@ struct DepthwiseRows {
       if (walk()) {
         // Destination rows that are a tap apart share source rows: they make a tile.
         const int64_t apart = rows.taps > 1 ? larger(rows.src_delta, -rows.src_delta) : 1;
-        const int64_t most = z.strips && rows.taps ? z.rows : kDepthwiseRows;
+        const int64_t most = z.strips && rows.taps ? z.rows : kTileRowsOf<T>;
         for (int64_t first = 0; first < smaller(apart, count); ++first) {
           const int64_t in_class = ceil_div(count - first, apart);
           for (int64_t i = 0, n; i < in_class; i += n) {
@@ -162,7 +162,7 @@ struct DepthwiseRows {
           begin -= row_begin, end = smaller(count, end - row_begin);
         }
         for (int64_t i = 0, n; i < count; i += n) {
-          n = tile_length(i, begin, end, kDepthwiseRows);
+          n = tile_length(i, begin, end, kTileRowsOf<T>);
           tile_rows(rows, i, 1, n);
         }
       }
@@ -202,7 +202,7 @@ struct DepthwiseRows {
     const T* const x = view.origin + (source - view.row) / view.row_skip * view.row_pitch;
     const int64_t dst_row = rows.dst_first + first * g.rows.dst_step,
                   dst_apart = apart * g.rows.dst_step;
-    const int64_t group = z.in_place ? z.group_blocks : blocks;
+    const int64_t group = z.channel_lanes && in_place() ? z.group_blocks : blocks;
     for (int64_t b = 0; b < blocks; b += group) {
       for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
         const AxisPhase columns = g.columns.phase(pc);
@@ -244,20 +244,43 @@ struct DepthwiseRows {
     for (int64_t m = 0; m < count; ++m) store_row(m, dst_row + m * dst_apart);
   }
 
+  // Where one phase of each plane finds its operands.
+  struct Planes {
+    const DepthwiseRows& rows;
+    const T *x, *w;
+    T* out;
+    int64_t count;
+    bool gather;  // the taps of a phase lie apart
+    T phase[kStripRows * kStripPitch];
+
+    void operator()(DepthwiseTile<T>& t, int64_t plane) {
+      const Gather& g = rows.g;
+      const int64_t source = (rows.block + plane) / g.dst_channels - rows.block / g.dst_channels;
+      t.x = x + source * g.rows.src_size * g.columns.src_size;
+      t.out = out + plane * g.rows.dst_size * g.columns.dst_size;
+      t.w = w + plane * rows.z.weight_block();
+      if (rows.bias && !rows.detour()) t.bias = rows.bias + plane;
+      if (!gather) return;
+      for (int64_t i = 0; i < t.taps; ++i) {
+        for (int64_t j = 0; j < t.tap_end; ++j)
+          phase[i * kStripPitch + j] = t.w[i * t.w_row + j * t.w_step];
+      }
+      t.w = phase;
+    }
+  };
+
   void strips(DepthwiseTile<T>& t, const AxisPhase& columns, const T* x, const T* w, T* out,
               int64_t count) const {
-    T phase[kStripRows * kStripPitch];
-    if (t.w_row != kStripPitch || t.w_step != 1) {
-      for (int64_t i = 0; i < t.taps; ++i) {
-        for (int64_t j = 0; j < columns.taps; ++j)
-          phase[i * kStripPitch + j] = w[i * t.w_row + j * t.w_step];
-      }
-      w = phase;
-    }
-    t.x = x, t.w = w, t.out = out;
     t.tap_begin = 0, t.tap_end = columns.taps;
-    t.count = columns.size, t.bias = detour() ? nullptr : bias;
-    run_depthwise_strips<T, kStripRows>(t, count);
+    t.count = columns.size, t.bias = nullptr;
+    Planes planes = {*this, x, w, out, blocks, t.w_row != kStripPitch || t.w_step != 1, {}};
+    if (in_place()) {
+      run_depthwise_strips<T, true, kStripRows>(t, count, columns.src_first, g.columns.src_size,
+                                                planes);
+    } else {
+      run_depthwise_strips<T, false, kStripRows>(t, count, columns.src_first, g.columns.src_size,
+                                                 planes);
+    }
   }
 
   // Cuts one row of tiles into vectors, for each of the blocks [block_begin, block_end).
@@ -271,7 +294,7 @@ struct DepthwiseRows {
       t.x_step = t.out_step = t.count_step = kLanes;
       t.bias = detour() ? nullptr : bias;
       for (int64_t v = 0, n; v < vecs; v += n) {
-        n = tile_vecs(v, 0, vecs);
+        n = next_tile(v, 0, vecs);
         clip(t, columns, v * kLanes, smaller(columns.size, (v + n) * kLanes) - 1);
         const int64_t j = v * kLanes;
         t.x = x + j, t.w = w, t.out = out + j, t.count = columns.size - j;
@@ -285,7 +308,7 @@ struct DepthwiseRows {
     const bool three = columns.taps == 3 && t.taps == 3 && t.planes == 1;
     t.count_step = 0;
     for (int64_t v = 0, n; v < vecs; v += n) {
-      n = tile_vecs(v, begin, end);
+      n = next_tile(v, begin, end);
       clip(t, columns, v, v + n - 1);
       TileKind kind = walk() ? TileKind::kWalking : TileKind::kStanding;
       if (three && t.tap_end - t.tap_begin == 3) {
@@ -314,12 +337,14 @@ struct DepthwiseRows {
     t.out_step = out_step;
   }
 
-  // A power of two of vectors.
-  int64_t tile_vecs(int64_t v, int64_t begin, int64_t end) const {
-    if (v < begin || v >= end) return 1;
-    int64_t n = kDepthwiseVecs<T>;
-    while (n > end - v) n /= 2;
-    return n;
+  // Moves v to where the next tile begins, which may repeat what the one before it did, and returns
+  // its length.
+  int64_t next_tile(int64_t& v, int64_t begin, int64_t end) const {
+    constexpr int64_t kMost = kDepthwiseVecs<T>;
+    if (!z.channel_lanes) return end - v >= kMost ? kMost : end - v >= 2 ? 2 : 1;
+    if (v < begin || v >= end || end - begin < kMost || v == end - 1) return 1;
+    v = smaller(v, end - kMost);
+    return kMost;
   }
 
   // Leaves out the taps that see only padding from the destination columns [first, last].
@@ -407,32 +432,41 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
     const Image<S> source = {(const S*)gather_source(task) + n * src_image, g.layout, src_channels,
                              g.rows.src_size, g.columns.src_size};
     rows.result = (S*)task.result + n * dst_image;
-    if (in_place) {
-      const int64_t pitch = src_channels;
+    // Strips with another type or order on their way to the result go plane by plane.
+    if (in_place && (z.channel_lanes || g.columns.dst_step == 1)) {
+      const int64_t w = g.columns.src_size, pixel = z.channel_lanes ? src_channels : 1;
+      const int64_t first = depthwise_channels(g, z, block_begin).first / g.dst_channels;
       rows.block = block_begin, rows.blocks = block_end - block_begin;
-      rows.view = {(const T*)source.data + block_begin * z.lanes,
+      rows.view = {(const T*)source.data + first * (z.channel_lanes ? 1 : g.rows.src_size * w),
                    0,
                    1,
-                   g.columns.src_size * pitch,
+                   w * pixel,
                    0,
-                   pitch,
-                   g.columns.src_step * pitch};
+                   pixel,
+                   g.columns.src_step * pixel};
       rows.weights = packed + block_begin * z.weight_block();
       rows.bias = task.bias ? bias : nullptr;
       rows.skip_padding = true;
       rows.run();
       continue;
     }
-    rows.view = {
-        band,        first_row,        z.band.row_skip, z.band.row_pitch, g.columns.src_low,
-        block_lanes, z.band.pixel_step};
     for (int64_t b = block_begin; b < block_end; ++b) {
-      load_depthwise_band(source, z.band, z.channel_lanes, depthwise_channels(g, z, b), first_row,
-                          band_rows, g.columns.src_low, z.lanes, band);
       rows.block = b;
       rows.weights = packed + b * z.weight_block();
       rows.skip_padding = finite[b] != 0;
       rows.bias = task.bias ? bias + (b - block_begin) * block_lanes : nullptr;
+      if (in_place) {
+        const int64_t w = g.columns.src_size,
+                      plane = depthwise_channels(g, z, b).first / g.dst_channels;
+        rows.view = {(const T*)source.data + plane * g.rows.src_size * w, 0, 1, w, 0, 1, 1};
+      } else {
+        rows.skip_padding = rows.skip_padding && !z.in_place;
+        rows.view = {
+            band,        first_row,        z.band.row_skip, z.band.row_pitch, g.columns.src_low,
+            block_lanes, z.band.pixel_step};
+        load_depthwise_band(source, z.band, z.channel_lanes, depthwise_channels(g, z, b), first_row,
+                            band_rows, g.columns.src_low, z.lanes, band);
+      }
       rows.run();
     }
   }

@@ -112,9 +112,12 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   DepthwisePlan z{};
   z.lanes = 64 / element;
   z.channel_lanes = depthwise_channel_lanes(g, channels, z.lanes);
-  z.in_place = g.layout == Layout::kChannelsLast && !is_half(dtype) && g.src_channels == 1 &&
-               g.dst_channels == 1 && g.rows.kernel <= kInPlaceKernel &&
-               g.columns.kernel <= kInPlaceKernel;
+  z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 &&
+             g.rows.src_step == 1 && g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
+  z.in_place = !is_half(dtype) &&
+               (z.strips ||
+                (g.layout == Layout::kChannelsLast && g.src_channels == 1 && g.dst_channels == 1 &&
+                 g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel));
   z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
 
@@ -143,8 +146,6 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
     z.images = larger(1, smaller(64, (int64_t)(kDepthwiseWork / (block_work * z.blocks))));
   }
 
-  z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 &&
-             g.rows.src_step == 1 && g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
   z.weight_step = z.channel_lanes ? z.lanes : 1;
   z.weight_row = z.strips ? kStripPitch : g.columns.kernel * z.weight_step;
   z.weight_plane = g.rows.kernel * z.weight_row;

@@ -1,11 +1,13 @@
 // Depthwise with pixels in the lanes and a small kernel: a strip of a few vectors walks down a
 // whole plane. It holds one sum per tap row and vector; a source row adds to all of them, the
 // oldest is complete and leaves, the others move up. Each source vector is loaded once per tap
-// column and nothing is computed twice. Included inside the namespace of each isa_*.cpp.
+// column and nothing is computed twice. Reads a padded band, or the source in place, where lanes
+// outside of a row are left out of the loads. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-template <class T, int kTaps, int kVecs>
-[[gnu::noinline]] void depthwise_strip(const DepthwiseTile<T>& t, int64_t rows) {
+template <class T, bool kInPlace, int kTaps, int kVecs>
+[[gnu::noinline]] void depthwise_strip(const DepthwiseTile<T>& t, int64_t rows,
+                                       const typename Simd<T>::Mask* inside) {
   using S = Simd<T>;
   constexpr int64_t kLanes = S::kLanes;
   typename S::Vec sum[kTaps][kVecs];
@@ -19,10 +21,13 @@ template <class T, int kTaps, int kVecs>
   for (int64_t y = 0; y < rows + kTaps - 1; ++y) {
     if (y >= t.begin && y < t.end) {
       const T *at = x, *w = t.w;
-      for (int64_t s = taps; s > 0; --s, at += x_column, ++w) {
+      for (int64_t s = 0; s < taps; ++s, at += x_column, ++w) {
         typename S::Vec v[kVecs];
 #pragma GCC unroll 8
-        for (int i = 0; i < kVecs; ++i) v[i] = S::held(S::load(at + i * kLanes));
+        for (int i = 0; i < kVecs; ++i) {
+          v[i] = kInPlace ? S::load_masked(at + i * kLanes, inside[s * kVecs + i])
+                          : S::held(S::load(at + i * kLanes));
+        }
 #pragma GCC unroll 8
         for (int m = 0; m < kTaps; ++m) {
           const auto weight = S::broadcast(w[m * kStripPitch]);
@@ -57,27 +62,46 @@ template <class T, int kTaps, int kVecs>
 template <class T, int kTaps>
 constexpr int kStripVecs =
     kDepthwiseVecs<T> * (kTaps + 1) + 1 <= Simd<T>::kRegisters ? kDepthwiseVecs<T>
-                                                               : kDepthwiseVecs<T> / 2;
+    : kDepthwiseVecs<T> > 2                                    ? 2
+                                                               : 1;
 
-template <class T, int kTaps, int kVecs>
-void depthwise_strip_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
-  if (vecs == kVecs) return depthwise_strip<T, kTaps, kVecs>(t, rows);
-  if constexpr (kVecs > 1) depthwise_strip_of<T, kTaps, kVecs - 1>(t, rows, vecs);
+template <class T>
+using DepthwiseStrip = void (*)(const DepthwiseTile<T>&, int64_t, const typename Simd<T>::Mask*);
+
+template <class T, bool kInPlace, int kTaps, int kVecs = kStripVecs<T, kTaps>>
+DepthwiseStrip<T> strip_of_vecs(int64_t vecs) {
+  if constexpr (kVecs > 1) {
+    if (vecs != kVecs) return strip_of_vecs<T, kInPlace, kTaps, kVecs - 1>(vecs);
+  }
+  return depthwise_strip<T, kInPlace, kTaps, kVecs>;
 }
 
-// Cuts the columns of t, t.count of them, into strips.
-template <class T, int kTaps>
-void run_depthwise_strips(const DepthwiseTile<T>& t, int64_t rows) {
+// One strip of a plane after the other; from plane to plane only these pointers change.
+template <class T, bool kInPlace, int kTaps, class Planes>
+void run_depthwise_strips(DepthwiseTile<T> t, int64_t rows, int64_t column, int64_t width,
+                          Planes& planes) {
+  using S = Simd<T>;
   if (t.taps != kTaps) {
-    if constexpr (kTaps > 1) run_depthwise_strips<T, kTaps - 1>(t, rows);
+    if constexpr (kTaps > 1)
+      run_depthwise_strips<T, kInPlace, kTaps - 1>(t, rows, column, width, planes);
     return;
   }
-  const int64_t vecs = ceil_div(t.count, Simd<T>::kLanes),
-                strips = ceil_div(vecs, kStripVecs<T, kTaps>);
+  const int64_t count = t.count;
+  const int64_t vecs = ceil_div(count, S::kLanes), strips = ceil_div(vecs, kStripVecs<T, kTaps>);
   for (int64_t i = 0; i < strips; ++i) {
-    const int64_t v = i * vecs / strips, j = v * Simd<T>::kLanes;
-    DepthwiseTile<T> part = t;
-    part.x += j, part.out += j, part.count -= j;
-    depthwise_strip_of<T, kTaps, kStripVecs<T, kTaps>>(part, rows, (i + 1) * vecs / strips - v);
+    const int64_t v = i * vecs / strips, n = (i + 1) * vecs / strips - v, first = v * S::kLanes;
+    // Lanes of the vectors [tap][n] that lie in the row; t's first vector begins at `column`.
+    typename S::Mask inside[kStripPitch * kStripVecs<T, kTaps>];
+    for (int64_t l = 0; kInPlace && l < t.tap_end * n; ++l) {
+      const int64_t at = column + first + l / n * t.x_column + l % n * S::kLanes;
+      inside[l] =
+          S::lanes(larger(0, smaller(S::kLanes, -at)), larger(0, smaller(S::kLanes, width - at)));
+    }
+    const DepthwiseStrip<T> strip = strip_of_vecs<T, kInPlace, kTaps>(n);
+    for (int64_t plane = 0; plane < planes.count; ++plane) {
+      planes(t, plane);
+      t.x += first, t.out += first, t.count = count - first;
+      strip(t, rows, inside);
+    }
   }
 }

@@ -36,10 +36,10 @@ template <class T, int kFrom, int kTo, int kRows, int kTaps>
   for (int64_t j = 0; j < whole; ++j) {
     V g[kRows];
 #pragma GCC unroll 8
-    for (int r = kFrom; r <= kTo; ++r) g[r] = S::load(grad + j * grad_step - r * tap_row);
+    for (int r = kFrom; r <= kTo; ++r) g[r] = S::held(S::load(grad + j * grad_step - r * tap_row));
 #pragma GCC unroll 8
     for (int s = 0; s < kTaps; ++s) {
-      const V v = S::load(at[s] + j * x_step);
+      const V v = S::held(S::load(at[s] + j * x_step));
 #pragma GCC unroll 8
       for (int r = kFrom; r <= kTo; ++r) sum[r][s] = S::fma(g[r], v, sum[r][s]);
     }
@@ -114,9 +114,10 @@ constexpr int kTileTaps = 3, kTileTapRows = 7;
 
 // As many tap rows as leave registers for grad's rows and one source vector.
 template <class T, int kTaps>
-constexpr int kMostTapRows =
-    (Simd<T>::kRegisters - 2) / (kTaps + 1) < kTileTapRows ? (Simd<T>::kRegisters - 2) / (kTaps + 1)
-                                                           : kTileTapRows;
+constexpr int kMostTapRows = !kLargeTiles<T> ? 1
+                             : (Simd<T>::kRegisters - 2) / (kTaps + 1) < kTileTapRows
+                                 ? (Simd<T>::kRegisters - 2) / (kTaps + 1)
+                                 : kTileTapRows;
 
 template <class T, int kTaps, int kRows = kMostTapRows<T, kTaps>>
 void depthwise_taps_of(const DepthwiseTaps<T>& t, int64_t rows) {

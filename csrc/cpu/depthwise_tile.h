@@ -59,19 +59,21 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
       for (int i = 0; i < kVecs; ++i) sum[m][i] = S::add(sum[m][i], bias);
     }
   }
-  const bool all = t.count - (kVecs - 1) * t.count_step >= S::kLanes;
+  T* out = t.out;
+  const int64_t row = t.out_row, step = t.out_step, count = t.count, count_step = t.count_step;
+  if (count - (kVecs - 1) * count_step >= S::kLanes) {
 #pragma GCC unroll 8
-  for (int m = 0; m < kRows; ++m) {
-    T* const out = t.out + m * t.out_row;
+    for (int m = 0; m < kRows; ++m, out += row) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kVecs; ++i) {
-      const int64_t count = t.count - i * t.count_step;
-      if (all || count >= S::kLanes) {
-        S::store(out + i * t.out_step, sum[m][i]);
-      } else {
-        S::store_first(out + i * t.out_step, sum[m][i], count);
-      }
+      for (int i = 0; i < kVecs; ++i) S::store(out + i * step, sum[m][i]);
     }
+    return;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kVecs; ++i, out += step) {
+    const int64_t valid = smaller(S::kLanes, count - i * count_step);
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) S::store_first(out + m * row, sum[m][i], valid);
   }
 }
 
@@ -221,10 +223,17 @@ template <class T, int kStride, int kRows, int kVecs>
   store_tile<T, false>(t, sum);
 }
 
+// A compiler keeps vectors that are structs in memory: large tiles of them would only be large
+// code.
 template <class T>
-constexpr int kDepthwiseVecs = Simd<T>::kRegisters == 32             ? 4
-                               : sizeof(typename Simd<T>::Vec) == 32 ? 2
-                                                                     : 1;
+constexpr bool kLargeTiles = !std::is_class_v<typename Simd<T>::Vec>;
+
+template <class T>
+constexpr int kDepthwiseVecs = !kLargeTiles<T>             ? 1
+                               : Simd<T>::kRegisters == 32 ? 4
+                                                           : 2;
+template <class T>
+constexpr int kTileRowsOf = kLargeTiles<T> ? kDepthwiseRows : 2;
 
 enum class TileKind { kStanding, kWalking, kThree, kThreeStrided };
 
@@ -234,8 +243,10 @@ void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
     if constexpr (kRows > 1)
       depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows - 1, kVecs>(t, rows, vecs);
   } else if (vecs != kVecs) {
-    if constexpr (kVecs > 1)
-      depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows, kVecs / 2>(t, rows, vecs);
+    if constexpr (kVecs > 1) {
+      depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows, kBroadcast ? kVecs / 2 : 1>(t, rows,
+                                                                                        vecs);
+    }
   } else if constexpr (kKind == TileKind::kStanding) {
     standing_tile<T, kBroadcast, kRows, kVecs>(t);
   } else if constexpr (kKind == TileKind::kWalking) {
@@ -245,17 +256,17 @@ void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
   }
 }
 
-// rows <= kDepthwiseRows; vecs a power of two, at most kDepthwiseVecs
+// rows <= kTileRowsOf<T>; vecs is kDepthwiseVecs<T>, or one, or (broadcast) a power of two below.
 template <class T, bool kBroadcast, TileKind kKind, int kTaps = 0>
 void run_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
-  depthwise_tile_of<T, kBroadcast, kKind, kTaps, kDepthwiseRows, kDepthwiseVecs<T>>(t, rows, vecs);
+  depthwise_tile_of<T, kBroadcast, kKind, kTaps, kTileRowsOf<T>, kDepthwiseVecs<T>>(t, rows, vecs);
 }
 
 template <class T, bool kBroadcast>
 void run_depthwise_tile(const DepthwiseTile<T>& t, TileKind kind, int64_t rows, int64_t vecs) {
   if (kind == TileKind::kStanding)
     return run_tile_of<T, kBroadcast, TileKind::kStanding>(t, rows, vecs);
-  if constexpr (!kBroadcast) {
+  if constexpr (!kBroadcast && kLargeTiles<T> && sizeof(T) == 4) {
     if (kind == TileKind::kThree)
       return run_tile_of<T, kBroadcast, TileKind::kThree>(t, rows, vecs);
     if (kind == TileKind::kThreeStrided)

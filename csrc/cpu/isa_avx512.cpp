@@ -18,6 +18,7 @@ namespace torchconv::cpu::avx512 {
 #include "cpu/transpose.h"
 #include "cpu/band.h"
 #include "cpu/channel_lanes.h"
+#include "cpu/pixel_band.h"
 #include "cpu/pixel_lanes.h"
 #include "cpu/grad_weight.h"
 #include "cpu/depthwise_band.h"

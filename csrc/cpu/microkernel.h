@@ -28,7 +28,7 @@ struct Tile {
   T* c;
   int64_t c_row;
   Sum sum;
-  const T* bias = nullptr;  // [j], kTableA only: added after the last step
+  const T* bias = nullptr;  // [j] with kTableA, [m] with kTableB: added after the last step
 };
 
 // A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
@@ -88,8 +88,10 @@ template <class T, Steps kSteps, int kRows, int kVecs>
       for (int v = 0; v < kVecs; ++v) {
         T* const at = c + m * c_row + v * kLanes;
         if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
-        if (kSteps == Steps::kTableA && t.bias) {
-          sum[m][v] = S::add(sum[m][v], S::load(t.bias + v * kLanes));
+        if (t.bias) {
+          const V bias =
+              kSteps == Steps::kTableA ? S::load(t.bias + v * kLanes) : S::broadcast(t.bias[m]);
+          sum[m][v] = S::add(sum[m][v], bias);
         }
         S::store(at, sum[m][v]);
       }
@@ -117,7 +119,7 @@ void tile_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
       part.a += a_at;
       part.b += j;
       part.c += m * t.c_row + j;
-      if (part.bias) part.bias += j;
+      if (part.bias) part.bias += kSteps == Steps::kTableA ? j : m;
       tile_rows<T, kSteps, kVecs, kRows>(part, rows - m < kRows ? rows - m : kRows, 1);
     }
   }
@@ -146,6 +148,7 @@ void strip_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
     Tile<T> part = t;
     part.a += m;
     part.c += m * t.c_row;
+    if (part.bias) part.bias += m;
     if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, tiles);
     part.b += tiles * kVecs * Simd<T>::kLanes;
     part.c += tiles * kVecs * Simd<T>::kLanes;

@@ -9,96 +9,6 @@
 // Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-template <class T>
-void zero_run(T* out, int64_t count) {
-  using S = Simd<T>;
-  for (int64_t i = 0; i < count; i += S::kLanes) {
-    S::store_first(out + i, S::zero(), smaller(count - i, S::kLanes));
-  }
-}
-
-// out[i * step] = in[i] (+ *bias)
-template <class T, class Out>
-void store_run(const T* in, Out* out, int64_t count, int64_t step, const T* bias) {
-  using S = Simd<T>;
-  if (step > 1) {
-    for (int64_t i = 0; i < count; ++i) from_compute(out + i * step, bias ? in[i] + *bias : in[i]);
-    return;
-  }
-  const auto add = bias ? S::broadcast(*bias) : S::zero();
-  for (int64_t i = 0; i < count; i += S::kLanes) {
-    const int64_t left = count - i;
-    if (left >= S::kLanes) {
-      const auto v = S::load(in + i);
-      S::store(out + i, bias ? S::add(v, add) : v);
-    } else {
-      const auto v = S::load_first(in + i, left);
-      S::store_first(out + i, bias ? S::add(v, add) : v, left);
-    }
-  }
-}
-
-// Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the
-// row.
-struct RowWindow {
-  int64_t x, step, count;
-  int64_t first, last;  // of the count, those inside the row
-
-  RowWindow(int64_t x, int64_t step, int64_t count, int64_t width)
-      : x(x), step(step), count(count) {
-    first = x < 0 ? smaller(count, ceil_div(-x, step)) : 0;
-    last = larger(first, x < width ? smaller(count, ceil_div(width - x, step)) : 0);
-  }
-};
-
-// Rows of one channel of the contiguous layout, from coordinate y on, every `skip`-th, to out + row
-// * pitch. Writes in order of the addresses and may write zeros up to a vector beyond the end.
-template <class S>
-void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
-                const RowWindow& w, Compute<S>* out, int64_t pitch) {
-  using V = Simd<Compute<S>>;
-  constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(S);
-  const int64_t count = w.last - w.first, ahead = 2 * image.height * image.width;
-  const S* from = image.data + (channel * image.height + y) * image.width + w.x + w.first * w.step;
-  zero_run(out, w.first);
-  // A row ends with the zeros that begin the next one.
-  out += w.first;
-  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * image.width, out += pitch) {
-    int64_t x = 0;
-    if (y >= 0 && y < image.height) {
-      // Planes are far apart: no hardware prefetcher sees the next one coming.
-      for (int64_t at = 0; at < count * w.step; at += kLine) __builtin_prefetch(from + ahead + at);
-      if (w.step > 1) {
-        for (; x < count; ++x) out[x] = to_compute(from[x * w.step]);
-      } else {
-        for (; x + kLanes <= count; x += kLanes) V::store(out + x, V::load(from + x));
-        if (x < count) V::store(out + x, V::load_first(from + x, count - x));
-        x = round_up(count, kLanes);
-      }
-    }
-    const int64_t end = i + 1 < rows ? pitch : w.count - w.first;
-    for (; x < end; x += kLanes) V::store(out + x, V::zero());
-  }
-}
-
-// One row of `channels` neighbouring channels of the channels-last layout, channel c to out + c *
-// pitch.
-template <class S>
-void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y,
-                    const RowWindow& w, Compute<S>* out, int64_t pitch) {
-  using T = Compute<S>;
-  const bool inside = y >= 0 && y < image.height && w.first < w.last;
-  const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
-  for (int64_t c = 0; c < channels; ++c) {
-    zero_run(out + c * pitch, first);
-    zero_run(out + c * pitch + last, w.count - last);
-  }
-  if (!inside) return;
-  const int64_t at = (y * image.width + w.x + w.first * w.step) * image.channels + channel;
-  transpose_copy<S, T, T>(image.data + at, w.step * image.channels, last - first, channels,
-                          out + first, pitch, nullptr);
-}
-
 template <class S>
 struct PixelJob {
   using T = Compute<S>;
@@ -195,6 +105,7 @@ struct PixelJob {
     for (int64_t i = taps; i < channels * taps; ++i) offset[i] = offset[i - taps] + channel_pitch;
   }
 
+  // One walk for each image, or for all.
   void multiply(Tile<T> tile, int64_t channels) const {
     const int64_t blocks = ceil_div(walk(), kBlock<T>);
     for (int64_t n = 0; n < (z.merged ? 1 : images); ++n) {
@@ -204,34 +115,37 @@ struct PixelJob {
     }
   }
 
-  // Where the walk is the destination, its whole blocks are summed there. A last part of a block
-  // goes through `sums`: it would write beyond.
+  // The same where the walk is the destination: whole blocks are summed in the result. The last
+  // part of a block would be written beyond its end, so it goes through `sums`.
   void multiply_direct(Tile<T> tile, int64_t channels, int64_t channel, T* sums) const {
     const int64_t plane = g.rows.dst_size * g.columns.dst_size, length = walk(),
                   whole = length / kBlock<T>;
-    const int64_t at = row_begin * g.columns.dst_size + column_begin, done = whole * kBlock<T>;
+    const int64_t rest = length - whole * kBlock<T>;
     for (int64_t n = 0; n < images; ++n) {
-      T* const out =
-          (T*)task.result + ((image_begin + n) * g.groups * g.dst_channels + channel) * plane + at;
-      Tile<T> part = tile;
-      part.b += n * image_pitch;
-      part.c = out;
-      part.c_row = plane;
-      if (whole) run_strip(part, channels, whole);
-      if (done < length) {
-        part.b += done;
+      tile.c = (T*)task.result + ((image_begin + n) * g.groups * g.dst_channels + channel) * plane +
+               row_begin * g.columns.dst_size + column_begin;
+      tile.c_row = plane;
+      run_strip(tile, channels, whole);
+      if (rest) {
+        Tile<T> part = tile;
+        T* const end = tile.c + length - rest;
+        part.b += length - rest;
         part.c = sums;
         part.c_row = kBlock<T>;
+        for (int64_t m = 0; m < channels && tile.sum == Sum::kContinue; ++m) {
+          copy_run<T, T, T>(end + m * plane, sums + m * kBlock<T>, rest, nullptr);
+        }
         run_strip(part, channels, 1);
         for (int64_t m = 0; m < channels; ++m) {
-          copy_run<T, T, T>(sums + m * kBlock<T>, out + m * plane + done, length - done, nullptr);
+          copy_run<T, T, T>(sums + m * kBlock<T>, end + m * plane, rest, nullptr);
         }
       }
+      tile.b += image_pitch;
     }
   }
 
   // `count` channels of sums go to their places in the result.
-  void store(T* sums, int64_t channel, int64_t count, const AxisPhase& rows,
+  void store(const T* sums, int64_t channel, int64_t count, const AxisPhase& rows,
              const AxisPhase& columns) const {
     const int64_t height = g.rows.dst_size, width = g.columns.dst_size,
                   channels = g.groups * g.dst_channels;
@@ -244,28 +158,22 @@ struct PixelJob {
     const int64_t runs = joined ? 1 : row_count, run = joined ? row_count * width : column_count;
     const int64_t at =
         (rows.dst_first + row_begin * row_step) * width + columns.dst_first + column_begin * step;
-    const bool last = g.layout == Layout::kChannelsLast;
     for (int64_t n = 0; n < images; ++n) {
       S* const image = (S*)task.result + (image_begin + n) * channels * height * width;
-      T bias;
-      for (int64_t m = 0; m < count; ++m) {
-        if (task.bias) bias = to_compute(((const S*)task.bias)[channel + m]);
-        T* const from = sums + m * z.sums_pitch + n * z.sums_image;
-        if (last) {
-          if (task.bias && (n == 0 || !z.merged)) store_run(from, from, walk(), 1, &bias);
-          continue;
+      const T* const from = sums + n * z.sums_image;
+      if (g.layout == Layout::kChannelsLast) {
+        for (int64_t i = 0; i < runs; ++i) {
+          transpose_copy<T, S, T>(from + i * z.pitch, z.sums_pitch, count, run,
+                                  image + (at + i * row_step * width) * channels + channel,
+                                  step * channels, nullptr);
         }
+        continue;
+      }
+      for (int64_t m = 0; m < count; ++m) {
         S* const to = image + (channel + m) * height * width + at;
         for (int64_t i = 0; i < runs; ++i) {
-          store_run(from + i * z.pitch, to + i * row_step * width, run, step,
-                    task.bias ? &bias : nullptr);
+          store_run(from + m * z.sums_pitch + i * z.pitch, to + i * row_step * width, run, step);
         }
-      }
-      if (!last) continue;
-      for (int64_t i = 0; i < runs; ++i) {
-        transpose_copy<T, S, T>(sums + n * z.sums_image + i * z.pitch, z.sums_pitch, count, run,
-                                image + (at + i * row_step * width) * channels + channel,
-                                step * channels, nullptr);
       }
     }
   }
@@ -274,9 +182,6 @@ struct PixelJob {
     int64_t* const offsets = (int64_t*)scratch;
     T* const band = (T*)(offsets + z.offsets_size);
     T* const sums = band + z.band_size;
-    const bool direct = std::is_same_v<S, T> && g.layout == Layout::kContiguous && z.chunks == 1 &&
-                        !task.bias && (!z.merged || images == 1) && g.phases() == 1 &&
-                        (rows == 1 || (z.pitch == g.columns.dst_size && columns == z.pitch));
     const int64_t depth_all = g.src_channels * g.taps();
     const int64_t first_channel =
         group_begin * g.dst_channels + z.panel_begin(panel_begin, g.dst_channels);
@@ -315,7 +220,12 @@ struct PixelJob {
             tile.c = phase_sums + (z.keep_sums ? dst - first_channel : 0) * z.sums_pitch;
             tile.c_row = z.sums_pitch;
             tile.sum = chunk ? Sum::kContinue : Sum::kStart;
-            if (direct) {
+            T bias[kTileRows];
+            if (task.bias && last) {
+              copy_run<S, T, T>((const S*)task.bias + dst, bias, width, nullptr);
+              tile.bias = bias;
+            }
+            if (z.direct) {
               multiply_direct(tile, width, dst, sums);
               continue;
             }

@@ -50,6 +50,7 @@ struct PixelPlan {
   int64_t chunk, chunks;  // source channels are summed in `chunks` of `chunk`
   bool in_place;   // the planes are the source itself, but where a vector would leave the tensor
   bool merged;     // one walk over all images of a job, else one for each
+  bool direct;     // a walk is a run of destination elements
   bool keep_sums;  // the sums of all channels of a job are kept, else those of one panel
   // The band: [channel][row plane][column plane][image][row][column]
   int64_t row_planes, column_planes;
@@ -82,6 +83,7 @@ inline Gather make_pixel_gather(Op op, const Conv2dShape& d) {
 
 inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
+  const bool element_is_compute = dtype == Dtype::kFloat32 || dtype == Dtype::kFloat64;
   PixelPlan z{};
   z.lanes = 64 / element;
   z.panels = ceil_div(g.dst_channels, kPanelRows);
@@ -114,9 +116,8 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   const auto inside = [](const Axis& a) {
     return a.src_step == 1 && a.src_low >= 0 && a.longest - 1 + a.src_high < a.src_size;
   };
-  z.in_place = g.layout == Layout::kContiguous &&
-               (dtype == Dtype::kFloat32 || dtype == Dtype::kFloat64) && inside(g.rows) &&
-               inside(g.columns);
+  z.in_place =
+      g.layout == Layout::kContiguous && element_is_compute && inside(g.rows) && inside(g.columns);
   z.pitch = z.in_place           ? g.columns.src_size
             : z.column_jobs == 1 ? z.band_columns - shared_zeros(g.columns, z.band_columns)
                                  : z.band_columns;
@@ -162,13 +163,17 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   z.walk = z.merged ? merged_walk : one_walk;
   z.sums_image = z.merged ? z.image_pitch : round_up(one_walk, z.lanes);
   z.sums_pitch = odd_lines(z.merged ? merged_walk : z.images * z.sums_image);
-  z.keep_sums = z.chunks > 1 || g.layout == Layout::kChannelsLast;
+  z.direct = g.layout == Layout::kContiguous && element_is_compute &&
+             (!z.merged || z.images == 1) && g.phases() == 1 &&
+             (z.rows == 1 || (z.column_jobs == 1 && z.pitch == width));
+  z.keep_sums = !z.direct && (z.chunks > 1 || g.layout == Layout::kChannelsLast);
   const int64_t piece_channels = smaller(g.dst_channels, ceil_div(z.panels, z.pieces) * kPanelRows);
   const int64_t sums_channels = z.keep_sums ? z.groups * piece_channels : kPanelRows;
 
   z.band_size = z.groups * z.chunk * planes * z.plane_pitch + 4 * z.lanes;
   z.offsets_size = z.chunk * g.taps();
-  z.sums_size = sums_channels * z.sums_pitch * (z.chunks > 1 ? g.phases() : 1);
+  z.sums_size = z.direct ? kPanelRows * z.lanes
+                         : sums_channels * z.sums_pitch * (z.chunks > 1 ? g.phases() : 1);
   z.packed_size = g.groups * g.dst_channels * g.src_channels * g.taps();
   z.pack_jobs = smaller(g.groups * z.panels, ceil_div(z.packed_size, kPackedElements));
   return z;

@@ -53,6 +53,12 @@ struct Simd<float> {
   static Vec load_first(const float* p, int64_t count) {
     return _mm256_maskload_ps(p, first_lanes_epi32(count));
   }
+  // The lanes [begin, end) from memory, 0 <= begin and end <= kLanes.
+  using Mask = __m256i;
+  static Mask lanes(int64_t begin, int64_t end) {
+    return _mm256_andnot_si256(first_lanes_epi32(begin), first_lanes_epi32(end));
+  }
+  static Vec load_masked(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
   template <class Half>
   static __m128i load_first_half(const Half* p, int64_t count) {
     alignas(16) uint16_t bits[8] = {};
@@ -150,6 +156,11 @@ struct Simd<double> {
   static Vec load_first(const double* p, int64_t count) {
     return _mm256_maskload_pd(p, first_lanes_epi64(count));
   }
+  using Mask = __m256i;
+  static Mask lanes(int64_t begin, int64_t end) {
+    return _mm256_andnot_si256(first_lanes_epi64(begin), first_lanes_epi64(end));
+  }
+  static Vec load_masked(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
   static void store(double* p, Vec v) { _mm256_storeu_pd(p, v); }
   static void store_first(double* p, Vec v, int64_t count) {
     _mm256_maskstore_pd(p, first_lanes_epi64(count), v);

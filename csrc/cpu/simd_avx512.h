@@ -56,6 +56,12 @@ struct Simd<float> {
   static Vec load_first(const float* p, int64_t count) {
     return _mm512_maskz_loadu_ps(first_lanes16(count), p);
   }
+  // The lanes [begin, end) from memory, 0 <= begin and end <= kLanes.
+  using Mask = __mmask16;
+  static Mask lanes(int64_t begin, int64_t end) {
+    return begin < end ? (Mask)(first_lanes16(end) & ~first_lanes16(begin)) : (Mask)0;
+  }
+  static Vec load_masked(const float* p, Mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
   static Vec load_first(const BFloat16* p, int64_t count) {
     const __m256i half = _mm256_maskz_loadu_epi16(first_lanes16(count), p);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
@@ -149,6 +155,11 @@ struct Simd<double> {
   static Vec load_first(const double* p, int64_t count) {
     return _mm512_maskz_loadu_pd(first_lanes8(count), p);
   }
+  using Mask = __mmask8;
+  static Mask lanes(int64_t begin, int64_t end) {
+    return begin < end ? (Mask)(first_lanes8(end) & ~first_lanes8(begin)) : (Mask)0;
+  }
+  static Vec load_masked(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
   static void store(double* p, Vec v) { _mm512_storeu_pd(p, v); }
   static void store_first(double* p, Vec v, int64_t count) {
     _mm512_mask_storeu_pd(p, first_lanes8(count), v);

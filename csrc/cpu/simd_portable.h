@@ -42,6 +42,16 @@ struct Simd {
     for (int i = 0; i < kLanes && i < count; ++i) v.lane[i] = to_compute(p[i]);
     return v;
   }
+  // The lanes [begin, end) from memory, 0 <= begin and end <= kLanes.
+  struct Mask {
+    int64_t begin, end;
+  };
+  static Mask lanes(int64_t begin, int64_t end) { return {begin, end}; }
+  static Vec load_masked(const T* p, Mask mask) {
+    Vec v = zero();
+    for (int64_t i = mask.begin; i < mask.end; ++i) v.lane[i] = p[i];
+    return v;
+  }
   template <class S>
   static void store_first(S* p, Vec v, int64_t count) {
     for (int i = 0; i < kLanes && i < count; ++i) from_compute(p + i, v.lane[i]);
