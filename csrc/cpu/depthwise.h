@@ -292,20 +292,25 @@ struct DepthwiseRows {
     if (in_place()) inner_positions(g.columns, columns, begin, end);
     if (!z.channel_lanes) {
       t.x_step = t.out_step = t.count_step = kLanes;
-      t.bias = detour() ? nullptr : bias;
-      for (int64_t v = 0, n; v < vecs; v += n) {
-        n = next_tile(v, 0, vecs);
-        clip(t, columns, v * kLanes, smaller(columns.size, (v + n) * kLanes) - 1);
-        const int64_t j = v * kLanes;
-        t.x = x + j, t.w = w, t.out = out + j, t.count = columns.size - j;
-        run_depthwise_tile<T, true>(t, walk() ? TileKind::kWalking : TileKind::kStanding, count, n);
+      // Several planes come here only for a phase without taps, which reads nothing.
+      for (int64_t b = block_begin; b < block_end; ++b) {
+        T* const plane = out + b * g.rows.dst_size * g.columns.dst_size;
+        t.bias = detour() || !bias ? nullptr : bias + b;
+        for (int64_t v = 0, n; v < vecs; v += n) {
+          n = next_tile(v, 0, vecs);
+          clip(t, columns, v * kLanes, smaller(columns.size, (v + n) * kLanes) - 1);
+          const int64_t j = v * kLanes;
+          t.x = x + j, t.w = w, t.out = plane + j, t.count = columns.size - j;
+          run_depthwise_tile<T, true>(t, walk() ? TileKind::kWalking : TileKind::kStanding, count,
+                                      n);
+        }
       }
       return;
     }
     // Tiles look at taps from left to right.
     const bool mirrored = walk() && columns.taps > 1 && columns.src_delta < 0;
     const int64_t out_step = t.out_step, x_column = t.x_column;
-    const bool three = columns.taps == 3 && t.taps == 3 && t.planes == 1;
+    const bool three = kHasThreeByThree<T> && columns.taps == 3 && t.taps == 3 && t.planes == 1;
     t.count_step = 0;
     for (int64_t v = 0, n; v < vecs; v += n) {
       n = next_tile(v, begin, end);
@@ -314,13 +319,11 @@ struct DepthwiseRows {
       if (three && t.tap_end - t.tap_begin == 3) {
         const int64_t stride = view.dst_pitch / larger(x_column, -x_column);
         if (walk() && stride == 1) kind = TileKind::kThree;
-        if (!walk() && stride == 2 && t.x_row == 2 * t.x_tap) kind = TileKind::kThreeStrided;
       }
       const int64_t nearest = mirrored ? v + n - 1 : v;
       t.x_step = mirrored ? -view.dst_pitch : view.dst_pitch;
       t.out_step = mirrored ? -out_step : out_step;
-      const T* const x_at =
-          x + nearest * view.dst_pitch + (kind == TileKind::kThreeStrided ? t.offset[0] : 0);
+      const T* const x_at = x + nearest * view.dst_pitch;
       for (int64_t b = block_begin; b < block_end; ++b) {
         const int64_t channels = channel_count() - b * z.lanes;
         for (int64_t lane = 0; lane < smaller(z.lanes, channels); lane += kLanes) {

@@ -235,7 +235,11 @@ constexpr int kDepthwiseVecs = !kLargeTiles<T>             ? 1
 template <class T>
 constexpr int kTileRowsOf = kLargeTiles<T> ? kDepthwiseRows : 2;
 
-enum class TileKind { kStanding, kWalking, kThree, kThreeStrided };
+// kThree is compiled only where it pays.
+template <class T>
+constexpr bool kHasThreeByThree = kLargeTiles<T> && sizeof(T) == 4;
+
+enum class TileKind { kStanding, kWalking, kThree };
 
 template <class T, bool kBroadcast, TileKind kKind, int kTaps, int kRows, int kVecs>
 void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
@@ -252,7 +256,7 @@ void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
   } else if constexpr (kKind == TileKind::kWalking) {
     walking_tile<T, kBroadcast, kTaps, kRows, kVecs>(t);
   } else {
-    three_by_three_tile<T, kKind == TileKind::kThree ? 1 : 2, kRows, kVecs>(t);
+    three_by_three_tile<T, 1, kRows, kVecs>(t);
   }
 }
 
@@ -266,11 +270,9 @@ template <class T, bool kBroadcast>
 void run_depthwise_tile(const DepthwiseTile<T>& t, TileKind kind, int64_t rows, int64_t vecs) {
   if (kind == TileKind::kStanding)
     return run_tile_of<T, kBroadcast, TileKind::kStanding>(t, rows, vecs);
-  if constexpr (!kBroadcast && kLargeTiles<T> && sizeof(T) == 4) {
+  if constexpr (!kBroadcast && kHasThreeByThree<T>) {
     if (kind == TileKind::kThree)
       return run_tile_of<T, kBroadcast, TileKind::kThree>(t, rows, vecs);
-    if (kind == TileKind::kThreeStrided)
-      return run_tile_of<T, kBroadcast, TileKind::kThreeStrided>(t, rows, vecs);
     if (t.taps == 1) return run_tile_of<T, kBroadcast, TileKind::kWalking, 1>(t, rows, vecs);
     if (t.taps == 2) return run_tile_of<T, kBroadcast, TileKind::kWalking, 2>(t, rows, vecs);
     if (t.taps == 3) return run_tile_of<T, kBroadcast, TileKind::kWalking, 3>(t, rows, vecs);
