@@ -117,6 +117,7 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   z.in_place = !is_half(dtype) &&
                (z.strips ||
                 (g.layout == Layout::kChannelsLast && g.src_channels == 1 && g.dst_channels == 1 &&
+                 channels % z.lanes == 0 &&  // tiles load whole vectors, never beyond a pixel
                  g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel));
   z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
