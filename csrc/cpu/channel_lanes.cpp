@@ -22,7 +22,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   plan.stages = 2;
   plan.jobs[0] = g.groups * z.panels;
   plan.jobs[1] = ceil_div(g.n, z.images) * g.groups * z.row_jobs * z.pieces;
-  plan.shared_bytes = z.packed_size * (d.dtype == Dtype::kFloat64 ? 8 : 4);
+  plan.shared_bytes = (z.packed_size + plan.jobs[0]) * (d.dtype == Dtype::kFloat64 ? 8 : 4);
   plan.scratch_bytes = channel_scratch_bytes(z, d.dtype);
   return plan;
 }

@@ -2,232 +2,304 @@
 // found through a table of tap offsets, are broadcast against panels of packed weights. Takes any
 // stride, dilation, padding and both layouts, which only the load and store stages see.
 //
-//     stage 0   pack the weight as [group][panel][phase][c, r, s][lanes], zero in surplus lanes
+//     stage 0   pack the weight as [group][slab][phase][c, r, s][lanes], zero in surplus lanes, and
+//               see if it is finite
 //     stage 1   job = images x rows x panels; for each chunk of source channels: load the band,
-//               then panel after panel, row after row, tiles of 8 pixels x 48 channels
+//               then slab after slab register tiles, whose rows are pixels of a row or the same
+//               pixel of several images
+//
+// A slab is what a register tile has in its lanes: a panel, or a third of one where registers are
+// few. Taps that only see padding are left out if the slab is finite: they would add zeros.
 //
 // Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-// Packs the lanes [lane, lane + valid) of one group's destination channels for one panel.
+// The store stage: sums [pixels][width] of one image go to their places in the result.
 template <class S>
-void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
-                int64_t width, Compute<S>* out) {
+struct RowStore {
   using T = Compute<S>;
-  const bool forward = task.op == Op::kForward;
-  const int64_t* stride = task.weight_stride;
-  // The weight of destination lane i and source channel c: at i * dst_stride + c * src_stride.
-  const int64_t dst_stride = forward ? stride[0] : stride[1],
-                src_stride = forward ? stride[1] : stride[0];
-  const int64_t group_at = group * task.shape.k_per_group() * stride[0];
-  const S* const weight = (const S*)task.weight + group_at + lane * dst_stride;
-  const int64_t taps = g.taps(), r = g.rows.kernel, s = g.columns.kernel;
-  if (valid < width) fill_zero(out, g.src_channels * taps * width);
-  const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
-  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s)) {
-    if (src_stride == taps) {
-      return transpose_copy<S, T, T>(weight, dst_stride, valid, g.src_channels * taps, out, width,
-                                     nullptr);
-    }
-    if (dst_stride > 1) {
-      for (int64_t c = 0; c < g.src_channels; ++c) {
-        transpose_copy<S, T, T>(weight + c * src_stride, dst_stride, valid, taps,
-                                out + c * taps * width, width, nullptr);
+  S* result;                        // of this image and channel 0 of the slab
+  int64_t channels, height, width;  // of the whole result
+  int64_t valid;                    // channels of this slab
+  Layout layout;
+
+  S* pixel(int64_t row, int64_t column) const {
+    return result + (row * width + column) * (layout == Layout::kChannelsLast ? channels : 1);
+  }
+
+  // `count` pixels, `step` apart, from pixel `first` of the image on.
+  void run(const T* sums, int64_t sums_width, int64_t first, int64_t count, int64_t step) const {
+    S* const out = pixel(0, first);
+    const int64_t plane = height * width;
+    if (layout == Layout::kChannelsLast) {
+      for (int64_t j = 0; j < count; ++j) {
+        copy_run<T, S, T>(sums + j * sums_width, out + j * step * channels, valid, nullptr);
       }
-      return;
+    } else if (step == 1) {
+      transpose_copy<T, S, T>(sums, sums_width, count, valid, out, plane, nullptr);
+    } else {
+      for (int64_t k = 0; k < valid; ++k) {
+        for (int64_t j = 0; j < count; ++j) {
+          from_compute(out + k * plane + j * step, sums[j * sums_width + k]);
+        }
+      }
     }
   }
-  for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
-    const AxisPhase rows = g.rows.phase(pr);
-    for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
-      const AxisPhase columns = g.columns.phase(pc);
-      for (int64_t c = 0; c < g.src_channels; ++c) {
-        for (int64_t i = 0; i < rows.taps; ++i) {
-          for (int64_t j = 0; j < columns.taps; ++j, out += width) {
-            const S* at = weight + c * src_stride +
-                          (rows.kernel_first + i * rows.kernel_step) * stride[2] +
-                          (columns.kernel_first + j * columns.kernel_step) * stride[3];
-            if (dst_stride == 1) {
-              copy_run<S, T, T>(at, out, valid, nullptr);
-            } else {
-              for (int64_t l = 0; l < valid; ++l) out[l] = to_compute(at[l * dst_stride]);
+
+  void operator()(const T* sums, int64_t sums_width, int64_t row, const AxisPhase& columns,
+                  int64_t step) const {
+    run(sums, sums_width, row * width + columns.dst_first, columns.size, step);
+  }
+};
+
+template <class S>
+struct ChannelJob {
+  using T = Compute<S>;
+  const Task& task;
+  const Gather& g;
+  const ChannelPlan& z;
+  int64_t group, image_begin, images, row_begin, row_count, panel_begin, panel_end;
+  int64_t src_channels, dst_channels, src_image, dst_image;
+  int64_t pixel_pitch, row_pitch, image_pitch;  // of the band, or of the source in place
+
+  // What the lanes of a register tile hold, and which part of the sum is being added to it.
+  struct Slab {
+    int64_t blocks, width, valid, first_channel;
+    bool skip_padding;
+    bool direct;  // whole vectors in the result's own layout and type: it holds the sums itself
+    bool first, last;
+    int64_t channels;  // source channels of this chunk
+    T bias[kMaxBlocks * kBlock<T>] = {};
+  };
+
+  ChannelJob(const Task& task, const Gather& g, const ChannelPlan& z, int64_t index)
+      : task(task), g(g), z(z) {
+    const int64_t piece = index % z.pieces;
+    index /= z.pieces;
+    row_begin = index % z.row_jobs * z.rows;
+    index /= z.row_jobs;
+    group = index % g.groups, image_begin = index / g.groups * z.images;
+    images = smaller(z.images, g.n - image_begin);
+    row_count = smaller(z.rows, g.rows.longest - row_begin);
+    panel_begin = z.piece_begin(piece), panel_end = z.piece_begin(piece + 1);
+    src_channels = g.groups * g.src_channels, dst_channels = g.groups * g.dst_channels;
+    src_image = src_channels * g.rows.src_size * g.columns.src_size;
+    dst_image = dst_channels * g.rows.dst_size * g.columns.dst_size;
+    pixel_pitch = z.in_place ? src_channels : z.chunk;
+    row_pitch = pixel_pitch * (z.in_place ? g.columns.src_size : z.band_columns);
+    image_pitch = z.in_place ? src_image : z.image_pitch;
+  }
+
+  // One table of offsets per phase, in the order c, r, s; a shorter chunk uses its beginning.
+  void fill_offsets(int64_t* offset) const {
+    for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
+      const AxisPhase rows = g.rows.phase(pr);
+      for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
+        const AxisPhase columns = g.columns.phase(pc);
+        for (int64_t c = 0; c < z.chunk; ++c) {
+          for (int64_t i = 0; i < rows.taps; ++i) {
+            const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
+            for (int64_t j = 0; j < columns.taps; ++j) {
+              const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
+              *offset++ = c + down * row_pitch + right * pixel_pitch;
             }
           }
         }
       }
     }
   }
-}
 
-// The store stage: one destination row of sums [columns][width] goes to its place in the result.
-template <class S>
-struct RowStore {
-  using T = Compute<S>;
-  S* result;                        // of this image and channel 0 of the panel
-  int64_t channels, height, width;  // of the whole result
-  int64_t valid;                    // channels of this panel
-  Layout layout;
+  // The pixel that position 0 of this job's first row reads with the lowest tap.
+  const T* load(T* band, int64_t c_begin, int64_t c_count) const {
+    const S* const source = (const S*)gather_source(task) + image_begin * src_image;
+    const int64_t row = row_begin * g.rows.src_step + g.rows.src_low;
+    const int64_t channel = group * g.src_channels + c_begin;
+    if (z.in_place)
+      return (const T*)source + row * row_pitch + g.columns.src_low * pixel_pitch + channel;
+    for (int64_t n = 0; n < images; ++n) {
+      const Image<S> from = {source + n * src_image, g.layout, src_channels, g.rows.src_size,
+                             g.columns.src_size};
+      // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same pitch.
+      const BandWindow window = {
+          row,           z.band_rows, z.row_skip, g.columns.src_low, z.band_columns,
+          z.column_skip, channel,     c_count};
+      load_band(from, window, band + n * image_pitch, pixel_pitch);
+    }
+    return band;
+  }
 
-  void operator()(const T* sums, int64_t sums_width, int64_t row, const AxisPhase& columns,
-                  int64_t step) const {
-    if (layout == Layout::kChannelsLast) {
-      S* out = result + (row * width + columns.dst_first) * channels;
-      for (int64_t j = 0; j < columns.size; ++j) {
-        copy_run<T, S, T>(sums + j * sums_width, out + j * step * channels, valid, nullptr);
+  void run(const T* packed, const T* skip_padding, char* scratch) const {
+    int64_t* const offsets = (int64_t*)scratch;
+    T* const band = (T*)(offsets + z.offsets_size);
+    T* const sums = band + z.band_size;
+    fill_offsets(offsets);
+    const int64_t depth = g.src_channels * g.taps(), row_sums = g.columns.longest * z.lanes;
+    for (int64_t chunk = 0; chunk < z.chunks; ++chunk) {
+      const int64_t c_begin = chunk * z.chunk;
+      Slab slab;
+      slab.channels = smaller(z.chunk, g.src_channels - c_begin);
+      slab.first = chunk == 0, slab.last = chunk == z.chunks - 1;
+      const T* const pixels = load(band, c_begin, slab.channels);
+      const int64_t vector_begin = z.panel_begin(panel_begin),
+                    vector_end = z.panel_begin(panel_end);
+      int64_t panel = panel_begin;
+      for (int64_t vector = vector_begin; vector < vector_end; vector += slab.blocks) {
+        if (vector == z.panel_begin(panel + 1)) ++panel;
+        slab.blocks = smaller(z.panel_begin(panel + 1) - vector, kSlabBlocks<T>);
+        slab.width = slab.blocks * z.lanes;
+        slab.valid = smaller(slab.width, g.dst_channels - vector * z.lanes);
+        slab.first_channel = group * g.dst_channels + vector * z.lanes;
+        slab.skip_padding = skip_padding[group * z.panels + panel] != 0;
+        slab.direct =
+            std::is_same_v<S, T> && g.layout == Layout::kChannelsLast && slab.valid == slab.width;
+        if (task.bias) {
+          copy_run<S, T, T>((const S*)task.bias + slab.first_channel, slab.bias, slab.valid,
+                            nullptr);
+        }
+        const T* weights = packed + (group * z.vectors + vector) * z.lanes * depth;
+        const int64_t* table = offsets;
+        T* slab_sums = sums;
+        if (z.chunks > 1) {
+          slab_sums += (vector - vector_begin) * g.phases() * z.images * z.rows * row_sums;
+        }
+        for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
+          const AxisPhase rows = g.rows.phase(pr);
+          for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
+            const AxisPhase columns = g.columns.phase(pc);
+            const int64_t taps = rows.taps * columns.taps;
+            const T* const at = weights + c_begin * taps * slab.width;
+            if (z.across_images && images >= kTileImages) {
+              sum_across_images(slab, rows, columns, pixels, at, table, slab_sums);
+            } else {
+              sum_along_rows(slab, rows, columns, pixels, at, table, slab_sums);
+            }
+            weights += g.src_channels * taps * slab.width;
+            table += z.chunk * taps;
+            if (z.chunks > 1) slab_sums += z.images * z.rows * row_sums * slab.blocks;
+          }
+        }
       }
-      return;
     }
-    const int64_t plane = height * width;
-    S* out = result + row * width + columns.dst_first;
-    if (step == 1) {
-      return transpose_copy<T, S, T>(sums, sums_width, columns.size, valid, out, plane, nullptr);
+  }
+
+  // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
+  void choose_taps(Tile<T>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+                   int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
+    const int64_t r = r_end - r_begin, s = s_end - s_begin,
+                  first = r_begin * columns.taps + s_begin;
+    tile.offset += first;
+    tile.b += first * slab.width;
+    tile.depth = s, tile.burst_gap = columns.taps - s;
+    tile.bursts = r, tile.round_gap = (rows.taps - r) * columns.taps;
+    tile.rounds = slab.channels;
+    if (s < columns.taps) return;
+    tile.depth *= tile.bursts, tile.bursts = 1;
+    if (r < rows.taps) return;
+    tile.depth *= tile.rounds, tile.rounds = 1;
+  }
+
+  Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
+    Tile<T> tile;
+    tile.b = weights;
+    tile.step = slab.width;
+    tile.offset = table;
+    tile.bias = task.bias && slab.last ? slab.bias : nullptr;
+    tile.sum = slab.first ? Sum::kStart : Sum::kContinue;
+    return tile;
+  }
+
+  S* result(const Slab& slab, int64_t image) const {
+    const int64_t plane =
+        g.layout == Layout::kChannelsLast ? 1 : g.rows.dst_size * g.columns.dst_size;
+    return (S*)task.result + (image_begin + image) * dst_image + slab.first_channel * plane;
+  }
+
+  RowStore<S> store(const Slab& slab, int64_t image) const {
+    return {result(slab, image), dst_channels, g.rows.dst_size,
+            g.columns.dst_size,  slab.valid,   g.layout};
+  }
+
+  void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+                      const T* pixels, const T* weights, const int64_t* table, T* sums) const {
+    const int64_t count = smaller(row_count, rows.size - row_begin);
+    for (int64_t n = 0; n < images; ++n) {
+      const RowStore<S> store = this->store(slab, n);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t dst_row = rows.dst_first + (row_begin + i) * g.rows.dst_step;
+        int64_t r_begin = 0, r_end = rows.taps;
+        if (slab.skip_padding)
+          inner_taps(g.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
+        Tile<T> tile = make_tile(slab, weights, table);
+        choose_taps(tile, slab, rows, columns, r_begin, r_end, 0, columns.taps);
+        tile.a = pixels + n * image_pitch + i * z.row_advance * row_pitch;
+        tile.a_row = z.column_advance * pixel_pitch;
+        tile.c = slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums;
+        tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
+        run_rows(tile, columns.size, slab.blocks);
+        if (slab.last && !slab.direct)
+          store(sums, slab.width, dst_row, columns, g.columns.dst_step);
+        if (z.chunks > 1) sums += g.columns.longest * slab.width;
+      }
     }
-    for (int64_t k = 0; k < valid; ++k) {
+  }
+
+  // For small maps: no row is too short for a tile, and each pixel leaves out its own padding.
+  void sum_across_images(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+                         const T* pixels, const T* weights, const int64_t* table, T* sums) const {
+    const int64_t count = smaller(row_count, rows.size - row_begin);
+    const int64_t row_sums = columns.size * slab.width, image_sums = z.rows * row_sums;
+    const RowStore<S> first = store(slab, 0);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t dst_row = rows.dst_first + (row_begin + i) * g.rows.dst_step;
+      int64_t r_begin = 0, r_end = rows.taps;
+      if (slab.skip_padding) inner_taps(g.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
       for (int64_t j = 0; j < columns.size; ++j) {
-        from_compute(out + k * plane + j * step, sums[j * sums_width + k]);
+        int64_t s_begin = 0, s_end = columns.taps;
+        if (slab.skip_padding) inner_taps(g.columns, columns, j, j, s_begin, s_end);
+        Tile<T> tile = make_tile(slab, weights, table);
+        choose_taps(tile, slab, rows, columns, r_begin, r_end, s_begin, s_end);
+        tile.a = pixels + i * z.row_advance * row_pitch + j * z.column_advance * pixel_pitch;
+        tile.a_row = image_pitch;
+        tile.c = slab.direct ? (T*)first.pixel(dst_row, columns.dst_first + j * g.columns.dst_step)
+                             : sums + i * row_sums + j * slab.width;
+        tile.c_row = slab.direct ? dst_image : image_sums;
+        run_rows(tile, images, slab.blocks);
+      }
+    }
+    if (!slab.last || slab.direct) return;
+    for (int64_t n = 0; n < images; ++n) {
+      const RowStore<S> store = this->store(slab, n);
+      const T* const from = sums + n * image_sums;
+      if (g.phases() == 1) {  // the rows of a job are one run of pixels
+        store.run(from, slab.width, row_begin * g.columns.dst_size, count * g.columns.dst_size, 1);
+        continue;
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        store(from + i * row_sums, slab.width, rows.dst_first + (row_begin + i) * g.rows.dst_step,
+              columns, g.columns.dst_step);
       }
     }
   }
 };
 
+// Packs one panel, slab by slab, and notes if padding may be left out.
 template <class S>
-void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g,
-                            const ChannelPlan& z) {
+void pack_slabs(const Task& task, const Gather& g, const ChannelPlan& z, int64_t index,
+                Compute<S>* packed) {
   using T = Compute<S>;
-  int64_t index = job.index;
-  const int64_t piece = index % z.pieces;
-  index /= z.pieces;
-  const int64_t row_begin = index % z.row_jobs * z.rows;
-  index /= z.row_jobs;
-  const int64_t group = index % g.groups, image_begin = index / g.groups * z.images;
-  const int64_t images = smaller(z.images, g.n - image_begin);
-  const int64_t row_count = smaller(z.rows, g.rows.longest - row_begin);
-  const int64_t panel_begin = z.piece_begin(piece), panel_end = z.piece_begin(piece + 1);
-
-  int64_t* const offsets = (int64_t*)job.scratch;
-  T* const band = (T*)(offsets + z.offsets_size);
-  T* const sums = band + z.band_size;
-  const T* const packed = (const T*)job.shared;
-
-  const int64_t src_channels = g.groups * g.src_channels, dst_channels = g.groups * g.dst_channels;
-  const int64_t src_image = src_channels * g.rows.src_size * g.columns.src_size;
-  const int64_t dst_image = dst_channels * g.rows.dst_size * g.columns.dst_size;
-  const S* const source = (const S*)gather_source(task) + image_begin * src_image;
-  S* const result = (S*)task.result + image_begin * dst_image;
-
-  const int64_t pixel_pitch = z.in_place ? src_channels : z.chunk;
-  const int64_t row_pitch = pixel_pitch * (z.in_place ? g.columns.src_size : z.band_columns);
-  const int64_t image_pitch = z.in_place ? src_image : z.band_rows * row_pitch;
-  const int64_t source_row = row_begin * g.rows.src_step + g.rows.src_low;
-
-  // One table of offsets per phase, in the order c, r, s; a shorter chunk uses its beginning.
-  int64_t* offset = offsets;
-  for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
-    const AxisPhase rows = g.rows.phase(pr);
-    for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
-      const AxisPhase columns = g.columns.phase(pc);
-      for (int64_t c = 0; c < z.chunk; ++c) {
-        for (int64_t i = 0; i < rows.taps; ++i) {
-          const int64_t at = c + (rows.src_first + i * rows.src_delta - g.rows.src_low) * row_pitch;
-          for (int64_t j = 0; j < columns.taps; ++j) {
-            *offset++ =
-                at + (columns.src_first + j * columns.src_delta - g.columns.src_low) * pixel_pitch;
-          }
-        }
-      }
-    }
+  const int64_t group = index / z.panels, panel = index % z.panels;
+  const int64_t begin = z.panel_begin(panel), end = z.panel_begin(panel + 1);
+  const int64_t depth = g.src_channels * g.taps();
+  T* out = packed + (group * z.vectors + begin) * z.lanes * depth;
+  bool skip_padding = z.padded;
+  for (int64_t vector = begin; vector < end; vector += kSlabBlocks<T>) {
+    const int64_t lane = vector * z.lanes;
+    const int64_t width = smaller(end - vector, kSlabBlocks<T>) * z.lanes;
+    pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane), width, out);
+    skip_padding = skip_padding && all_finite(out, depth * width);
+    out += depth * width;
   }
-
-  for (int64_t chunk = 0; chunk < z.chunks; ++chunk) {
-    const int64_t c_begin = chunk * z.chunk, c_count = smaller(z.chunk, g.src_channels - c_begin);
-    const bool first = chunk == 0, last = chunk == z.chunks - 1;
-    const T* pixels = band;
-    int64_t pixel = pixel_pitch, row = row_pitch, image = image_pitch;
-    if (z.in_place) {
-      pixels = (const T*)source +
-               (source_row * g.columns.src_size + g.columns.src_low) * src_channels +
-               group * g.src_channels + c_begin;
-    } else {
-      for (int64_t n = 0; n < images; ++n) {
-        const Image<S> from = {source + n * src_image, g.layout, src_channels, g.rows.src_size,
-                               g.columns.src_size};
-        // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same
-        // pitch.
-        const BandWindow window = {source_row,
-                                   z.band_rows,
-                                   z.row_skip,
-                                   g.columns.src_low,
-                                   z.band_columns,
-                                   z.column_skip,
-                                   group * g.src_channels + c_begin,
-                                   c_count};
-        load_band(from, window, band + n * image_pitch, pixel_pitch);
-      }
-    }
-    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-      const int64_t vector = z.panel_begin(panel), blocks = z.panel_begin(panel + 1) - vector;
-      const int64_t width = blocks * z.lanes, lane = vector * z.lanes;
-      const int64_t valid = smaller(width, g.dst_channels - lane);
-      const int64_t depth_all = g.src_channels * g.taps();
-      const T* weights = packed + (group * z.vectors + vector) * z.lanes * depth_all;
-      const int64_t first_channel = group * g.dst_channels + lane;
-      T bias[kMaxBlocks * kBlock<T>] = {};
-      if (task.bias) copy_run<S, T, T>((const S*)task.bias + first_channel, bias, valid, nullptr);
-      // Whole vectors in the result's own layout and type: it holds the sums itself.
-      constexpr bool kSameType = std::is_same_v<S, T>;
-      const bool direct = kSameType && g.layout == Layout::kChannelsLast && valid == width;
-      const int64_t plane = g.rows.dst_size * g.columns.dst_size;
-      RowStore<S> store = {nullptr, dst_channels, g.rows.dst_size, g.columns.dst_size,
-                           valid,   g.layout};
-      T* sums_at = sums;
-      if (z.chunks > 1) {
-        sums_at += (panel - panel_begin) * g.phases() * z.images * z.rows * g.columns.longest *
-                   kMaxBlocks * z.lanes;
-      }
-      const int64_t* table = offsets;
-      for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
-        const AxisPhase rows = g.rows.phase(pr);
-        for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
-          const AxisPhase columns = g.columns.phase(pc);
-          const int64_t taps = rows.taps * columns.taps;
-          Tile<T> tile;
-          tile.depth = c_count * taps;
-          tile.a_row = pixel * z.column_advance;
-          tile.b = weights + c_begin * taps * width;
-          tile.step = width;
-          tile.offset = table;
-          tile.c_row = direct ? g.columns.dst_step * dst_channels : width;
-          tile.bias = task.bias && last ? bias : nullptr;
-          tile.sum = first ? Sum::kStart : Sum::kContinue;
-          const int64_t tiles = ceil_div(columns.size, tile_rows_of(blocks));
-          const int64_t rows_here = smaller(row_count, rows.size - row_begin);
-          for (int64_t n = 0; n < images; ++n) {
-            store.result =
-                result + n * dst_image +
-                (g.layout == Layout::kChannelsLast ? first_channel : first_channel * plane);
-            for (int64_t i = 0; i < rows_here; ++i) {
-              const T* const at = pixels + n * image + i * z.row_advance * row;
-              const int64_t dst_row = rows.dst_first + (row_begin + i) * g.rows.dst_step;
-              T* const row_sums =
-                  direct ? (T*)store.result +
-                               (dst_row * g.columns.dst_size + columns.dst_first) * dst_channels
-                         : sums_at;
-              for (int64_t t = 0; t < tiles; ++t) {
-                const int64_t j = t * columns.size / tiles;
-                tile.a = at + j * tile.a_row;
-                tile.c = row_sums + j * tile.c_row;
-                run_tile<T, Steps::kTableA>(tile, (t + 1) * columns.size / tiles - j, blocks);
-              }
-              if (last && !direct) store(sums_at, width, dst_row, columns, g.columns.dst_step);
-              if (z.chunks > 1) sums_at += g.columns.longest * kMaxBlocks * z.lanes;
-            }
-          }
-          weights += g.src_channels * taps * width;
-          table += z.chunk * taps;
-        }
-      }
-    }
-  }
+  packed[z.packed_size + index] = skip_padding;
 }
 
 inline void channel_lanes(const Task& task, const Job& job) {
@@ -235,14 +307,8 @@ inline void channel_lanes(const Task& task, const Job& job) {
   const ChannelPlan z = make_channel_plan(g, task.shape.dtype);
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    if (job.stage == 0) {
-      const int64_t group = job.index / z.panels, panel = job.index % z.panels;
-      const int64_t vector = z.panel_begin(panel), blocks = z.panel_begin(panel + 1) - vector;
-      const int64_t lane = vector * z.lanes, width = blocks * z.lanes;
-      Compute<S>* out = (Compute<S>*)job.shared +
-                        (group * z.vectors + vector) * z.lanes * g.src_channels * g.taps();
-      return pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane), width, out);
-    }
-    channel_lanes_convolve<S>(task, job, g, z);
+    auto* const packed = (Compute<S>*)job.shared;
+    if (job.stage == 0) return pack_slabs<S>(task, g, z, job.index, packed);
+    ChannelJob<S>(task, g, z, job.index).run(packed, packed + z.packed_size, job.scratch);
   });
 }

@@ -19,7 +19,9 @@ struct ChannelPlan {
   // The band: source rows of a job as [row][column][channel], or the source itself.
   bool in_place;
   int64_t row_skip, row_advance, column_skip, column_advance;
-  int64_t band_rows, band_columns;
+  int64_t band_rows, band_columns, image_pitch;
+  bool padded;         // some taps see padding only
+  bool across_images;  // tiles of one pixel of several images, where a job has so many
   int64_t band_size, offsets_size, sums_size;  // elements per thread
   int64_t packed_size;                         // elements per call
 
@@ -30,8 +32,10 @@ struct ChannelPlan {
 // Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2
 // cache.
 constexpr int64_t kChunkDepth = 512;
+constexpr int64_t kMaxPanel = 3;     // blocks, kMaxBlocks of the micro-kernel
 constexpr int64_t kJobPixels = 512;  // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
+constexpr int64_t kTileImages = 4;    // fewer do not hide the latency of an fma
 constexpr int64_t kJobsPerImage = 8;  // wanted, so that a single image feeds several threads
 
 inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
@@ -39,7 +43,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   ChannelPlan z{};
   z.lanes = 64 / element;
   z.vectors = ceil_div(g.dst_channels, z.lanes);
-  z.panels = ceil_div(z.vectors, 3);
+  z.panels = ceil_div(z.vectors, kMaxPanel);
   z.chunks = ceil_div(g.src_channels, larger(1, kChunkDepth / g.taps()));
   z.chunk = ceil_div(g.src_channels, z.chunks);
   z.chunks = ceil_div(g.src_channels, z.chunk);
@@ -61,8 +65,12 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   const int64_t halo = g.rows.src_high - g.rows.src_low + 1;
   const int64_t pixels_per_row = g.columns.longest * g.phases();
   const auto band_rows = [&](int64_t rows) { return (rows - 1) * z.row_advance + halo; };
+  // An odd number of cache lines from image to image spreads them over the sets of a cache.
+  const auto image_pitch = [&](int64_t rows) {
+    return (ceil_div(band_rows(rows) * z.band_columns * z.chunk, z.lanes) | 1) * z.lanes;
+  };
   const auto band_bytes = [&](int64_t rows, int64_t images) {
-    return z.in_place ? 0 : images * band_rows(rows) * z.band_columns * z.chunk * element;
+    return z.in_place ? 0 : images * image_pitch(rows) * element;
   };
   z.rows = 1;
   while (z.rows < g.rows.longest &&
@@ -73,7 +81,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.row_jobs = ceil_div(g.rows.longest, z.rows);
   z.rows = ceil_div(g.rows.longest, z.row_jobs);
   z.images = 1;
-  while (z.row_jobs == 1 && z.images < 8 &&
+  while (z.row_jobs == 1 && z.images < 16 &&
          (z.images + 1) * z.rows * pixels_per_row <= kJobPixels &&
          band_bytes(z.rows, z.images + 1) <= kBandBytes) {
     ++z.images;
@@ -81,12 +89,16 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.pieces = larger(1, smaller(z.panels, ceil_div(kJobsPerImage, z.row_jobs * g.groups)));
 
   z.band_rows = band_rows(z.rows);
-  z.band_size = round_up(band_bytes(z.rows, z.images) / element, 16);
+  z.image_pitch = image_pitch(z.rows);
+  z.padded = !inside(g.rows) || !inside(g.columns);
+  z.across_images = z.images >= kTileImages && (z.padded || g.columns.longest < kTileImages);
+  z.band_size = band_bytes(z.rows, z.images) / element;
   z.offsets_size = z.chunk * g.taps();
-  const int64_t row_sums = g.columns.longest * 3 * z.lanes;
-  z.sums_size = z.chunks == 1
-                    ? row_sums
-                    : row_sums * z.rows * z.images * g.phases() * ceil_div(z.panels, z.pieces);
+  const int64_t row_sums = g.columns.longest * z.lanes, all_rows = z.rows * z.images;
+  const int64_t most_vectors = smaller(z.vectors, ceil_div(z.panels, z.pieces) * kMaxPanel);
+  z.sums_size = row_sums * (z.chunks > 1      ? all_rows * g.phases() * most_vectors
+                            : z.across_images ? all_rows * kMaxPanel
+                                              : kMaxPanel);
   z.packed_size = g.groups * z.vectors * z.lanes * g.src_channels * g.taps();
   return z;
 }

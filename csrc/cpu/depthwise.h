@@ -42,20 +42,6 @@ void pack_depthwise(const Task& task, const Gather& g, const DepthwisePlan& z, i
   }
 }
 
-template <class T>
-bool all_finite(const T* x, int64_t count) {
-  using S = Simd<T>;
-  typename S::Vec sum[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
-  for (int64_t i = 0; i < count; i += S::kLanes) {
-    const auto v = count - i < S::kLanes ? S::load_first(x + i, count - i) : S::load(x + i);
-    sum[i / S::kLanes % 4] = S::fma(v, S::zero(), sum[i / S::kLanes % 4]);
-  }
-  T lanes[S::kLanes], all = 0;
-  S::store(lanes, S::add(S::add(sum[0], sum[1]), S::add(sum[2], sum[3])));
-  for (int i = 0; i < S::kLanes; ++i) all += lanes[i];
-  return all == 0;
-}
-
 // Positions whose taps all lie inside the source: [begin, end).
 inline void inner_positions(const Axis& axis, const AxisPhase& phase, int64_t& begin,
                             int64_t& end) {
@@ -64,18 +50,6 @@ inline void inner_positions(const Axis& axis, const AxisPhase& phase, int64_t& b
   begin = smaller(phase.size, low < 0 ? ceil_div(-low, axis.src_step) : 0);
   end = high < axis.src_size ? (axis.src_size - 1 - high) / axis.src_step + 1 : 0;
   end = larger(begin, smaller(phase.size, end));
-}
-
-// Taps that reach the source from any of the positions [first, last]: [begin, end).
-inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last,
-                       int64_t& begin, int64_t& end) {
-  const auto outside = [&](int64_t tap) {
-    const int64_t at = phase.src_first + tap * phase.src_delta;
-    return last * axis.src_step + at < 0 || first * axis.src_step + at >= axis.src_size;
-  };
-  begin = 0, end = phase.taps;
-  while (begin < end && outside(begin)) ++begin;
-  while (begin < end && outside(end - 1)) --end;
 }
 
 // How many positions from i on make a tile: inner ones are shared out evenly, others stand alone.

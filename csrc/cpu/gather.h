@@ -72,6 +72,18 @@ inline AxisPhase Axis::phase(int64_t index) const {
   return p;
 }
 
+// Taps that reach the source from any of the positions [first, last]: [begin, end).
+inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last,
+                       int64_t& begin, int64_t& end) {
+  const auto outside = [&](int64_t tap) {
+    const int64_t at = phase.src_first + tap * phase.src_delta;
+    return last * axis.src_step + at < 0 || first * axis.src_step + at >= axis.src_size;
+  };
+  begin = 0, end = phase.taps;
+  while (begin < end && outside(begin)) ++begin;
+  while (begin < end && outside(end - 1)) --end;
+}
+
 inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t kernel,
                       int64_t stride, int64_t padding, int64_t dilation) {
   Axis a{};

@@ -17,6 +17,7 @@ namespace torchconv::cpu::avx2 {
 #include "cpu/microkernel.h"
 #include "cpu/transpose.h"
 #include "cpu/band.h"
+#include "cpu/channel_pack.h"
 #include "cpu/channel_lanes.h"
 #include "cpu/pixel_band.h"
 #include "cpu/pixel_lanes.h"

@@ -11,6 +11,7 @@ namespace torchconv::cpu::portable {
 #include "cpu/microkernel.h"
 #include "cpu/transpose.h"
 #include "cpu/band.h"
+#include "cpu/channel_pack.h"
 #include "cpu/channel_lanes.h"
 #include "cpu/pixel_band.h"
 #include "cpu/pixel_lanes.h"

@@ -17,9 +17,13 @@
 enum class Steps { kTableA, kTableB };
 enum class Sum { kStart, kContinue, kAdd };
 
+// Steps come in rounds of bursts of `depth` steps each, between which some are left out: those whose
+// tap only sees padding.
 template <class T>
 struct Tile {
   int64_t depth;
+  int64_t bursts = 1, burst_gap = 0;  // left out after each burst
+  int64_t rounds = 1, round_gap = 0;  // left out after each round, beyond that
   const T* a;
   int64_t a_row;  // kTableA only
   const T* b;
@@ -45,7 +49,6 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   constexpr int64_t kLanes = S::kLanes;
   const int64_t depth = t.depth, step = t.step, row1 = t.a_row, c_row = t.c_row;
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
-  const int64_t* offset = t.offset;
   const T* a = t.a;
   const T* b = t.b;
   T* c = t.c;
@@ -59,28 +62,38 @@ template <class T, Steps kSteps, int kRows, int kVecs>
         sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
       }
     }
-    for (int64_t i = 0; i < depth; ++i) {
-      const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : a + i * step;
-      const T* const bi = kSteps == Steps::kTableA ? b + i * step : b + offset[i];
-      V x[kVecs];
+    const int64_t* offset = t.offset;
+    const T* walk = kSteps == Steps::kTableA ? b : a;
+    for (int64_t round = t.rounds; round > 0; --round) {
+      for (int64_t burst = t.bursts; burst > 0; --burst) {
+        for (int64_t i = 0; i < depth; ++i) {
+          const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : walk + i * step;
+          const T* const bi = kSteps == Steps::kTableA ? walk + i * step : b + offset[i];
+          V x[kVecs];
 #pragma GCC unroll 8
-      for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
+          for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
 #pragma GCC unroll 32
-      for (int m = 0; m < kRows; ++m) {
-        // Spelled so that eight rows need four registers of addresses.
-        const T* am = ai + m;
-        if constexpr (kSteps == Steps::kTableA) {
-          const T* const a8 = m < 8 ? ai : ai + 8 * row1;
-          am = m % 8 == 3   ? a8 + row3
-               : m % 8 == 5 ? a8 + row5
-               : m % 8 == 6 ? a8 + 2 * row3
-               : m % 8 == 7 ? a8 + row7
-                            : a8 + m % 8 * row1;
-        }
-        const V y = S::broadcast(*am);
+          for (int m = 0; m < kRows; ++m) {
+            // Spelled so that eight rows need four registers of addresses.
+            const T* am = ai + m;
+            if constexpr (kSteps == Steps::kTableA) {
+              const T* const a8 = m < 8 ? ai : ai + 8 * row1;
+              am = m % 8 == 3   ? a8 + row3
+                   : m % 8 == 5 ? a8 + row5
+                   : m % 8 == 6 ? a8 + 2 * row3
+                   : m % 8 == 7 ? a8 + row7
+                                : a8 + m % 8 * row1;
+            }
+            const V y = S::broadcast(*am);
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
+            for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
+          }
+        }
+        offset += depth + t.burst_gap;
+        walk += (depth + t.burst_gap) * step;
       }
+      offset += t.round_gap;
+      walk += t.round_gap * step;
     }
 #pragma GCC unroll 32
     for (int m = 0; m < kRows; ++m) {
@@ -106,6 +119,44 @@ template <class T, Steps kSteps, int kVecs, int kRows>
 void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles) {
   if (rows == kRows) return tile_kernel<T, kSteps, kRows, kVecs>(t, tiles);
   if constexpr (kRows > 1) tile_rows<T, kSteps, kVecs, kRows - 1>(t, rows, tiles);
+}
+
+// Blocks of lanes whose `b` a walk along the rows of a kTableA tile should stay with: what a register
+// tile takes at once, so that those vectors are still in the L1 cache for the next tile.
+template <class T>
+constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kMaxBlocks : 1;
+
+// rows x kVecs vectors of Steps::kTableA, any number of rows, in tiles of at most kRows and about
+// equal height.
+template <class T, int kVecs, int kRows>
+void row_passes(const Tile<T>& t, int64_t rows) {
+  const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
+  const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
+  Tile<T> part = t;
+  tile_rows<T, Steps::kTableA, kVecs, kRows>(part, height, taller);
+  if (!shorter) return;
+  part.a += taller * height * t.a_row;
+  part.c += taller * height * t.c_row;
+  tile_rows<T, Steps::kTableA, kVecs, kRows>(part, height - 1, shorter);
+}
+
+// rows x (blocks * kBlock<T>) sums of Steps::kTableA, any number of rows, blocks <= kSlabBlocks<T>.
+template <class T>
+void run_rows(const Tile<T>& t, int64_t rows, int64_t blocks) {
+  constexpr int64_t kVecsPerBlock = kBlock<T> / Simd<T>::kLanes;
+  if constexpr (Simd<T>::kRegisters == 32) {
+    if (blocks == 3) return row_passes<T, 3, 8>(t, rows);
+    if (blocks == 2) return row_passes<T, 2, 12>(t, rows);
+    return row_passes<T, 1, 16>(t, rows);
+  } else {
+    for (int64_t v = 0; v < kVecsPerBlock; v += 2) {
+      Tile<T> part = t;
+      part.b += v * Simd<T>::kLanes;
+      part.c += v * Simd<T>::kLanes;
+      if (part.bias) part.bias += v * Simd<T>::kLanes;
+      row_passes<T, 2, 6>(part, rows);
+    }
+  }
 }
 
 // Cuts rows x (kVecs * passes) vectors into register tiles of at most kRows x kVecs.

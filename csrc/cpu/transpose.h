@@ -23,6 +23,20 @@ void fill_zero(T* out, int64_t count) {
   __builtin_memset(out, 0, (size_t)count * sizeof(T));
 }
 
+template <class T>
+bool all_finite(const T* x, int64_t count) {
+  using S = Simd<T>;
+  typename S::Vec sum[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
+  for (int64_t i = 0; i < count; i += S::kLanes) {
+    const auto v = count - i < S::kLanes ? S::load_first(x + i, count - i) : S::load(x + i);
+    sum[i / S::kLanes % 4] = S::fma(v, S::zero(), sum[i / S::kLanes % 4]);
+  }
+  T lanes[S::kLanes], all = 0;
+  S::store(lanes, S::add(S::add(sum[0], sum[1]), S::add(sum[2], sum[3])));
+  for (int i = 0; i < S::kLanes; ++i) all += lanes[i];
+  return all == 0;
+}
+
 // out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, j < columns <=
 // lanes
 template <class T, bool kWhole, class In, class Out>
@@ -53,22 +67,26 @@ inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int6
 template <class In, class Out, class T>
 void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
                     int64_t out_stride, const T* bias) {
-  constexpr int64_t kLanes = Simd<T>::kLanes;
-  // Along a row first: that is `lanes` streams of memory, each read to its end. The last square of
-  // a side overlaps the one before it rather than being a partial one.
-  for (int64_t up = 0; up < rows; up += kLanes) {
-    const int64_t i = up + kLanes > rows && rows >= kLanes ? rows - kLanes : up;
-    const int64_t height = rows - i < kLanes ? rows - i : kLanes;
-    for (int64_t left = 0; left < columns; left += kLanes) {
-      const int64_t j = left + kLanes > columns && columns >= kLanes ? columns - kLanes : left;
-      const int64_t width = columns - j < kLanes ? columns - j : kLanes;
-      const T* const bias_at = bias ? bias + j : nullptr;
-      const In* const from = in + i * in_stride + j;
-      Out* const to = out + j * out_stride + i;
-      if (height == kLanes && width == kLanes) {
-        transpose_square<T, true>(from, in_stride, height, width, to, out_stride, bias_at);
-      } else {
-        transpose_square<T, false>(from, in_stride, height, width, to, out_stride, bias_at);
+  constexpr int64_t kLanes = Simd<T>::kLanes, kRun = 64;
+  // Along a row first: that is `lanes` streams of memory. After a run of it the next rows, so that a
+  // line of the result is still in the cache when its other half is written. The last square of a
+  // side overlaps the one before it rather than being a partial one.
+  for (int64_t run = 0; run < columns; run += kRun) {
+    const int64_t run_end = columns - run < kRun ? columns : run + kRun;
+    for (int64_t up = 0; up < rows; up += kLanes) {
+      const int64_t i = up + kLanes > rows && rows >= kLanes ? rows - kLanes : up;
+      const int64_t height = rows - i < kLanes ? rows - i : kLanes;
+      for (int64_t left = run; left < run_end; left += kLanes) {
+        const int64_t j = left + kLanes > columns && columns >= kLanes ? columns - kLanes : left;
+        const int64_t width = columns - j < kLanes ? columns - j : kLanes;
+        const T* const bias_at = bias ? bias + j : nullptr;
+        const In* const from = in + i * in_stride + j;
+        Out* const to = out + j * out_stride + i;
+        if (height == kLanes && width == kLanes) {
+          transpose_square<T, true>(from, in_stride, height, width, to, out_stride, bias_at);
+        } else {
+          transpose_square<T, false>(from, in_stride, height, width, to, out_stride, bias_at);
+        }
       }
     }
   }
