@@ -295,8 +295,8 @@ void pack_slabs(const Task& task, const Gather& g, const ChannelPlan& z, int64_t
   for (int64_t vector = begin; vector < end; vector += kSlabBlocks<T>) {
     const int64_t lane = vector * z.lanes;
     const int64_t width = smaller(end - vector, kSlabBlocks<T>) * z.lanes;
-    pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane), width, out);
-    skip_padding = skip_padding && all_finite(out, depth * width);
+    skip_padding &=
+        pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane), width, out);
     out += depth * width;
   }
   packed[z.packed_size + index] = skip_padding;

@@ -2,9 +2,26 @@
 // that broadcast them against pixels. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-// Packs the lanes [lane, lane + valid) of one group's destination channels for one panel.
+// As transpose_copy, with surplus lanes up to `width`; returns whether all was finite, which is
+// looked at while it is in the cache.
 template <class S>
-void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
+bool pack_rows(const S* in, int64_t in_stride, int64_t valid, int64_t columns, int64_t width,
+               Compute<S>* out) {
+  using T = Compute<S>;
+  constexpr int64_t kRun = 128;
+  bool finite = true;
+  for (int64_t run = 0; run < columns; run += kRun) {
+    const int64_t count = smaller(kRun, columns - run);
+    transpose_copy<S, T, T>(in + run, in_stride, valid, count, out + run * width, width, nullptr);
+    finite = finite && all_finite(out + run * width, count * width);
+  }
+  return finite;
+}
+
+// Packs the lanes [lane, lane + valid) of one group's destination channels for one panel; returns
+// whether all of them are finite.
+template <class S>
+bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
                 int64_t width, Compute<S>* out) {
   using T = Compute<S>;
   const bool forward = task.op == Op::kForward;
@@ -19,43 +36,47 @@ void pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
   const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
   if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s)) {
     if (src_stride == taps) {
-      return transpose_copy<S, T, T>(weight, dst_stride, valid, g.src_channels * taps, out, width,
-                                     nullptr);
+      return pack_rows(weight, dst_stride, valid, g.src_channels * taps, width, out);
     }
     if (dst_stride > 1) {
-      for (int64_t c = 0; c < g.src_channels; ++c) {
-        transpose_copy<S, T, T>(weight + c * src_stride, dst_stride, valid, taps,
-                                out + c * taps * width, width, nullptr);
+      bool finite = true;
+      for (int64_t c = 0; c < g.src_channels; ++c, out += taps * width) {
+        finite &= pack_rows(weight + c * src_stride, dst_stride, valid, taps, width, out);
       }
-      return;
+      return finite;
     }
   }
+  const T* const begin = out;
   for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
     const AxisPhase rows = g.rows.phase(pr);
     for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
       const AxisPhase columns = g.columns.phase(pc);
       const int64_t phase_taps = rows.taps * columns.taps;
-      for (int64_t tap = 0; tap < phase_taps; ++tap) {
-        const int64_t i = rows.kernel_first + tap / columns.taps * rows.kernel_step,
-                      j = columns.kernel_first + tap % columns.taps * columns.kernel_step;
-        const S* const at = weight + i * stride[2] + j * stride[3];
-        T* const to = out + tap * width;
-        if (src_stride == 1 && dst_stride > 1) {
-          transpose_copy<S, T, T>(at, dst_stride, valid, g.src_channels, to, phase_taps * width,
-                                  nullptr);
-          continue;
+      const auto tap_at = [&](int64_t tap) {
+        return weight + (rows.kernel_first + tap / columns.taps * rows.kernel_step) * stride[2] +
+               (columns.kernel_first + tap % columns.taps * columns.kernel_step) * stride[3];
+      };
+      if (src_stride == 1 && dst_stride > 1) {
+        for (int64_t tap = 0; tap < phase_taps; ++tap) {
+          transpose_copy<S, T, T>(tap_at(tap), dst_stride, valid, g.src_channels, out + tap * width,
+                                  phase_taps * width, nullptr);
         }
-        for (int64_t c = 0; c < g.src_channels; ++c) {
-          T* const lanes = to + c * phase_taps * width;
+        out += g.src_channels * phase_taps * width;
+        continue;
+      }
+      for (int64_t c = 0; c < g.src_channels; ++c) {
+        for (int64_t tap = 0; tap < phase_taps; ++tap, out += width) {
+          const S* const at = tap_at(tap) + c * src_stride;
           if (dst_stride == 1) {
-            copy_run<S, T, T>(at + c * src_stride, lanes, valid, nullptr);
-          } else {
-            for (int64_t l = 0; l < valid; ++l)
-              lanes[l] = to_compute(at[c * src_stride + l * dst_stride]);
+            // Lines far apart: no hardware prefetcher sees the next one coming.
+            __builtin_prefetch(at + src_stride);
+            copy_run<S, T, T>(at, out, valid, nullptr);
+            continue;
           }
+          for (int64_t l = 0; l < valid; ++l) out[l] = to_compute(at[l * dst_stride]);
         }
       }
-      out += g.src_channels * phase_taps * width;
     }
   }
+  return all_finite(begin, out - begin);
 }

@@ -31,7 +31,7 @@ struct ChannelPlan {
 
 // Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2
 // cache.
-constexpr int64_t kChunkDepth = 512;
+constexpr int64_t kChunkDepth = 400;
 constexpr int64_t kMaxPanel = 3;     // blocks, kMaxBlocks of the micro-kernel
 constexpr int64_t kJobPixels = 512;  // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
@@ -46,6 +46,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.panels = ceil_div(z.vectors, kMaxPanel);
   z.chunks = ceil_div(g.src_channels, larger(1, kChunkDepth / g.taps()));
   z.chunk = ceil_div(g.src_channels, z.chunks);
+  if (z.chunks > 1) z.chunk = round_up(z.chunk, 8);  // whole vectors to load
   z.chunks = ceil_div(g.src_channels, z.chunk);
 
   const auto inside = [](const Axis& a) {

@@ -26,14 +26,20 @@ void fill_zero(T* out, int64_t count) {
 template <class T>
 bool all_finite(const T* x, int64_t count) {
   using S = Simd<T>;
+  constexpr int64_t kLanes = S::kLanes;
   typename S::Vec sum[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
-  for (int64_t i = 0; i < count; i += S::kLanes) {
-    const auto v = count - i < S::kLanes ? S::load_first(x + i, count - i) : S::load(x + i);
-    sum[i / S::kLanes % 4] = S::fma(v, S::zero(), sum[i / S::kLanes % 4]);
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[v] = S::fma(S::load(x + i + v * kLanes), S::zero(), sum[v]);
   }
-  T lanes[S::kLanes], all = 0;
+  for (; i < count; i += kLanes) {
+    const auto v = count - i < kLanes ? S::load_first(x + i, count - i) : S::load(x + i);
+    sum[0] = S::fma(v, S::zero(), sum[0]);
+  }
+  T lanes[kLanes], all = 0;
   S::store(lanes, S::add(S::add(sum[0], sum[1]), S::add(sum[2], sum[3])));
-  for (int i = 0; i < S::kLanes; ++i) all += lanes[i];
+  for (int64_t l = 0; l < kLanes; ++l) all += lanes[l];
   return all == 0;
 }
 
