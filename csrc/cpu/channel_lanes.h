@@ -235,7 +235,7 @@ struct ChannelJob {
         tile.a_row = z.column_advance * pixel_pitch;
         tile.c = slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums;
         tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
-        run_rows(tile, columns.size, slab.blocks);
+        run_rows<T, Steps::kTableA>(tile, columns.size, slab.blocks);
         if (slab.last && !slab.direct)
           store(sums, slab.width, dst_row, columns, g.columns.dst_step);
         if (z.chunks > 1) sums += g.columns.longest * slab.width;
@@ -263,7 +263,7 @@ struct ChannelJob {
         tile.c = slab.direct ? (T*)first.pixel(dst_row, columns.dst_first + j * g.columns.dst_step)
                              : sums + i * row_sums + j * slab.width;
         tile.c_row = slab.direct ? dst_image : image_sums;
-        run_rows(tile, images, slab.blocks);
+        run_rows<T, Steps::kTableA>(tile, images, slab.blocks);
       }
     }
     if (!slab.last || slab.direct) return;

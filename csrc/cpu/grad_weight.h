@@ -1,12 +1,12 @@
-// Weight gradient: for every tap a matrix product over pixels, grad x shifted input, with both
-// operands as [pixel][channel]. Vectors run along the input channels, or along the output channels
-// where the layer has few inputs; in the other operand tile rows are broadcast.
+// Weight gradient: for every tap a matrix product over pixels, grad x shifted input. Vectors run
+// along the input channels, or along the output channels where the layer has few inputs; in the
+// other operand tile rows are broadcast.
 //
 //     job of stage 0   one block of the result over one chunk of samples (or over all of them)
 //     job of stage 1   adds the sums of a wave of chunks to the total, in the order of the samples
 //
-// A pass of rows is summed in registers, then added to the block. Included inside the namespace of
-// each isa_*.cpp.
+// A pass loads the operands of some rows or images; groups of its pixels are summed in registers,
+// then added to the block. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
 template <class S>
@@ -33,86 +33,173 @@ struct GradWeightBlock {
   int64_t grad_begin() const { return z.outputs_in_lanes ? lane_begin : row_begin; }
   int64_t grad_count() const { return z.outputs_in_lanes ? lane_count : row_count; }
 
-  // sums [tap][tall][wide] += output rows [begin, end) of image n
-  void add_rows(int64_t n, int64_t begin, int64_t end, char* scratch, T* sums) const {
-    int64_t* const offsets = (int64_t*)scratch;
-    T* const band = (T*)(offsets + z.offsets_size);
-    T* const grad_band = band + z.input_size;
-    const int64_t c = g.groups * g.src_channels, k = g.groups * g.dst_channels;
-    const int64_t h = g.rows.src_size, w = g.columns.src_size, q = g.columns.dst_size;
-    const S* const input = (const S*)task.input + n * c * h * w;
-    const S* const grad = (const S*)task.grad + n * k * g.rows.dst_size * q;
-    const int64_t first_input = group * g.src_channels + input_begin();
-    const int64_t first_grad = group * g.dst_channels + grad_begin();
-    const int64_t row_pitch = z.input_pitch * (z.input_in_place ? w : z.band_columns);
-    for (int64_t i = 0; i < smaller(z.rows, end - begin); ++i) {
-      for (int64_t j = 0; j < q; ++j) {
-        offsets[i * q + j] = i * z.row_advance * row_pitch + j * z.column_advance * z.input_pitch;
+  // sums [tap][tall][wide] += output rows [begin, end) of the images [n_begin, n_end)
+  void add(int64_t n_begin, int64_t n_end, int64_t begin, int64_t end, char* scratch,
+           T* sums) const {
+    for (int64_t n = n_begin; n < n_end; n += z.images) {
+      for (int64_t p = begin; p < end; p += z.rows) {
+        Pass pass(*this, n, smaller(z.images, n_end - n), p, smaller(z.rows, end - p), scratch);
+        pass.load();
+        for (int64_t first = 0, count; first < pass.pixels; first += count) {
+          const int64_t rest = pass.pixels - first;
+          count = ceil_div(rest, ceil_div(rest, kSumPixels));
+          add_pixels(pass, first, count, sums);
+        }
       }
-    }
-    for (int64_t p = begin; p < end; p += z.rows) {
-      const int64_t rows = smaller(z.rows, end - p);
-      const int64_t source_row = p * g.rows.src_step + g.rows.src_low;
-      const T* pixels = band;
-      if (z.input_in_place) {
-        pixels = (const T*)input + (source_row * w + g.columns.src_low) * c + first_input;
-      } else {
-        const int64_t band_rows = (rows - 1) * z.row_advance + g.rows.src_high - g.rows.src_low + 1;
-        load_band<S>({input, g.layout, c, h, w},
-                     {source_row, band_rows, z.row_skip, g.columns.src_low, z.band_columns,
-                      z.column_skip, first_input, input_count()},
-                     band, z.input_pitch);
-      }
-      const T* grads = grad_band;
-      if (z.grad_in_place) {
-        grads = (const T*)grad + p * q * k + first_grad;
-      } else {
-        load_band<S>({grad, g.layout, k, g.rows.dst_size, q},
-                     {p, rows, 1, 0, q, 1, first_grad, grad_count()}, grad_band, z.grad_pitch);
-      }
-      add_pass(pixels, row_pitch, grads, offsets, rows * q, sums);
     }
   }
 
-  void add_pass(const T* pixels, int64_t row_pitch, const T* grads, const int64_t* offsets,
-                int64_t depth, T* sums) const {
+  // The operands of a pass and where its pixels find them.
+  struct Pass {
+    static constexpr int64_t kSlab = kSlabBlocks<T> * kBlock<T>;  // lanes from pixel to pixel
+    const GradWeightBlock& block;
+    const Task& task;
+    const Gather& g;
+    const GradWeightPlan& z;
+    int64_t image, images, row, rows, pixels;
+    int64_t *tall_offset, *slab_offset;  // [pixel]
+    T *slabs, *tall_band;
+    const T* tall;                    // the broadcast operand
+    int64_t slab_pitch;               // elements from slab to slab
+    int64_t tall_pitch;               // from channel to channel
+    int64_t row_pitch, column_pitch;  // of the input's band
+
+    Pass(const GradWeightBlock& block, int64_t image, int64_t images, int64_t row, int64_t rows,
+         char* scratch)
+        : block(block),
+          task(block.task),
+          g(block.g),
+          z(block.z),
+          image(image),
+          images(images),
+          row(row),
+          rows(rows),
+          pixels(images * rows * g.columns.dst_size) {
+      tall_offset = (int64_t*)scratch, slab_offset = tall_offset + z.offsets_size;
+      slabs = (T*)(slab_offset + z.offsets_size), tall_band = slabs + z.slabs_size;
+      tall = tall_band;
+      slab_pitch = (z.outputs_in_lanes ? pixels : images * z.band_rows * z.band_columns) * kSlab;
+      tall_pitch = !z.planes           ? 1
+                   : z.planes_in_place ? g.rows.dst_size * g.columns.dst_size
+                                       : pixels;
+      column_pitch = z.outputs_in_lanes ? z.tall_pitch : kSlab;
+      row_pitch = z.band_columns * column_pitch;
+    }
+
+    void load() {
+      const int64_t lanes = block.lane_count, count = block.row_count;
+      if (z.outputs_in_lanes) {
+        for (int64_t l = 0; l < lanes; l += kSlab) {
+          load_grad(block.lane_begin + l, smaller(kSlab, lanes - l), slabs + l / kSlab * slab_pitch,
+                    kSlab);
+        }
+        load_input(block.row_begin, count, tall_band, z.tall_pitch);
+      } else {
+        for (int64_t l = 0; l < lanes; l += kSlab) {
+          load_input(block.lane_begin + l, smaller(kSlab, lanes - l),
+                     slabs + l / kSlab * slab_pitch, kSlab);
+        }
+        if (z.planes) {
+          load_grad_planes();
+        } else {
+          load_grad(block.row_begin, count, tall_band, z.tall_pitch);
+        }
+      }
+      fill_offsets();
+    }
+
+    void fill_offsets() const {
+      const int64_t q = g.columns.dst_size, band = z.band_rows * row_pitch;
+      int64_t* const input = z.outputs_in_lanes ? tall_offset : slab_offset;
+      int64_t* const grad = z.outputs_in_lanes ? slab_offset : tall_offset;
+      const int64_t grad_image =
+          z.planes_in_place ? g.groups * g.dst_channels * g.rows.dst_size * q : rows * q;
+      const int64_t grad_pixel = z.outputs_in_lanes ? kSlab : z.planes ? 1 : z.tall_pitch;
+      for (int64_t n = 0, i = 0; n < images; ++n) {
+        for (int64_t y = 0; y < rows; ++y) {
+          for (int64_t x = 0; x < q; ++x, ++i) {
+            input[i] =
+                n * band + y * z.row_advance * row_pitch + x * z.column_advance * column_pitch;
+            grad[i] = z.planes_in_place ? n * grad_image + y * q + x : i * grad_pixel;
+          }
+        }
+      }
+    }
+
+    // Channels of the block's group, from `channel` on, to [image][row][column][pitch].
+    void load_input(int64_t channel, int64_t count, T* out, int64_t pitch) const {
+      const int64_t c = g.groups * g.src_channels, h = g.rows.src_size, w = g.columns.src_size;
+      const int64_t band_rows = (rows - 1) * z.row_advance + g.rows.src_high - g.rows.src_low + 1;
+      const BandWindow window = {row * g.rows.src_step + g.rows.src_low,
+                                 band_rows,
+                                 z.row_skip,
+                                 g.columns.src_low,
+                                 z.band_columns,
+                                 z.column_skip,
+                                 block.group * g.src_channels + channel,
+                                 count};
+      for (int64_t n = 0; n < images; ++n) {
+        const Image<S> from = {(const S*)task.input + (image + n) * c * h * w, g.layout, c, h, w};
+        load_band(from, window, out + n * z.band_rows * z.band_columns * pitch, pitch);
+      }
+    }
+
+    void load_grad(int64_t channel, int64_t count, T* out, int64_t pitch) const {
+      const int64_t k = g.groups * g.dst_channels, p = g.rows.dst_size, q = g.columns.dst_size;
+      const BandWindow window = {row,  rows, 1, 0, q, 1, block.group * g.dst_channels + channel,
+                                 count};
+      for (int64_t n = 0; n < images; ++n) {
+        const Image<S> from = {(const S*)task.grad + (image + n) * k * p * q, g.layout, k, p, q};
+        load_band(from, window, out + n * rows * q * pitch, pitch);
+      }
+    }
+
+    void load_grad_planes() {
+      const int64_t q = g.columns.dst_size, plane = g.rows.dst_size * q, run = rows * q;
+      const int64_t first = block.group * g.dst_channels + block.row_begin;
+      const int64_t image_size = g.groups * g.dst_channels * plane;
+      const S* const from = (const S*)task.grad + image * image_size + first * plane + row * q;
+      if (z.planes_in_place) {
+        tall = (const T*)from;
+        return;
+      }
+      for (int64_t k = 0; k < block.row_count; ++k) {
+        for (int64_t n = 0; n < images; ++n) {
+          copy_run<S, T, T>(from + n * image_size + k * plane, tall_band + k * tall_pitch + n * run,
+                            run, nullptr);
+        }
+      }
+    }
+  };
+
+  void add_pixels(const Pass& pass, int64_t first, int64_t count, T* sums) const {
     const AxisPhase rows = g.rows.phase(0), columns = g.columns.phase(0);
     Tile<T> tile;
-    tile.depth = depth;
-    tile.step = z.grad_pitch;
-    tile.offset = offsets;
+    tile.depth = count;
+    tile.offset = pass.tall_offset + first;
+    tile.b_offset = pass.slab_offset + first;
     tile.c_row = z.wide;
     tile.sum = Sum::kAdd;
-    tile.a_row = 1;
+    tile.a_row = pass.tall_pitch;
     // Neighbouring taps of a row are neighbouring channels where pixels touch: more rows per tile.
     const bool one_input = g.src_channels == 1 && z.outputs_in_lanes;
     const bool merged = z.outputs_in_lanes && z.tall_blocks == 1 &&
-                        (one_input || (columns.src_delta == 1 && z.input_pitch == row_count));
-    const int64_t tap_pitch = columns.src_delta * z.input_pitch;
-    if (one_input) tile.a_row = tap_pitch;
+                        (one_input || (columns.src_delta == 1 && z.tall_pitch == row_count));
+    const int64_t tap_row = rows.src_delta * pass.row_pitch,
+                  tap_column = columns.src_delta * pass.column_pitch;
+    if (one_input) tile.a_row = tap_column;
     const int64_t tile_rows = merged ? columns.taps * row_count : row_count;
-    const int64_t vectors = ceil_div(lane_count, z.lanes), panels = ceil_div(vectors, kMaxBlocks);
     for (int64_t i = 0; i < rows.taps; ++i) {
       for (int64_t j = 0; j < (merged ? 1 : columns.taps); ++j) {
-        const T* const tap = pixels + i * rows.src_delta * row_pitch + j * tap_pitch;
+        const int64_t tap = i * tap_row + j * tap_column;
         T* const block = sums + (i * columns.taps + j) * z.tall * z.wide;
-        for (int64_t panel = 0; panel < panels; ++panel) {
-          const int64_t vector = panel * vectors / panels, next = (panel + 1) * vectors / panels;
-          const int64_t lane = vector * z.lanes,
-                        tiles = ceil_div(tile_rows, tile_rows_of(next - vector));
-          for (int64_t t = 0; t < tiles; ++t) {
-            const int64_t m = t * tile_rows / tiles, count = (t + 1) * tile_rows / tiles - m;
-            tile.c = block + m * z.wide + lane;
-            if (z.outputs_in_lanes) {
-              tile.a = tap + m * tile.a_row;
-              tile.b = grads + lane;
-              run_tile<T, Steps::kTableA>(tile, count, next - vector);
-            } else {
-              tile.a = grads + m;
-              tile.b = tap + lane;
-              run_tile<T, Steps::kTableB>(tile, count, next - vector);
-            }
-          }
+        for (int64_t lane = 0; lane < lane_count; lane += Pass::kSlab) {
+          tile.a = pass.tall + (z.outputs_in_lanes ? tap : 0);
+          tile.b =
+              pass.slabs + lane / Pass::kSlab * pass.slab_pitch + (z.outputs_in_lanes ? 0 : tap);
+          tile.c = block + lane;
+          const int64_t blocks = ceil_div(smaller(Pass::kSlab, lane_count - lane), z.lanes);
+          run_rows<T, Steps::kTables>(tile, tile_rows, blocks);
         }
       }
     }
@@ -123,7 +210,8 @@ struct GradWeightBlock {
     const int64_t taps = g.taps(), c = g.src_channels, plane = z.tall * z.wide;
     const int64_t first = group * g.dst_channels + grad_begin();
     S* const result = (S*)task.result + first * c * taps;
-    if (g.layout == Layout::kContiguous) {
+    // With one tap both layouts are the same.
+    if (g.layout == Layout::kContiguous && taps > 1) {
       S* const out = result + input_begin() * taps;
       for (int64_t m = 0; m < row_count; ++m) {
         const int64_t row = z.outputs_in_lanes ? m * taps : m * c * taps;
@@ -156,7 +244,7 @@ void grad_weight_job(const Task& task, const Job& job, const Gather& g, const Gr
     char* const scratch = job.scratch;
     T* const sums = (T*)(scratch + grad_weight_scratch_bytes(z, task.shape.dtype)) - z.block_size;
     fill_zero(sums, z.block_size);
-    for (int64_t n = 0; n < g.n; ++n) block.add_rows(n, 0, height, scratch, sums);
+    block.add(0, g.n, 0, height, scratch, sums);
     return block.store(sums);
   }
   const int64_t chunks = z.chunks(g.n), wave_begin = job.repeat * z.wave;
@@ -169,11 +257,8 @@ void grad_weight_job(const Task& task, const Job& job, const Gather& g, const Gr
     T* const sums = partial + job.index * z.block_size;
     fill_zero(sums, z.block_size);
     const int64_t image = chunk / z.chunk_parts * z.chunk_images, part = chunk % z.chunk_parts;
-    for (int64_t n = image; n < smaller(g.n, image + z.chunk_images); ++n) {
-      block.add_rows(n, part * height / z.chunk_parts, (part + 1) * height / z.chunk_parts,
-                     job.scratch, sums);
-    }
-    return;
+    return block.add(image, smaller(g.n, image + z.chunk_images), part * height / z.chunk_parts,
+                     (part + 1) * height / z.chunk_parts, job.scratch, sums);
   }
   T* const sums = total + job.index * z.block_size;
   if (job.repeat == 0) fill_zero(sums, z.block_size);

@@ -16,13 +16,16 @@ struct GradWeightPlan {
   // A chunk: `chunk_images` whole images, or the row axis of one image cut in `chunk_parts`. With
   // one chunk for the whole batch (chunk_images == 0) a job writes its block of the result itself.
   int64_t chunk_images, chunk_parts, wave;
-  int64_t rows;  // output rows per pass
-  // The input's band, or the input itself; the same for grad.
-  bool input_in_place, grad_in_place;
-  int64_t input_pitch, grad_pitch;
+  // A pass: `rows` output rows of one image, or `images` whole images. The operands of a pass as the
+  // tiles read them: one with channels in the lanes, [slab][image][row][column][lane], the other
+  // broadcast row by row, [image][row][column][channel] or, where grad's planes are contiguous, read
+  // in place or as [channel][pixel].
+  int64_t rows, images;
+  bool planes, planes_in_place;
+  int64_t tall_pitch;  // from pixel to pixel of the broadcast operand
   int64_t row_skip, row_advance, column_skip, column_advance;
   int64_t band_rows, band_columns;
-  int64_t input_size, grad_size, offsets_size;  // elements per thread
+  int64_t slabs_size, tall_size, offsets_size;  // elements per thread
 
   int64_t chunks(int64_t n) const {
     return chunk_images ? ceil_div(n, chunk_images) * chunk_parts : 1;
@@ -30,7 +33,8 @@ struct GradWeightPlan {
 };
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
-constexpr int64_t kPassPixels = 384;   // summed in registers before they are added to the block
+constexpr int64_t kPassPixels = 384;        // loaded at once
+constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block
 constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
 constexpr int64_t kBlocksWanted = 16;  // fewer blocks of the result than this: chunks of samples
 
@@ -75,43 +79,48 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
     z.chunk_parts = smaller(z.chunk_parts, g.rows.dst_size);
   }
 
-  const auto inside = [](const Axis& a) {
-    return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
-  };
-  const bool dense = g.layout == Layout::kChannelsLast && !half;
-  z.input_in_place =
-      dense && inside(g.rows) && inside(g.columns) && (z.outputs_in_lanes || c % z.lanes == 0);
-  z.grad_in_place = dense && (!z.outputs_in_lanes || k % z.lanes == 0);
-  const int64_t input_channels = z.outputs_in_lanes ? z.tall : z.wide;
-  z.input_pitch = z.input_in_place ? c * g.groups : input_channels;
-  z.grad_pitch = z.grad_in_place ? k * g.groups : (z.outputs_in_lanes ? z.wide : z.tall);
-  z.row_skip = g.rows.kernel == 1 && !z.input_in_place ? g.rows.src_step : 1;
-  z.row_advance = z.row_skip == 1 ? g.rows.src_step : 1;
-  z.column_skip = g.columns.kernel == 1 && !z.input_in_place ? g.columns.src_step : 1;
-  z.column_advance = z.column_skip == 1 ? g.columns.src_step : 1;
+  z.planes = g.layout == Layout::kContiguous && !z.outputs_in_lanes;
+  z.planes_in_place = z.planes && !half;
+  // An odd number of cache lines spreads the pixels over the sets of a cache.
+  z.tall_pitch = z.tall <= z.lanes ? z.tall : (ceil_div(z.tall, z.lanes) | 1) * z.lanes;
+  // An axis with one tap needs only the positions that it reads.
+  z.row_skip = g.rows.kernel == 1 ? g.rows.src_step : 1;
+  z.row_advance = g.rows.kernel == 1 ? 1 : g.rows.src_step;
+  z.column_skip = g.columns.kernel == 1 ? g.columns.src_step : 1;
+  z.column_advance = g.columns.kernel == 1 ? 1 : g.columns.src_step;
 
   const int64_t halo = g.rows.src_high - g.rows.src_low + 1, q = g.columns.dst_size;
   z.band_columns = (q - 1) * z.column_advance + g.columns.src_high - g.columns.src_low + 1;
   const auto band_rows = [&](int64_t rows) { return (rows - 1) * z.row_advance + halo; };
-  const auto bytes = [&](int64_t rows) {
-    return ((z.input_in_place ? 0 : band_rows(rows) * z.band_columns * z.input_pitch) +
-            (z.grad_in_place ? 0 : rows * q * z.grad_pitch)) *
-           element;
+  const int64_t slab_lanes = round_up(z.wide, kMaxPanel * z.lanes);
+  const auto slabs = [&](int64_t rows) {
+    return slab_lanes * (z.outputs_in_lanes ? rows * q : band_rows(rows) * z.band_columns);
   };
+  const auto tall_side = [&](int64_t rows) {
+    if (z.planes_in_place) return int64_t{0};
+    return z.tall_pitch * (z.outputs_in_lanes ? band_rows(rows) * z.band_columns : rows * q);
+  };
+  const auto bytes = [&](int64_t rows) { return (slabs(rows) + tall_side(rows)) * element; };
   const int64_t most = ceil_div(g.rows.dst_size, larger(1, z.chunk_parts));
-  z.rows = 1;
+  z.rows = 1, z.images = 1;
   while (z.rows < most && z.rows * q < kPassPixels && bytes(z.rows + 1) <= kBandBytes) ++z.rows;
+  const int64_t most_images = z.chunk_images ? z.chunk_images : kPassPixels;
+  while (z.rows == g.rows.dst_size && z.images < most_images &&
+         (z.images + 1) * z.rows * q <= kPassPixels &&
+         (z.images + 1) * bytes(z.rows) <= kBandBytes) {
+    ++z.images;
+  }
   z.band_rows = band_rows(z.rows);
-  z.input_size = z.input_in_place ? 0 : round_up(z.band_rows * z.band_columns * z.input_pitch, 16);
-  z.grad_size = z.grad_in_place ? 0 : round_up(z.rows * q * z.grad_pitch, 16);
-  z.offsets_size = z.rows * q;
+  z.slabs_size = z.images * slabs(z.rows);
+  z.tall_size = round_up(z.images * tall_side(z.rows), 16);
+  z.offsets_size = z.images * z.rows * q;
   return z;
 }
 
 inline int64_t grad_weight_scratch_bytes(const GradWeightPlan& z, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
-  return (z.input_size + z.grad_size + z.block_size) * element +
-         z.offsets_size * (int64_t)sizeof(int64_t);
+  return (z.slabs_size + z.tall_size + z.block_size) * element +
+         2 * z.offsets_size * (int64_t)sizeof(int64_t);
 }
 
 // Sums of a wave of chunks, and the total.

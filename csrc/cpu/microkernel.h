@@ -4,17 +4,18 @@
 //     sum over i of a(i, m) * b(i, j),   m < rows, j < columns
 //
 // stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is
-// read as vectors along j. One of the two operands is found through a table of offsets, which is
-// how taps, padding bands and strides are walked without copying:
+// read as vectors along j. Operands are found through tables of offsets, which is how taps, padding
+// bands and strides are walked without copying:
 //
 //     Steps::kTableA    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[i * step + j]
 //     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
+//     Steps::kTables    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[b_offset[i] + j]
 //
 // The tile's size enters no sum, so it may differ from level to level (8x48 floats fill the 32
-// registers of AVX-512, 4x24 the 16 of AVX2). Included inside the namespace of each isa_*.cpp.
+// registers of AVX-512, 6x16 the 16 of AVX2). Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-enum class Steps { kTableA, kTableB };
+enum class Steps { kTableA, kTableB, kTables };
 enum class Sum { kStart, kContinue, kAdd };
 
 // Steps come in rounds of bursts of `depth` steps each, between which some are left out: those whose
@@ -25,14 +26,15 @@ struct Tile {
   int64_t bursts = 1, burst_gap = 0;  // left out after each burst
   int64_t rounds = 1, round_gap = 0;  // left out after each round, beyond that
   const T* a;
-  int64_t a_row;  // kTableA only
+  int64_t a_row;  // not kTableB
   const T* b;
-  int64_t step;
+  int64_t step;  // not kTables
   const int64_t* offset;
+  const int64_t* b_offset = nullptr;  // kTables only
   T* c;
   int64_t c_row;
   Sum sum;
-  const T* bias = nullptr;  // [j] with kTableA, [m] with kTableB: added after the last step
+  const T* bias = nullptr;  // [m] with kTableB, else [j]: added after the last step
 };
 
 // A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
@@ -40,11 +42,12 @@ template <class T>
 constexpr int64_t kBlock = 64 / (int64_t)sizeof(T);
 constexpr int64_t kMaxBlocks = 3;
 
-// `tiles` tiles side by side along the axis that the table shifts: the end of one overlaps with the
+// `tiles` tiles side by side, along j with kTableB, else along m: the end of one overlaps with the
 // beginning of the next, which a tile of few steps needs.
 template <class T, Steps kSteps, int kRows, int kVecs>
 [[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles) {
   using S = Simd<T>;
+  constexpr bool kAlongB = kSteps == Steps::kTableB;
   using V = typename S::Vec;
   constexpr int64_t kLanes = S::kLanes;
   const int64_t depth = t.depth, step = t.step, row1 = t.a_row, c_row = t.c_row;
@@ -62,13 +65,15 @@ template <class T, Steps kSteps, int kRows, int kVecs>
         sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
       }
     }
-    const int64_t* offset = t.offset;
-    const T* walk = kSteps == Steps::kTableA ? b : a;
+    const int64_t *offset = t.offset, *b_offset = t.b_offset;
+    const T* walk = kAlongB ? a : b;
     for (int64_t round = t.rounds; round > 0; --round) {
       for (int64_t burst = t.bursts; burst > 0; --burst) {
         for (int64_t i = 0; i < depth; ++i) {
-          const T* const ai = kSteps == Steps::kTableA ? a + offset[i] : walk + i * step;
-          const T* const bi = kSteps == Steps::kTableA ? walk + i * step : b + offset[i];
+          const T* const ai = kAlongB ? walk + i * step : a + offset[i];
+          const T* const bi = kAlongB                    ? b + offset[i]
+                              : kSteps == Steps::kTableA ? walk + i * step
+                                                         : b + b_offset[i];
           V x[kVecs];
 #pragma GCC unroll 8
           for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
@@ -76,7 +81,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
           for (int m = 0; m < kRows; ++m) {
             // Spelled so that eight rows need four registers of addresses.
             const T* am = ai + m;
-            if constexpr (kSteps == Steps::kTableA) {
+            if constexpr (!kAlongB) {
               const T* const a8 = m < 8 ? ai : ai + 8 * row1;
               am = m % 8 == 3   ? a8 + row3
                    : m % 8 == 5 ? a8 + row5
@@ -102,16 +107,15 @@ template <class T, Steps kSteps, int kRows, int kVecs>
         T* const at = c + m * c_row + v * kLanes;
         if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
         if (t.bias) {
-          const V bias =
-              kSteps == Steps::kTableA ? S::load(t.bias + v * kLanes) : S::broadcast(t.bias[m]);
+          const V bias = kAlongB ? S::broadcast(t.bias[m]) : S::load(t.bias + v * kLanes);
           sum[m][v] = S::add(sum[m][v], bias);
         }
         S::store(at, sum[m][v]);
       }
     }
-    a += kSteps == Steps::kTableA ? kRows * row1 : 0;
-    b += kSteps == Steps::kTableB ? kVecs * kLanes : 0;
-    c += kSteps == Steps::kTableA ? kRows * c_row : kVecs * kLanes;
+    a += kAlongB ? 0 : kRows * row1;
+    b += kAlongB ? kVecs * kLanes : 0;
+    c += kAlongB ? kVecs * kLanes : kRows * c_row;
   }
 }
 
@@ -121,72 +125,40 @@ void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles) {
   if constexpr (kRows > 1) tile_rows<T, kSteps, kVecs, kRows - 1>(t, rows, tiles);
 }
 
-// Blocks of lanes whose `b` a walk along the rows of a kTableA tile should stay with: what a register
-// tile takes at once, so that those vectors are still in the L1 cache for the next tile.
+// Blocks of lanes that a register tile takes at once. Tiles run along the rows while their `b` is
+// in the L1 cache, so these lanes should lie together.
 template <class T>
 constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kMaxBlocks : 1;
 
-// rows x kVecs vectors of Steps::kTableA, any number of rows, in tiles of at most kRows and about
-// equal height.
-template <class T, int kVecs, int kRows>
+// rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
+template <class T, Steps kSteps, int kVecs, int kRows>
 void row_passes(const Tile<T>& t, int64_t rows) {
   const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
   const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
-  Tile<T> part = t;
-  tile_rows<T, Steps::kTableA, kVecs, kRows>(part, height, taller);
+  tile_rows<T, kSteps, kVecs, kRows>(t, height, taller);
   if (!shorter) return;
+  Tile<T> part = t;
   part.a += taller * height * t.a_row;
   part.c += taller * height * t.c_row;
-  tile_rows<T, Steps::kTableA, kVecs, kRows>(part, height - 1, shorter);
+  tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
 }
 
-// rows x (blocks * kBlock<T>) sums of Steps::kTableA, any number of rows, blocks <= kSlabBlocks<T>.
-template <class T>
+// rows x (blocks * kBlock<T>) sums, any number of rows, blocks <= kSlabBlocks<T>; not kTableB.
+template <class T, Steps kSteps>
 void run_rows(const Tile<T>& t, int64_t rows, int64_t blocks) {
   constexpr int64_t kVecsPerBlock = kBlock<T> / Simd<T>::kLanes;
   if constexpr (Simd<T>::kRegisters == 32) {
-    if (blocks == 3) return row_passes<T, 3, 8>(t, rows);
-    if (blocks == 2) return row_passes<T, 2, 12>(t, rows);
-    return row_passes<T, 1, 16>(t, rows);
+    if (blocks == 3) return row_passes<T, kSteps, 3, 8>(t, rows);
+    if (blocks == 2) return row_passes<T, kSteps, 2, 12>(t, rows);
+    return row_passes<T, kSteps, 1, 16>(t, rows);
   } else {
     for (int64_t v = 0; v < kVecsPerBlock; v += 2) {
       Tile<T> part = t;
       part.b += v * Simd<T>::kLanes;
       part.c += v * Simd<T>::kLanes;
       if (part.bias) part.bias += v * Simd<T>::kLanes;
-      row_passes<T, 2, 6>(part, rows);
+      row_passes<T, kSteps, 2, 6>(part, rows);
     }
-  }
-}
-
-// Cuts rows x (kVecs * passes) vectors into register tiles of at most kRows x kVecs.
-template <class T, Steps kSteps, int kVecs, int kRows>
-void tile_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
-  for (int64_t m = 0; m < rows; m += kRows) {
-    const int64_t a_at = kSteps == Steps::kTableA ? m * t.a_row : m;
-    for (int64_t v = 0; v < vecs; v += kVecs) {
-      const int64_t j = v * Simd<T>::kLanes;
-      Tile<T> part = t;
-      part.a += a_at;
-      part.b += j;
-      part.c += m * t.c_row + j;
-      if (part.bias) part.bias += kSteps == Steps::kTableA ? j : m;
-      tile_rows<T, kSteps, kVecs, kRows>(part, rows - m < kRows ? rows - m : kRows, 1);
-    }
-  }
-}
-
-// rows x (blocks * kBlock<T>) sums, blocks <= kMaxBlocks.
-template <class T, Steps kSteps>
-void run_tile(const Tile<T>& t, int64_t rows, int64_t blocks) {
-  constexpr int64_t kVecsPerBlock = kBlock<T> / Simd<T>::kLanes;
-  if constexpr (Simd<T>::kRegisters == 32) {
-    if (blocks == 3) return tile_passes<T, kSteps, 3, 8>(t, rows, 3);
-    if (blocks == 2) return tile_passes<T, kSteps, 2, 12>(t, rows, 2);
-    return tile_passes<T, kSteps, 1, 16>(t, rows, 1);
-  } else {
-    if (blocks == 3) return tile_passes<T, kSteps, 3, 4>(t, rows, 3 * kVecsPerBlock);
-    return tile_passes<T, kSteps, 2, 6>(t, rows, blocks * kVecsPerBlock);
   }
 }
 
@@ -222,8 +194,3 @@ void run_strip(const Tile<T>& t, int64_t rows, int64_t blocks) {
 }
 
 constexpr int64_t kTileRows = 8;  // what callers of run_strip cut their rows into
-
-// What callers of run_tile cut their rows into.
-inline int64_t tile_rows_of(int64_t blocks) {
-  return blocks == 3 ? 8 : blocks == 2 ? 12 : 16;
-}
