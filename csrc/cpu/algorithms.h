@@ -5,11 +5,12 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPixelLanes, kChannelLanes, kGradWeight,
-    kReference;
+extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kPixelLanes, kChannelLanes,
+    kGradWeight, kReference;
 
 // What each isa_*.cpp provides: the same kernels, compiled for its level.
 struct Kernels {
+  RunJob pointwise;
   RunJob pixel_lanes;
   RunJob channel_lanes;
   RunJob grad_weight;

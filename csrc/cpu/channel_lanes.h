@@ -203,7 +203,7 @@ struct ChannelJob {
     tile.b = weights;
     tile.step = slab.width;
     tile.offset = table;
-    tile.bias = task.bias && slab.last ? slab.bias : nullptr;
+    tile.lane_bias = task.bias && slab.last ? slab.bias : nullptr;
     tile.sum = slab.first ? Sum::kStart : Sum::kContinue;
     return tile;
   }

@@ -4,6 +4,7 @@
 #include "cpu/depthwise_grad_weight_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
+#include "cpu/pointwise_plan.h"
 #include "cpu/scalar.h"
 
 #if defined(__x86_64__)
@@ -21,6 +22,7 @@ namespace torchconv::cpu::avx2 {
 #include "cpu/channel_lanes.h"
 #include "cpu/pixel_band.h"
 #include "cpu/pixel_lanes.h"
+#include "cpu/pointwise.h"
 #include "cpu/grad_weight.h"
 #include "cpu/depthwise_band.h"
 #include "cpu/depthwise_tile.h"
@@ -33,8 +35,9 @@ namespace torchconv::cpu::avx2 {
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx2Kernels = {avx2::pixel_lanes, avx2::channel_lanes,         avx2::grad_weight,
-                              avx2::depthwise,   avx2::depthwise_grad_weight, avx2::fma_burst};
+const Kernels kAvx2Kernels = {avx2::pointwise,   avx2::pixel_lanes, avx2::channel_lanes,
+                              avx2::grad_weight, avx2::depthwise,   avx2::depthwise_grad_weight,
+                              avx2::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

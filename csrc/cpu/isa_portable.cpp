@@ -3,6 +3,7 @@
 #include "cpu/depthwise_grad_weight_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
+#include "cpu/pointwise_plan.h"
 #include "cpu/scalar.h"
 
 namespace torchconv::cpu::portable {
@@ -15,6 +16,7 @@ namespace torchconv::cpu::portable {
 #include "cpu/channel_lanes.h"
 #include "cpu/pixel_band.h"
 #include "cpu/pixel_lanes.h"
+#include "cpu/pointwise.h"
 #include "cpu/grad_weight.h"
 #include "cpu/depthwise_band.h"
 #include "cpu/depthwise_tile.h"
@@ -25,7 +27,8 @@ namespace torchconv::cpu::portable {
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
 namespace torchconv::cpu {
-const Kernels kPortableKernels = {portable::pixel_lanes,           portable::channel_lanes,
-                                  portable::grad_weight,           portable::depthwise,
-                                  portable::depthwise_grad_weight, portable::fma_burst};
+const Kernels kPortableKernels = {portable::pointwise,     portable::pixel_lanes,
+                                  portable::channel_lanes, portable::grad_weight,
+                                  portable::depthwise,     portable::depthwise_grad_weight,
+                                  portable::fma_burst};
 }  // namespace torchconv::cpu

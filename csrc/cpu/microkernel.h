@@ -34,7 +34,9 @@ struct Tile {
   T* c;
   int64_t c_row;
   Sum sum;
-  const T* bias = nullptr;  // [m] with kTableB, else [j]: added after the last step
+  // Added after the last step, where not null.
+  const T* lane_bias = nullptr;  // [j]
+  const T* row_bias = nullptr;   // [m]
 };
 
 // A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
@@ -54,6 +56,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
   const T* a = t.a;
   const T* b = t.b;
+  const T* row_bias = t.row_bias;
   T* c = t.c;
 
   for (; tiles > 0; --tiles) {
@@ -106,16 +109,15 @@ template <class T, Steps kSteps, int kRows, int kVecs>
       for (int v = 0; v < kVecs; ++v) {
         T* const at = c + m * c_row + v * kLanes;
         if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
-        if (t.bias) {
-          const V bias = kAlongB ? S::broadcast(t.bias[m]) : S::load(t.bias + v * kLanes);
-          sum[m][v] = S::add(sum[m][v], bias);
-        }
+        if (t.lane_bias) sum[m][v] = S::add(sum[m][v], S::load(t.lane_bias + v * kLanes));
+        if (row_bias) sum[m][v] = S::add(sum[m][v], S::broadcast(row_bias[m]));
         S::store(at, sum[m][v]);
       }
     }
     a += kAlongB ? 0 : kRows * row1;
     b += kAlongB ? kVecs * kLanes : 0;
     c += kAlongB ? kVecs * kLanes : kRows * c_row;
+    if (!kAlongB && row_bias) row_bias += kRows;
   }
 }
 
@@ -140,6 +142,7 @@ void row_passes(const Tile<T>& t, int64_t rows) {
   Tile<T> part = t;
   part.a += taller * height * t.a_row;
   part.c += taller * height * t.c_row;
+  if (part.row_bias) part.row_bias += taller * height;
   tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
 }
 
@@ -156,7 +159,7 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t blocks) {
       Tile<T> part = t;
       part.b += v * Simd<T>::kLanes;
       part.c += v * Simd<T>::kLanes;
-      if (part.bias) part.bias += v * Simd<T>::kLanes;
+      if (part.lane_bias) part.lane_bias += v * Simd<T>::kLanes;
       row_passes<T, kSteps, 2, 6>(part, rows);
     }
   }
@@ -171,7 +174,7 @@ void strip_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
     Tile<T> part = t;
     part.a += m;
     part.c += m * t.c_row;
-    if (part.bias) part.bias += m;
+    if (part.row_bias) part.row_bias += m;
     if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, tiles);
     part.b += tiles * kVecs * Simd<T>::kLanes;
     part.c += tiles * kVecs * Simd<T>::kLanes;

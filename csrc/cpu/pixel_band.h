@@ -17,6 +17,21 @@ void store_run(const T* in, Out* out, int64_t count, int64_t step) {
   for (int64_t i = 0; i < count; ++i) from_compute(out + i * step, in[i]);
 }
 
+// out[i] = in[i * step]; touches nothing beyond the last of them.
+template <class S>
+void load_run(const S* in, Compute<S>* out, int64_t count, int64_t step) {
+  using V = Simd<Compute<S>>;
+  constexpr int64_t kLanes = V::kLanes;
+  if (step == 1) return copy_run<S, Compute<S>, Compute<S>>(in, out, count, nullptr);
+  int64_t i = 0;
+  for (; step == 2 && i + kLanes < count; i += kLanes) {
+    auto even = V::load(in + 2 * i), odd = V::load(in + 2 * i + kLanes);
+    V::deinterleave(even, odd);
+    V::store(out + i, even);
+  }
+  for (; i < count; ++i) out[i] = to_compute(in[i * step]);
+}
+
 // Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the
 // row.
 struct RowWindow {
@@ -48,7 +63,8 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
       // Planes are far apart: no hardware prefetcher sees the next one coming.
       for (int64_t at = 0; at < count * w.step; at += kLine) __builtin_prefetch(from + ahead + at);
       if (w.step > 1) {
-        for (; x < count; ++x) out[x] = to_compute(from[x * w.step]);
+        load_run(from, out, count, w.step);
+        x = count;
       } else {
         for (; x + kLanes <= count; x += kLanes) V::store(out + x, V::load(from + x));
         if (x < count) V::store(out + x, V::load_first(from + x, count - x));

@@ -223,7 +223,7 @@ struct PixelJob {
             T bias[kTileRows];
             if (task.bias && last) {
               copy_run<S, T, T>((const S*)task.bias + dst, bias, width, nullptr);
-              tile.bias = bias;
+              tile.row_bias = bias;
             }
             if (z.direct) {
               multiply_direct(tile, width, dst, sums);

@@ -11,8 +11,9 @@
 namespace torchconv::cpu {
 namespace {
 
-const Algorithm* const kAlgorithms[] = {&kDepthwise,    &kDepthwiseGradWeight, &kPixelLanes,
-                                        &kChannelLanes, &kGradWeight,          &kReference};
+const Algorithm* const kAlgorithms[] = {&kDepthwise,  &kDepthwiseGradWeight, &kPointwise,
+                                        &kPixelLanes, &kChannelLanes,        &kGradWeight,
+                                        &kReference};
 
 std::atomic<const Algorithm*> forced_algorithm{nullptr};
 std::atomic<int> forced_isa{-1};
