@@ -223,13 +223,13 @@ def test_opcheck(dtype, channels_last):
     for layout in (torch.contiguous_format, torch.channels_last):
         input, weight, bias = (tensor.detach() for tensor in arguments(dtype=dtype))
         input = input.contiguous(memory_format=layout)
-        geometry = ((2, 1), (1, 2, 0, 1), (1, 1), 2, channels_last)
-        output = OPERATORS.conv2d.default(input, weight, bias, *geometry)
+        geometry = (2, 1, 1, 2, 0, 1, 1, 1, 2, channels_last)
+        output = OPERATORS.conv2d.default(input, weight, bias, geometry)
         for op, arguments_ in (
-            (OPERATORS.conv2d.default, (input, weight, bias, *geometry)),
-            (OPERATORS.conv2d.default, (input[:0], weight, None, *geometry)),
-            (OPERATORS.conv2d_grad_input.default, (output, weight, input.shape, *geometry)),
-            (OPERATORS.conv2d_grad_weight.default, (output, input, weight.shape, *geometry)),
+            (OPERATORS.conv2d.default, (input, weight, bias, geometry)),
+            (OPERATORS.conv2d.default, (input[:0], weight, None, geometry)),
+            (OPERATORS.conv2d_grad_input.default, (output, weight, input.shape, geometry)),
+            (OPERATORS.conv2d_grad_weight.default, (output, input, weight.shape, geometry)),
         ):
             result = torch.library.opcheck(op, arguments_)
             assert set(result.values()) == {"SUCCESS"}

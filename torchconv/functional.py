@@ -77,7 +77,7 @@ def conv2d(
     if torch.compiler.is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
     geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
-    return _autograd.conv2d(input, weight, bias, *geometry)
+    return _autograd.conv2d(input, weight, bias, geometry)
 
 
 def conv2d_output_size(
@@ -143,10 +143,10 @@ def resolve(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
-) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int], int, bool]:
-    """Checks everything and returns what the operators take after their tensors.
+) -> tuple[int, ...]:
+    """Checks everything and returns the geometry, the last argument of the operators.
 
-    That is: stride, (top, bottom, left, right), dilation, groups, and whether the result is
+    That is: stride, padding (top, bottom, left, right), dilation, groups, and 1 if the result is
     channels last, the memory format in which aten::convolution computes.
     """
     stride_h, stride_w = stride = pair(stride, "stride")
@@ -184,7 +184,10 @@ def resolve(
     channels_last = suggests_channels_last(input_size, input.stride()) or (
         n != 0 and suggests_channels_last(weight_size, weight.stride())
     )
-    return stride, sides, dilation, groups, channels_last
+    return (
+        stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
+        1 if channels_last else 0,
+    )  # fmt: skip
 
 
 def _autocast(tensor: Tensor | None) -> Tensor | None:
