@@ -26,9 +26,16 @@ from torch.autograd import forward_ad
 from torchconv import _vmap
 from torchconv._fakes import output_size
 
-_op_conv2d = torch.ops.torchconv.conv2d.default
-_op_grad_input = torch.ops.torchconv.conv2d_grad_input.default
-_op_grad_weight = torch.ops.torchconv.conv2d_grad_weight.default
+
+
+def _callable(op: torch._ops.OpOverload) -> Any:
+    """What calling ``op`` calls: one Python frame less on the way."""
+    return getattr(op, "_op", op)
+
+
+_op_conv2d = _callable(torch.ops.torchconv.conv2d.default)
+_op_grad_input = _callable(torch.ops.torchconv.conv2d_grad_input.default)
+_op_grad_weight = _callable(torch.ops.torchconv.conv2d_grad_weight.default)
 
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
