@@ -231,8 +231,8 @@ void channel_lanes_convolve(const Task& task, const Job& job, const Gather& g,
 }
 
 inline void channel_lanes(const Task& task, const Job& job) {
-  const Gather g = make_gather(task.op, task.shape);
-  const ChannelPlan z = make_channel_plan(g, task.shape.dtype);
+  const Gather g = ((const ChannelDetails*)job.details)->gather;
+  const ChannelPlan z = ((const ChannelDetails*)job.details)->plan;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     if (job.stage == 0) {

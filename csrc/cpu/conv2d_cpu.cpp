@@ -71,7 +71,7 @@ void run(const Task& task) {
         }
         const FlushDenormals flush;
         for (int64_t job = begin; job < end; ++job)
-          run_job(task, {stage, job, repeat, shared, scratch});
+          run_job(task, {plan.details, stage, job, repeat, shared, scratch});
         scratch_arena().trim();
       });
     }

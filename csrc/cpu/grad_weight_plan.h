@@ -29,6 +29,11 @@ struct GradWeightPlan {
   }
 };
 
+struct GradWeightDetails {
+  Gather gather;
+  GradWeightPlan plan;
+};
+
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;   // summed in registers before they are added to the block
 constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
