@@ -39,6 +39,7 @@ _op_grad_weight = _callable(torch.ops.torchconv.conv2d_grad_weight.default)
 
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
+_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 def _recording(a: Tensor, b: Tensor) -> bool:
@@ -90,6 +91,16 @@ def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Sequence[int]) -
         ctx.save_for_forward(a, b)  # dropped when the call returns
 
 
+def _dense(grad: Tensor, geometry: Sequence[int]) -> Tensor:
+    """``grad`` in the memory format of the result, once for all that read it.
+
+    An expanded one comes from sum() or mean(), one of the other format from a layer behind.
+    """
+    if _transforms_active():  # torch.vmap cannot tell memory formats
+        return grad
+    return grad.contiguous(memory_format=_FORMATS[geometry[-1]])
+
+
 def _sum_per_channel(grad: Tensor) -> Tensor:
     """[n, k, p, q] -> [k], with the same bits on any number of threads.
 
@@ -125,6 +136,8 @@ class _Conv2d(torch.autograd.Function):
         input_size, weight_size = ctx.sizes
         input_needed, weight_needed, bias_needed, _ = ctx.needs_input_grad
         grad_input = grad_weight = grad_bias = None
+        if not _grad_enabled():
+            grad = _dense(grad, ctx.geometry)
         if input_needed:
             grad_input = conv2d_grad_input(grad, weight, input_size, ctx.geometry)
         if weight_needed:
