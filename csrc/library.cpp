@@ -2,8 +2,8 @@
 //
 // geometry is (stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right, dilation_h, dilation_w,
 // groups, channels_last), where channels_last, 0 or 1, is the memory format of the result. It is one
-// argument because every argument of an operator costs as much as some hundred multiply-adds. The
-// operators carry no autograd of their own: torchconv/_autograd.py differentiates them.
+// argument because each is converted and checked several times on its way through the dispatcher.
+// The operators carry no autograd of their own: torchconv/_autograd.py differentiates them.
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
@@ -15,8 +15,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
       "-> Tensor");
-  m.def(
-      "_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
+  m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
   m.def("_isa() -> str");
   m.def("_force_isa(str level) -> ()");
   m.def("_force_algorithm(str name) -> ()");

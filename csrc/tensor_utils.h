@@ -63,7 +63,7 @@ Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const S
                   "torchconv: tensors must have 4 dimensions");
   STD_TORCH_CHECK(geometry.size() == 10, "torchconv: geometry takes 10 integers");
   const int64_t *const stride = &geometry[0], *const padding = &geometry[2],
-                      *const dilation = &geometry[6], groups = geometry[8];
+                       *const dilation = &geometry[6], groups = geometry[8];
   Conv2dShape d;
   d.n = checked(input[0], 0, "batch size");
   d.c = checked(input[1], 0, "input channels");

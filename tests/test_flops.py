@@ -37,17 +37,21 @@ def test_same_count_as_nn_conv2d(name, input_grad):
 
 def test_the_counter_may_be_imported_before_or_after_and_is_not_imported_by_us():
     code = """if True:
-        import sys, torch
+        import importlib.util, sys, torch
         {first}
         name = "torch.utils.flop_counter"
         print(name in sys.modules)
+        importlib.util.find_spec(name)  # looking for it is not importing it
         from torch.utils.flop_counter import FlopCounterMode
         import torchconv
         with FlopCounterMode(display=False) as counter:
             torchconv.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2))
         print(counter.get_total_flops())
         """
-    for first, there in (("import torchconv", "False"), (f"import {FlopCounterMode.__module__}", "True")):
+    for first, there in (
+        ("import torchconv", "False"),
+        (f"import {FlopCounterMode.__module__}", "True"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code.format(first=first)],
             capture_output=True, text=True, check=True,

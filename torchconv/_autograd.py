@@ -27,7 +27,6 @@ from torchconv import _vmap
 from torchconv._fakes import output_size
 
 
-
 def _callable(op: torch._ops.OpOverload) -> Any:
     """What calling ``op`` calls: one Python frame less on the way."""
     return getattr(op, "_op", op)
@@ -43,15 +42,13 @@ _FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 def _recording(a: Tensor, b: Tensor) -> bool:
-    """Whether ordinary autograd, in reverse or forward mode, wants to know of a product of these."""
+    """Whether ordinary autograd, reverse or forward, is to know of a product of these."""
     return forward_ad._current_level >= 0 or (
         _grad_enabled() and (a.requires_grad or b.requires_grad)
     )
 
 
-def conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]
-) -> Tensor:
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
     """Returns [n, k, p, q]."""
     if _transforms_active():
         return _Conv2dTransformed.apply(input, weight, bias, geometry)

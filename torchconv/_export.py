@@ -1,8 +1,8 @@
 """How ``conv2d`` is spelled in operators that others know, for ONNX and other consumers of graphs.
 
-PyTorch keeps decompositions in one table. torch.onnx.export applies it to what ONNX has no operator
-for; torch.compile and ``ExportedProgram.run_decompositions()`` do not unless asked, so that compiled
-and exported programs go on running torchconv's kernels.
+PyTorch keeps decompositions in one table. torch.onnx.export applies it to what ONNX has no
+operator for; torch.compile and ``ExportedProgram.run_decompositions()`` do not unless asked, so
+that compiled and exported programs go on running torchconv's kernels.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,7 @@ from torch._decomp import register_decomposition
 
 
 @register_decomposition(torch.ops.torchconv.conv2d.default)
-def _conv2d(
-    input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]
-) -> Tensor:
+def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
     top, bottom, left, right = geometry[2:6]
     padding = [top, left]
     if top != bottom or left != right:  # aten pads both sides alike
