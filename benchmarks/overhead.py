@@ -26,7 +26,7 @@ def contenders() -> dict[str, dict[str, object]]:
     x_grad = x.clone().requires_grad_()
     weight_grad, bias_grad = weight.clone().requires_grad_(), bias.clone().requires_grad_()
     raw = torch.ops.torchconv.conv2d.default
-    geometry = ((1, 1), (1, 1, 1, 1), (1, 1), 1, False)
+    geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, False)
     modules = {
         "torchconv.Conv2d": torchconv.Conv2d(4, 4, 3, padding=1),
         "nn.Conv2d": torch.nn.Conv2d(4, 4, 3, padding=1),
@@ -40,7 +40,7 @@ def contenders() -> dict[str, dict[str, object]]:
 
     return {
         "forward, no autograd": {
-            "raw operator": lambda: raw(x, weight, bias, *geometry),
+            "raw operator": lambda: raw(x, weight, bias, geometry),
             "torchconv.conv2d": lambda: torchconv.conv2d(x, weight, bias, padding=1),
             "F.conv2d": lambda: F.conv2d(x, weight, bias, padding=1),
             **{name: _without_autograd(module, x) for name, module in modules.items()},

@@ -111,14 +111,14 @@ class Subject:
                 self.grad, self.input, weight, None, case.stride, case.torch_padding,
                 case.dilation, False, (0, 0), case.groups, mask,
             )[mask.index(True)]  # fmt: skip
-        geometry = (*case.geometry, self.layout == "nhwc")
+        geometry = case.geometry(self.layout == "nhwc")
         operators = torch.ops.torchconv
         if op == "grad_input":
             return lambda: operators.conv2d_grad_input.default(
-                self.grad, weight, case.input_size, *geometry
+                self.grad, weight, case.input_size, geometry
             )
         return lambda: operators.conv2d_grad_weight.default(
-            self.grad, self.input, case.weight_size, *geometry
+            self.grad, self.input, case.weight_size, geometry
         )
 
     def _few(self) -> tuple[int, int, int]:
@@ -165,6 +165,6 @@ def algorithm(op: str, case: Conv2dCase, dtype: torch.dtype, layout: str) -> str
     """Name of the algorithm that torchconv picks for one operator."""
     name = str(dtype).removeprefix("torch.")
     text = torch.ops.torchconv._explain(
-        op, case.input_size, case.weight_size, *case.geometry, name, layout == "nhwc"
+        op, case.input_size, case.weight_size, case.geometry(layout == "nhwc"), name
     )
     return text.splitlines()[-1].split(":")[0]

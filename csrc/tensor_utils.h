@@ -55,14 +55,15 @@ inline int64_t checked_padding(int64_t value) {
   return checked(value, 0, "padding");
 }
 
-template <class SizesLike>
-Conv2dShape make_shape(const SizesLike& input, const SizesLike& weight, const Sizes& stride,
-                       const Sizes& padding, const Sizes& dilation, int64_t groups, Dtype dtype,
-                       bool channels_last) {
+// geometry as described in library.cpp.
+template <class InputSize, class WeightSize>
+Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const Sizes& geometry,
+                       Dtype dtype) {
   STD_TORCH_CHECK(input.size() == 4 && weight.size() == 4,
                   "torchconv: tensors must have 4 dimensions");
-  STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 4 && dilation.size() == 2,
-                  "torchconv: stride and dilation take 2 integers, padding takes 4");
+  STD_TORCH_CHECK(geometry.size() == 10, "torchconv: geometry takes 10 integers");
+  const int64_t *const stride = &geometry[0], *const padding = &geometry[2],
+                       *const dilation = &geometry[6], groups = geometry[8];
   Conv2dShape d;
   d.n = checked(input[0], 0, "batch size");
   d.c = checked(input[1], 0, "input channels");
@@ -82,7 +83,7 @@ Conv2dShape make_shape(const SizesLike& input, const SizesLike& weight, const Si
   d.dilation_w = std::min(checked(dilation[1], 1, "dilation"), width);
   d.groups = checked(groups, 1, "groups");
   d.dtype = dtype;
-  d.layout = channels_last ? Layout::kChannelsLast : Layout::kContiguous;
+  d.layout = geometry[9] ? Layout::kChannelsLast : Layout::kContiguous;
   STD_TORCH_CHECK(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups,
                   "torchconv: weight has ", weight[1], " input channels per group and ", d.k,
                   " output channels, input has ", d.c, " channels, groups is ", groups);

@@ -58,10 +58,9 @@ class Conv2dCase:
     def output_size(self) -> tuple[int, int, int, int]:
         return (self.n, self.k, self.p, self.q)
 
-    @property
-    def geometry(self) -> tuple:
-        """(stride, padding, dilation, groups), in the order of every operator of the package."""
-        return (self.stride, self.padding, self.dilation, self.groups)
+    def geometry(self, channels_last: bool) -> tuple[int, ...]:
+        """The last argument of the package's operators."""
+        return (*self.stride, *self.padding, *self.dilation, self.groups, channels_last)
 
     @property
     def torch_padding(self) -> tuple[int, int]:

@@ -50,13 +50,13 @@ def random_operands(case: Conv2dCase, dtype: torch.dtype, seed: int = 0) -> Oper
 
 def run(op: str, case: Conv2dCase, t: Operands, channels_last: bool = False) -> torch.Tensor:
     """One raw operator of torchconv on these tensors as they are."""
-    geometry = (*case.geometry, channels_last)
+    geometry = case.geometry(channels_last)
     ops = torch.ops.torchconv
     if op == "forward":
-        return ops.conv2d.default(t.input, t.weight, t.bias, *geometry)
+        return ops.conv2d.default(t.input, t.weight, t.bias, geometry)
     if op == "grad_input":
-        return ops.conv2d_grad_input.default(t.grad, t.weight, case.input_size, *geometry)
-    return ops.conv2d_grad_weight.default(t.grad, t.input, case.weight_size, *geometry)
+        return ops.conv2d_grad_input.default(t.grad, t.weight, case.input_size, geometry)
+    return ops.conv2d_grad_weight.default(t.grad, t.input, case.weight_size, geometry)
 
 
 @contextmanager

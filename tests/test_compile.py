@@ -171,6 +171,22 @@ def test_onnx_export_has_plain_convolutions():
     assert_near(torch.from_numpy(output), net(image).detach())
 
 
+def test_onnx_export_of_an_exported_program_has_plain_convolutions():
+    pytest.importorskip("onnxscript")
+    net, image = Net(torchconv.Conv2d).eval(), torch.randn(2, 3, 9, 8)
+    net.second.kernel_size, net.second.weight = (2, 3), torch.nn.Parameter(torch.randn(4, 2, 2, 3))
+    exported = torch.export.export(net, (image,))
+    program = torch.onnx.export(exported, (), dynamo=True, verbose=False)
+    nodes = [(node.domain, node.op_type) for node in program.model.graph]
+    assert nodes.count(("", "Conv")) == 2 and all(domain == "" for domain, _ in nodes)
+    reference = pytest.importorskip("onnx.reference").ReferenceEvaluator(program.model_proto)
+    (output,) = reference.run(None, {program.model.graph.inputs[0].name: image.numpy()})
+    assert_near(torch.from_numpy(output), net(image).detach())
+    # Decomposed only where somebody asks for it.
+    kept = exported.run_decompositions()
+    assert [str(n.target) for n in kept.graph.nodes].count("torchconv.conv2d.default") == 2
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_autocast(dtype):
     input, weight, bias = arguments()
@@ -223,13 +239,13 @@ def test_opcheck(dtype, channels_last):
     for layout in (torch.contiguous_format, torch.channels_last):
         input, weight, bias = (tensor.detach() for tensor in arguments(dtype=dtype))
         input = input.contiguous(memory_format=layout)
-        geometry = ((2, 1), (1, 2, 0, 1), (1, 1), 2, channels_last)
-        output = OPERATORS.conv2d.default(input, weight, bias, *geometry)
+        geometry = (2, 1, 1, 2, 0, 1, 1, 1, 2, channels_last)
+        output = OPERATORS.conv2d.default(input, weight, bias, geometry)
         for op, arguments_ in (
-            (OPERATORS.conv2d.default, (input, weight, bias, *geometry)),
-            (OPERATORS.conv2d.default, (input[:0], weight, None, *geometry)),
-            (OPERATORS.conv2d_grad_input.default, (output, weight, input.shape, *geometry)),
-            (OPERATORS.conv2d_grad_weight.default, (output, input, weight.shape, *geometry)),
+            (OPERATORS.conv2d.default, (input, weight, bias, geometry)),
+            (OPERATORS.conv2d.default, (input[:0], weight, None, geometry)),
+            (OPERATORS.conv2d_grad_input.default, (output, weight, input.shape, geometry)),
+            (OPERATORS.conv2d_grad_weight.default, (output, input, weight.shape, geometry)),
         ):
             result = torch.library.opcheck(op, arguments_)
             assert set(result.values()) == {"SUCCESS"}

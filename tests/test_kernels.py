@@ -53,8 +53,8 @@ def test_against_torch(case):
 
 def explanation(op: str, case: Conv2dCase, dtype: torch.dtype, channels_last: bool) -> list[str]:
     return torch.ops.torchconv._explain(
-        op, case.input_size, case.weight_size, *case.geometry,
-        str(dtype).removeprefix("torch."), channels_last,
+        op, case.input_size, case.weight_size, case.geometry(channels_last),
+        str(dtype).removeprefix("torch."),
     ).splitlines()  # fmt: skip
 
 
@@ -161,13 +161,13 @@ def test_half_types_keep_every_float16():
     values = torch.tensor([6e-8, 1.2e-7, 3e-6, 6e-5, -6e-8, 65504.0], dtype=torch.float16)
     one = torch.ones(1, 1, 1, 1, dtype=torch.float16)
     x = values.reshape(1, 1, 1, -1)
-    geometry = ((1, 1), (0, 0, 0, 0), (1, 1), 1, False)
+    geometry = (1, 1, 0, 0, 0, 0, 1, 1, 1, False)
     ops = torch.ops.torchconv
-    assert torch.equal(ops.conv2d(x, one, None, *geometry), x)
-    assert torch.equal(ops.conv2d_grad_input(x, one, x.shape, *geometry), x)
+    assert torch.equal(ops.conv2d(x, one, None, geometry), x)
+    assert torch.equal(ops.conv2d_grad_input(x, one, x.shape, geometry), x)
     column = values.reshape(-1, 1, 1, 1)
     assert torch.equal(
-        ops.conv2d_grad_weight(x.transpose(1, 3), one, column.shape, *geometry), column
+        ops.conv2d_grad_weight(x.transpose(1, 3), one, column.shape, geometry), column
     )
 
 
@@ -176,6 +176,6 @@ def test_half_types_accumulate_in_float32(dtype):
     """4097 ones sum to 4096 or more although neither half type can count that far in ones."""
     taps = 4097
     ones = torch.ones(1, taps, 1, 1, dtype=dtype)
-    geometry = ((1, 1), (0, 0, 0, 0), (1, 1), 1, False)
-    result = torch.ops.torchconv.conv2d(ones, ones, None, *geometry)
+    geometry = (1, 1, 0, 0, 0, 0, 1, 1, 1, False)
+    result = torch.ops.torchconv.conv2d(ones, ones, None, geometry)
     assert result.item() == torch.tensor(float(taps)).to(dtype).item()

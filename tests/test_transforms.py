@@ -46,10 +46,10 @@ def test_vmap_of_the_gradient_operators(op, groups):
     input, weight, _ = (tensor.detach() for tensor in arguments(groups))
     grad_output = torch.randn(2, 4, 4, 4, dtype=torch.float64)
     second, size = (weight, input.shape) if op == "conv2d_grad_input" else (input, weight.shape)
-    geometry = ((1, 1), (0, 0, 0, 0), (1, 1), groups, False)
+    geometry = (1, 1, 0, 0, 0, 0, 1, 1, groups, False)
 
     def call(a, b):
-        return function(a, b, size, *geometry)
+        return function(a, b, size, geometry)
 
     for dims in ((0, None), (None, 0), (0, 0), (2, 1), (1, None), (None, 3)):
         a, b = batched(grad_output, dims[0]), batched(second, dims[1])

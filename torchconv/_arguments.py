@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _INT64 = 2**63
-_SMALL = 2**31  # plain ints below take the short way through pair()
+SMALL = 2**31  # plain ints below take the short way through pair()
 
 
 def integer(value: Any, name: str) -> int:
@@ -39,9 +39,9 @@ def pair(value: Any, name: str) -> tuple[int, int]:
     """``value`` for both spatial dimensions."""
     if type(value) is tuple and len(value) == 2:
         first, second = value
-        if type(first) is int and type(second) is int and (first | second) < _SMALL:
+        if type(first) is int and type(second) is int and (first | second) < SMALL:
             return value
-    elif type(value) is int and value < _SMALL:
+    elif type(value) is int and value < SMALL:
         return value, value
 
     if not isinstance(value, (tuple, list)):
@@ -95,12 +95,11 @@ def suggests_channels_last(size: Sequence[int], strides: Sequence[int]) -> bool:
     As ``Tensor.suggest_memory_format`` in C++: strides must grow in the order c, w, h, n, and the
     cases that could be either layout count as contiguous.
     """
-    if strides[3] < strides[1] * size[1]:
-        return False  # every tensor that is plainly contiguous ends here
     stride_n, stride_c, stride_h, stride_w = strides
     n, c, h, w = size
     return (
         stride_c != 0
+        and stride_w >= stride_c * c
         and stride_h >= stride_w * w
         and stride_n >= stride_h * h
         and stride_h * h != stride_c

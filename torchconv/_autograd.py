@@ -10,12 +10,13 @@ two Functions for each: torch.func needs one with ``setup_context``; PyTorch ins
 at every call; that takes longer than a small convolution, so ordinary autograd has one without.
 The operators themselves, torch.ops.torchconv.*, know nothing of autograd.
 
-Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q];
-stride (2), padding (top, bottom, left, right), dilation (2). ``channels_last`` is the memory format
-of the result; derivatives keep it, as those of aten::convolution do.
+Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q]. ``geometry``
+is what ``functional.resolve`` returns: (stride_h, stride_w, top, bottom, left, right, dilation_h,
+dilation_w, groups, channels_last). Its last number is the memory format of the result; derivatives
+keep it, as those of aten::convolution do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,90 +26,76 @@ from torch.autograd import forward_ad
 from torchconv import _vmap
 from torchconv._fakes import output_size
 
-_op_conv2d = torch.ops.torchconv.conv2d.default
-_op_grad_input = torch.ops.torchconv.conv2d_grad_input.default
-_op_grad_weight = torch.ops.torchconv.conv2d_grad_weight.default
+
+def _callable(op: torch._ops.OpOverload) -> Any:
+    """What calling ``op`` calls: one Python frame less on the way."""
+    return getattr(op, "_op", op)
+
+
+_op_conv2d = _callable(torch.ops.torchconv.conv2d.default)
+_op_grad_input = _callable(torch.ops.torchconv.conv2d_grad_input.default)
+_op_grad_weight = _callable(torch.ops.torchconv.conv2d_grad_weight.default)
 
 _transforms_active = torch._C._are_functorch_transforms_active
+_grad_enabled = torch.is_grad_enabled
+_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
-def _choose(
-    a: Tensor,
-    b: Tensor,
-    c: Tensor | None,
-    op: Any,
-    function: type[torch.autograd.Function],
-    transformed: type[torch.autograd.Function],
-) -> Callable[..., Tensor]:
-    """The cheapest form of an operator that records all that will be asked of these tensors."""
-    if _transforms_active():
-        return transformed.apply
-    if forward_ad._current_level >= 0 or (
-        torch.is_grad_enabled()
-        and (a.requires_grad or b.requires_grad or (c is not None and c.requires_grad))
-    ):
-        return function.apply
-    return op
+def _recording(a: Tensor, b: Tensor) -> bool:
+    """Whether ordinary autograd, reverse or forward, is to know of a product of these."""
+    return forward_ad._current_level >= 0 or (
+        _grad_enabled() and (a.requires_grad or b.requires_grad)
+    )
 
 
-def conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
-) -> Tensor:
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
     """Returns [n, k, p, q]."""
-    call = _choose(input, weight, bias, _op_conv2d, _Conv2d, _Conv2dTransformed)
-    return call(input, weight, bias, stride, padding, dilation, groups, channels_last)
+    if _transforms_active():
+        return _Conv2dTransformed.apply(input, weight, bias, geometry)
+    if _recording(weight, input) or (bias is not None and bias.requires_grad and _grad_enabled()):
+        return _Conv2d.apply(input, weight, bias, geometry)
+    return _op_conv2d(input, weight, bias, geometry)
 
 
 def conv2d_grad_input(
-    grad: Tensor,
-    weight: Tensor,
-    input_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
 ) -> Tensor:
     """Returns the gradient of the input, of shape ``input_size``: a transposed convolution."""
-    call = _choose(
-        grad, weight, None, _op_grad_input, _Conv2dGradInput, _Conv2dGradInputTransformed
-    )
-    return call(grad, weight, input_size, stride, padding, dilation, groups, channels_last)
+    if _transforms_active():
+        return _Conv2dGradInputTransformed.apply(grad, weight, input_size, geometry)
+    if _recording(grad, weight):
+        return _Conv2dGradInput.apply(grad, weight, input_size, geometry)
+    return _op_grad_input(grad, weight, input_size, geometry)
 
 
 def conv2d_grad_weight(
-    grad: Tensor,
-    input: Tensor,
-    weight_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    grad: Tensor, input: Tensor, weight_size: Sequence[int], geometry: Sequence[int]
 ) -> Tensor:
     """Returns the gradient of the weight, of shape ``weight_size``."""
-    call = _choose(
-        grad, input, None, _op_grad_weight, _Conv2dGradWeight, _Conv2dGradWeightTransformed
-    )
-    return call(grad, input, weight_size, stride, padding, dilation, groups, channels_last)
+    if _transforms_active():
+        return _Conv2dGradWeightTransformed.apply(grad, input, weight_size, geometry)
+    if _recording(grad, input):
+        return _Conv2dGradWeight.apply(grad, input, weight_size, geometry)
+    return _op_grad_weight(grad, input, weight_size, geometry)
 
 
-_NO_GRADIENTS = (None,) * 5  # of stride, padding, dilation, groups, channels_last
-
-
-def _save(ctx: Any, a: Tensor, b: Tensor, geometry: Sequence[Any]) -> None:
+def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Sequence[int]) -> None:
     """Keeps what the derivatives of a product of ``a`` and ``b`` need, and no more."""
-    ctx.geometry = geometry
-    a_needed, b_needed = ctx.needs_input_grad[:2]
+    ctx.sizes, ctx.geometry = sizes, geometry
+    a_needed, b_needed, *_ = ctx.needs_input_grad
     ctx.save_for_backward(a if b_needed else None, b if a_needed else None)
-    ctx.save_for_forward(a, b)  # dropped when the call returns
+    if forward_ad._current_level >= 0:
+        ctx.save_for_forward(a, b)  # dropped when the call returns
+
+
+def _dense(grad: Tensor, geometry: Sequence[int]) -> Tensor:
+    """``grad`` in the memory format of the result, once for all that read it.
+
+    An expanded one comes from sum() or mean(), one of the other format from a layer behind.
+    """
+    if _transforms_active():  # torch.vmap cannot tell memory formats
+        return grad
+    return grad.contiguous(memory_format=_FORMATS[geometry[-1]])
 
 
 def _sum_per_channel(grad: Tensor) -> Tensor:
@@ -134,104 +121,95 @@ def _product_rule(
 
 class _Conv2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        _Conv2d.save(ctx, arguments)
-        return _op_conv2d(*arguments)
-
-    @staticmethod
-    def save(ctx: Any, arguments: tuple[Any, ...]) -> None:
-        input, weight, _, *geometry = arguments
-        ctx.input_size, ctx.weight_size = input.shape, weight.shape
-        _save(ctx, input, weight, geometry)
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]
+    ) -> Tensor:
+        _save(ctx, input, weight, (input.shape, weight.shape), geometry)
+        return _op_conv2d(input, weight, bias, geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         input, weight = ctx.saved_tensors
-        input_needed, weight_needed, bias_needed = ctx.needs_input_grad[:3]
+        input_size, weight_size = ctx.sizes
+        input_needed, weight_needed, bias_needed, _ = ctx.needs_input_grad
         grad_input = grad_weight = grad_bias = None
+        if not _grad_enabled():
+            grad = _dense(grad, ctx.geometry)
         if input_needed:
-            grad_input = conv2d_grad_input(grad, weight, ctx.input_size, *ctx.geometry)
+            grad_input = conv2d_grad_input(grad, weight, input_size, ctx.geometry)
         if weight_needed:
-            grad_weight = conv2d_grad_weight(grad, input, ctx.weight_size, *ctx.geometry)
+            grad_weight = conv2d_grad_weight(grad, input, weight_size, ctx.geometry)
         if bias_needed:
             grad_bias = _sum_per_channel(grad)
-        return grad_input, grad_weight, grad_bias, *_NO_GRADIENTS
+        return grad_input, grad_weight, grad_bias, None
 
     @staticmethod
     def jvp(
-        ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, *_: None
+        ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, _: None
     ) -> Tensor:
         input, weight = ctx.saved_tensors
         if input_t is None and weight_t is None:
-            size = output_size(input.shape, weight.shape, *ctx.geometry[:3])
+            size = output_size(*ctx.sizes, ctx.geometry)
             return bias_t[:, None, None].expand(size)
         if input_t is None:
-            return conv2d(input, weight_t, bias_t, *ctx.geometry)
-        result = conv2d(input_t, weight, bias_t, *ctx.geometry)
+            return conv2d(input, weight_t, bias_t, ctx.geometry)
+        result = conv2d(input_t, weight, bias_t, ctx.geometry)
         if weight_t is None:
             return result
-        return result + conv2d(input, weight_t, None, *ctx.geometry)
+        return result + conv2d(input, weight_t, None, ctx.geometry)
 
 
 class _Conv2dGradInput(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        _Conv2dGradInput.save(ctx, arguments)
-        return _op_grad_input(*arguments)
-
-    @staticmethod
-    def save(ctx: Any, arguments: tuple[Any, ...]) -> None:
-        grad, weight, ctx.input_size, *geometry = arguments
-        ctx.weight_size = weight.shape
-        _save(ctx, grad, weight, geometry)
+    def forward(
+        ctx: Any, grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
+    ) -> Tensor:
+        _save(ctx, grad, weight, (input_size, weight.shape), geometry)
+        return _op_grad_input(grad, weight, input_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         grad, weight = ctx.saved_tensors
-        grad_needed, weight_needed = ctx.needs_input_grad[:2]
+        grad_needed, weight_needed, *_ = ctx.needs_input_grad
         for_grad = for_weight = None
         if grad_needed:
-            for_grad = conv2d(cotangent, weight, None, *ctx.geometry)
+            for_grad = conv2d(cotangent, weight, None, ctx.geometry)
         if weight_needed:
-            for_weight = conv2d_grad_weight(grad, cotangent, ctx.weight_size, *ctx.geometry)
-        return for_grad, for_weight, None, *_NO_GRADIENTS
+            for_weight = conv2d_grad_weight(grad, cotangent, ctx.sizes[1], ctx.geometry)
+        return for_grad, for_weight, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Tensor | None, weight_t: Tensor | None, *_: None) -> Tensor:
         grad, weight = ctx.saved_tensors
         return _product_rule(
-            conv2d_grad_input, grad, weight, grad_t, weight_t, ctx.input_size, *ctx.geometry
+            conv2d_grad_input, grad, weight, grad_t, weight_t, ctx.sizes[0], ctx.geometry
         )
 
 
 class _Conv2dGradWeight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        _Conv2dGradWeight.save(ctx, arguments)
-        return _op_grad_weight(*arguments)
-
-    @staticmethod
-    def save(ctx: Any, arguments: tuple[Any, ...]) -> None:
-        grad, input, ctx.weight_size, *geometry = arguments
-        ctx.input_size = input.shape
-        _save(ctx, grad, input, geometry)
+    def forward(
+        ctx: Any, grad: Tensor, input: Tensor, weight_size: Sequence[int], geometry: Sequence[int]
+    ) -> Tensor:
+        _save(ctx, grad, input, (input.shape, weight_size), geometry)
+        return _op_grad_weight(grad, input, weight_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         grad, input = ctx.saved_tensors
-        grad_needed, input_needed = ctx.needs_input_grad[:2]
+        grad_needed, input_needed, *_ = ctx.needs_input_grad
         for_grad = for_input = None
         if grad_needed:
-            for_grad = conv2d(input, cotangent, None, *ctx.geometry)
+            for_grad = conv2d(input, cotangent, None, ctx.geometry)
         if input_needed:
-            for_input = conv2d_grad_input(grad, cotangent, ctx.input_size, *ctx.geometry)
-        return for_grad, for_input, None, *_NO_GRADIENTS
+            for_input = conv2d_grad_input(grad, cotangent, ctx.sizes[0], ctx.geometry)
+        return for_grad, for_input, None, None
 
     @staticmethod
     def jvp(ctx: Any, grad_t: Tensor | None, input_t: Tensor | None, *_: None) -> Tensor:
         grad, input = ctx.saved_tensors
         return _product_rule(
-            conv2d_grad_weight, grad, input, grad_t, input_t, ctx.weight_size, *ctx.geometry
+            conv2d_grad_weight, grad, input, grad_t, input_t, ctx.sizes[1], ctx.geometry
         )
 
 
@@ -242,7 +220,9 @@ class _Conv2dTransformed(_Conv2d):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _Conv2d.save(ctx, inputs)
+        input, weight, _, geometry = inputs
+        _save(ctx, input, weight, (input.shape, weight.shape), geometry)
+        ctx.save_for_forward(input, weight)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
@@ -256,7 +236,9 @@ class _Conv2dGradInputTransformed(_Conv2dGradInput):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _Conv2dGradInput.save(ctx, inputs)
+        grad, weight, input_size, geometry = inputs
+        _save(ctx, grad, weight, (input_size, weight.shape), geometry)
+        ctx.save_for_forward(grad, weight)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
@@ -270,7 +252,9 @@ class _Conv2dGradWeightTransformed(_Conv2dGradWeight):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _Conv2dGradWeight.save(ctx, inputs)
+        grad, input, weight_size, geometry = inputs
+        _save(ctx, grad, input, (input.shape, weight_size), geometry)
+        ctx.save_for_forward(grad, input)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._C import _get_tracing_state
 
 from torchconv._arguments import refuse_tensors
 
@@ -14,6 +15,7 @@ _BACKENDS = ("native", "auto", "aten")
 _backend: str = "auto"
 
 PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
+_STRIDED = torch.strided
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
 
@@ -92,7 +94,7 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
                 return f"{type(tensor).__name__} has a dispatcher of its own"
         if torch.onnx.is_in_onnx_export():
             return "an ONNX model is exported, in operators that others know"
-    if torch._C._get_tracing_state() is not None:
+    if _get_tracing_state() is not None:
         return "TorchScript is tracing, in operators that others know"
     if _backend == "aten":
         return "the backend is 'aten'"
@@ -100,9 +102,9 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
         devices = {tensor.device for tensor in (input, weight, bias) if tensor is not None}
         if devices != {torch.device("meta")}:
             return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
-    if input.dtype not in _DTYPES or weight.dtype not in _DTYPES:
+    if input.dtype not in _DTYPES:
         return f"torchconv has no kernels for input {input.dtype} and weight {weight.dtype}"
-    if input.layout is not torch.strided or weight.layout is not torch.strided:
+    if input.layout is not _STRIDED or weight.layout is not _STRIDED:
         return f"torchconv has no kernels for input {input.layout} and weight {weight.layout}"
     if weight.numel() == 0 and weight.dim() == 4 and weight.shape[1] == 0:
         return "there are no input channels"

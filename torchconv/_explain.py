@@ -40,15 +40,11 @@ def explain(
         return f"aten: {reason}"
     if input.dim() == 3:
         input = input.unsqueeze(0)
-    *geometry, channels_last = functional.resolve(
-        input, weight, bias, stride, padding, dilation, groups
-    )
+    geometry = functional.resolve(input, weight, bias, stride, padding, dilation, groups)
     dtype = str(input.dtype).removeprefix("torch.")
     lines = []
     for op in ("forward", "grad_input", "grad_weight"):
-        text = torch.ops.torchconv._explain(
-            op, input.shape, weight.shape, *geometry, dtype, channels_last
-        )
+        text = torch.ops.torchconv._explain(op, input.shape, weight.shape, geometry, dtype)
         lines.append(f"{op}: {text}")
     return "\n".join(lines)
 

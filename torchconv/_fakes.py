@@ -15,22 +15,20 @@ from torchconv._arguments import output_extent
 def output_size(
     input_size: Sequence[int],
     weight_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
+    geometry: Sequence[int],
 ) -> tuple[int, int, int, int]:
     """[n, c, h, w] and [k, c / groups, r, s] give [n, k, p, q]."""
     n, _, h, w = input_size
     k, _, r, s = weight_size
-    top, bottom, left, right = padding
-    p = output_extent(h, r, stride[0], top + bottom, dilation[0])
-    q = output_extent(w, s, stride[1], left + right, dilation[1])
+    stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, *_ = geometry
+    p = output_extent(h, r, stride_h, top + bottom, dilation_h)
+    q = output_extent(w, s, stride_w, left + right, dilation_w)
     return n, k, p, q
 
 
-def empty(like: Tensor, size: Sequence[int], channels_last: bool) -> Tensor:
+def empty(like: Tensor, size: Sequence[int], geometry: Sequence[int]) -> Tensor:
     """An uninitialised dense tensor with dtype and device of ``like``."""
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    memory_format = torch.channels_last if geometry[-1] else torch.contiguous_format
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
@@ -39,14 +37,10 @@ def _conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    geometry: Sequence[int],
 ) -> Tensor:
-    size = output_size(input.shape, weight.shape, stride, padding, dilation)
-    return empty(input, size, channels_last)
+    size = output_size(input.shape, weight.shape, geometry)
+    return empty(input, size, geometry)
 
 
 @torch.library.register_fake("torchconv::conv2d_grad_input")
@@ -54,13 +48,9 @@ def _conv2d_grad_input(
     grad: Tensor,
     weight: Tensor,
     input_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    geometry: Sequence[int],
 ) -> Tensor:
-    return empty(grad, input_size, channels_last)
+    return empty(grad, input_size, geometry)
 
 
 @torch.library.register_fake("torchconv::conv2d_grad_weight")
@@ -68,10 +58,6 @@ def _conv2d_grad_weight(
     grad: Tensor,
     input: Tensor,
     weight_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    geometry: Sequence[int],
 ) -> Tensor:
-    return empty(grad, weight_size, channels_last)
+    return empty(grad, weight_size, geometry)

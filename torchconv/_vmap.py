@@ -37,6 +37,10 @@ def _split_in_groups(
     return split.flatten(dim + 1, dim + 2), 0
 
 
+def _with_groups(geometry: Sequence[int], groups: int) -> tuple[int, ...]:
+    return (*geometry[:-2], groups, geometry[-1])
+
+
 def conv2d(
     op: Operator,
     info: Any,
@@ -44,21 +48,15 @@ def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    geometry: Sequence[int],
 ) -> tuple[Tensor, int | None]:
     batch = info.batch_size
     input_dim, weight_dim, bias_dim = in_dims[:3]
-    geometry = (stride, padding, dilation)
+    groups = geometry[-2]
 
     if bias is not None and (weight_dim is None) != (bias_dim is None):  # add it afterwards
         dims = (input_dim, weight_dim, None)
-        output, output_dim = conv2d(
-            op, info, dims, input, weight, None, *geometry, groups, channels_last
-        )
+        output, output_dim = conv2d(op, info, dims, input, weight, None, geometry)
         if output_dim is not None:
             output = output.movedim(output_dim, 0)  # [B, n, k, p, q]
         if bias_dim is not None:
@@ -67,11 +65,11 @@ def conv2d(
 
     if weight_dim is None:
         if input_dim is None:
-            return op(input, weight, bias, *geometry, groups, channels_last), None
+            return op(input, weight, bias, geometry), None
         input = input.movedim(input_dim, 0)
         n = input.shape[1]
         merged = input.flatten(0, 1)  # [B * n, c, h, w]
-        output = op(merged, weight, bias, *geometry, groups, channels_last)
+        output = op(merged, weight, bias, geometry)
         return output.unflatten(0, (batch, n)), 0
 
     weight = weight.movedim(weight_dim, 0)
@@ -80,16 +78,14 @@ def conv2d(
         weight = _merge_in_groups(weight, 0, 0, groups)  # [g * B * k / g, c / g, r, s]
         if bias is not None:
             bias = _merge_in_groups(bias, bias_dim, 0, groups)
-        output = op(input, weight, bias, *geometry, groups, channels_last)
+        output = op(input, weight, bias, geometry)
         return _split_in_groups(output, 1, groups, batch, k)
 
     output = op(
         _merge(input, input_dim, 1),  # [n, B * c, h, w]
         weight.flatten(0, 1),  # [B * k, c / g, r, s]
         None if bias is None else _merge(bias, bias_dim, 0),
-        *geometry,
-        batch * groups,
-        channels_last,
+        _with_groups(geometry, batch * groups),
     )
     return output.unflatten(1, (batch, k)), 1
 
@@ -101,31 +97,27 @@ def conv2d_grad_input(
     grad: Tensor,
     weight: Tensor,
     input_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    geometry: Sequence[int],
 ) -> tuple[Tensor, int]:
     batch = info.batch_size
     n, c, h, w = input_size
     grad_dim, weight_dim = in_dims[:2]
-    geometry = (stride, padding, dilation)
+    groups = geometry[-2]
 
     if weight_dim is None:
         merged = _merge(grad, grad_dim, 0)  # [B * n, k, p, q]
-        result = op(merged, weight, (batch * n, c, h, w), *geometry, groups, channels_last)
+        result = op(merged, weight, (batch * n, c, h, w), geometry)
         return result.unflatten(0, (batch, n)), 0
 
     size = (n, batch * c, h, w)
     if grad_dim is None:
         weight = _merge(weight, weight_dim, 1)  # [k, B * c / g, r, s]
-        result = op(grad, weight, size, *geometry, groups, channels_last)
+        result = op(grad, weight, size, geometry)
         return _split_in_groups(result, 1, groups, batch, c)
 
     grad = _merge(grad, grad_dim, 1)  # [n, B * k, p, q]
     weight = _merge(weight, weight_dim, 0)  # [B * k, c / g, r, s]
-    result = op(grad, weight, size, *geometry, batch * groups, channels_last)
+    result = op(grad, weight, size, _with_groups(geometry, batch * groups))
     return result.unflatten(1, (batch, c)), 1
 
 
@@ -136,28 +128,24 @@ def conv2d_grad_weight(
     grad: Tensor,
     input: Tensor,
     weight_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    channels_last: bool,
+    geometry: Sequence[int],
 ) -> tuple[Tensor, int]:
     batch = info.batch_size
     k, c, r, s = weight_size  # c counts the channels of one group
     grad_dim, input_dim = in_dims[:2]
-    geometry = (stride, padding, dilation)
+    groups = geometry[-2]
 
     if input_dim is None:
         grad = _merge_in_groups(grad, grad_dim, 1, groups)  # [n, g * B * k / g, p, q]
-        result = op(grad, input, (batch * k, c, r, s), *geometry, groups, channels_last)
+        result = op(grad, input, (batch * k, c, r, s), geometry)
         return _split_in_groups(result, 0, groups, batch, k)
 
     if grad_dim is None:
         input = _merge_in_groups(input, input_dim, 1, groups)  # [n, g * B * c / g, h, w]
-        result = op(grad, input, (k, batch * c, r, s), *geometry, groups, channels_last)
+        result = op(grad, input, (k, batch * c, r, s), geometry)
         return result.unflatten(1, (batch, c)), 1
 
     grad = _merge(grad, grad_dim, 1)  # [n, B * k, p, q]
     input = _merge(input, input_dim, 1)  # [n, B * c, h, w]
-    result = op(grad, input, (batch * k, c, r, s), *geometry, batch * groups, channels_last)
+    result = op(grad, input, (batch * k, c, r, s), _with_groups(geometry, batch * groups))
     return result.unflatten(0, (batch, k)), 0

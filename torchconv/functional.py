@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._C import _is_any_autocast_enabled
+from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from torchconv import _arguments, _autograd
@@ -69,15 +71,15 @@ def conv2d(
         return _overridden(input, weight, bias, stride, padding, dilation, groups)
     if reason_for_aten(input, weight, bias) is not None:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    if torch.is_autocast_enabled("cpu"):
+    if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
     if input.dim() == 3:
         batch = conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
         return batch.squeeze(0)
-    if torch.compiler.is_dynamo_compiling():
+    if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
     geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
-    return _autograd.conv2d(input, weight, bias, *geometry)
+    return _autograd.conv2d(input, weight, bias, geometry)
 
 
 def conv2d_output_size(
@@ -143,10 +145,10 @@ def resolve(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
-) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int], int, bool]:
-    """Checks everything and returns what the operators take after their tensors.
+) -> tuple[int, ...]:
+    """Checks everything and returns the geometry, the last argument of the operators.
 
-    That is: stride, (top, bottom, left, right), dilation, groups, and whether the result is
+    That is: stride, padding (top, bottom, left, right), dilation, groups, and 1 if the result is
     channels last, the memory format in which aten::convolution computes.
     """
     stride_h, stride_w = stride = pair(stride, "stride")
@@ -154,12 +156,14 @@ def resolve(
     if type(groups) is not int:
         groups = _arguments.integer(groups, "groups")
     try:
-        n, c, h, w = input_size = input.shape
-        k, group_channels, r, s = weight_size = weight.shape
+        n, c, h, w = input.shape
+        k, group_channels, r, s = weight.shape
     except ValueError:
         _arguments.refuse_rank(input, weight)
-    sides = _arguments.four_sides(padding, (r, s), stride, dilation)
-    top, bottom, left, right = sides
+    if type(padding) is int and 0 <= padding < _arguments.SMALL:
+        top = bottom = left = right = padding
+    else:
+        top, bottom, left, right = _arguments.four_sides(padding, (r, s), stride, dilation)
     dtype = input.dtype
     if (
         stride_h < 1
@@ -180,11 +184,21 @@ def resolve(
         or weight.dtype is not dtype
         or (bias is not None and (bias.dtype is not dtype or bias.shape != (k,)))
     ):
+        sides = (top, bottom, left, right)
         _arguments.refuse(input, weight, bias, stride, sides, dilation, groups)
-    channels_last = suggests_channels_last(input_size, input.stride()) or (
-        n != 0 and suggests_channels_last(weight_size, weight.stride())
+    # A tensor that is plainly contiguous, as almost all are, is told by its first comparison.
+    strides, weight_strides = input.stride(), weight.stride()
+    channels_last = (
+        strides[3] >= strides[1] * c and suggests_channels_last(input.shape, strides)
+    ) or (
+        weight_strides[3] >= weight_strides[1] * group_channels
+        and n != 0
+        and suggests_channels_last(weight.shape, weight_strides)
     )
-    return stride, sides, dilation, groups, channels_last
+    return (
+        stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
+        1 if channels_last else 0,
+    )  # fmt: skip
 
 
 def _autocast(tensor: Tensor | None) -> Tensor | None:

@@ -71,7 +71,7 @@ void run(const Task& task) {
         }
         const FlushDenormals flush;
         for (int64_t job = begin; job < end; ++job)
-          run_job(task, {stage, job, repeat, shared, scratch});
+          run_job(task, {plan.details, stage, job, repeat, shared, scratch});
         scratch_arena().trim();
       });
     }
@@ -85,13 +85,12 @@ void set_weight_strides(Task& task, const Tensor& weight) {
   for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
 }
 
-Tensor conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias, Sizes stride, Sizes padding,
-              Sizes dilation, int64_t groups, bool channels_last) {
+Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+              const Sizes& geometry) {
   check_operands(input, weight);
   Task task{};
   task.op = Op::kForward;
-  task.shape = make_shape(input.sizes(), weight.sizes(), stride, padding, dilation, groups,
-                          to_dtype(input.scalar_type()), channels_last);
+  task.shape = make_shape(input.sizes(), weight.sizes(), geometry, to_dtype(input.scalar_type()));
   const Conv2dShape& d = task.shape;
   const Tensor dense_input = make_dense(input, d.layout);
   const Tensor result = empty_result(input, {d.n, d.k, d.p, d.q}, d.layout);
@@ -112,13 +111,12 @@ Tensor conv2d(Tensor input, Tensor weight, std::optional<Tensor> bias, Sizes str
   return result;
 }
 
-Tensor conv2d_grad_input(Tensor grad, Tensor weight, Sizes input_size, Sizes stride, Sizes padding,
-                         Sizes dilation, int64_t groups, bool channels_last) {
+Tensor conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Sizes& input_size,
+                         const Sizes& geometry) {
   check_operands(grad, weight);
   Task task{};
   task.op = Op::kGradInput;
-  task.shape = make_shape(input_size, Sizes(weight.sizes().begin(), weight.sizes().end()), stride,
-                          padding, dilation, groups, to_dtype(grad.scalar_type()), channels_last);
+  task.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(grad.scalar_type()));
   const Conv2dShape& d = task.shape;
   check_size(grad, d.n, d.k, d.p, d.q, "grad");
   const Tensor dense_grad = make_dense(grad, d.layout);
@@ -133,13 +131,12 @@ Tensor conv2d_grad_input(Tensor grad, Tensor weight, Sizes input_size, Sizes str
   return result;
 }
 
-Tensor conv2d_grad_weight(Tensor grad, Tensor input, Sizes weight_size, Sizes stride, Sizes padding,
-                          Sizes dilation, int64_t groups, bool channels_last) {
+Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input, const Sizes& weight_size,
+                          const Sizes& geometry) {
   check_operands(grad, input);
   Task task{};
   task.op = Op::kGradWeight;
-  task.shape = make_shape(Sizes(input.sizes().begin(), input.sizes().end()), weight_size, stride,
-                          padding, dilation, groups, to_dtype(grad.scalar_type()), channels_last);
+  task.shape = make_shape(input.sizes(), weight_size, geometry, to_dtype(grad.scalar_type()));
   const Conv2dShape& d = task.shape;
   check_size(grad, d.n, d.k, d.p, d.q, "grad");
   const Tensor dense_grad = make_dense(grad, d.layout);
@@ -155,16 +152,14 @@ Tensor conv2d_grad_weight(Tensor grad, Tensor input, Sizes weight_size, Sizes st
   return result;
 }
 
-std::string explain(std::string op, Sizes input_size, Sizes weight_size, Sizes stride,
-                    Sizes padding, Sizes dilation, int64_t groups, std::string dtype,
-                    bool channels_last) {
+std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
+                    const Sizes& geometry, const std::string& dtype) {
   STD_TORCH_CHECK(op == "forward" || op == "grad_input" || op == "grad_weight",
                   "torchconv: op must be forward, grad_input or grad_weight, got ", op);
   const Op which = op == "forward"      ? Op::kForward
                    : op == "grad_input" ? Op::kGradInput
                                         : Op::kGradWeight;
-  return explain_choice(which, make_shape(input_size, weight_size, stride, padding, dilation,
-                                          groups, to_dtype(dtype), channels_last));
+  return explain_choice(which, make_shape(input_size, weight_size, geometry, to_dtype(dtype)));
 }
 
 std::string isa() {

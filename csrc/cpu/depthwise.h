@@ -450,8 +450,8 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
 }
 
 inline void depthwise(const Task& task, const Job& job) {
-  const Gather g = make_gather(task.op, task.shape);
-  const DepthwisePlan z = make_depthwise_plan(g, task.shape.dtype);
+  const Gather g = ((const DepthwiseDetails*)job.details)->gather;
+  const DepthwisePlan z = ((const DepthwiseDetails*)job.details)->plan;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     if (job.stage == 0) {

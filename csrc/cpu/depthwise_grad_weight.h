@@ -138,8 +138,8 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
 }
 
 inline void depthwise_grad_weight(const Task& task, const Job& job) {
-  const Gather g = make_gather(Op::kForward, task.shape);
-  const DepthwiseGradPlan z = make_depthwise_grad_plan(g, task.shape.dtype);
+  const Gather g = ((const DepthwiseGradDetails*)job.details)->gather;
+  const DepthwiseGradPlan z = ((const DepthwiseGradDetails*)job.details)->plan;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     depthwise_grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, g, z);
   });

@@ -16,8 +16,10 @@ const char* refuse(Op op, const Conv2dShape& d) {
 }
 
 Plan plan(Op, const Conv2dShape& d) {
-  const GradWeightPlan z = make_grad_weight_plan(make_gather(Op::kForward, d), d.dtype);
+  const Gather g = make_gather(Op::kForward, d);
+  const GradWeightPlan z = make_grad_weight_plan(g, d.dtype);
   Plan plan;
+  plan.keep(GradWeightDetails{g, z});
   plan.scratch_bytes = grad_weight_scratch_bytes(z, d.dtype);
   plan.shared_bytes = grad_weight_shared_bytes(z, d.dtype);
   plan.jobs[0] = z.blocks;

@@ -270,8 +270,8 @@ void grad_weight_job(const Task& task, const Job& job, const Gather& g, const Gr
 }
 
 inline void grad_weight(const Task& task, const Job& job) {
-  const Gather g = make_gather(Op::kForward, task.shape);
-  const GradWeightPlan z = make_grad_weight_plan(g, task.shape.dtype);
+  const Gather g = ((const GradWeightDetails*)job.details)->gather;
+  const GradWeightPlan z = ((const GradWeightDetails*)job.details)->plan;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, g, z);
   });

@@ -244,8 +244,8 @@ struct PixelJob {
 };
 
 inline void pixel_lanes(const Task& task, const Job& job) {
-  const Gather g = make_pixel_gather(task.op, task.shape);
-  const PixelPlan z = make_pixel_plan(g, task.shape.dtype);
+  const Gather g = ((const PixelDetails*)job.details)->gather;
+  const PixelPlan z = ((const PixelDetails*)job.details)->plan;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     using T = Compute<S>;

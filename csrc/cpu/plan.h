@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "conv2d.h"
 
@@ -32,6 +34,15 @@ struct Task {
 constexpr int kMaxStages = 3;
 
 struct Plan {
+  // What the algorithm worked out, for its jobs: made once for a call, read by every job.
+  static constexpr size_t kDetailsBytes = 1024;
+  alignas(8) unsigned char details[kDetailsBytes];
+  template <class Details>
+  void keep(const Details& made) {
+    static_assert(std::is_trivially_copyable_v<Details> && sizeof(Details) <= kDetailsBytes);
+    std::memcpy(details, &made, sizeof(Details));
+  }
+
   int stages = 1;
   int64_t jobs[kMaxStages] = {0, 0, 0};
   int64_t shared_bytes = 0;   // one buffer for the call
@@ -41,6 +52,7 @@ struct Plan {
 
 // Where a job runs.
 struct Job {
+  const void* details;  // Plan::details
   int stage;
   int64_t index;
   int64_t repeat;

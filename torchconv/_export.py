@@ -1,0 +1,25 @@
+"""How ``conv2d`` is spelled in operators that others know, for ONNX and other consumers of graphs.
+
+PyTorch keeps decompositions in one table. torch.onnx.export applies it to what ONNX has no
+operator for; torch.compile and ``ExportedProgram.run_decompositions()`` do not unless asked, so
+that compiled and exported programs go on running torchconv's kernels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch._decomp import register_decomposition
+
+
+@register_decomposition(torch.ops.torchconv.conv2d.default)
+def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
+    top, bottom, left, right = geometry[2:6]
+    padding = [top, left]
+    if top != bottom or left != right:  # aten pads both sides alike
+        input = torch.ops.aten.constant_pad_nd.default(input, [left, right, top, bottom])
+        padding = [0, 0]
+    stride, dilation, groups = geometry[:2], geometry[6:8], geometry[8]
+    return torch.ops.aten.convolution.default(
+        input, weight, bias, stride, padding, dilation, False, [0, 0], groups
+    )
