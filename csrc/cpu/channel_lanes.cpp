@@ -19,7 +19,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   const Gather g = make_gather(op, d);
   const ChannelPlan z = make_channel_plan(g, d.dtype);
   Plan plan;
-  plan.keep(ChannelDetails{g, z});
+  plan.keep(Planned<ChannelPlan>{g, z});
   plan.stages = 2;
   plan.jobs[0] = g.groups * z.panels;
   plan.jobs[1] = ceil_div(g.n, z.images) * g.groups * z.row_jobs * z.pieces;

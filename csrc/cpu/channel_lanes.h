@@ -303,8 +303,7 @@ void pack_slabs(const Task& task, const Gather& g, const ChannelPlan& z, int64_t
 }
 
 inline void channel_lanes(const Task& task, const Job& job) {
-  const Gather g = ((const ChannelDetails*)job.details)->gather;
-  const ChannelPlan z = ((const ChannelDetails*)job.details)->plan;
+  const auto& [g, z] = *(const Planned<ChannelPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     auto* const packed = (Compute<S>*)job.shared;

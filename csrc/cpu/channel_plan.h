@@ -29,11 +29,6 @@ struct ChannelPlan {
   int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
 };
 
-struct ChannelDetails {
-  Gather gather;
-  ChannelPlan plan;
-};
-
 // Multiply-adds of one pass over a weight panel: its chunk of 512 x 48 floats stays in the L2
 // cache.
 constexpr int64_t kChunkDepth = 400;

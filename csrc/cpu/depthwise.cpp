@@ -28,7 +28,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   const Gather g = make_gather(op, d);
   const DepthwisePlan z = make_depthwise_plan(g, d.dtype);
   Plan plan;
-  plan.keep(DepthwiseDetails{g, z});
+  plan.keep(Planned<DepthwisePlan>{g, z});
   plan.stages = 2;
   plan.jobs[0] = ceil_div(z.blocks, z.pack_blocks);
   plan.jobs[1] = ceil_div(g.n, z.images) * z.row_jobs * ceil_div(z.blocks, z.job_blocks);
@@ -53,7 +53,7 @@ Plan plan_grad_weight(Op, const Conv2dShape& d) {
   const DepthwiseGradPlan z = make_depthwise_grad_plan(g, d.dtype);
   const int64_t parts = ceil_div(z.blocks, z.job_blocks);
   Plan plan;
-  plan.keep(DepthwiseGradDetails{g, z});
+  plan.keep(Planned<DepthwiseGradPlan>{g, z});
   plan.scratch_bytes = depthwise_grad_scratch_bytes(z, g, d.dtype);
   plan.shared_bytes = depthwise_grad_shared_bytes(z, d.dtype);
   plan.jobs[0] = parts;

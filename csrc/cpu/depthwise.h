@@ -450,8 +450,7 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
 }
 
 inline void depthwise(const Task& task, const Job& job) {
-  const Gather g = ((const DepthwiseDetails*)job.details)->gather;
-  const DepthwisePlan z = ((const DepthwiseDetails*)job.details)->plan;
+  const auto& [g, z] = *(const Planned<DepthwisePlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     if (job.stage == 0) {

@@ -138,8 +138,7 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
 }
 
 inline void depthwise_grad_weight(const Task& task, const Job& job) {
-  const Gather g = ((const DepthwiseGradDetails*)job.details)->gather;
-  const DepthwiseGradPlan z = ((const DepthwiseGradDetails*)job.details)->plan;
+  const auto& [g, z] = *(const Planned<DepthwiseGradPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     depthwise_grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, g, z);
   });

@@ -27,11 +27,6 @@ struct DepthwiseGradPlan {
   }
 };
 
-struct DepthwiseGradDetails {
-  Gather gather;
-  DepthwiseGradPlan plan;
-};
-
 constexpr double kDepthwiseChunkWork = 1e6;   // multiply-adds of a chunk
 constexpr double kDepthwiseBlockWork = 20e3;  // multiply-adds of a job in one image, at least
 

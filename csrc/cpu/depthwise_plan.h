@@ -58,11 +58,6 @@ struct DepthwisePlan {
   int64_t weight_block() const { return packed_size / blocks; }
 };
 
-struct DepthwiseDetails {
-  Gather gather;
-  DepthwisePlan plan;
-};
-
 inline int64_t depthwise_element(Dtype dtype) {
   return dtype == Dtype::kFloat64 ? 8 : 4;
 }

@@ -139,6 +139,13 @@ inline Gather make_gather(Op op, const Conv2dShape& d, int64_t one_row = kOneRow
   return g;
 }
 
+// What a plan keeps for its jobs.
+template <class P>
+struct Planned {
+  Gather gather;
+  P plan;
+};
+
 // The source of a task as Gather sees it.
 inline const void* gather_source(const Task& task) {
   return task.op == Op::kForward ? task.input : task.grad;

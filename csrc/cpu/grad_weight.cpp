@@ -19,7 +19,7 @@ Plan plan(Op, const Conv2dShape& d) {
   const Gather g = make_gather(Op::kForward, d);
   const GradWeightPlan z = make_grad_weight_plan(g, d.dtype);
   Plan plan;
-  plan.keep(GradWeightDetails{g, z});
+  plan.keep(Planned<GradWeightPlan>{g, z});
   plan.scratch_bytes = grad_weight_scratch_bytes(z, d.dtype);
   plan.shared_bytes = grad_weight_shared_bytes(z, d.dtype);
   plan.jobs[0] = z.blocks;

@@ -270,8 +270,7 @@ void grad_weight_job(const Task& task, const Job& job, const Gather& g, const Gr
 }
 
 inline void grad_weight(const Task& task, const Job& job) {
-  const Gather g = ((const GradWeightDetails*)job.details)->gather;
-  const GradWeightPlan z = ((const GradWeightDetails*)job.details)->plan;
+  const auto& [g, z] = *(const Planned<GradWeightPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, g, z);
   });

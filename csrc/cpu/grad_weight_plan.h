@@ -32,11 +32,6 @@ struct GradWeightPlan {
   }
 };
 
-struct GradWeightDetails {
-  Gather gather;
-  GradWeightPlan plan;
-};
-
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;        // loaded at once
 constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block

@@ -31,7 +31,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   const Gather g = make_pixel_gather(op, d);
   const PixelPlan z = make_pixel_plan(g, d.dtype);
   Plan plan;
-  plan.keep(PixelDetails{g, z});
+  plan.keep(Planned<PixelPlan>{g, z});
   plan.stages = 2;
   plan.jobs[0] = z.pack_jobs;
   plan.jobs[1] = ceil_div(g.n, z.images) * z.group_jobs * z.row_jobs * z.column_jobs * z.pieces;

@@ -244,8 +244,7 @@ struct PixelJob {
 };
 
 inline void pixel_lanes(const Task& task, const Job& job) {
-  const Gather g = ((const PixelDetails*)job.details)->gather;
-  const PixelPlan z = ((const PixelDetails*)job.details)->plan;
+  const auto& [g, z] = *(const Planned<PixelPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     using T = Compute<S>;

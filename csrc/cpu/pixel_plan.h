@@ -69,11 +69,6 @@ struct PixelPlan {
   int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
 };
 
-struct PixelDetails {
-  Gather gather;
-  PixelPlan plan;
-};
-
 constexpr int64_t kPanelRows = 8;      // kTileRows of the micro-kernel
 constexpr int64_t kWidestJob = 1024;   // columns
 constexpr int64_t kPixelsOfJob = 384;  // at least, where the layer has them

@@ -28,6 +28,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   const Gather g = make_pointwise_gather(op, d);
   const PointwisePlan z = make_pointwise_plan(op, g, d.dtype);
   Plan plan;
+  plan.keep(Planned<PointwisePlan>{g, z});
   plan.stages = 2;
   plan.jobs[0] = z.packed ? g.groups * z.strips : 0;
   plan.jobs[1] = ceil_div(g.n, z.images) * g.groups * z.row_jobs * z.pieces;

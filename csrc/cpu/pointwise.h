@@ -200,8 +200,7 @@ void pack_strip(const Task& task, const Gather& g, const PointwisePlan& z, int64
 }
 
 inline void pointwise(const Task& task, const Job& job) {
-  const Gather g = make_pointwise_gather(task.op, task.shape);
-  const PointwisePlan z = make_pointwise_plan(task.op, g, task.shape.dtype);
+  const auto& [g, z] = *(const Planned<PointwisePlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     auto* const packed = (Compute<S>*)job.shared;
