@@ -219,9 +219,40 @@ struct ChannelJob {
             g.columns.dst_size,  slab.valid,   g.layout};
   }
 
+  // Parts of a row whose columns leave out the same taps, none of them too short for a tile.
+  struct Parts {
+    static constexpr int64_t kMost = 8, kShortest = 6;
+    int64_t count = 0;
+    int64_t begin[kMost + 1], s_begin[kMost], s_end[kMost];
+
+    Parts(const Axis& axis, const AxisPhase& columns, bool skip_padding) {
+      const auto add = [&](int64_t j, int64_t s_first, int64_t s_last) {
+        begin[count] = j, s_begin[count] = s_first, s_end[count] = s_last;
+        ++count;
+      };
+      if (!skip_padding) add(0, 0, columns.taps);
+      for (int64_t j = 0, next; skip_padding && j < columns.size; j = next) {
+        int64_t s_first, s_last, other_first, other_last;
+        inner_taps(axis, columns, j, j, s_first, s_last);
+        for (next = j + 1; next < columns.size; ++next) {
+          inner_taps(axis, columns, next, next, other_first, other_last);
+          if (other_first != s_first || other_last != s_last) break;
+        }
+        if (count && (next - j < kShortest || j - begin[count - 1] < kShortest || count == kMost)) {
+          s_begin[count - 1] = smaller(s_begin[count - 1], s_first);
+          s_end[count - 1] = larger(s_end[count - 1], s_last);
+        } else {
+          add(j, s_first, s_last);
+        }
+      }
+      begin[count] = columns.size;
+    }
+  };
+
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                       const T* pixels, const T* weights, const int64_t* table, T* sums) const {
     const int64_t count = smaller(row_count, rows.size - row_begin);
+    const Parts parts(g.columns, columns, slab.skip_padding);
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       for (int64_t i = 0; i < count; ++i) {
@@ -229,13 +260,18 @@ struct ChannelJob {
         int64_t r_begin = 0, r_end = rows.taps;
         if (slab.skip_padding)
           inner_taps(g.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
-        Tile<T> tile = make_tile(slab, weights, table);
-        choose_taps(tile, slab, rows, columns, r_begin, r_end, 0, columns.taps);
-        tile.a = pixels + n * image_pitch + i * z.row_advance * row_pitch;
-        tile.a_row = z.column_advance * pixel_pitch;
-        tile.c = slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums;
-        tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
-        run_rows<T, Steps::kTableA>(tile, columns.size, slab.blocks);
+        for (int64_t part = 0; part < parts.count; ++part) {
+          const int64_t j = parts.begin[part];
+          Tile<T> tile = make_tile(slab, weights, table);
+          choose_taps(tile, slab, rows, columns, r_begin, r_end, parts.s_begin[part],
+                      parts.s_end[part]);
+          tile.a_row = z.column_advance * pixel_pitch;
+          tile.a = pixels + n * image_pitch + i * z.row_advance * row_pitch + j * tile.a_row;
+          tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
+          tile.c =
+              (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
+          run_rows<T, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.blocks);
+        }
         if (slab.last && !slab.direct)
           store(sums, slab.width, dst_row, columns, g.columns.dst_step);
         if (z.chunks > 1) sums += g.columns.longest * slab.width;

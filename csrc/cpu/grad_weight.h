@@ -58,6 +58,9 @@ struct GradWeightBlock {
     const GradWeightPlan& z;
     int64_t image, images, row, rows, pixels;
     int64_t *tall_offset, *slab_offset;  // [pixel]
+    int64_t *pixel_row, *pixel_column;   // [pixel]
+    int64_t *inner_tall, *inner_slab;    // offsets of those pixels of a group that a tap needs
+    bool skip_padding;                   // grad is finite: where the input is zero it adds nothing
     T *slabs, *tall_band;
     const T* tall;                    // the broadcast operand
     int64_t slab_pitch;               // elements from slab to slab
@@ -76,7 +79,9 @@ struct GradWeightBlock {
           rows(rows),
           pixels(images * rows * g.columns.dst_size) {
       tall_offset = (int64_t*)scratch, slab_offset = tall_offset + z.offsets_size;
-      slabs = (T*)(slab_offset + z.offsets_size), tall_band = slabs + z.slabs_size;
+      pixel_row = slab_offset + z.offsets_size, pixel_column = pixel_row + z.offsets_size;
+      inner_tall = pixel_column + z.offsets_size, inner_slab = inner_tall + z.offsets_size;
+      slabs = (T*)(inner_slab + z.offsets_size), tall_band = slabs + z.slabs_size;
       tall = tall_band;
       slab_pitch = (z.outputs_in_lanes ? pixels : images * z.band_rows * z.band_columns) * kSlab;
       tall_pitch = !z.planes           ? 1
@@ -106,6 +111,45 @@ struct GradWeightBlock {
         }
       }
       fill_offsets();
+      skip_padding = z.padded && grad_is_finite();
+    }
+
+    bool grad_is_finite() const {
+      bool finite = true;
+      if (z.planes) {
+        const int64_t run = rows * g.columns.dst_size;
+        for (int64_t n = 0; n < images; ++n) {
+          const T* const from = tall + tall_offset[n * run];
+          for (int64_t k = 0; k < block.row_count; ++k)
+            finite &= all_finite(from + k * tall_pitch, run);
+        }
+        return finite;
+      }
+      for (int64_t i = 0; i < pixels; ++i) {
+        if (!z.outputs_in_lanes) {
+          finite &= all_finite(tall + tall_offset[i], block.row_count);
+          continue;
+        }
+        for (int64_t l = 0; l < block.lane_count; l += kSlab) {
+          finite &= all_finite(slabs + l / kSlab * slab_pitch + slab_offset[i],
+                               smaller(kSlab, block.lane_count - l));
+        }
+      }
+      return finite;
+    }
+
+    // Those of `count` pixels from `first` on whose tap (i, j) lies inside the input.
+    int64_t inner_pixels(int64_t first, int64_t count, int64_t i, int64_t j) const {
+      const AxisPhase down = g.rows.phase(0), right = g.columns.phase(0);
+      int64_t inner = 0;
+      for (int64_t at = first; at < first + count; ++at) {
+        const int64_t y = pixel_row[at] * g.rows.src_step + down.src_first + i * down.src_delta;
+        const int64_t x =
+            pixel_column[at] * g.columns.src_step + right.src_first + j * right.src_delta;
+        inner_tall[inner] = tall_offset[at], inner_slab[inner] = slab_offset[at];
+        inner += y >= 0 && y < g.rows.src_size && x >= 0 && x < g.columns.src_size;
+      }
+      return inner;
     }
 
     void fill_offsets() const {
@@ -120,6 +164,7 @@ struct GradWeightBlock {
           for (int64_t x = 0; x < q; ++x, ++i) {
             input[i] =
                 n * band + y * z.row_advance * row_pitch + x * z.column_advance * column_pitch;
+            pixel_row[i] = row + y, pixel_column[i] = x;
             grad[i] = z.planes_in_place ? n * grad_image + y * q + x : i * grad_pixel;
           }
         }
@@ -192,6 +237,12 @@ struct GradWeightBlock {
     for (int64_t i = 0; i < rows.taps; ++i) {
       for (int64_t j = 0; j < (merged ? 1 : columns.taps); ++j) {
         const int64_t tap = i * tap_row + j * tap_column;
+        if (pass.skip_padding && !merged) {
+          tile.depth = pass.inner_pixels(first, count, i, j);
+          if (tile.depth == 0) continue;
+          tile.offset = tile.depth < count ? pass.inner_tall : pass.tall_offset + first;
+          tile.b_offset = tile.depth < count ? pass.inner_slab : pass.slab_offset + first;
+        }
         T* const block = sums + (i * columns.taps + j) * z.tall * z.wide;
         for (int64_t lane = 0; lane < lane_count; lane += Pass::kSlab) {
           tile.a = pass.tall + (z.outputs_in_lanes ? tap : 0);

@@ -25,6 +25,7 @@ struct GradWeightPlan {
   int64_t tall_pitch;  // from pixel to pixel of the broadcast operand
   int64_t row_skip, row_advance, column_skip, column_advance;
   int64_t band_rows, band_columns;
+  bool padded;                                  // some taps see padding only
   int64_t slabs_size, tall_size, offsets_size;  // elements per thread
 
   int64_t chunks(int64_t n) const {
@@ -34,6 +35,7 @@ struct GradWeightPlan {
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;        // loaded at once
+constexpr int64_t kGradWeightTables = 6;    // of one integer per pixel of a pass
 constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block
 constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
 constexpr int64_t kBlocksWanted = 16;  // fewer blocks of the result than this: chunks of samples
@@ -111,6 +113,10 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
     ++z.images;
   }
   z.band_rows = band_rows(z.rows);
+  const auto inside = [](const Axis& a) {
+    return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
+  };
+  z.padded = !inside(g.rows) || !inside(g.columns);
   z.slabs_size = z.images * slabs(z.rows);
   z.tall_size = round_up(z.images * tall_side(z.rows), 16);
   z.offsets_size = z.images * z.rows * q;
@@ -120,7 +126,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
 inline int64_t grad_weight_scratch_bytes(const GradWeightPlan& z, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
   return (z.slabs_size + z.tall_size + z.block_size) * element +
-         2 * z.offsets_size * (int64_t)sizeof(int64_t);
+         kGradWeightTables * z.offsets_size * (int64_t)sizeof(int64_t);
 }
 
 // Sums of a wave of chunks, and the total.

@@ -59,11 +59,21 @@ struct Simd<float> {
     return _mm256_andnot_si256(first_lanes_epi32(begin), first_lanes_epi32(end));
   }
   static Vec load_masked(const float* p, Mask mask) { return _mm256_maskload_ps(p, mask); }
+  // Four, two and one of them: there is no masked load of 16-bit elements.
   template <class Half>
   static __m128i load_first_half(const Half* p, int64_t count) {
-    alignas(16) uint16_t bits[8] = {};
-    for (int64_t i = 0; i < count && i < 8; ++i) bits[i] = p[i].bits;
-    return _mm_load_si128((const __m128i*)bits);
+    if (count >= 8) return _mm_loadu_si128((const __m128i*)p);
+    uint64_t rest = 0, first = 0;
+    const Half* const end = p + (count & 4);
+    if (count & 2) {
+      uint32_t two;
+      __builtin_memcpy(&two, end, 4);
+      rest = two;
+    }
+    if (count & 1) rest |= (uint64_t)end[count & 2].bits << (count & 2 ? 32 : 0);
+    if (!(count & 4)) return _mm_set_epi64x(0, (int64_t)rest);
+    __builtin_memcpy(&first, p, 8);
+    return _mm_set_epi64x((int64_t)rest, (int64_t)first);
   }
   static Vec load_first(const BFloat16* p, int64_t count) {
     return from_bfloat16(load_first_half(p, count));
@@ -81,9 +91,20 @@ struct Simd<float> {
   }
   template <class Half>
   static void store_first_half(Half* p, __m128i v, int64_t count) {
-    alignas(16) uint16_t bits[8];
-    _mm_store_si128((__m128i*)bits, v);
-    for (int64_t i = 0; i < count && i < 8; ++i) p[i].bits = bits[i];
+    if (count >= 8) return _mm_storeu_si128((__m128i*)p, v);
+    if (count & 4) {
+      _mm_storel_epi64((__m128i*)p, v);
+      v = _mm_unpackhi_epi64(v, v);
+      p += 4;
+    }
+    uint64_t rest = (uint64_t)_mm_cvtsi128_si64(v);
+    if (count & 2) {
+      const uint32_t two = (uint32_t)rest;
+      __builtin_memcpy((void*)p, &two, 4);
+      rest >>= 32;
+      p += 2;
+    }
+    if (count & 1) p->bits = (uint16_t)rest;
   }
   static void store_first(BFloat16* p, Vec v, int64_t count) {
     store_first_half(p, to_bfloat16(v), count);
