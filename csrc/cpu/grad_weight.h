@@ -174,18 +174,23 @@ struct GradWeightBlock {
     // Channels of the block's group, from `channel` on, to [image][row][column][pitch].
     void load_input(int64_t channel, int64_t count, T* out, int64_t pitch) const {
       const int64_t c = g.groups * g.src_channels, h = g.rows.src_size, w = g.columns.src_size;
-      const int64_t band_rows = (rows - 1) * z.row_advance + g.rows.src_high - g.rows.src_low + 1;
-      const BandWindow window = {row * g.rows.src_step + g.rows.src_low,
-                                 band_rows,
-                                 z.row_skip,
-                                 g.columns.src_low,
-                                 z.band_columns,
-                                 z.column_skip,
-                                 block.group * g.src_channels + channel,
-                                 count};
+      const AxisPhase down = g.rows.phase(0);
+      const int64_t halo = z.section_rows - (z.rows - 1) * z.row_advance;
+      BandWindow window = {0,
+                           (rows - 1) * z.row_advance + halo,
+                           z.row_skip,
+                           g.columns.src_low,
+                           z.band_columns,
+                           z.column_skip,
+                           block.group * g.src_channels + channel,
+                           count};
       for (int64_t n = 0; n < images; ++n) {
         const Image<S> from = {(const S*)task.input + (image + n) * c * h * w, g.layout, c, h, w};
-        load_band(from, window, out + n * z.band_rows * z.band_columns * pitch, pitch);
+        for (int64_t i = 0; i < z.sections; ++i) {
+          window.row = row * g.rows.src_step + down.src_first + i * down.src_delta;
+          load_band(from, window,
+                    out + (n * z.band_rows + i * z.section_rows) * z.band_columns * pitch, pitch);
+        }
       }
     }
 
@@ -230,7 +235,7 @@ struct GradWeightBlock {
     const bool one_input = g.src_channels == 1 && z.outputs_in_lanes;
     const bool merged = z.outputs_in_lanes && z.tall_blocks == 1 &&
                         (one_input || (columns.src_delta == 1 && z.tall_pitch == row_count));
-    const int64_t tap_row = rows.src_delta * pass.row_pitch,
+    const int64_t tap_row = (z.sections > 1 ? z.section_rows : rows.src_delta) * pass.row_pitch,
                   tap_column = columns.src_delta * pass.column_pitch;
     if (one_input) tile.a_row = tap_column;
     const int64_t tile_rows = merged ? columns.taps * row_count : row_count;

@@ -23,6 +23,9 @@ struct GradWeightPlan {
   int64_t rows, images;
   bool planes, planes_in_place;
   int64_t tall_pitch;  // from pixel to pixel of the broadcast operand
+  // The input's band has one section with all rows, or one for every tap row with the rows that it
+  // reads: `sections`.
+  int64_t sections, section_rows;
   int64_t row_skip, row_advance, column_skip, column_advance;
   int64_t band_rows, band_columns;
   bool padded;                                  // some taps see padding only
@@ -35,6 +38,7 @@ struct GradWeightPlan {
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;        // loaded at once
+constexpr int64_t kFarApart = 4;            // rows from tap to tap
 constexpr int64_t kGradWeightTables = 6;    // of one integer per pixel of a pass
 constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block
 constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
@@ -85,15 +89,21 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   z.planes_in_place = z.planes && !half;
   // An odd number of cache lines spreads the pixels over the sets of a cache.
   z.tall_pitch = z.tall <= z.lanes ? z.tall : (ceil_div(z.tall, z.lanes) | 1) * z.lanes;
-  // An axis with one tap needs only the positions that it reads.
-  z.row_skip = g.rows.kernel == 1 ? g.rows.src_step : 1;
-  z.row_advance = g.rows.kernel == 1 ? 1 : g.rows.src_step;
+  // An axis with one tap needs only the positions that it reads. Where tap rows are far apart, each
+  // of them is such an axis: the rows between them would be loaded for nothing.
+  const int64_t halo = g.rows.src_high - g.rows.src_low + 1, q = g.columns.dst_size;
+  z.sections = halo > kFarApart * g.rows.kernel ? g.rows.kernel : 1;
+  const bool every_row = z.sections == 1 && g.rows.kernel > 1;
+  z.row_skip = every_row ? 1 : g.rows.src_step;
+  z.row_advance = every_row ? g.rows.src_step : 1;
   z.column_skip = g.columns.kernel == 1 ? g.columns.src_step : 1;
   z.column_advance = g.columns.kernel == 1 ? 1 : g.columns.src_step;
 
-  const int64_t halo = g.rows.src_high - g.rows.src_low + 1, q = g.columns.dst_size;
   z.band_columns = (q - 1) * z.column_advance + g.columns.src_high - g.columns.src_low + 1;
-  const auto band_rows = [&](int64_t rows) { return (rows - 1) * z.row_advance + halo; };
+  const auto section_rows = [&](int64_t rows) {
+    return (rows - 1) * z.row_advance + (every_row ? halo : 1);
+  };
+  const auto band_rows = [&](int64_t rows) { return z.sections * section_rows(rows); };
   const int64_t slab_lanes = round_up(z.wide, kMaxPanel * z.lanes);
   const auto slabs = [&](int64_t rows) {
     return slab_lanes * (z.outputs_in_lanes ? rows * q : band_rows(rows) * z.band_columns);
@@ -112,6 +122,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
          (z.images + 1) * bytes(z.rows) <= kBandBytes) {
     ++z.images;
   }
+  z.section_rows = section_rows(z.rows);
   z.band_rows = band_rows(z.rows);
   const auto inside = [](const Axis& a) {
     return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
