@@ -112,8 +112,14 @@ struct DepthwiseRows {
   S* result;              // of this image
 
   bool whole() const { return z.channel_lanes && g.layout == Layout::kContiguous; }
+  // Neighbours of a plane of the result that have other planes between them.
+  bool spaced() const {
+    return !z.channel_lanes && g.layout == Layout::kChannelsLast && dst_channels() > 1;
+  }
   // Sums that need another type or order on their way to the result take a detour.
-  bool detour() const { return !kSameType || (z.channel_lanes ? whole() : g.columns.dst_step > 1); }
+  bool detour() const {
+    return !kSameType || (z.channel_lanes ? whole() : g.columns.dst_step > 1 || spaced());
+  }
   // In place there is no padding to read: tiles must not reach it.
   bool in_place() const { return z.in_place && skip_padding; }
   // Tiles walk down the source where destination rows share its rows and offsets of taps are
@@ -365,14 +371,17 @@ struct DepthwiseRows {
       }
       return;
     }
-    const int64_t length = round_up(g.columns.longest, z.lanes), step = g.columns.dst_step;
+    const int64_t length = round_up(g.columns.longest, z.lanes);
+    const int64_t step = g.columns.dst_step, pixel_step = spaced() ? dst_channels() : 1;
     T* const from = sums + m * g.columns.phases * length;
     if (bias) {
       for (int64_t j = 0; j < g.columns.dst_size; ++j) from[j] += bias[0];
     }
-    if (step == 1) return copy_run<T, S, T>(from, pixel(row, 0), g.columns.dst_size, nullptr);
+    if (step * pixel_step == 1) {
+      return copy_run<T, S, T>(from, pixel(row, 0), g.columns.dst_size, nullptr);
+    }
     int64_t done = 0;
-    if (step == 2) {
+    if (step == 2 && pixel_step == 1) {
       using V = Simd<T>;
       for (S* out = pixel(row, 0); 2 * (done + V::kLanes) <= g.columns.dst_size;
            done += V::kLanes) {
@@ -385,7 +394,7 @@ struct DepthwiseRows {
     for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
       S* const out = pixel(row, pc);
       for (int64_t j = done; j * step + pc < g.columns.dst_size; ++j) {
-        from_compute(out + j * step, from[pc * length + j]);
+        from_compute(out + j * step * pixel_step, from[pc * length + j]);
       }
     }
   }
@@ -436,7 +445,7 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
                              g.rows.src_size, g.columns.src_size};
     rows.result = (S*)task.result + n * dst_image;
     // Strips with another type or order on their way to the result go plane by plane.
-    if (in_place && (z.channel_lanes || g.columns.dst_step == 1)) {
+    if (in_place && (z.channel_lanes || (g.columns.dst_step == 1 && !rows.spaced()))) {
       const int64_t w = g.columns.src_size, pixel = z.channel_lanes ? src_channels : 1;
       const int64_t first = depthwise_channels(g, z, block_begin).first / g.dst_channels;
       rows.block = block_begin, rows.blocks = block_end - block_begin;
