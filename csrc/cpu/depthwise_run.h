@@ -7,9 +7,9 @@
 
 constexpr int kRunPixels = 8, kRunTaps = 7;
 constexpr int64_t kFewPhases = 4;
-constexpr int64_t kStripTaps = 25;  // fewer are limited by memory, which likes whole rows
-constexpr int64_t kStripLines = 320;      // of the source of a strip, in the L1 cache
-constexpr int64_t kFetchLines = 12;        // that are written before those asked for
+constexpr int64_t kStripTaps = 25;       // fewer are limited by memory, which likes whole rows
+constexpr int64_t kStripLines = 320;     // of the source of a strip, in the L1 cache
+constexpr int64_t kFetchLines = 12;      // that are written before those asked for
 constexpr double kFetchBytes = 3 << 20;  // operands beyond this find no room in a cache
 
 template <class T>
@@ -17,11 +17,11 @@ constexpr int kRunLine = 64 / sizeof(T);
 
 template <class T>
 struct DepthwiseRun {
-  const T* x;                // column 0 of the columns that the run sees, tap row 0
-  int64_t x_row, x_column;   // from one tap row and from one such column to the next
-  int64_t begin, end;        // tap rows
-  uint32_t inside;           // bit j: column j is read, others are padding that adds nothing
-  const T* w;                // blocks of [plane][r, s][64 bytes]
+  const T* x;               // column 0 of the columns that the run sees, tap row 0
+  int64_t x_row, x_column;  // from one tap row and from one such column to the next
+  int64_t begin, end;       // tap rows
+  uint32_t inside;          // bit j: column j is read, others are padding that adds nothing
+  const T* w;               // blocks of [plane][r, s][64 bytes]
   int64_t w_row, w_tap, w_block;
   int64_t planes, x_plane, w_plane;
   int64_t channels;
@@ -36,12 +36,11 @@ struct DepthwiseRun {
 // A run takes whole cache lines of channels where the registers suffice, so that none is written in
 // two parts.
 template <class T, int kTaps>
-constexpr int kRunVecs = (kTaps + kRunPixels / (kRunLine<T> / Simd<T>::kLanes)) *
-                                     (kRunLine<T> / Simd<T>::kLanes) +
-                                 1 <=
-                             Simd<T>::kRegisters
-                         ? kRunLine<T> / Simd<T>::kLanes
-                         : 1;
+constexpr int kRunVecs =
+    (kTaps + kRunPixels / (kRunLine<T> / Simd<T>::kLanes)) * (kRunLine<T> / Simd<T>::kLanes) + 1 <=
+            Simd<T>::kRegisters
+        ? kRunLine<T> / Simd<T>::kLanes
+        : 1;
 
 // Pixel i sees the columns i * kStep + [0, kTaps).
 template <class T, int kTaps, int kStep, int kPixels, bool kWhole, int kVecs>
@@ -97,7 +96,8 @@ template <class T, int kTaps, int kStep, int kPixels, bool kWhole>
       for (int64_t plane = t.planes; plane > 0; --plane) {
         const T *x = x_plane, *w = w_plane;
         for (int64_t r = rows; r > 0; --r, x += x_row, w += w_row)
-          run_tap_row<T, kTaps, kStep, kPixels, kWhole, kVecs>(x, x_column, t.inside, w, w_tap, sum);
+          run_tap_row<T, kTaps, kStep, kPixels, kWhole, kVecs>(x, x_column, t.inside, w, w_tap,
+                                                               sum);
         x_plane += t.x_plane, w_plane += t.w_plane;
       }
 #pragma GCC unroll 2

@@ -81,8 +81,8 @@ struct DepthwiseRunRows {
     const int64_t pitch = d.detour() ? z.lanes : d.dst_channels();
     Row at = {view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
               view.origin + below * view.row_pitch + lane,
-              d.weights + block_begin * z.weight_block() + rows.kernel_first * z.weight_row,
-              d.sums, pitch};
+              d.weights + block_begin * z.weight_block() + rows.kernel_first * z.weight_row, d.sums,
+              pitch};
     if (d.whole()) at.out += (row - d.row_begin * g.rows.dst_step) * g.columns.dst_size * z.lanes;
     if (!d.detour()) at.out = (T*)d.pixel(row, 0) + lane;
     const int64_t begin = t.begin, end = t.end, last = column + strip;

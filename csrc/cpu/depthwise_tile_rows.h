@@ -96,8 +96,8 @@ struct DepthwiseTileRows {
         T* out;
         if (d.whole()) {
           out_row = dst_apart * g.columns.dst_size * z.lanes;
-          out =
-              d.sums + ((dst_row - d.row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
+          out = d.sums +
+                ((dst_row - d.row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
           t.out_step = g.columns.dst_step * z.lanes;
         } else if (d.detour()) {
           const int64_t length = round_up(g.columns.longest, z.lanes);
