@@ -185,6 +185,23 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     grouped("multiplier2", 2, 7, (9, 17), 2, 3, bias=True),
     grouped("multiplier3_stride2", 2, 5, 11, 3, 3, stride=2),
     grouped("depthwise_1x1", 2, 9, 7, 1, 1, bias=True),
+    # Few channels: in channels_last their planes are taken apart, up to four of them.
+    *_sweep("few_planes_c=", (1, 2, 3, 4, 5), lambda c: grouped("", 2, c, (9, 21), 1, 9)),
+    *_sweep("few_planes_q=", (3, 4, 5), lambda q: grouped("", 1, 4, (6, q), 1, 3, bias=True)),
+    grouped("few_planes_1to2", 2, 1, (9, 35), 2, 3, bias=True),
+    grouped("few_planes_2to4", 2, 2, (9, 21), 2, 3),
+    grouped("few_planes_2to6", 2, 2, (9, 21), 3, 3),
+    grouped("few_planes_stride2", 2, 3, (9, 37), 1, 3, stride=2, bias=True),
+    grouped("few_planes_stride3_1to2", 2, 1, (10, 23), 2, 5, stride=3),
+    grouped("few_planes_dilation2", 2, 3, (11, 21), 1, (3, 9), dilation=2),
+    # Whole vectors of channels: runs of pixels for every number of taps in a row, and both strides.
+    *_sweep("runs_taps=", (1, 2, 3, 4, 5, 6, 7, 8), lambda s: grouped("", 2, 32, 11, 1, (3, s))),
+    *_sweep("runs_q=", (1, 3, 4, 5, 7, 8, 9, 17), lambda q: grouped("", 1, 16, (5, q), 1, 3)),
+    *_sweep("runs_s2_q=", (3, 4, 5, 9), lambda q: grouped("", 1, 16, (9, 2 * q), 1, 3, stride=2)),
+    *_sweep("runs5_s2_w=", (8, 15, 16, 17), lambda w: grouped("", 1, 48, (9, w), 1, 5, stride=2)),
+    grouped("runs7_strips", 1, 48, (9, 65), 1, 7, bias=True),
+    grouped("runs_dilation2", 2, 16, (9, 19), 1, 3, dilation=2, bias=True),
+    grouped("runs_stride5", 1, 16, (11, 23), 1, 3, stride=5),
     # One pixel in, one pixel out, and shapes where several rules meet.
     case("one_by_one", 1, 1, 1, 1, 1),
     case("1x1_image_3x3", 2, 20, 1, 18, 3, bias=True),

@@ -9,23 +9,24 @@ struct BlockChannels {
   int64_t lane_step, divide;
 };
 
-// out[i] = in[column + i * step], zero outside [0, width), and zeros or what the next row
+// out[i] = in[(column + i * step) * pixel], zero outside [0, width), and zeros or what the next row
 // overwrites up to a vector behind out[count].
 template <class S>
-void load_strided_row(const S* in, int64_t width, int64_t column, int64_t step, int64_t count,
-                      Compute<S>* out) {
+void load_strided_row(const S* in, int64_t width, int64_t pixel, int64_t column, int64_t step,
+                      int64_t count, Compute<S>* out) {
   using V = Simd<Compute<S>>;
   const int64_t first = column >= 0 ? 0 : smaller(count, ceil_div(-column, step));
   const int64_t last =
       larger(first, smaller(count, width > column ? ceil_div(width - column, step) : 0));
   for (int64_t i = 0; i < first; i += V::kLanes) V::store(out + i, V::zero());
-  if (step == 1) {
+  if (step * pixel == 1) {
     in += column;
     int64_t i = first;
     for (; i + V::kLanes <= last; i += V::kLanes) V::store(out + i, V::load(in + i));
     if (i < last) V::store(out + i, V::load_first(in + i, last - i));
   } else {
-    for (int64_t i = first; i < last; ++i) out[i] = to_compute(in[column + i * step]);
+    in += (column + first * step) * pixel;
+    for (int64_t i = first; i < last; ++i, in += step * pixel) out[i] = to_compute(*in);
   }
   for (int64_t i = last; i < count; i += V::kLanes) V::store(out + i, V::zero());
 }
@@ -96,13 +97,14 @@ void load_depthwise_band(const Image<S>& image, const DepthwiseBand& b, bool cha
       } else if (channel_lanes) {
         load_spread_row(image, b, channels, plane, y, column, lanes, to);
       } else {
-        const S* const in = image.data + (first + plane) * plane_size + y * image.width;
-        if (b.phases == 2) {
+        const S* const in = image.data + y * image.width * b.pixel +
+                            (first + plane) * (b.pixel == 1 ? plane_size : 1);
+        if (b.phases == 2 && b.pixel == 1) {
           load_paired_row(in, image.width, column, b.length, to, to + b.length);
           continue;
         }
         for (int64_t phase = 0; phase < b.phases; ++phase) {
-          load_strided_row(in, image.width, column + phase, b.column_skip, b.length,
+          load_strided_row(in, image.width, b.pixel, column + phase, b.column_skip, b.length,
                            to + phase * b.length);
         }
       }

@@ -61,8 +61,12 @@ struct DepthwiseGradBlock {
       } else {
         if (channel_count() < lanes) fill_zero(grad_band, z.grad_size);
         for (int64_t i = 0; i < t.rows; ++i) {
-          load_band<S>(grad, {row + i, 1, 1, 0, q, 1, first_channel(), channel_count()},
-                       grad_band + i * z.grad_row, lanes);
+          T* const to = grad_band + i * z.grad_row;
+          if (!z.channel_lanes && g.layout == Layout::kChannelsLast) {
+            load_strided_row(grad.data + (row + i) * q * k + block, q, k, 0, 1, q, to);
+            continue;
+          }
+          load_band<S>(grad, {row + i, 1, 1, 0, q, 1, first_channel(), channel_count()}, to, lanes);
         }
       }
       for (int64_t lane = 0; lane < z.lanes; lane += kLanes) {

@@ -36,13 +36,13 @@ inline DepthwiseGradPlan make_depthwise_grad_plan(const Gather& g, Dtype dtype) 
   const int64_t channels = g.groups * g.dst_channels;
   DepthwiseGradPlan z{};
   z.lanes = 64 / element;
-  z.channel_lanes = depthwise_channel_lanes(g, channels, z.lanes);
+  z.channel_lanes = depthwise_channel_lanes(g, z.lanes);
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
   z.block_size = taps * z.lanes;
 
-  z.grad_in_place =
-      !is_half(dtype) &&
-      (!z.channel_lanes || (g.layout == Layout::kChannelsLast && channels % z.lanes == 0));
+  z.grad_in_place = !is_half(dtype) &&
+                    (z.channel_lanes ? g.layout == Layout::kChannelsLast && channels % z.lanes == 0
+                                     : g.layout == Layout::kContiguous || channels == 1);
   z.grad_row = z.grad_in_place   ? q * (z.channel_lanes ? channels : 1)
                : z.channel_lanes ? q * z.lanes
                                  : round_up(q, z.lanes);

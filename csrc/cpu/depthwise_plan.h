@@ -1,6 +1,7 @@
 // How depthwise cuts a layer into jobs. A pure function of the per-image shape, dtype and layout.
 //
-// Two ways to fill a vector. Pixel lanes: neighbours of a row of one plane, weights broadcast.
+// Two ways to fill a vector. Pixel lanes: neighbours of a row of one plane, weights broadcast; also
+// for the few channels of an image in channels_last, whose planes are taken apart while loading.
 // Channel lanes: neighbouring channels of one pixel, for channels_last and for maps too narrow to
 // fill a vector. A block is what one load of the band serves: a plane, or a vector of channels.
 #pragma once
@@ -18,6 +19,9 @@ constexpr int64_t kPackedBytes = 64 << 10;        // of weights, one job
 constexpr int64_t kGroupWeights = 8
                                   << 10;  // bytes of weights beside a tile's source in the L1 cache
 
+// Fewer channels than these would leave most lanes empty in channels_last.
+constexpr int64_t kFewChannels = 4;
+
 // Small kernels with pixels in the lanes are computed in strips; their weights have rows of
 // kStripPitch.
 constexpr int64_t kStripRows = 7, kStripPitch = 8;
@@ -28,6 +32,7 @@ constexpr int64_t kStripRows = 7, kStripPitch = 8;
 //     channel lanes   [plane][row][column][lanes]
 struct DepthwiseBand {
   int64_t planes;  // source planes behind a destination plane
+  int64_t pixel;   // pixel lanes: elements from a pixel of a source plane to the next
   int64_t row_skip,
       row_advance;      // source rows between band rows; band rows between destination rows
   int64_t column_skip;  // source columns between band columns of one phase
@@ -72,8 +77,11 @@ inline double filled_lanes(int64_t count, int64_t lanes) {
 }
 
 // Transposing a narrow map to channel lanes costs, so the lanes gained must be worth it.
-inline bool depthwise_channel_lanes(const Gather& g, int64_t channels, int64_t lanes) {
-  if (g.layout == Layout::kChannelsLast) return true;
+inline bool depthwise_channel_lanes(const Gather& g, int64_t lanes) {
+  const int64_t channels = g.groups * larger(g.src_channels, g.dst_channels);
+  if (g.layout == Layout::kChannelsLast) {
+    return channels > kFewChannels || channels > g.columns.longest;
+  }
   if (g.src_channels > 1 || g.dst_channels > 1) return false;
   return filled_lanes(channels, lanes) > 1.6 * filled_lanes(g.columns.longest, lanes);
 }
@@ -83,6 +91,7 @@ inline DepthwiseBand make_depthwise_band(const Gather& g, bool channel_lanes, in
                                          int64_t rows, int64_t lanes) {
   DepthwiseBand b{};
   b.planes = planes;
+  b.pixel = g.layout == Layout::kChannelsLast ? g.groups * g.src_channels : 1;
   // An axis with one tap needs only the positions that it reads.
   b.row_skip = g.rows.kernel == 1 ? g.rows.src_step : 1;
   b.row_advance = g.rows.kernel == 1 ? 1 : g.rows.src_step;
@@ -111,12 +120,13 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   const int64_t channels = g.groups * g.dst_channels;
   DepthwisePlan z{};
   z.lanes = 64 / element;
-  z.channel_lanes = depthwise_channel_lanes(g, channels, z.lanes);
+  z.channel_lanes = depthwise_channel_lanes(g, z.lanes);
   z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 &&
              g.rows.src_step == 1 && g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
+  const bool channels_last = g.layout == Layout::kChannelsLast;
   z.in_place = !is_half(dtype) &&
-               (z.strips ||
-                (g.layout == Layout::kChannelsLast && g.src_channels == 1 && g.dst_channels == 1 &&
+               ((z.strips && (!channels_last || g.groups * g.src_channels == 1)) ||
+                (z.channel_lanes && channels_last && g.src_channels == 1 && g.dst_channels == 1 &&
                  channels % z.lanes == 0 &&  // tiles load whole vectors, never beyond a pixel
                  g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel));
   z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
@@ -141,6 +151,8 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   const double block_work = (double)z.rows * g.columns.longest * g.src_channels * g.taps() *
                             (z.channel_lanes ? z.lanes : 1);
   z.job_blocks = smaller(z.blocks, larger(1, (int64_t)(kDepthwiseWork / block_work)));
+  // Planes of channels_last share their cache lines: one job writes them all.
+  if (channels_last && !z.channel_lanes) z.job_blocks = z.blocks;
   z.job_blocks = ceil_div(z.blocks, ceil_div(z.blocks, z.job_blocks));
   z.images = 1;
   if (z.row_jobs == 1 && z.job_blocks == z.blocks) {

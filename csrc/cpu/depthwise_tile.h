@@ -27,10 +27,6 @@ struct DepthwiseTile {
   int64_t out_row, out_step;
   int64_t count, count_step;  // elements of vector v to store: at most count - v * count_step
   const T* bias;              // or null
-  const T* fetch;             // or null: what the tile below reads and this one does not
-  int64_t fetch_row;          // from one tile row to the next
-  int64_t fetch_rows, fetch_columns, fetch_pitch,
-      fetch_step;  // of the source, for one tile row and vector
 };
 
 template <class T, bool kBroadcast>
@@ -77,25 +73,6 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
   }
 }
 
-// Vectors of channels are strided in memory: no hardware prefetcher sees where the tiles go.
-template <class T, int kRows, int kVecs>
-[[gnu::always_inline]] inline void fetch_tile(const DepthwiseTile<T>& t) {
-  if (!t.fetch) return;
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows * kVecs; ++i) {
-    __builtin_prefetch(t.out + i / kVecs * t.out_row + i % kVecs * t.out_step, 1, 3);
-  }
-  for (int64_t r = 0; r < t.fetch_rows; ++r) {
-    for (int64_t s = 0; s < t.fetch_columns; ++s) {
-      const T* const from = t.fetch + r * t.fetch_pitch + s * t.fetch_step;
-#pragma GCC unroll 16
-      for (int i = 0; i < kRows * kVecs; ++i) {
-        __builtin_prefetch(from + i / kVecs * t.fetch_row + i % kVecs * t.x_step, 0, 2);
-      }
-    }
-  }
-}
-
 // One source row for the tile rows [kFrom, kTo] that it is a tap row of; w: its weights for tile
 // row kFrom.
 template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
@@ -132,36 +109,17 @@ template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
   }
 }
 
-// The same with the number of tap rows known: no row has to ask which tile rows it serves.
-template <class T, bool kBroadcast, int kTaps, int kY, int kRows, int kVecs>
-[[gnu::always_inline]] inline void tile_few_rows(const DepthwiseTile<T>& t, const T* x, const T* w,
-                                                 typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
-  constexpr int kFrom = kY < kTaps ? 0 : kY - kTaps + 1, kTo = kY < kRows ? kY : kRows - 1;
-  if (kY >= t.begin && kY < t.end) {
-    tile_source_row<T, kBroadcast, kFrom, kTo>(t, x, w + (kY - kFrom) * t.w_row, sum);
-  }
-  if constexpr (kY + 1 < kTaps + kRows - 1) {
-    tile_few_rows<T, kBroadcast, kTaps, kY + 1>(t, x + t.x_tap, w, sum);
-  }
-}
-
-// Walks down the source; kTaps tap rows, or any number where that is 0.
-template <class T, bool kBroadcast, int kTaps, int kRows, int kVecs>
+// Walks down the source.
+template <class T, bool kBroadcast, int kRows, int kVecs>
 [[gnu::noinline]] void walking_tile(const DepthwiseTile<T>& t) {
   typename Simd<T>::Vec sum[kRows][kVecs];
   zero_tile<T>(sum);
-  if (!kBroadcast) fetch_tile<T, kRows, kVecs>(t);
   const T* x = t.x + t.tap_begin * t.x_column;
   const T* w = t.w + t.tap_begin * t.w_step;
   for (int64_t plane = 0; plane < t.planes; ++plane, x += t.x_plane, w += t.w_plane) {
-    if constexpr (kTaps) {
-      tile_few_rows<T, kBroadcast, kTaps, 0>(t, x, w, sum);
-    } else {
-      for (int64_t y = t.begin; y < t.end; ++y) {
-        const int64_t from = y < t.taps ? 0 : y - t.taps + 1, to = y < kRows ? y : kRows - 1;
-        tile_any_row<T, kBroadcast, 0, kRows - 1>(t, from, to, x + y * t.x_tap, w + y * t.w_row,
-                                                  sum);
-      }
+    for (int64_t y = t.begin; y < t.end; ++y) {
+      const int64_t from = y < t.taps ? 0 : y - t.taps + 1, to = y < kRows ? y : kRows - 1;
+      tile_any_row<T, kBroadcast, 0, kRows - 1>(t, from, to, x + y * t.x_tap, w + y * t.w_row, sum);
     }
   }
   store_tile<T, kBroadcast>(t, sum);
@@ -173,7 +131,6 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
   using S = Simd<T>;
   typename S::Vec sum[kRows][kVecs];
   zero_tile<T>(sum);
-  if (!kBroadcast) fetch_tile<T, kRows, kVecs>(t);
   const int64_t x_row = t.x_row, x_step = t.x_step;
   for (int64_t r = t.begin; r < t.end; ++r) {
     const T* const x = t.x + r * t.x_tap;
@@ -192,37 +149,6 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
   store_tile<T, kBroadcast>(t, sum);
 }
 
-// 3x3 kernels with channels in the lanes, strides 1 and 2: every source vector is loaded once, for
-// all its taps, and the weights stay in registers.
-template <class T, int kStride, int kRows, int kVecs>
-[[gnu::noinline]] void three_by_three_tile(const DepthwiseTile<T>& t) {
-  using S = Simd<T>;
-  typename S::Vec sum[kRows][kVecs];
-  zero_tile<T>(sum);
-  fetch_tile<T, kRows, kVecs>(t);
-  const int64_t x_column = t.x_column, w_row = t.w_row, w_step = t.w_step;
-  const T* x = t.x;
-#pragma GCC unroll 16
-  for (int y = 0; y < (kRows - 1) * kStride + 3; ++y, x += t.x_tap) {
-    if (y < t.begin || y >= t.end) continue;
-#pragma GCC unroll 16
-    for (int j = 0; j < (kVecs - 1) * kStride + 3; ++j) {
-      const auto v = S::held(S::load(x + j * x_column));
-#pragma GCC unroll 8
-      for (int m = 0; m < kRows; ++m) {
-        const int r = y - m * kStride;
-#pragma GCC unroll 8
-        for (int i = 0; i < kVecs; ++i) {
-          const int s = j - i * kStride;
-          if (r < 0 || r > 2 || s < 0 || s > 2) continue;
-          sum[m][i] = S::fma(S::load(t.w + r * w_row + s * w_step), v, sum[m][i]);
-        }
-      }
-    }
-  }
-  store_tile<T, false>(t, sum);
-}
-
 // A compiler keeps vectors that are structs in memory: large tiles of them would only be large
 // code.
 template <class T>
@@ -235,49 +161,26 @@ constexpr int kDepthwiseVecs = !kLargeTiles<T>             ? 1
 template <class T>
 constexpr int kTileRowsOf = kLargeTiles<T> ? kDepthwiseRows : 2;
 
-// kThree is compiled only where it pays.
-template <class T>
-constexpr bool kHasThreeByThree = kLargeTiles<T> && sizeof(T) == 4;
-
-enum class TileKind { kStanding, kWalking, kThree };
-
-template <class T, bool kBroadcast, TileKind kKind, int kTaps, int kRows, int kVecs>
+template <class T, bool kBroadcast, bool kWalk, int kRows, int kVecs>
 void depthwise_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
   if (rows != kRows) {
     if constexpr (kRows > 1)
-      depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows - 1, kVecs>(t, rows, vecs);
+      depthwise_tile_of<T, kBroadcast, kWalk, kRows - 1, kVecs>(t, rows, vecs);
   } else if (vecs != kVecs) {
     if constexpr (kVecs > 1) {
-      depthwise_tile_of<T, kBroadcast, kKind, kTaps, kRows, kBroadcast ? kVecs / 2 : 1>(t, rows,
-                                                                                        vecs);
+      depthwise_tile_of<T, kBroadcast, kWalk, kRows, kBroadcast ? kVecs / 2 : 1>(t, rows, vecs);
     }
-  } else if constexpr (kKind == TileKind::kStanding) {
-    standing_tile<T, kBroadcast, kRows, kVecs>(t);
-  } else if constexpr (kKind == TileKind::kWalking) {
-    walking_tile<T, kBroadcast, kTaps, kRows, kVecs>(t);
+  } else if constexpr (kWalk) {
+    walking_tile<T, kBroadcast, kRows, kVecs>(t);
   } else {
-    three_by_three_tile<T, 1, kRows, kVecs>(t);
+    standing_tile<T, kBroadcast, kRows, kVecs>(t);
   }
 }
 
 // rows <= kTileRowsOf<T>; vecs is kDepthwiseVecs<T>, or one, or (broadcast) a power of two below.
-template <class T, bool kBroadcast, TileKind kKind, int kTaps = 0>
-void run_tile_of(const DepthwiseTile<T>& t, int64_t rows, int64_t vecs) {
-  depthwise_tile_of<T, kBroadcast, kKind, kTaps, kTileRowsOf<T>, kDepthwiseVecs<T>>(t, rows, vecs);
-}
-
 template <class T, bool kBroadcast>
-void run_depthwise_tile(const DepthwiseTile<T>& t, TileKind kind, int64_t rows, int64_t vecs) {
-  if (kind == TileKind::kStanding)
-    return run_tile_of<T, kBroadcast, TileKind::kStanding>(t, rows, vecs);
-  if constexpr (!kBroadcast && kHasThreeByThree<T>) {
-    if (kind == TileKind::kThree)
-      return run_tile_of<T, kBroadcast, TileKind::kThree>(t, rows, vecs);
-    if (t.taps == 1) return run_tile_of<T, kBroadcast, TileKind::kWalking, 1>(t, rows, vecs);
-    if (t.taps == 2) return run_tile_of<T, kBroadcast, TileKind::kWalking, 2>(t, rows, vecs);
-    if (t.taps == 3) return run_tile_of<T, kBroadcast, TileKind::kWalking, 3>(t, rows, vecs);
-    if (t.taps == 5) return run_tile_of<T, kBroadcast, TileKind::kWalking, 5>(t, rows, vecs);
-    if (t.taps == 7) return run_tile_of<T, kBroadcast, TileKind::kWalking, 7>(t, rows, vecs);
-  }
-  run_tile_of<T, kBroadcast, TileKind::kWalking>(t, rows, vecs);
+void run_depthwise_tile(const DepthwiseTile<T>& t, bool walk, int64_t rows, int64_t vecs) {
+  constexpr int kRows = kTileRowsOf<T>, kVecs = kDepthwiseVecs<T>;
+  if (walk) return depthwise_tile_of<T, kBroadcast, true, kRows, kVecs>(t, rows, vecs);
+  depthwise_tile_of<T, kBroadcast, false, kRows, kVecs>(t, rows, vecs);
 }
