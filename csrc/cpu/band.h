@@ -35,9 +35,13 @@ void load_band_row(const Image<S>& image, int64_t plane, const BandWindow& w, in
       copy_run<S, T, T>(in, out, count * w.channels, nullptr);
       return;
     }
+    const int64_t step = w.column_skip * image.channels;
+    if (w.channels == kBlock<T>) {
+      for (int64_t i = 0; i < count; ++i) copy_block(in + i * step, out + i * pitch);
+      return;
+    }
     for (int64_t i = 0; i < count; ++i) {
-      copy_run<S, T, T>(in + i * w.column_skip * image.channels, out + i * pitch, w.channels,
-                        nullptr);
+      copy_run<S, T, T>(in + i * step, out + i * pitch, w.channels, nullptr);
     }
     return;
   }

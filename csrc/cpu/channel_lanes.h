@@ -98,7 +98,9 @@ struct ChannelJob {
         const AxisPhase columns = g.columns.phase(pc);
         for (int64_t c = 0; c < z.chunk; ++c) {
           for (int64_t i = 0; i < rows.taps; ++i) {
-            const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
+            const int64_t down = z.sections > 1
+                                     ? i * z.section_rows
+                                     : rows.src_first + i * rows.src_delta - g.rows.src_low;
             for (int64_t j = 0; j < columns.taps; ++j) {
               const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
               *offset++ = c + down * row_pitch + right * pixel_pitch;
@@ -112,18 +114,24 @@ struct ChannelJob {
   // The pixel that position 0 of this job's first row reads with the lowest tap.
   const T* load(T* band, int64_t c_begin, int64_t c_count) const {
     const S* const source = (const S*)gather_source(task) + image_begin * src_image;
-    const int64_t row = row_begin * g.rows.src_step + g.rows.src_low;
-    const int64_t channel = group * g.src_channels + c_begin;
-    if (z.in_place)
-      return (const T*)source + row * row_pitch + g.columns.src_low * pixel_pitch + channel;
+    const int64_t row = row_begin * g.rows.src_step, channel = group * g.src_channels + c_begin;
+    if (z.in_place) {
+      return (const T*)source + (row + g.rows.src_low) * row_pitch +
+             g.columns.src_low * pixel_pitch + channel;
+    }
+    // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same pitch.
+    BandWindow window = {
+        0,       z.section_rows, z.row_skip, g.columns.src_low, z.band_columns, z.column_skip,
+        channel, c_count};
+    const AxisPhase rows = g.rows.phase(0);
     for (int64_t n = 0; n < images; ++n) {
       const Image<S> from = {source + n * src_image, g.layout, src_channels, g.rows.src_size,
                              g.columns.src_size};
-      // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same pitch.
-      const BandWindow window = {
-          row,           z.band_rows, z.row_skip, g.columns.src_low, z.band_columns,
-          z.column_skip, channel,     c_count};
-      load_band(from, window, band + n * image_pitch, pixel_pitch);
+      for (int64_t i = 0; i < z.sections; ++i) {
+        window.row = row + (z.sections > 1 ? rows.src_first + i * rows.src_delta : g.rows.src_low);
+        load_band(from, window, band + n * image_pitch + i * z.section_rows * row_pitch,
+                  pixel_pitch);
+      }
     }
     return band;
   }

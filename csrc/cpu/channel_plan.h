@@ -18,6 +18,8 @@ struct ChannelPlan {
   int64_t rows, row_jobs, images;
   // The band: source rows of a job as [row][column][channel], or the source itself.
   bool in_place;
+  // The band has one section with all rows, or one for every tap row with the rows that it reads.
+  int64_t sections, section_rows;
   int64_t row_skip, row_advance, column_skip, column_advance;
   int64_t band_rows, band_columns, image_pitch;
   bool padded;         // some taps see padding only
@@ -35,6 +37,7 @@ constexpr int64_t kChunkDepth = 400;
 constexpr int64_t kMaxPanel = 3;     // blocks, kMaxBlocks of the micro-kernel
 constexpr int64_t kJobPixels = 512;  // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
+constexpr int64_t kFarApart = 4;      // rows from tap to tap
 constexpr int64_t kTileImages = 4;    // fewer do not hide the latency of an fma
 constexpr int64_t kJobsPerImage = 8;  // wanted, so that a single image feeds several threads
 
@@ -55,17 +58,24 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.in_place = g.layout == Layout::kChannelsLast &&
                (dtype == Dtype::kFloat32 || dtype == Dtype::kFloat64) && inside(g.rows) &&
                inside(g.columns);
-  // An axis with one tap needs only the positions that it reads.
-  z.row_skip = g.rows.kernel == 1 && !z.in_place ? g.rows.src_step : 1;
-  z.row_advance = z.row_skip == 1 ? g.rows.src_step : 1;
+  // An axis with one tap needs only the positions that it reads. Where tap rows are far apart, each
+  // of them is such an axis: the rows between them would be loaded for nothing.
+  const int64_t halo = g.rows.src_high - g.rows.src_low + 1;
+  const bool apart = !z.in_place && g.rows.phases == 1 && halo > kFarApart * g.rows.kernel;
+  z.sections = apart ? g.rows.kernel : 1;
+  const bool every_row = z.in_place || (!apart && g.rows.kernel > 1);
+  z.row_skip = every_row ? 1 : g.rows.src_step;
+  z.row_advance = every_row ? g.rows.src_step : 1;
   z.column_skip = g.columns.kernel == 1 && !z.in_place ? g.columns.src_step : 1;
   z.column_advance = z.column_skip == 1 ? g.columns.src_step : 1;
   z.band_columns =
       (g.columns.longest - 1) * z.column_advance + g.columns.src_high - g.columns.src_low + 1;
 
-  const int64_t halo = g.rows.src_high - g.rows.src_low + 1;
   const int64_t pixels_per_row = g.columns.longest * g.phases();
-  const auto band_rows = [&](int64_t rows) { return (rows - 1) * z.row_advance + halo; };
+  const auto section_rows = [&](int64_t rows) {
+    return (rows - 1) * z.row_advance + (every_row ? halo : 1);
+  };
+  const auto band_rows = [&](int64_t rows) { return z.sections * section_rows(rows); };
   // An odd number of cache lines from image to image spreads them over the sets of a cache.
   const auto image_pitch = [&](int64_t rows) {
     return (ceil_div(band_rows(rows) * z.band_columns * z.chunk, z.lanes) | 1) * z.lanes;
@@ -75,7 +85,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   };
   z.rows = 1;
   while (z.rows < g.rows.longest &&
-         (z.rows * pixels_per_row < kJobPixels || z.rows * z.row_advance < halo) &&
+         (z.rows * pixels_per_row < kJobPixels || (!apart && z.rows * z.row_advance < halo)) &&
          z.rows * pixels_per_row < 4 * kJobPixels && band_bytes(z.rows + 1, 1) <= kBandBytes) {
     ++z.rows;
   }
@@ -89,6 +99,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   }
   z.pieces = larger(1, smaller(z.panels, ceil_div(kJobsPerImage, z.row_jobs * g.groups)));
 
+  z.section_rows = section_rows(z.rows);
   z.band_rows = band_rows(z.rows);
   z.image_pitch = image_pitch(z.rows);
   z.padded = !inside(g.rows) || !inside(g.columns);

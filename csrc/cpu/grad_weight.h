@@ -187,7 +187,8 @@ struct GradWeightBlock {
       for (int64_t n = 0; n < images; ++n) {
         const Image<S> from = {(const S*)task.input + (image + n) * c * h * w, g.layout, c, h, w};
         for (int64_t i = 0; i < z.sections; ++i) {
-          window.row = row * g.rows.src_step + down.src_first + i * down.src_delta;
+          window.row = row * g.rows.src_step +
+                       (z.sections > 1 ? down.src_first + i * down.src_delta : g.rows.src_low);
           load_band(from, window,
                     out + (n * z.band_rows + i * z.section_rows) * z.band_columns * pitch, pitch);
         }

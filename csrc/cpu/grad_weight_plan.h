@@ -38,7 +38,6 @@ struct GradWeightPlan {
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;        // loaded at once
-constexpr int64_t kFarApart = 4;            // rows from tap to tap
 constexpr int64_t kGradWeightTables = 6;    // of one integer per pixel of a pass
 constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block
 constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk

@@ -18,6 +18,14 @@ void copy_run(const In* in, Out* out, int64_t count, const T* bias) {
   }
 }
 
+// One block of lanes.
+template <class S>
+inline void copy_block(const S* in, Compute<S>* out) {
+  using V = Simd<Compute<S>>;
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kBlock<Compute<S>>; i += V::kLanes) V::store(out + i, V::load(in + i));
+}
+
 template <class T>
 void fill_zero(T* out, int64_t count) {
   __builtin_memset(out, 0, (size_t)count * sizeof(T));
