@@ -202,6 +202,24 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     grouped("runs7_strips", 1, 48, (9, 65), 1, 7, bias=True),
     grouped("runs_dilation2", 2, 16, (9, 19), 1, 3, dilation=2, bias=True),
     grouped("runs_stride5", 1, 16, (11, 23), 1, 3, stride=5),
+    # Groups that are computed side by side, and such whose taps leave no room for it.
+    case("groups4_of_4", 3, 16, 9, 16, 3, groups=4),
+    case("groups6_of_2to3", 2, 12, (7, 10), 18, 3, 2, groups=6, bias=True),
+    case("groups_1to4", 2, 8, 9, 32, 3, groups=8),
+    case("groups4_of_4_15x15", 1, 16, 16, 16, 15, groups=4),
+    # Pointwise: several chunks and strips, slabs over rows and images, rows cut by slabs, strides.
+    case("pointwise_chunks", 5, 300, 7, 70, 1, bias=True),
+    case("pointwise_long_row", 2, 48, (1, 800), 50, 1),
+    case("pointwise_stride2", 3, 40, (9, 8), 60, 1, 2, bias=True),
+    case("pointwise_stride3_row", 2, 48, (1, 50), 49, 1, 3),
+    case("pointwise_groups", 2, 100, 6, 98, 1, groups=2),
+    # Many small images: tiles across images, passes of several images, padding left out.
+    case("many_images_1x1_out", 21, 20, 5, 24, 5, padding=0),
+    case("many_images_4x4", 9, 40, 4, 50, 3, bias=True),
+    case("many_images_7x7_stride2", 6, 17, 7, 66, 3, 2),
+    # Taps far apart: rows and columns that see only padding, sections of the band.
+    case("dilation12", 2, 6, 26, 40, 3, dilation=12),
+    case("dilation9_stride2", 1, 34, (25, 23), 48, 3, 2, padding=9, dilation=9),
     # One pixel in, one pixel out, and shapes where several rules meet.
     case("one_by_one", 1, 1, 1, 1, 1),
     case("1x1_image_3x3", 2, 20, 1, 18, 3, bias=True),

@@ -5,10 +5,18 @@
 namespace torchconv::cpu {
 namespace {
 
+Planned<GradWeightPlan> make_planned(const Conv2dShape& d) {
+  Gather g = make_gather(Op::kForward, d);
+  const int64_t merged = merge_groups(g, d.dtype);
+  GradWeightPlan z = make_grad_weight_plan(g, d.dtype);
+  z.merged = merged;
+  return {g, z};
+}
+
 const char* refuse(Op op, const Conv2dShape& d) {
   if (op != Op::kGradWeight) return "computes the weight gradient only";
   if (d.c == 0 || d.k == 0) return "no channels";
-  const GradWeightPlan z = make_grad_weight_plan(make_gather(Op::kForward, d), d.dtype);
+  const GradWeightPlan z = make_planned(d).plan;
   if (grad_weight_scratch_bytes(z, d.dtype) > kScratchLimit) {
     return "a band of one row exceeds the scratch limit";
   }
@@ -16,10 +24,10 @@ const char* refuse(Op op, const Conv2dShape& d) {
 }
 
 Plan plan(Op, const Conv2dShape& d) {
-  const Gather g = make_gather(Op::kForward, d);
-  const GradWeightPlan z = make_grad_weight_plan(g, d.dtype);
+  const Planned<GradWeightPlan> planned = make_planned(d);
+  const GradWeightPlan& z = planned.plan;
   Plan plan;
-  plan.keep(Planned<GradWeightPlan>{g, z});
+  plan.keep(planned);
   plan.scratch_bytes = grad_weight_scratch_bytes(z, d.dtype);
   plan.shared_bytes = grad_weight_shared_bytes(z, d.dtype);
   plan.jobs[0] = z.blocks;

@@ -111,7 +111,7 @@ struct GradWeightBlock {
         }
       }
       fill_offsets();
-      skip_padding = z.padded && grad_is_finite();
+      skip_padding = z.skip_padding && grad_is_finite();
     }
 
     bool grad_is_finite() const {
@@ -141,6 +141,15 @@ struct GradWeightBlock {
     // Those of `count` pixels from `first` on whose tap (i, j) lies inside the input.
     int64_t inner_pixels(int64_t first, int64_t count, int64_t i, int64_t j) const {
       const AxisPhase down = g.rows.phase(0), right = g.columns.phase(0);
+      const auto inside = [](const Axis& a, const AxisPhase& phase, int64_t tap, int64_t low,
+                             int64_t high) {
+        const int64_t at = phase.src_first + tap * phase.src_delta;
+        return low * a.src_step + at >= 0 && high * a.src_step + at < a.src_size;
+      };
+      if (images == 1 && inside(g.rows, down, i, pixel_row[first], pixel_row[first + count - 1]) &&
+          inside(g.columns, right, j, 0, g.columns.dst_size - 1)) {
+        return count;
+      }
       int64_t inner = 0;
       for (int64_t at = first; at < first + count; ++at) {
         const int64_t y = pixel_row[at] * g.rows.src_step + down.src_first + i * down.src_delta;
@@ -264,29 +273,41 @@ struct GradWeightBlock {
 
   // Writes the block's part of the result, [k][c][r][s] or [k][r][s][c].
   void store(const T* sums) const {
-    const int64_t taps = g.taps(), c = g.src_channels, plane = z.tall * z.wide;
-    const int64_t first = group * g.dst_channels + grad_begin();
-    S* const result = (S*)task.result + first * c * taps;
+    const int64_t c = g.src_channels / z.merged, k = g.dst_channels / z.merged;
+    S* const result = (S*)task.result + group * g.dst_channels * c * g.taps();
+    if (z.merged == 1) {
+      return store_part(sums, row_count, lane_count, result + grad_begin() * c * g.taps(),
+                        input_begin());
+    }
+    // Merged groups are one block.
+    for (int64_t i = 0; i < z.merged; ++i) {
+      const int64_t rows = z.outputs_in_lanes ? c : k, lanes = z.outputs_in_lanes ? k : c;
+      store_part(sums + i * rows * z.wide + i * lanes, rows, lanes, result + i * k * c * g.taps(),
+                 0);
+    }
+  }
+
+  void store_part(const T* sums, int64_t rows, int64_t lanes, S* result, int64_t input) const {
+    const int64_t taps = g.taps(), c = g.src_channels / z.merged, plane = z.tall * z.wide;
     // With one tap both layouts are the same.
     if (g.layout == Layout::kContiguous && taps > 1) {
-      S* const out = result + input_begin() * taps;
-      for (int64_t m = 0; m < row_count; ++m) {
+      S* const out = result + input * taps;
+      for (int64_t m = 0; m < rows; ++m) {
         const int64_t row = z.outputs_in_lanes ? m * taps : m * c * taps;
         const int64_t lane = z.outputs_in_lanes ? c * taps : taps;
-        transpose_copy<T, S, T>(sums + m * z.wide, plane, taps, lane_count, out + row, lane,
-                                nullptr);
+        transpose_copy<T, S, T>(sums + m * z.wide, plane, taps, lanes, out + row, lane, nullptr);
       }
       return;
     }
     for (int64_t tap = 0; tap < taps; ++tap) {
       const T* const from = sums + tap * plane;
-      S* const out = result + tap * c + input_begin();
+      S* const out = result + tap * c + input;
       if (z.outputs_in_lanes) {
-        transpose_copy<T, S, T>(from, z.wide, row_count, lane_count, out, c * taps, nullptr);
+        transpose_copy<T, S, T>(from, z.wide, rows, lanes, out, c * taps, nullptr);
         continue;
       }
-      for (int64_t m = 0; m < row_count; ++m) {
-        copy_run<T, S, T>(from + m * z.wide, out + m * c * taps, lane_count, nullptr);
+      for (int64_t m = 0; m < rows; ++m) {
+        copy_run<T, S, T>(from + m * z.wide, out + m * c * taps, lanes, nullptr);
       }
     }
   }

@@ -8,6 +8,7 @@ namespace torchconv::cpu {
 
 struct GradWeightPlan {
   int64_t lanes;
+  int64_t merged;         // groups that are computed as one, of which only the diagonal is kept
   bool outputs_in_lanes;  // vectors along k, else along c
   // A block of the result: `wide` channels in lanes x `tall` channels as tile rows x all taps.
   int64_t wide, wide_blocks, tall, tall_blocks;
@@ -28,7 +29,7 @@ struct GradWeightPlan {
   int64_t sections, section_rows;
   int64_t row_skip, row_advance, column_skip, column_advance;
   int64_t band_rows, band_columns;
-  bool padded;                                  // some taps see padding only
+  bool skip_padding;  // some taps see padding only, and it repays to look for them
   int64_t slabs_size, tall_size, offsets_size;  // elements per thread
 
   int64_t chunks(int64_t n) const {
@@ -39,11 +40,27 @@ struct GradWeightPlan {
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
 constexpr int64_t kPassPixels = 384;        // loaded at once
 constexpr int64_t kGradWeightTables = 6;    // of one integer per pixel of a pass
+constexpr int64_t kSkippingSums = 2048;     // of one tap
 constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block
 constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
 constexpr int64_t kBlocksWanted = 16;  // fewer blocks of the result than this: chunks of samples
 
-// g is the forward gather: source = input, destination = grad.
+// Groups of few channels leave most lanes empty: several of them side by side fill a vector, and the
+// products of channels of different groups cost nothing that the empty lanes would not.
+inline int64_t merge_groups(Gather& g, Dtype dtype) {
+  const int64_t lanes = dtype == Dtype::kFloat64 ? 8 : 16;
+  const int64_t channels = larger(g.src_channels, g.dst_channels);
+  int64_t merged = 1;
+  // The sums of a vector of inputs and as many outputs must fit one block of the result.
+  const bool fits = lanes * lanes * g.taps() * (64 / lanes) <= kBlockBytes;
+  for (int64_t i = 2; fits && i * channels <= lanes; ++i) {
+    if (g.groups % i == 0) merged = i;
+  }
+  g.groups /= merged, g.src_channels *= merged, g.dst_channels *= merged;
+  return merged;
+}
+
+// g is the forward gather: source = input, destination = grad, groups merged.
 inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
   const bool half = dtype == Dtype::kBFloat16 || dtype == Dtype::kFloat16;
@@ -62,7 +79,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   int64_t wide = smaller(round_up(lane_side, z.lanes), widest);
   while (wide > z.lanes && wide * 8 > budget) wide -= z.lanes;
   int64_t tall = larger(1, smaller(row_side, budget / wide));
-  if (tall > 8) tall -= tall % 8;
+  if (tall > 8 && tall < row_side) tall -= tall % 8;
   z.wide_blocks = ceil_div(lane_side, wide);
   z.wide = round_up(ceil_div(lane_side, z.wide_blocks), z.lanes);
   z.wide_blocks = ceil_div(lane_side, z.wide);
@@ -126,7 +143,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   const auto inside = [](const Axis& a) {
     return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
   };
-  z.padded = !inside(g.rows) || !inside(g.columns);
+  z.skip_padding = (!inside(g.rows) || !inside(g.columns)) && z.tall * z.wide >= kSkippingSums;
   z.slabs_size = z.images * slabs(z.rows);
   z.tall_size = round_up(z.images * tall_side(z.rows), 16);
   z.offsets_size = z.images * z.rows * q;
