@@ -14,44 +14,6 @@
 // Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-// The store stage: sums [pixels][width] of one image go to their places in the result.
-template <class S>
-struct RowStore {
-  using T = Compute<S>;
-  S* result;                        // of this image and channel 0 of the slab
-  int64_t channels, height, width;  // of the whole result
-  int64_t valid;                    // channels of this slab
-  Layout layout;
-
-  S* pixel(int64_t row, int64_t column) const {
-    return result + (row * width + column) * (layout == Layout::kChannelsLast ? channels : 1);
-  }
-
-  // `count` pixels, `step` apart, from pixel `first` of the image on.
-  void run(const T* sums, int64_t sums_width, int64_t first, int64_t count, int64_t step) const {
-    S* const out = pixel(0, first);
-    const int64_t plane = height * width;
-    if (layout == Layout::kChannelsLast) {
-      for (int64_t j = 0; j < count; ++j) {
-        copy_run<T, S, T>(sums + j * sums_width, out + j * step * channels, valid, nullptr);
-      }
-    } else if (step == 1) {
-      transpose_copy<T, S, T>(sums, sums_width, count, valid, out, plane, nullptr);
-    } else {
-      for (int64_t k = 0; k < valid; ++k) {
-        for (int64_t j = 0; j < count; ++j) {
-          from_compute(out + k * plane + j * step, sums[j * sums_width + k]);
-        }
-      }
-    }
-  }
-
-  void operator()(const T* sums, int64_t sums_width, int64_t row, const AxisPhase& columns,
-                  int64_t step) const {
-    run(sums, sums_width, row * width + columns.dst_first, columns.size, step);
-  }
-};
-
 template <class S>
 struct ChannelJob {
   using T = Compute<S>;
@@ -227,40 +189,10 @@ struct ChannelJob {
             g.columns.dst_size,  slab.valid,   g.layout};
   }
 
-  // Parts of a row whose columns leave out the same taps, none of them too short for a tile.
-  struct Parts {
-    static constexpr int64_t kMost = 8, kShortest = 6;
-    int64_t count = 0;
-    int64_t begin[kMost + 1], s_begin[kMost], s_end[kMost];
-
-    Parts(const Axis& axis, const AxisPhase& columns, bool skip_padding) {
-      const auto add = [&](int64_t j, int64_t s_first, int64_t s_last) {
-        begin[count] = j, s_begin[count] = s_first, s_end[count] = s_last;
-        ++count;
-      };
-      if (!skip_padding) add(0, 0, columns.taps);
-      for (int64_t j = 0, next; skip_padding && j < columns.size; j = next) {
-        int64_t s_first, s_last, other_first, other_last;
-        inner_taps(axis, columns, j, j, s_first, s_last);
-        for (next = j + 1; next < columns.size; ++next) {
-          inner_taps(axis, columns, next, next, other_first, other_last);
-          if (other_first != s_first || other_last != s_last) break;
-        }
-        if (count && (next - j < kShortest || j - begin[count - 1] < kShortest || count == kMost)) {
-          s_begin[count - 1] = smaller(s_begin[count - 1], s_first);
-          s_end[count - 1] = larger(s_end[count - 1], s_last);
-        } else {
-          add(j, s_first, s_last);
-        }
-      }
-      begin[count] = columns.size;
-    }
-  };
-
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                       const T* pixels, const T* weights, const int64_t* table, T* sums) const {
     const int64_t count = smaller(row_count, rows.size - row_begin);
-    const Parts parts(g.columns, columns, slab.skip_padding);
+    const RowParts parts(g.columns, columns, slab.skip_padding);
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       for (int64_t i = 0; i < count; ++i) {

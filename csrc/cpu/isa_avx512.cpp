@@ -5,6 +5,7 @@
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/pointwise_plan.h"
+#include "cpu/row_parts.h"
 #include "cpu/scalar.h"
 
 #if defined(__x86_64__)
@@ -19,10 +20,12 @@ namespace torchconv::cpu::avx512 {
 #include "cpu/transpose.h"
 #include "cpu/band.h"
 #include "cpu/channel_pack.h"
+#include "cpu/row_store.h"
 #include "cpu/channel_lanes.h"
 #include "cpu/pixel_band.h"
 #include "cpu/pixel_lanes.h"
 #include "cpu/pointwise.h"
+#include "cpu/grad_weight_pass.h"
 #include "cpu/grad_weight.h"
 #include "cpu/depthwise_band.h"
 #include "cpu/depthwise_weights.h"
