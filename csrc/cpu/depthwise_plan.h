@@ -124,11 +124,11 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 &&
              g.rows.src_step == 1 && g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
   const bool channels_last = g.layout == Layout::kChannelsLast;
-  z.in_place = !is_half(dtype) &&
-               ((z.strips && (!channels_last || g.groups * g.src_channels == 1)) ||
-                (z.channel_lanes && channels_last && g.src_channels == 1 && g.dst_channels == 1 &&
-                 channels % z.lanes == 0 &&  // tiles load whole vectors, never beyond a pixel
-                 g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel));
+  const bool one_plane = !channels_last || g.groups * g.src_channels == 1;
+  z.in_place = (z.strips && one_plane && !is_half(dtype)) ||
+               (z.channel_lanes && channels_last && g.src_channels == 1 && g.dst_channels == 1 &&
+                channels % z.lanes == 0 &&  // tiles load whole vectors, never beyond a pixel
+                g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel);
   z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
 

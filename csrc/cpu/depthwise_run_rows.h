@@ -2,22 +2,22 @@
 // one destination row after the other. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-template <class S>
+template <class S, class X>
 struct DepthwiseRunRows {
   using T = Compute<S>;
-  const DepthwiseRows<S>& d;
+  const DepthwiseRows<S, X>& d;
   const Gather& g;
   const DepthwisePlan& z;
-  const DepthwiseView<T>& view;
+  const DepthwiseView<X>& view;
   bool fetch;  // what the caches will not hold is asked for ahead of time
   int64_t group, strip;
   AxisPhase columns[kFewPhases];
 
-  explicit DepthwiseRunRows(const DepthwiseRows<S>& rows)
+  explicit DepthwiseRunRows(const DepthwiseRows<S, X>& rows)
       : d(rows), g(rows.g), z(rows.z), view(rows.view) {
     const double pixels = (double)g.rows.src_size * (double)g.columns.src_size +
                           (double)g.rows.dst_size * (double)g.columns.dst_size;
-    fetch = d.in_place() && pixels * (double)(g.n * d.dst_channels()) * sizeof(T) > kFetchBytes;
+    fetch = d.in_place && pixels * (double)(g.n * d.dst_channels()) * sizeof(X) > kFetchBytes;
     for (int64_t i = 0; i < smaller(kFewPhases, g.columns.phases); ++i)
       columns[i] = g.columns.phase(i);
     // A strip of columns goes down all rows, so that its source stays in the L1 cache.
@@ -26,9 +26,9 @@ struct DepthwiseRunRows {
     const int64_t step = g.columns.src_step, least = kRunPixels * step + halo;
     group = larger(1, smaller(z.group_blocks, kStripLines / (rows_seen * least)));
     strip = larger(1, (kStripLines / (rows_seen * group) - halo) / step / kRunPixels) * kRunPixels;
-    if (!d.in_place()) group = d.blocks;
+    if (!d.in_place) group = d.blocks;
     if ((d.detour() && !d.whole()) || g.taps() < kStripTaps) {
-      group = d.in_place() ? z.group_blocks : d.blocks;
+      group = d.in_place ? z.group_blocks : d.blocks;
       strip = g.columns.longest;
     }
   }
@@ -40,7 +40,7 @@ struct DepthwiseRunRows {
       if (columns[i].taps > kRunTaps) return false;
       if (columns[i].taps > 1 && g.columns.src_step > 1 &&
           (columns[i].src_delta != 1 ||
-           !depthwise_run_kernel<T>(columns[i].taps, g.columns.src_step, 1))) {
+           !depthwise_run_kernel<X>(columns[i].taps, g.columns.src_step, 1))) {
         return false;
       }
     }
@@ -64,7 +64,7 @@ struct DepthwiseRunRows {
   // Destination position i of the phase.
   void run_row(const AxisPhase& rows, int64_t i, int64_t block_begin, int64_t block_end,
                int64_t column) const {
-    DepthwiseRun<T> t;
+    DepthwiseRun<X> t;
     t.begin = 0, t.end = rows.taps;
     if (d.skip_padding) inner_taps(g.rows, rows, i, i, t.begin, t.end);
     const int64_t lane = block_begin * z.lanes;
@@ -81,10 +81,10 @@ struct DepthwiseRunRows {
     const int64_t pitch = d.detour() ? z.lanes : d.dst_channels();
     Row at = {view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
               view.origin + below * view.row_pitch + lane,
-              d.weights + block_begin * z.weight_block() + rows.kernel_first * z.weight_row, d.sums,
-              pitch};
+              d.weights + block_begin * z.weight_block() + rows.kernel_first * z.weight_row,
+              (X*)d.sums, pitch};
     if (d.whole()) at.out += (row - d.row_begin * g.rows.dst_step) * g.columns.dst_size * z.lanes;
-    if (!d.detour()) at.out = (T*)d.pixel(row, 0) + lane;
+    if (!d.detour()) at.out = (X*)d.pixel(row, 0) + lane;
     const int64_t begin = t.begin, end = t.end, last = column + strip;
     // The phases of a few columns write neighbouring pixels: they take turns.
     const int64_t turn = g.columns.phases > 1 ? kRunPixels : strip;
@@ -98,13 +98,14 @@ struct DepthwiseRunRows {
   }
 
   struct Row {
-    const T *x, *fetch, *w;
-    T* out;
+    const X *x, *fetch;
+    const T* w;
+    X* out;
     int64_t pitch;  // from one destination pixel to the next
   };
 
   // Pixels that are a tap apart share source columns: they make a run.
-  void run_columns(DepthwiseRun<T>& t, const AxisPhase& phase, const Row& row, int64_t from,
+  void run_columns(DepthwiseRun<X>& t, const AxisPhase& phase, const Row& row, int64_t from,
                    int64_t to) const {
     const bool many = phase.taps > 1;
     const int64_t step = many ? g.columns.src_step : 1;
@@ -118,10 +119,10 @@ struct DepthwiseRunRows {
     t.out_step = (unit < 0 ? -apart : apart) * out_pitch;
     for (int64_t first = from; first < smaller(from + apart, to); ++first) {
       const int64_t count = ceil_div(to - first, apart);
-      const int64_t runs = ceil_div(count, run_pixels<T>(taps)), most = ceil_div(count, runs);
-      const DepthwiseRunKernel<T> kernel[2] = {
-          depthwise_run_kernel<T>(taps, step, larger(1, most - 1)),
-          depthwise_run_kernel<T>(taps, step, most)};
+      const int64_t runs = ceil_div(count, run_pixels<X>(taps)), most = ceil_div(count, runs);
+      const DepthwiseRunKernel<X> kernel[2] = {
+          depthwise_run_kernel<X>(taps, step, larger(1, most - 1)),
+          depthwise_run_kernel<X>(taps, step, most)};
       t.ahead = ceil_div(kFetchLines * z.lanes, t.channels) * most * apart * out_pitch;
       for (int64_t i = 0; i < runs; ++i) {
         const int64_t begin = i * count / runs, end = (i + 1) * count / runs;

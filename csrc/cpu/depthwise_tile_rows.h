@@ -3,15 +3,15 @@
 // isa_*.cpp.
 #pragma once
 
-template <class S>
+template <class S, class X>
 struct DepthwiseTileRows {
   using T = Compute<S>;
-  const DepthwiseRows<S>& d;
+  const DepthwiseRows<S, X>& d;
   const Gather& g;
   const DepthwisePlan& z;
-  const DepthwiseView<T>& view;
+  const DepthwiseView<X>& view;
 
-  explicit DepthwiseTileRows(const DepthwiseRows<S>& rows)
+  explicit DepthwiseTileRows(const DepthwiseRows<S, X>& rows)
       : d(rows), g(rows.g), z(rows.z), view(rows.view) {}
 
   // Tiles walk down the source where destination rows share its rows and offsets of taps are
@@ -43,7 +43,7 @@ struct DepthwiseTileRows {
         }
       } else {
         int64_t begin = 0, end = count;
-        if (d.in_place()) {
+        if (d.in_place) {
           inner_positions(g.rows, rows, begin, end);
           begin -= d.row_begin, end = smaller(count, end - d.row_begin);
         }
@@ -81,7 +81,7 @@ struct DepthwiseTileRows {
     const T* const x = view.origin + (source - view.row) / view.row_skip * view.row_pitch;
     const int64_t dst_row = rows.dst_first + first * g.rows.dst_step,
                   dst_apart = apart * g.rows.dst_step;
-    const int64_t group = z.channel_lanes && d.in_place() ? z.group_blocks : d.blocks;
+    const int64_t group = z.channel_lanes && d.in_place ? z.group_blocks : d.blocks;
     for (int64_t b = 0; b < d.blocks; b += group) {
       for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
         const AxisPhase columns = g.columns.phase(pc);
@@ -125,7 +125,7 @@ struct DepthwiseTileRows {
 
   // Where one phase of each plane finds its operands.
   struct Planes {
-    const DepthwiseRows<S>& rows;
+    const DepthwiseRows<S, X>& rows;
     const T *x, *w;
     T* out;
     int64_t count;
@@ -153,7 +153,7 @@ struct DepthwiseTileRows {
     t.tap_begin = 0, t.tap_end = columns.taps;
     t.count = columns.size, t.bias = nullptr;
     Planes planes = {d, x, w, out, d.blocks, t.w_row != kStripPitch || t.w_step != 1, {}};
-    if (d.in_place()) {
+    if (d.in_place) {
       run_depthwise_strips<T, true, kStripRows>(t, count, columns.src_first, g.columns.src_size,
                                                 planes);
     } else {
@@ -168,7 +168,7 @@ struct DepthwiseTileRows {
     constexpr int64_t kLanes = Simd<T>::kLanes;
     const int64_t vecs = z.channel_lanes ? columns.size : ceil_div(columns.size, kLanes);
     int64_t begin = 0, end = vecs;
-    if (d.in_place()) inner_positions(g.columns, columns, begin, end);
+    if (d.in_place) inner_positions(g.columns, columns, begin, end);
     if (!z.channel_lanes) {
       t.x_step = t.out_step = t.count_step = kLanes;
       // Several planes come here only for a phase without taps, which reads nothing.
