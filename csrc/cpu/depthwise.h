@@ -93,8 +93,8 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
       run_depthwise_rows(direct);
       continue;
     }
-    for (int64_t b = block_begin; b < block_end; ++b) {
-      rows.block = b;
+    for (int64_t b = block_begin; b < block_end; b += rows.blocks) {
+      rows.block = b, rows.blocks = 1;
       rows.weights = packed + b * z.weight_block();
       rows.skip_padding = finite[b] != 0;
       rows.bias = task.bias ? bias + (b - block_begin) * block_lanes : nullptr;
@@ -103,6 +103,16 @@ void depthwise_convolve(const Task& task, const Job& job, const Gather& g, const
         const int64_t w = g.columns.src_size,
                       plane = depthwise_channels(g, z, b).first / g.dst_channels;
         rows.view = {(const T*)source.data + plane * g.rows.src_size * w, 0, 1, w, 0, 1, 1};
+      } else if (z.dense && finite[b]) {
+        const int64_t last = smaller(block_end, b + z.dense_blocks), w = g.columns.src_size;
+        while (b + rows.blocks < last && finite[b + rows.blocks]) ++rows.blocks;
+        const int64_t low = rows.blocks > 1 ? 0 : larger(0, first_row), height = g.rows.src_size;
+        const int64_t high = rows.blocks > 1 ? height : smaller(height, first_row + band_rows);
+        rows.in_place = true;
+        rows.view = {
+            band, low, 1, w * block_lanes, 0, block_lanes, g.columns.src_step * block_lanes};
+        load_dense_band(source, z.channel_lanes, depthwise_channels(g, z, b), rows.blocks, low,
+                        high, z.lanes, band);
       } else {
         rows.view = {
             band,        first_row,        z.band.row_skip, z.band.row_pitch, g.columns.src_low,

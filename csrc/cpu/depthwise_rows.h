@@ -42,6 +42,8 @@ struct DepthwiseRows {
   bool detour() const {
     return !kSameType || (z.channel_lanes ? whole() : g.columns.dst_step > 1 || spaced());
   }
+  // Sums of pixel lanes that lie as the result does.
+  bool dense_sums() const { return z.dense && in_place && !z.channel_lanes; }
   int64_t dst_channels() const { return g.groups * g.dst_channels; }
   int64_t first_channel() const { return z.channel_lanes ? block * z.lanes : block; }
   int64_t channel_count() const {  // from the first channel of `block` on
@@ -89,6 +91,12 @@ struct DepthwiseRows {
         from_compute(out + j * step * pixel_step, from[pc * length + j]);
       }
     }
+  }
+
+  // All rows of all blocks; several blocks have all rows of their planes.
+  void store_dense() const {
+    const int64_t rows = smaller(z.rows, g.rows.dst_size - row_begin);
+    copy_run<T, S, T>(sums, pixel(row_begin, 0), blocks * rows * g.columns.dst_size, nullptr);
   }
 
   // All rows at once, from [pixel][lanes] to planes.

@@ -41,13 +41,31 @@ template <class X, int kTaps, int kPerLine = kRunLine<X> / Simd<Compute<X>>::kLa
 constexpr int kRunVecs =
     (kTaps + kRunPixels / kPerLine) * kPerLine + 1 <= Simd<Compute<X>>::kRegisters ? kPerLine : 1;
 
-// Pixel i sees the columns i * kStep + [0, kTaps).
-template <class X, int kTaps, int kStep, int kPixels, bool kWhole, int kVecs>
+// Which tap of pixel i column j is, if any: pixel i sees the columns i * step + [0, taps).
+template <int taps, int step, int pixels>
+struct GatherReach {
+  static constexpr int kTaps = taps, kPixels = pixels;
+  static constexpr int kColumns = (pixels - 1) * step + taps, kNewColumns = pixels * step;
+  static constexpr int tap(int i, int j) { return j - i * step; }
+};
+
+// The input gradient of stride two: pixel i sees the columns (first + i - tap) / 2 that are whole.
+// They are looked at from the last one down, which is the order of the taps.
+template <int taps, int first, int pixels>
+struct SpreadReach {
+  static constexpr int kTaps = taps, kPixels = pixels;
+  static constexpr int kLast = (first + pixels - 1) / 2, kLowest = (first - taps + 1) / 2;
+  static constexpr int kColumns = kLast - kLowest + 1, kNewColumns = pixels / 2;
+  static constexpr int tap(int i, int j) { return first + i - 2 * (kLast - j); }
+};
+
+template <class X, class Reach, bool kWhole, int kVecs>
 [[gnu::always_inline]] inline void run_tap_row(
     const X* x, int64_t x_column, uint32_t inside, const Compute<X>* w, int64_t w_tap,
-    typename Simd<Compute<X>>::Vec (&sum)[kPixels][kVecs]) {
+    typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
   using T = Compute<X>;
   using S = Simd<T>;
+  constexpr int kTaps = Reach::kTaps;
   typename S::Vec weight[kTaps][kVecs];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s) {
@@ -55,25 +73,25 @@ template <class X, int kTaps, int kStep, int kPixels, bool kWhole, int kVecs>
     for (int v = 0; v < kVecs; ++v) weight[s][v] = S::held(S::load(w + s * w_tap + v * S::kLanes));
   }
 #pragma GCC unroll 32
-  for (int j = 0; j < (kPixels - 1) * kStep + kTaps; ++j, x += x_column) {
+  for (int j = 0; j < Reach::kColumns; ++j, x += x_column) {
     if (!kWhole && !(inside >> j & 1)) continue;
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
       const auto at = S::held(S::load(x + v * S::kLanes));
 #pragma GCC unroll 8
-      for (int i = 0; i < kPixels; ++i) {
-        const int s = j - i * kStep;
+      for (int i = 0; i < Reach::kPixels; ++i) {
+        const int s = Reach::tap(i, j);
         if (s >= 0 && s < kTaps) sum[i][v] = S::fma(weight[s][v], at, sum[i][v]);
       }
     }
   }
 }
 
-template <class X, int kTaps, int kStep, int kPixels, bool kWhole>
+template <class X, class Reach, bool kWhole>
 [[gnu::noinline]] void depthwise_run_of(const DepthwiseRun<X>& t) {
   using T = Compute<X>;
   using S = Simd<T>;
-  constexpr int kVecs = kRunVecs<X, kTaps>;
+  constexpr int kPixels = Reach::kPixels, kVecs = kRunVecs<X, Reach::kTaps>;
   constexpr int64_t kLine = kRunLine<X>, kFetched = 64 / sizeof(X);
   const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = t.w_tap;
   const int64_t x_row = t.x_row, w_row = t.w_row, rows = t.end - t.begin;
@@ -84,7 +102,7 @@ template <class X, int kTaps, int kStep, int kPixels, bool kWhole>
         __builtin_prefetch(t.out + c + i * out_step + t.ahead, 1, 3);
       for (int64_t r = 0; r < t.fetch_rows; ++r) {
 #pragma GCC unroll 16
-        for (int j = 0; j < kPixels * kStep; ++j)
+        for (int j = 0; j < Reach::kNewColumns; ++j)
           __builtin_prefetch(t.fetch + c + r * t.fetch_row + j * x_column, 0, 2);
       }
     }
@@ -98,8 +116,7 @@ template <class X, int kTaps, int kStep, int kPixels, bool kWhole>
         const X* x = x_plane;
         const T* w = w_plane;
         for (int64_t r = rows; r > 0; --r, x += x_row, w += w_row)
-          run_tap_row<X, kTaps, kStep, kPixels, kWhole, kVecs>(x, x_column, t.inside, w, w_tap,
-                                                               sum);
+          run_tap_row<X, Reach, kWhole, kVecs>(x, x_column, t.inside, w, w_tap, sum);
         x_plane += t.x_plane, w_plane += t.w_plane;
       }
 #pragma GCC unroll 2
@@ -123,11 +140,10 @@ template <class X, int kTaps, int kStep, int kPixels, bool kWhole>
   }
 }
 
-template <class X, int kTaps, int kStep, int kPixels>
+template <class X, class Reach>
 void depthwise_run(const DepthwiseRun<X>& t) {
-  constexpr uint32_t kAll = (1u << ((kPixels - 1) * kStep + kTaps)) - 1;
-  if (t.inside == kAll) return depthwise_run_of<X, kTaps, kStep, kPixels, true>(t);
-  depthwise_run_of<X, kTaps, kStep, kPixels, false>(t);
+  if (t.inside == (1u << Reach::kColumns) - 1) return depthwise_run_of<X, Reach, true>(t);
+  depthwise_run_of<X, Reach, false>(t);
 }
 
 // Compiled where vectors stay in registers, and for the type that networks are trained in.
@@ -142,7 +158,7 @@ DepthwiseRunKernel<X> run_of_pixels(int64_t pixels) {
   if constexpr (kPixels > 1) {
     if (pixels != kPixels) return run_of_pixels<X, kTaps, kStep, kPixels - 1>(pixels);
   }
-  return depthwise_run<X, kTaps, kStep, kPixels>;
+  return depthwise_run<X, GatherReach<kTaps, kStep, kPixels>>;
 }
 
 // Null for a step that is not compiled.
@@ -165,4 +181,25 @@ int64_t run_pixels(int64_t taps) {
     if (taps != kTaps) return run_pixels<X, kTaps - 1>(taps);
   }
   return kRunPixels / kRunVecs<X, kTaps>;
+}
+
+// What a run of the input gradient of stride two, with `pixels` destination pixels, sees.
+template <class X>
+struct DepthwiseSpread {
+  DepthwiseRunKernel<X> run;
+  int64_t pixels, last, columns;  // last: from the source column of first to the last one seen
+};
+
+template <class X, int kTaps, int kFirst>
+DepthwiseSpread<X> spread_of_taps() {
+  using Reach = SpreadReach<kTaps, kFirst, kRunPixels / kRunVecs<X, kTaps>>;
+  return {depthwise_run<X, Reach>, Reach::kPixels, Reach::kLast, Reach::kColumns};
+}
+
+// Without a kernel where it is not compiled.
+template <class X>
+DepthwiseSpread<X> depthwise_spread(int64_t taps, bool odd) {
+  if (taps == 3) return odd ? spread_of_taps<X, 3, 1>() : spread_of_taps<X, 3, 0>();
+  if (taps == 5) return odd ? spread_of_taps<X, 5, 1>() : spread_of_taps<X, 5, 0>();
+  return {};
 }

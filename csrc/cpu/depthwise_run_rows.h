@@ -17,7 +17,8 @@ struct DepthwiseRunRows {
       : d(rows), g(rows.g), z(rows.z), view(rows.view) {
     const double pixels = (double)g.rows.src_size * (double)g.columns.src_size +
                           (double)g.rows.dst_size * (double)g.columns.dst_size;
-    fetch = d.in_place && pixels * (double)(g.n * d.dst_channels()) * sizeof(X) > kFetchBytes;
+    fetch = z.in_place && d.in_place &&
+            pixels * (double)(g.n * d.dst_channels()) * sizeof(X) > kFetchBytes;
     for (int64_t i = 0; i < smaller(kFewPhases, g.columns.phases); ++i)
       columns[i] = g.columns.phase(i);
     // A strip of columns goes down all rows, so that its source stays in the L1 cache.
@@ -50,11 +51,12 @@ struct DepthwiseRunRows {
   void run() const {
     for (int64_t b = 0; b < d.blocks; b += group) {
       for (int64_t at = 0; at < g.columns.longest; at += strip) {
-        for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
-          const AxisPhase rows = g.rows.phase(pr);
-          const int64_t end = smaller(d.row_begin + z.rows, rows.size);
-          for (int64_t i = d.row_begin; i < end; ++i)
-            run_row(rows, i, b, smaller(d.blocks, b + group), at);
+        const int64_t end = smaller(d.row_begin + z.rows, g.rows.longest);
+        for (int64_t i = d.row_begin; i < end; ++i) {
+          for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
+            const AxisPhase rows = g.rows.phase(pr);
+            if (i < rows.size) run_row(rows, i, b, smaller(d.blocks, b + group), at);
+          }
         }
       }
     }
@@ -75,7 +77,7 @@ struct DepthwiseRunRows {
     t.bias = d.detour() || !d.bias ? nullptr : d.bias + lane;
     const int64_t source = i * g.rows.src_step + rows.src_first;
     const int64_t below = source + larger(0, (rows.taps - 1) * rows.src_delta) + 1;
-    t.fetch_rows = fetch ? g.rows.src_step : 0;
+    t.fetch_rows = fetch && rows.dst_first == 0 ? g.rows.src_step : 0;  // once for all phases
     t.fetch_row = view.row_pitch;
     const int64_t row = rows.dst_first + i * g.rows.dst_step;
     const int64_t pitch = d.detour() ? z.lanes : d.dst_channels();
@@ -86,6 +88,12 @@ struct DepthwiseRunRows {
     if (d.whole()) at.out += (row - d.row_begin * g.rows.dst_step) * g.columns.dst_size * z.lanes;
     if (!d.detour()) at.out = (X*)d.pixel(row, 0) + lane;
     const int64_t begin = t.begin, end = t.end, last = column + strip;
+    if (spreads()) {
+      const int64_t step = g.columns.dst_step, width = g.columns.dst_size;
+      run_spread(t, at, column * step, smaller(width, last * step));
+      if (d.detour() && !d.whole()) d.store_row(0, row);
+      return;
+    }
     // The phases of a few columns write neighbouring pixels: they take turns.
     const int64_t turn = g.columns.phases > 1 ? kRunPixels : strip;
     for (int64_t j = column; j < smaller(last, g.columns.longest); j += turn) {
@@ -103,6 +111,39 @@ struct DepthwiseRunRows {
     X* out;
     int64_t pitch;  // from one destination pixel to the next
   };
+
+  // Both phases of the columns have a kernel that computes them at once.
+  bool spreads() const {
+    const Axis& a = g.columns;
+    const DepthwiseSpread<X> spread = depthwise_spread<X>(a.kernel, false);
+    return a.dst_step == 2 && a.src_step == 1 && a.dilation == 1 && spread.run &&
+           a.dst_size >= spread.pixels;
+  }
+
+  // Destination columns [from, to); the last run of a row repeats some that the one before it did.
+  void run_spread(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
+    t.w = row.w, t.w_tap = z.weight_step;
+    t.x_column = -view.column_pitch, t.out_step = row.pitch;
+    int64_t pixels = 1;
+    for (int64_t j = from; j < to; j += pixels) {
+      j = smaller(j, g.columns.dst_size - depthwise_spread<X>(g.columns.kernel, false).pixels);
+      const int64_t place = j + g.columns.padding;
+      const DepthwiseSpread<X> spread = depthwise_spread<X>(g.columns.kernel, place % 2);
+      pixels = spread.pixels;
+      const int64_t last = place / 2 + spread.last, lowest = last - spread.columns + 1;
+      t.inside = (1u << spread.columns) - 1;
+      if (d.skip_padding && (lowest < 0 || last >= g.columns.src_size)) {
+        for (int64_t i = 0; i < spread.columns; ++i) {
+          if (last - i < 0 || last - i >= g.columns.src_size) t.inside &= ~(1u << i);
+        }
+      }
+      t.x = row.x + (last - view.column) * view.column_pitch;
+      t.fetch = fetch ? row.fetch + (last - view.column) * view.column_pitch : nullptr;
+      t.ahead = ceil_div(kFetchLines * z.lanes, t.channels) * pixels * row.pitch;
+      t.out = row.out + j * row.pitch;
+      spread.run(t);
+    }
+  }
 
   // Pixels that are a tap apart share source columns: they make a run.
   void run_columns(DepthwiseRun<X>& t, const AxisPhase& phase, const Row& row, int64_t from,

@@ -54,6 +54,7 @@ struct DepthwiseTileRows {
       }
     }
     if (d.whole()) d.store_whole();
+    if (d.dense_sums()) d.store_dense();
   }
 
   // Destination positions row, row + apart, ... of the phase.
@@ -94,7 +95,11 @@ struct DepthwiseTileRows {
         const int64_t at = walk() ? (columns.src_first - view.column) * view.column_pitch : 0;
         int64_t out_row;
         T* out;
-        if (d.whole()) {
+        if (d.dense_sums()) {
+          out_row = dst_apart * g.columns.dst_size;
+          out = d.sums + (dst_row - d.row_begin) * g.columns.dst_size;
+          t.out_step = 1;
+        } else if (d.whole()) {
           out_row = dst_apart * g.columns.dst_size * z.lanes;
           out = d.sums +
                 ((dst_row - d.row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
@@ -119,7 +124,7 @@ struct DepthwiseTileRows {
         tile_columns(t, columns, x + at, w, out, count, b, smaller(d.blocks, b + group));
       }
     }
-    if (!d.detour() || d.whole()) return;
+    if (!d.detour() || d.whole() || d.dense_sums()) return;
     for (int64_t m = 0; m < count; ++m) d.store_row(m, dst_row + m * dst_apart);
   }
 
@@ -138,7 +143,7 @@ struct DepthwiseTileRows {
       t.x = x + source * g.rows.src_size * g.columns.src_size;
       t.out = out + plane * g.rows.dst_size * g.columns.dst_size;
       t.w = w + plane * rows.z.weight_block();
-      if (rows.bias && !rows.detour()) t.bias = rows.bias + plane;
+      if (rows.bias && (!rows.detour() || rows.dense_sums())) t.bias = rows.bias + plane;
       if (!gather) return;
       for (int64_t i = 0; i < t.taps; ++i) {
         for (int64_t j = 0; j < t.tap_end; ++j)
