@@ -157,6 +157,17 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("patchify_rest", 2, 3, 18, 8, 4, 4, padding=0),
     grouped("depthwise_stride2", 2, 9, (15, 33), 1, 3, stride=2),
     grouped("depthwise5_stride2", 2, 6, (12, 21), 1, 5, stride=2, bias=True),
+    # Channels enough for the lanes: both phases of stride two in one run, and rows that end it.
+    *_sweep(
+        "depthwise_lanes_w=",
+        (3, 4, 7, 8, 17, 18, 23),
+        lambda w: grouped("", 2, 23, (9, w), 1, 3, stride=2, bias=True),
+    ),
+    *_sweep(
+        "depthwise5_lanes_w=", (8, 15, 17, 20), lambda w: grouped("", 1, 33, (7, w), 1, 5, stride=2)
+    ),
+    grouped("depthwise_lanes_no_pad", 2, 32, (8, 11), 1, 3, stride=2, padding=0),
+    grouped("depthwise_lanes_pad2", 2, 16, (8, 11), 1, 3, stride=2, padding=(2, 1, 0, 2)),
     grouped("depthwise_stride3x2", 2, 5, (14, 19), 1, 3, stride=(3, 2)),
     # Dilation.
     case("dilation2", 2, 5, (11, 18), 6, 3, dilation=2),

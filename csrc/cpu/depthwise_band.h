@@ -75,6 +75,22 @@ void load_spread_row(const Image<S>& image, const DepthwiseBand& b, const BlockC
   }
 }
 
+// The rows [low, high) of one source plane for each destination plane, without padding; all rows of
+// several blocks.
+template <class S>
+void load_dense_band(const Image<S>& image, bool channel_lanes, const BlockChannels& channels,
+                     int64_t blocks, int64_t low, int64_t high, int64_t lanes, Compute<S>* out) {
+  if (low >= high) return;
+  const int64_t pixels = blocks * (high - low) * image.width;
+  if (!channel_lanes) {
+    const S* const in = image.data + (channels.first * image.height + low) * image.width;
+    return copy_run<S, Compute<S>, Compute<S>>(in, out, pixels, nullptr);
+  }
+  if (channels.count < lanes) fill_zero(out, pixels * lanes);
+  load_band<S>(image, {low, high - low, 1, 0, image.width, 1, channels.first, channels.count}, out,
+               lanes);
+}
+
 // `rows` band rows from source row `row` on, band column 0 at source column `column`.
 template <class S>
 void load_depthwise_band(const Image<S>& image, const DepthwiseBand& b, bool channel_lanes,

@@ -22,6 +22,11 @@ constexpr int64_t kGroupWeights = 8
 // Fewer channels than these would leave most lanes empty in channels_last.
 constexpr int64_t kFewChannels = 4;
 
+// Runs are compiled for types whose 64 bytes hold this many lanes, and repay a transposed plane where
+// this part of the lanes holds channels.
+constexpr int64_t kRunLanes = 16;
+constexpr double kFilledRuns = 0.7;
+
 // Small kernels with pixels in the lanes are computed in strips; their weights have rows of
 // kStripPitch.
 constexpr int64_t kStripRows = 7, kStripPitch = 8;
@@ -55,6 +60,8 @@ struct DepthwisePlan {
   int64_t rows, row_jobs, images, job_blocks;
   DepthwiseBand band;
   bool strips;
+  bool dense;            // where all weights are finite: the band is the source without padding
+  int64_t dense_blocks;  // that it holds at once
   int64_t weight_row, weight_step, weight_plane;  // pitches of the packed weight
   int64_t bias_size, sums_size, offsets_size;     // elements per thread
   int64_t packed_size;  // elements per call: blocks of weights, then a flag for each
@@ -83,6 +90,14 @@ inline bool depthwise_channel_lanes(const Gather& g, int64_t lanes) {
     return channels > kFewChannels || channels > g.columns.longest;
   }
   if (g.src_channels > 1 || g.dst_channels > 1) return false;
+  // Runs do both phases of stride two at once; in a plane its columns have to be taken apart.
+  const auto halved = [](const Axis& a) {
+    return a.stride == 2 && a.dilation == 1 && (a.kernel == 3 || a.kernel == 5);
+  };
+  if (lanes == kRunLanes && halved(g.rows) && halved(g.columns) &&
+      filled_lanes(channels, lanes) >= kFilledRuns) {
+    return true;
+  }
   return filled_lanes(channels, lanes) > 1.6 * filled_lanes(g.columns.longest, lanes);
 }
 
@@ -124,11 +139,12 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   z.strips = !z.channel_lanes && g.src_channels == 1 && g.columns.src_step == 1 &&
              g.rows.src_step == 1 && g.rows.kernel <= kStripRows && g.columns.kernel <= kStripPitch;
   const bool channels_last = g.layout == Layout::kChannelsLast;
-  z.in_place = !is_half(dtype) &&
-               ((z.strips && (!channels_last || g.groups * g.src_channels == 1)) ||
-                (z.channel_lanes && channels_last && g.src_channels == 1 && g.dst_channels == 1 &&
-                 channels % z.lanes == 0 &&  // tiles load whole vectors, never beyond a pixel
-                 g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel));
+  const bool one_plane = !channels_last || g.groups * g.src_channels == 1;
+  const bool small_kernel = g.rows.kernel <= kInPlaceKernel && g.columns.kernel <= kInPlaceKernel;
+  z.in_place = (z.strips && one_plane && !is_half(dtype)) ||
+               (z.channel_lanes && channels_last && g.src_channels == 1 && g.dst_channels == 1 &&
+                channels % z.lanes == 0 &&  // tiles load whole vectors, never beyond a pixel
+                small_kernel);
   z.group_blocks = larger(1, kGroupWeights / (g.taps() * 64));
   z.blocks = z.channel_lanes ? ceil_div(channels, z.lanes) : channels;
 
@@ -147,6 +163,21 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   z.row_jobs = ceil_div(g.rows.longest, z.rows);
   z.rows = ceil_div(g.rows.longest, z.row_jobs);
   z.band = band(z.rows);
+  z.dense = g.src_channels == 1 && g.dst_channels == 1 && g.layout == Layout::kContiguous &&
+            (z.channel_lanes
+                 ? small_kernel && z.band.row_skip == 1 && z.band.column_skip == 1
+                 : z.strips && is_half(dtype) && g.columns.dst_step == 1 && g.rows.dst_step == 1);
+  z.dense_blocks = 1;
+  if (z.dense) {
+    const int64_t band_rows = smaller(z.band.plane_pitch / z.band.row_pitch, g.rows.src_size);
+    int64_t source = band_rows * g.columns.src_size * (z.channel_lanes ? z.lanes : 1);
+    if (z.row_jobs == 1 && !z.channel_lanes) {
+      source = g.rows.src_size * g.columns.src_size;
+      const int64_t both = source + g.rows.dst_size * g.columns.dst_size;
+      z.dense_blocks = larger(1, smaller(z.blocks, kPixelBandBytes / (both * element)));
+    }
+    z.band.size = larger(z.band.size, round_up(z.dense_blocks * source, 16));
+  }
 
   const double block_work = (double)z.rows * g.columns.longest * g.src_channels * g.taps() *
                             (z.channel_lanes ? z.lanes : 1);
@@ -170,6 +201,9 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
                                : g.columns.phases * round_up(g.columns.longest, z.lanes);
   const bool whole = z.channel_lanes && g.layout == Layout::kContiguous;
   z.sums_size = row_sums * (whole ? z.rows * g.rows.dst_step : larger(z.rows, kDepthwiseRows));
+  if (z.dense && !z.channel_lanes) {
+    z.sums_size = larger(z.sums_size, z.dense_blocks * z.rows * g.columns.dst_size);
+  }
   z.bias_size = round_up(z.channel_lanes ? z.job_blocks * z.lanes : z.job_blocks, 16);
   z.offsets_size = round_up(g.columns.phases * g.columns.kernel, 8);
   return z;

@@ -4,31 +4,33 @@
 #pragma once
 
 // What tiles read: the band of one block, or the source itself.
-template <class T>
+template <class X>
 struct DepthwiseView {
-  const T* origin;                   // the element at source row `row` and column `column`
+  const X* origin;                   // the element at source row `row` and column `column`
   int64_t row, row_skip, row_pitch;  // a view row is row_skip source rows on
   int64_t column, column_pitch,
       dst_pitch;  // elements from a source and from a destination column to the next
 };
 
-// Destination rows [row_begin, row_begin + z.rows) of every phase of one image, for some blocks.
-template <class S>
+// Destination rows [row_begin, row_begin + z.rows) of every phase of one image, for some blocks. X
+// is the type of what tiles read: T in a band, S in place.
+template <class S, class X>
 struct DepthwiseRows {
   using T = Compute<S>;
-  static constexpr bool kSameType = sizeof(S) == sizeof(T);
+  static constexpr bool kSameType = std::is_same_v<S, X>;
 
   const Task& task;
   const Gather& g;
   const DepthwisePlan& z;
   int64_t row_begin;
-  DepthwiseView<T> view;
+  DepthwiseView<X> view;
   int64_t* offsets;
   T* sums;
   const T* bias;          // of `block`, or null
   const T* weights;       // of `block`
   int64_t block, blocks;  // one, but in place
   bool skip_padding;      // where all weights are finite, padding adds nothing
+  bool in_place;          // there is no padding to read: tiles must not reach it
   S* result;              // of this image
 
   bool whole() const { return z.channel_lanes && g.layout == Layout::kContiguous; }
@@ -40,8 +42,8 @@ struct DepthwiseRows {
   bool detour() const {
     return !kSameType || (z.channel_lanes ? whole() : g.columns.dst_step > 1 || spaced());
   }
-  // In place there is no padding to read: tiles must not reach it.
-  bool in_place() const { return z.in_place && skip_padding; }
+  // Sums of pixel lanes that lie as the result does.
+  bool dense_sums() const { return z.dense && in_place && !z.channel_lanes; }
   int64_t dst_channels() const { return g.groups * g.dst_channels; }
   int64_t first_channel() const { return z.channel_lanes ? block * z.lanes : block; }
   int64_t channel_count() const {  // from the first channel of `block` on
@@ -89,6 +91,12 @@ struct DepthwiseRows {
         from_compute(out + j * step * pixel_step, from[pc * length + j]);
       }
     }
+  }
+
+  // All rows of all blocks; several blocks have all rows of their planes.
+  void store_dense() const {
+    const int64_t rows = smaller(z.rows, g.rows.dst_size - row_begin);
+    copy_run<T, S, T>(sums, pixel(row_begin, 0), blocks * rows * g.columns.dst_size, nullptr);
   }
 
   // All rows at once, from [pixel][lanes] to planes.

@@ -3,15 +3,15 @@
 // isa_*.cpp.
 #pragma once
 
-template <class S>
+template <class S, class X>
 struct DepthwiseTileRows {
   using T = Compute<S>;
-  const DepthwiseRows<S>& d;
+  const DepthwiseRows<S, X>& d;
   const Gather& g;
   const DepthwisePlan& z;
-  const DepthwiseView<T>& view;
+  const DepthwiseView<X>& view;
 
-  explicit DepthwiseTileRows(const DepthwiseRows<S>& rows)
+  explicit DepthwiseTileRows(const DepthwiseRows<S, X>& rows)
       : d(rows), g(rows.g), z(rows.z), view(rows.view) {}
 
   // Tiles walk down the source where destination rows share its rows and offsets of taps are
@@ -43,7 +43,7 @@ struct DepthwiseTileRows {
         }
       } else {
         int64_t begin = 0, end = count;
-        if (d.in_place()) {
+        if (d.in_place) {
           inner_positions(g.rows, rows, begin, end);
           begin -= d.row_begin, end = smaller(count, end - d.row_begin);
         }
@@ -54,6 +54,7 @@ struct DepthwiseTileRows {
       }
     }
     if (d.whole()) d.store_whole();
+    if (d.dense_sums()) d.store_dense();
   }
 
   // Destination positions row, row + apart, ... of the phase.
@@ -81,7 +82,7 @@ struct DepthwiseTileRows {
     const T* const x = view.origin + (source - view.row) / view.row_skip * view.row_pitch;
     const int64_t dst_row = rows.dst_first + first * g.rows.dst_step,
                   dst_apart = apart * g.rows.dst_step;
-    const int64_t group = z.channel_lanes && d.in_place() ? z.group_blocks : d.blocks;
+    const int64_t group = z.channel_lanes && d.in_place ? z.group_blocks : d.blocks;
     for (int64_t b = 0; b < d.blocks; b += group) {
       for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
         const AxisPhase columns = g.columns.phase(pc);
@@ -94,7 +95,11 @@ struct DepthwiseTileRows {
         const int64_t at = walk() ? (columns.src_first - view.column) * view.column_pitch : 0;
         int64_t out_row;
         T* out;
-        if (d.whole()) {
+        if (d.dense_sums()) {
+          out_row = dst_apart * g.columns.dst_size;
+          out = d.sums + (dst_row - d.row_begin) * g.columns.dst_size;
+          t.out_step = 1;
+        } else if (d.whole()) {
           out_row = dst_apart * g.columns.dst_size * z.lanes;
           out = d.sums +
                 ((dst_row - d.row_begin * g.rows.dst_step) * g.columns.dst_size + pc) * z.lanes;
@@ -119,13 +124,13 @@ struct DepthwiseTileRows {
         tile_columns(t, columns, x + at, w, out, count, b, smaller(d.blocks, b + group));
       }
     }
-    if (!d.detour() || d.whole()) return;
+    if (!d.detour() || d.whole() || d.dense_sums()) return;
     for (int64_t m = 0; m < count; ++m) d.store_row(m, dst_row + m * dst_apart);
   }
 
   // Where one phase of each plane finds its operands.
   struct Planes {
-    const DepthwiseRows<S>& rows;
+    const DepthwiseRows<S, X>& rows;
     const T *x, *w;
     T* out;
     int64_t count;
@@ -138,7 +143,7 @@ struct DepthwiseTileRows {
       t.x = x + source * g.rows.src_size * g.columns.src_size;
       t.out = out + plane * g.rows.dst_size * g.columns.dst_size;
       t.w = w + plane * rows.z.weight_block();
-      if (rows.bias && !rows.detour()) t.bias = rows.bias + plane;
+      if (rows.bias && (!rows.detour() || rows.dense_sums())) t.bias = rows.bias + plane;
       if (!gather) return;
       for (int64_t i = 0; i < t.taps; ++i) {
         for (int64_t j = 0; j < t.tap_end; ++j)
@@ -153,7 +158,7 @@ struct DepthwiseTileRows {
     t.tap_begin = 0, t.tap_end = columns.taps;
     t.count = columns.size, t.bias = nullptr;
     Planes planes = {d, x, w, out, d.blocks, t.w_row != kStripPitch || t.w_step != 1, {}};
-    if (d.in_place()) {
+    if (d.in_place) {
       run_depthwise_strips<T, true, kStripRows>(t, count, columns.src_first, g.columns.src_size,
                                                 planes);
     } else {
@@ -168,7 +173,7 @@ struct DepthwiseTileRows {
     constexpr int64_t kLanes = Simd<T>::kLanes;
     const int64_t vecs = z.channel_lanes ? columns.size : ceil_div(columns.size, kLanes);
     int64_t begin = 0, end = vecs;
-    if (d.in_place()) inner_positions(g.columns, columns, begin, end);
+    if (d.in_place) inner_positions(g.columns, columns, begin, end);
     if (!z.channel_lanes) {
       t.x_step = t.out_step = t.count_step = kLanes;
       // Several planes come here only for a phase without taps, which reads nothing.

@@ -26,6 +26,11 @@ void pack_depthwise(const Task& task, const Gather& g, const DepthwisePlan& z, i
                               z.lanes, nullptr);
       continue;
     }
+    if (!z.channel_lanes && stride[3] == 1) {
+      for (int64_t i = 0; i < r; ++i)
+        copy_run<S, T, T>(weight + i * stride[2], out + i * z.weight_row, s, nullptr);
+      continue;
+    }
     for (int64_t i = 0; i < r * s; ++i) {
       const S* const at = weight + i / s * stride[2] + i % s * stride[3];
       T* const to = out + i / s * z.weight_row + i % s * z.weight_step;

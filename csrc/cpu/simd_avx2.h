@@ -86,8 +86,21 @@ struct Simd<float> {
   static void store(BFloat16* p, Vec v) { _mm_storeu_si128((__m128i*)p, to_bfloat16(v)); }
   static void store(Float16* p, Vec v) { _mm_storeu_si128((__m128i*)p, to_float16(v)); }
 
+  // In pieces: a masked store is a long microprogram on some processors.
   static void store_first(float* p, Vec v, int64_t count) {
-    _mm256_maskstore_ps(p, first_lanes_epi32(count), v);
+    if (count >= 8) return store(p, v);
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (count & 4) {
+      _mm_storeu_ps(p, rest);
+      rest = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if (count & 2) {
+      _mm_storel_pi((__m64*)p, rest);
+      rest = _mm_movehl_ps(rest, rest);
+      p += 2;
+    }
+    if (count & 1) _mm_store_ss(p, rest);
   }
   template <class Half>
   static void store_first_half(Half* p, __m128i v, int64_t count) {
@@ -184,7 +197,14 @@ struct Simd<double> {
   static Vec load_masked(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
   static void store(double* p, Vec v) { _mm256_storeu_pd(p, v); }
   static void store_first(double* p, Vec v, int64_t count) {
-    _mm256_maskstore_pd(p, first_lanes_epi64(count), v);
+    if (count >= 4) return store(p, v);
+    __m128d rest = _mm256_castpd256_pd128(v);
+    if (count & 2) {
+      _mm_storeu_pd(p, rest);
+      rest = _mm256_extractf128_pd(v, 1);
+      p += 2;
+    }
+    if (count & 1) _mm_store_sd(p, rest);
   }
 
   static void transpose(Vec (&m)[4]) {
