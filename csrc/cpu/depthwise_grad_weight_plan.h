@@ -18,9 +18,18 @@ struct DepthwiseGradPlan {
   // A chunk: `chunk_images` whole images, or the row parts of one image cut in `chunk_parts`. With
   // one chunk for the whole batch (chunk_images == 0) a job writes its part of the result itself.
   int64_t chunk_images, chunk_parts, wave;
+  bool windows;  // channels in the lanes and neighbouring taps: both images in place or copied
   DepthwiseBand band;
   bool grad_in_place;
   int64_t grad_row, grad_size;  // pitch of a row, elements per thread
+
+  // Rows of the source that some rows of grad read.
+  static void source_rows(const Gather& g, int64_t row_begin, int64_t row_end, int64_t& low,
+                          int64_t& high) {
+    low = larger(0, smaller(g.rows.src_size, row_begin * g.rows.src_step + g.rows.src_low));
+    high = smaller(g.rows.src_size, (row_end - 1) * g.rows.src_step + g.rows.src_high + 1);
+    high = larger(low, high);
+  }
 
   int64_t chunks(int64_t n) const {
     return chunk_images ? ceil_div(n, chunk_images) * chunk_parts : 1;
@@ -46,8 +55,19 @@ inline DepthwiseGradPlan make_depthwise_grad_plan(const Gather& g, Dtype dtype) 
   z.grad_row = z.grad_in_place   ? q * (z.channel_lanes ? channels : 1)
                : z.channel_lanes ? q * z.lanes
                                  : round_up(q, z.lanes);
+  const int64_t columns = g.columns.kernel;
+  z.windows = z.channel_lanes && g.dst_channels == 1 && g.columns.src_step <= 2 &&
+              g.columns.src_high - g.columns.src_low == columns - 1 &&
+              (columns == 3 || columns == 5 || columns == 7);
+  z.grad_in_place &= !z.windows;
   const auto band = [&](int64_t rows) {
-    return make_depthwise_band(g, z.channel_lanes, 1, rows, z.lanes);
+    DepthwiseBand b = make_depthwise_band(g, z.channel_lanes, 1, rows, z.lanes);
+    if (z.windows) {
+      const int64_t reach =
+          (rows - 1) * g.rows.src_step + g.rows.src_high - g.rows.src_low + 1;
+      b.size = smaller(g.rows.src_size, reach) * g.columns.src_size * z.lanes;
+    }
+    return b;
   };
   const auto grad_size = [&](int64_t rows) { return z.grad_in_place ? 0 : rows * z.grad_row; };
   const int64_t budget = z.channel_lanes ? kChannelBandBytes : kPixelBandBytes;
