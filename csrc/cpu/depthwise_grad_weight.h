@@ -159,14 +159,26 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
   const int64_t parts = ceil_div(z.blocks, z.job_blocks);
   const int64_t begin = job.index % parts * z.blocks / parts,
                 end = (job.index % parts + 1) * z.blocks / parts;
+  // Blocks of some row parts of some images. Neighbouring channels share pages and cache lines: all
+  // blocks of the job go over a row part before the next one.
+  const auto sum_images = [&](int64_t image_begin, int64_t image_end, int64_t part_begin,
+                              int64_t part_end, T* sums) {
+    fill_zero(sums, (end - begin) * z.block_size);
+    for (int64_t n = image_begin; n < image_end; ++n) {
+      for (int64_t part = part_begin; part < part_end; ++part) {
+        for (int64_t i = begin; i < end; ++i) {
+          DepthwiseGradBlock<S>{task, g, z, i}.add_parts(n, part, part + 1, job.scratch,
+                                                         sums + (i - begin) * z.block_size);
+        }
+      }
+    }
+  };
   if (!z.chunk_images) {
-    T* const sums =
-        (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) - z.block_size;
+    T* const sums = (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) -
+                    z.job_blocks * z.block_size;
+    sum_images(0, g.n, 0, z.row_parts, sums);
     for (int64_t i = begin; i < end; ++i) {
-      const DepthwiseGradBlock<S> block = {task, g, z, i};
-      fill_zero(sums, z.block_size);
-      for (int64_t n = 0; n < g.n; ++n) block.add_parts(n, 0, z.row_parts, job.scratch, sums);
-      block.store(sums);
+      DepthwiseGradBlock<S>{task, g, z, i}.store(sums + (i - begin) * z.block_size);
     }
     return;
   }
@@ -177,15 +189,9 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
     const int64_t in_wave = job.index / parts, chunk = wave_begin + in_wave;
     if (chunk >= chunks) return;
     const int64_t image = chunk / z.chunk_parts * z.chunk_images, part = chunk % z.chunk_parts;
-    for (int64_t i = begin; i < end; ++i) {
-      const DepthwiseGradBlock<S> block = {task, g, z, i};
-      T* const sums = partial + (in_wave * z.blocks + i) * z.block_size;
-      fill_zero(sums, z.block_size);
-      for (int64_t n = image; n < smaller(g.n, image + z.chunk_images); ++n) {
-        block.add_parts(n, part * z.row_parts / z.chunk_parts,
-                        (part + 1) * z.row_parts / z.chunk_parts, job.scratch, sums);
-      }
-    }
+    sum_images(image, smaller(g.n, image + z.chunk_images), part * z.row_parts / z.chunk_parts,
+               (part + 1) * z.row_parts / z.chunk_parts,
+               partial + (in_wave * z.blocks + begin) * z.block_size);
     return;
   }
   for (int64_t block = begin; block < end; ++block) {
