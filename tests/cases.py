@@ -196,6 +196,21 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     grouped("multiplier2", 2, 7, (9, 17), 2, 3, bias=True),
     grouped("multiplier3_stride2", 2, 5, 11, 3, 3, stride=2),
     grouped("depthwise_1x1", 2, 9, 7, 1, 1, bias=True),
+    # Windows of the depthwise weight gradient: whole and cut blocks, several parts of rows.
+    *(
+        grouped(f"windows{k}_c={c}_s{s}", 2, c, (11, 9), 1, k, stride=s)
+        for k in (3, 5, 7)
+        for c in (16, 24, 32)
+        for s in (1, 2)
+    ),
+    grouped("windows_q=1", 2, 16, (5, 1), 1, 7),
+    grouped("windows_wide", 1, 32, (40, 130), 1, 3),
+    grouped("windows_pad_over_kernel", 2, 16, (4, 5), 1, 3, padding=5),
+    grouped("windows_four_sides", 2, 16, (7, 12), 1, 5, stride=2, padding=(3, 0, 0, 6)),
+    grouped("windows_dilated_rows", 2, 16, (13, 8), 1, (3, 3), dilation=(2, 1), stride=(2, 1)),
+    grouped("windows_tall", 2, 16, (19, 6), 1, (9, 3), stride=(3, 1)),
+    grouped("windows_blocks", 3, 272, 6, 1, 3),
+    *_sweep("one_plane_k=", (4, 6, 11, 12, 13), lambda k: case("", 9, 1, (9, 12), k, 5)),
     # Few channels: in channels_last their planes are taken apart, up to four of them.
     *_sweep("few_planes_c=", (1, 2, 3, 4, 5), lambda c: grouped("", 2, c, (9, 21), 1, 9)),
     *_sweep("few_planes_q=", (3, 4, 5), lambda q: grouped("", 1, 4, (6, q), 1, 3, bias=True)),

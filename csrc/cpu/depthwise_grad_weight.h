@@ -20,6 +20,56 @@ struct DepthwiseGradBlock {
     return z.channel_lanes ? smaller(z.lanes, g.groups * g.dst_channels - first_channel()) : 1;
   }
 
+  // The rows of a part from pixel (0, 0) of both images on, in place or copied; then all taps.
+  template <class X>
+  void add_windows(DepthwiseWindows<X> w, T* sums) const {
+    const int64_t taps = g.columns.kernel;
+    w.height = g.rows.src_size, w.width = g.columns.src_size, w.columns = g.columns.dst_size;
+    w.row_step = g.rows.src_step, w.column_first = g.columns.phase(0).src_first;
+    w.sums_row = taps * z.lanes, w.sums_tap = z.lanes;
+    const X* const x = w.x;
+    const X* const grad = w.grad;
+    const AxisPhase rows = g.rows.phase(0);
+    for (int64_t lane = 0; lane < channel_count(); lane += Simd<T>::kLanes) {
+      w.x = x + lane, w.grad = grad + lane, w.sums = sums + lane;
+      if (g.columns.src_step == 1) {
+        run_windows_of_taps<1>(w, g.rows, rows, taps);
+      } else {
+        run_windows_of_taps<2>(w, g.rows, rows, taps);
+      }
+      add_windows_in_padding(w, rows, taps);
+    }
+  }
+
+  void add_window_part(const Image<S>& input, const Image<S>& grad, int64_t row_begin,
+                       int64_t row_end, T* band, T* sums) const {
+    const int64_t q = g.columns.dst_size, width = g.columns.src_size, lanes = z.lanes;
+    const int64_t count = channel_count(), first = first_channel();
+    if (g.layout == Layout::kChannelsLast && count == lanes) {
+      const int64_t channels = g.groups;
+      DepthwiseWindows<S> w{};
+      w.x = input.data + first, w.x_row = width * channels, w.x_pixel = channels;
+      w.grad = grad.data + first, w.grad_row = q * channels, w.grad_pixel = channels;
+      w.row_begin = row_begin, w.row_end = row_end;
+      return add_windows(w, sums);
+    }
+    int64_t low, high;
+    z.source_rows(g, row_begin, row_end, low, high);
+    T* const grad_band = band + z.band.size;
+    if (count < lanes) {
+      fill_zero(band, (high - low) * width * lanes);
+      fill_zero(grad_band, (row_end - row_begin) * q * lanes);
+    }
+    load_band<S>(input, {low, high - low, 1, 0, width, 1, first, count}, band, lanes);
+    load_band<S>(grad, {row_begin, row_end - row_begin, 1, 0, q, 1, first, count}, grad_band,
+                 lanes);
+    DepthwiseWindows<T> w{};
+    w.x_row = width * lanes, w.grad_row = q * lanes, w.x_pixel = w.grad_pixel = lanes;
+    w.x = band - low * w.x_row, w.grad = grad_band - row_begin * w.grad_row;
+    w.row_begin = row_begin, w.row_end = row_end;
+    add_windows(w, sums);
+  }
+
   // sums [r, s][lanes] += row parts [begin, end) of image n
   void add_parts(int64_t n, int64_t begin, int64_t end, char* scratch, T* sums) const {
     constexpr int64_t kLanes = Simd<T>::kLanes;
@@ -38,6 +88,13 @@ struct DepthwiseGradBlock {
     for (int64_t i = 0; i < s; ++i) {
       offsets[i] =
           z.band.column(columns.src_first + i * columns.src_delta - g.columns.src_low, lanes);
+    }
+    if (z.windows) {
+      for (int64_t part = begin; part < end; ++part) {
+        add_window_part(input, grad, part * p / z.row_parts, (part + 1) * p / z.row_parts, band,
+                        sums);
+      }
+      return;
     }
     DepthwiseTaps<T> t;
     t.x_row = z.band.row_pitch, t.x_step = z.channel_lanes ? z.band.pixel_step : z.lanes;
@@ -102,14 +159,26 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
   const int64_t parts = ceil_div(z.blocks, z.job_blocks);
   const int64_t begin = job.index % parts * z.blocks / parts,
                 end = (job.index % parts + 1) * z.blocks / parts;
+  // Blocks of some row parts of some images. Neighbouring channels share pages and cache lines: all
+  // blocks of the job go over a row part before the next one.
+  const auto sum_images = [&](int64_t image_begin, int64_t image_end, int64_t part_begin,
+                              int64_t part_end, T* sums) {
+    fill_zero(sums, (end - begin) * z.block_size);
+    for (int64_t n = image_begin; n < image_end; ++n) {
+      for (int64_t part = part_begin; part < part_end; ++part) {
+        for (int64_t i = begin; i < end; ++i) {
+          DepthwiseGradBlock<S>{task, g, z, i}.add_parts(n, part, part + 1, job.scratch,
+                                                         sums + (i - begin) * z.block_size);
+        }
+      }
+    }
+  };
   if (!z.chunk_images) {
-    T* const sums =
-        (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) - z.block_size;
+    T* const sums = (T*)(job.scratch + depthwise_grad_scratch_bytes(z, g, task.shape.dtype)) -
+                    z.job_blocks * z.block_size;
+    sum_images(0, g.n, 0, z.row_parts, sums);
     for (int64_t i = begin; i < end; ++i) {
-      const DepthwiseGradBlock<S> block = {task, g, z, i};
-      fill_zero(sums, z.block_size);
-      for (int64_t n = 0; n < g.n; ++n) block.add_parts(n, 0, z.row_parts, job.scratch, sums);
-      block.store(sums);
+      DepthwiseGradBlock<S>{task, g, z, i}.store(sums + (i - begin) * z.block_size);
     }
     return;
   }
@@ -120,15 +189,9 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
     const int64_t in_wave = job.index / parts, chunk = wave_begin + in_wave;
     if (chunk >= chunks) return;
     const int64_t image = chunk / z.chunk_parts * z.chunk_images, part = chunk % z.chunk_parts;
-    for (int64_t i = begin; i < end; ++i) {
-      const DepthwiseGradBlock<S> block = {task, g, z, i};
-      T* const sums = partial + (in_wave * z.blocks + i) * z.block_size;
-      fill_zero(sums, z.block_size);
-      for (int64_t n = image; n < smaller(g.n, image + z.chunk_images); ++n) {
-        block.add_parts(n, part * z.row_parts / z.chunk_parts,
-                        (part + 1) * z.row_parts / z.chunk_parts, job.scratch, sums);
-      }
-    }
+    sum_images(image, smaller(g.n, image + z.chunk_images), part * z.row_parts / z.chunk_parts,
+               (part + 1) * z.row_parts / z.chunk_parts,
+               partial + (in_wave * z.blocks + begin) * z.block_size);
     return;
   }
   for (int64_t block = begin; block < end; ++block) {

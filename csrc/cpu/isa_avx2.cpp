@@ -38,6 +38,7 @@ namespace torchconv::cpu::avx2 {
 #include "cpu/depthwise_run_rows.h"
 #include "cpu/depthwise.h"
 #include "cpu/depthwise_taps.h"
+#include "cpu/depthwise_windows.h"
 #include "cpu/depthwise_grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx2

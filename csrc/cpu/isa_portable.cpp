@@ -32,6 +32,7 @@ namespace torchconv::cpu::portable {
 #include "cpu/depthwise_run_rows.h"
 #include "cpu/depthwise.h"
 #include "cpu/depthwise_taps.h"
+#include "cpu/depthwise_windows.h"
 #include "cpu/depthwise_grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
