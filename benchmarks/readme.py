@@ -45,7 +45,8 @@ def render() -> str:
     others = [row for row in rows if row.dtype != "float32"]
     held_out = [row for row in results_of("held_out") if row.dtype == "float32"]
     parts = [
-        f"{cpu_name()}, {torch.ops.torchconv._isa()}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}."
+        f"{cpu_name()}, {torch.ops.torchconv._isa()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__.split('+')[0]}."
         " How many times as fast as `nn.Conv2d`: geometric means over the layers of a network.",
         means_table(single, "float32", lambda row: row.network),
     ]
