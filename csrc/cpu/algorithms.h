@@ -8,19 +8,25 @@ namespace torchconv::cpu {
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kPixelLanes, kChannelLanes,
     kGradWeight, kReference;
 
-// What each isa_*.cpp provides: the same kernels, compiled for its level.
+// What each isa_*.cpp provides: the same kernels, compiled for its level. They are in two files each,
+// which a build compiles side by side.
 struct Kernels {
   RunJob pointwise;
   RunJob pixel_lanes;
   RunJob channel_lanes;
   RunJob grad_weight;
-  RunJob depthwise;
-  RunJob depthwise_grad_weight;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };
 
+struct DepthwiseKernels {
+  RunJob depthwise;
+  RunJob depthwise_grad_weight;
+};
+
 extern const Kernels kPortableKernels, kAvx2Kernels, kAvx512Kernels;
+extern const DepthwiseKernels kPortableDepthwiseKernels, kAvx2DepthwiseKernels,
+    kAvx512DepthwiseKernels;
 
 inline const Kernels& kernels_of(Isa isa) {
   return isa == Isa::kAvx512 ? kAvx512Kernels : isa == Isa::kAvx2 ? kAvx2Kernels : kPortableKernels;

@@ -68,17 +68,17 @@ Plan plan_grad_weight(Op, const Conv2dShape& d) {
 
 }  // namespace
 
-const Algorithm kDepthwise = {
-    "depthwise",
-    refuse,
-    plan,
-    {kPortableKernels.depthwise, kAvx2Kernels.depthwise, kAvx512Kernels.depthwise}};
+const Algorithm kDepthwise = {"depthwise",
+                              refuse,
+                              plan,
+                              {kPortableDepthwiseKernels.depthwise, kAvx2DepthwiseKernels.depthwise,
+                               kAvx512DepthwiseKernels.depthwise}};
 
 const Algorithm kDepthwiseGradWeight = {
     "depthwise_grad_weight",
     refuse_grad_weight,
     plan_grad_weight,
-    {kPortableKernels.depthwise_grad_weight, kAvx2Kernels.depthwise_grad_weight,
-     kAvx512Kernels.depthwise_grad_weight}};
+    {kPortableDepthwiseKernels.depthwise_grad_weight, kAvx2DepthwiseKernels.depthwise_grad_weight,
+     kAvx512DepthwiseKernels.depthwise_grad_weight}};
 
 }  // namespace torchconv::cpu

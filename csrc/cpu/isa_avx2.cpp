@@ -1,7 +1,6 @@
-// The kernels at the AVX2 level. Everything that must not be compiled for this level is
+// The dense kernels at the AVX2 level. Everything that must not be compiled for this level is
 // included before the region begins.
 #include "cpu/algorithms.h"
-#include "cpu/depthwise_grad_weight_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/pointwise_plan.h"
@@ -27,27 +26,13 @@ namespace torchconv::cpu::avx2 {
 #include "cpu/pointwise.h"
 #include "cpu/grad_weight_pass.h"
 #include "cpu/grad_weight.h"
-#include "cpu/depthwise_band.h"
-#include "cpu/depthwise_weights.h"
-#include "cpu/depthwise_reach.h"
-#include "cpu/depthwise_tile.h"
-#include "cpu/depthwise_strip.h"
-#include "cpu/depthwise_run.h"
-#include "cpu/depthwise_rows.h"
-#include "cpu/depthwise_tile_rows.h"
-#include "cpu/depthwise_run_rows.h"
-#include "cpu/depthwise.h"
-#include "cpu/depthwise_taps.h"
-#include "cpu/depthwise_windows.h"
-#include "cpu/depthwise_grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx2
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx2Kernels = {avx2::pointwise,   avx2::pixel_lanes, avx2::channel_lanes,
-                              avx2::grad_weight, avx2::depthwise,   avx2::depthwise_grad_weight,
-                              avx2::fma_burst};
+const Kernels kAvx2Kernels = {avx2::pointwise, avx2::pixel_lanes, avx2::channel_lanes,
+                              avx2::grad_weight, avx2::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

@@ -1,6 +1,5 @@
-// The kernels in plain C++: every machine runs them, none quickly.
+// The dense kernels in plain C++: every machine runs them, none quickly.
 #include "cpu/algorithms.h"
-#include "cpu/depthwise_grad_weight_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/pointwise_plan.h"
@@ -21,24 +20,10 @@ namespace torchconv::cpu::portable {
 #include "cpu/pointwise.h"
 #include "cpu/grad_weight_pass.h"
 #include "cpu/grad_weight.h"
-#include "cpu/depthwise_band.h"
-#include "cpu/depthwise_weights.h"
-#include "cpu/depthwise_reach.h"
-#include "cpu/depthwise_tile.h"
-#include "cpu/depthwise_strip.h"
-#include "cpu/depthwise_run.h"
-#include "cpu/depthwise_rows.h"
-#include "cpu/depthwise_tile_rows.h"
-#include "cpu/depthwise_run_rows.h"
-#include "cpu/depthwise.h"
-#include "cpu/depthwise_taps.h"
-#include "cpu/depthwise_windows.h"
-#include "cpu/depthwise_grad_weight.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
 namespace torchconv::cpu {
-const Kernels kPortableKernels = {portable::pointwise,     portable::pixel_lanes,
+const Kernels kPortableKernels = {portable::pointwise, portable::pixel_lanes,
                                   portable::channel_lanes, portable::grad_weight,
-                                  portable::depthwise,     portable::depthwise_grad_weight,
                                   portable::fma_burst};
 }  // namespace torchconv::cpu

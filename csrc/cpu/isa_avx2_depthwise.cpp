@@ -1,0 +1,42 @@
+// The depthwise kernels at the AVX2 level. Everything that must not be compiled for this level is
+// included before the region begins.
+#include "cpu/algorithms.h"
+#include "cpu/depthwise_grad_weight_plan.h"
+#include "cpu/scalar.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+namespace torchconv::cpu::avx2 {
+#include "cpu/simd_avx2.h"
+// The kernels, in the order in which they use each other.
+#include "cpu/microkernel.h"
+#include "cpu/transpose.h"
+#include "cpu/band.h"
+#include "cpu/pixel_band.h"
+#include "cpu/depthwise_band.h"
+#include "cpu/depthwise_weights.h"
+#include "cpu/depthwise_reach.h"
+#include "cpu/depthwise_tile.h"
+#include "cpu/depthwise_strip.h"
+#include "cpu/depthwise_run.h"
+#include "cpu/depthwise_rows.h"
+#include "cpu/depthwise_tile_rows.h"
+#include "cpu/depthwise_run_rows.h"
+#include "cpu/depthwise.h"
+#include "cpu/depthwise_taps.h"
+#include "cpu/depthwise_windows.h"
+#include "cpu/depthwise_grad_weight.h"
+}  // namespace torchconv::cpu::avx2
+#pragma GCC pop_options
+
+namespace torchconv::cpu {
+const DepthwiseKernels kAvx2DepthwiseKernels = {avx2::depthwise, avx2::depthwise_grad_weight};
+}  // namespace torchconv::cpu
+#else
+namespace torchconv::cpu {
+const DepthwiseKernels kAvx2DepthwiseKernels = {};
+}  // namespace torchconv::cpu
+#endif
