@@ -1,6 +1,11 @@
-"""Builds torchconv._C: CPU kernels on the LibTorch stable ABI, for every Python >= 3.10.
+"""Builds torchconv._C, the CPU kernels, and beside it torchconv._C_cuda where a CUDA toolkit fits.
+
+Both on the LibTorch stable ABI, for every Python >= 3.10.
 
 Environment:
+    TORCHCONV_CUDA   auto (default): CUDA kernels if a toolkit is found whose major version fits a
+                     PyTorch with CUDA; 1: CUDA kernels or an error; 0: none
+    TORCH_CUDA_ARCH_LIST   GPU architectures, such as "9.0a" (default: 8.0 to 12.0)
     DEBUG=1    compile with -O0 -g and without NDEBUG
     MAX_JOBS   compile jobs in parallel (default: the number of cores)
 """
@@ -11,6 +16,10 @@ import shutil
 import sys
 
 from setuptools import setup
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import build_cuda  # noqa: E402  (beside this file, which is not where a build backend looks)
 
 TORCH_FLOOR = (2, 11)
 TORCH_TARGET_VERSION = "0x020b000000000000"
@@ -36,10 +45,7 @@ def import_torch():
     return torch
 
 
-def extension():
-    from torch.utils.cpp_extension import CppExtension
-
-    debug = os.environ.get("DEBUG") == "1"
+def cxx_flags(debug):
     flags = ["-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
     # g++ 12 reports its own AVX-512 intrinsics as uninitialised.
     flags += [
@@ -48,19 +54,29 @@ def extension():
         "-Wno-uninitialized",
         "-Wno-maybe-uninitialized",
     ]
-    flags += ["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"]
+    return flags + (["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"])
+
+
+def extensions(toolkit):
+    from torch.utils.cpp_extension import CppExtension
+
+    debug = os.environ.get("DEBUG") == "1"
+    flags = cxx_flags(debug)
+    macros = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
     sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/*.cpp"))
     print(f"torchconv: {len(sources)} sources, flags {' '.join(flags)}")
-    return CppExtension(
+    cpu = CppExtension(
         "torchconv._C",
         sources,
         include_dirs=[os.path.abspath("csrc")],
-        define_macros=[("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)],
-        extra_compile_args=flags,
+        define_macros=list(macros),
+        extra_compile_args=list(flags),
         extra_link_args=["-Wl,--exclude-libs,ALL"],
         depends=sorted(glob.glob("csrc/*.h") + glob.glob("csrc/cpu/*.h")),
         py_limited_api=True,
     )
+    cuda = [build_cuda.extension(toolkit, flags, macros, debug)] if toolkit else []
+    return [cpu, *cuda]
 
 
 def main():
@@ -77,9 +93,9 @@ def main():
     )
     from torch.utils.cpp_extension import BuildExtension
 
-    print(f"torchconv: building for torch {torch.__version__} (runs on torch >= 2.11), CPU only")
+    print(f"torchconv: building for torch {torch.__version__} (runs on torch >= 2.11)")
     setup(
-        ext_modules=[extension()],
+        ext_modules=extensions(build_cuda.decide(torch)),
         cmdclass={"build_ext": BuildExtension},
         options={"bdist_wheel": {"py_limited_api": "cp310"}},
     )

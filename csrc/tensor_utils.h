@@ -19,6 +19,11 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Sizes = std::vector<int64_t>;
 
+// What the last number of a geometry is made of; see library.cpp.
+constexpr int64_t kChannelsLastFlag = 1;
+constexpr int64_t kTf32Flag = 2;
+constexpr int64_t kAtenFlags = 4;  // times 1, 2, 4 for the forward pass, grad_input, grad_weight
+
 inline Dtype to_dtype(ScalarType type) {
   switch (type) {
     case ScalarType::Float:
@@ -83,7 +88,7 @@ Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const S
   d.dilation_w = std::min(checked(dilation[1], 1, "dilation"), width);
   d.groups = checked(groups, 1, "groups");
   d.dtype = dtype;
-  d.layout = geometry[9] ? Layout::kChannelsLast : Layout::kContiguous;
+  d.layout = geometry[9] & kChannelsLastFlag ? Layout::kChannelsLast : Layout::kContiguous;
   STD_TORCH_CHECK(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups,
                   "torchconv: weight has ", weight[1], " input channels per group and ", d.k,
                   " output channels, input has ", d.c, " channels, groups is ", groups);
@@ -112,7 +117,8 @@ inline Tensor make_dense(const Tensor& t, Layout layout) {
 }
 
 // An uninitialised tensor of the same dtype, dense in the layout.
-inline Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout) {
+inline Tensor empty_dense(const Tensor& like, const int64_t (&size)[4], Layout layout,
+                          int32_t device_type, int32_t device_index) {
   const int64_t c = std::max<int64_t>(size[1], 1), h = std::max<int64_t>(size[2], 1),
                 w = std::max<int64_t>(size[3], 1);
   const int64_t contiguous[4] = {c * h * w, h * w, w, 1};
@@ -122,23 +128,10 @@ inline Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout 
   AtenTensorHandle handle;
   const int64_t* const strides = layout == Layout::kContiguous ? contiguous : channels_last;
   const AOTITorchError error =
-      aoti_torch_empty_strided(4, size, strides, dtype, aoti_torch_device_type_cpu(), 0, &handle);
+      aoti_torch_empty_strided(4, size, strides, dtype, device_type, device_index, &handle);
   STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torchconv: cannot allocate a result of size (",
                   size[0], ", ", size[1], ", ", size[2], ", ", size[3], ")");
   return Tensor(handle);
-}
-
-inline void check_operands(const Tensor& a, const Tensor& b) {
-  STD_TORCH_CHECK(a.is_cpu() && b.is_cpu(), "torchconv: tensors must be on the CPU");
-  STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "torchconv: tensors must have one dtype");
-}
-
-inline void check_size(const Tensor& t, int64_t n, int64_t c, int64_t h, int64_t w,
-                       const char* name) {
-  const auto sizes = t.sizes();
-  STD_TORCH_CHECK(
-      sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
-      "torchconv: ", name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
 }
 
 }  // namespace torchconv

@@ -1,18 +1,15 @@
-// The torch-aware file of the CPU: checks and allocates with tensor_utils.h and runs the chosen
-// algorithm's plan on torch's threads. User-facing validation is in torchconv/functional.py.
+// The torch-aware file of the CPU: the operators of operators.h on tensors of the CPU, and the chosen
+// algorithm's plan run on torch's threads. User-facing validation is in torchconv/functional.py.
 #include <torch/csrc/stable/library.h>
 
 #include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <optional>
 #include <string>
 
 #include "cpu/algorithms.h"
 #include "cpu/runtime.h"
 #include "cpu/select.h"
-#include "tensor_utils.h"
+#include "operators.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -32,27 +29,11 @@ void for_each_job(int64_t jobs, bool parallel, const F& f) {
   });
 }
 
-// TORCHCONV_VERBOSE=1: a line on stderr for every call.
-void print_call(const Task& task, const Algorithm& algorithm) {
-  static const bool verbose = [] {
-    const char* value = std::getenv("TORCHCONV_VERBOSE");
-    return value && std::string(value) == "1";
-  }();
-  if (!verbose) return;
-  const char* const op = task.op == Op::kForward     ? "forward"
-                         : task.op == Op::kGradInput ? "grad_input"
-                                                     : "grad_weight";
-  const Conv2dShape& d = task.shape;
-  std::fprintf(
-      stderr, "torchconv: %s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, %s\n",
-      op, (long long)d.n, (long long)d.c, (long long)d.h, (long long)d.w, (long long)d.k,
-      (long long)d.r, (long long)d.s, (long long)d.groups, algorithm.name, isa_name(isa_in_use()));
-}
-
 void run(const Task& task) {
   const Algorithm& algorithm = select_algorithm(task.op, task.shape);
-  print_call(task, algorithm);
-  const RunJob run_job = algorithm.run[static_cast<int>(isa_in_use())];
+  const Isa isa = isa_in_use();
+  print_call(task.op, task.shape, algorithm.name, isa_name(isa));
+  const RunJob run_job = algorithm.run[static_cast<int>(isa)];
   const Plan plan = algorithm.plan(task.op, task.shape);
   const Conv2dShape& d = task.shape;
   const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
@@ -81,85 +62,19 @@ void run(const Task& task) {
                   plan.scratch_bytes, " bytes of scratch");
 }
 
-void set_weight_strides(Task& task, const Tensor& weight) {
-  for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
-}
-
-Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
-              const Sizes& geometry) {
-  check_operands(input, weight);
-  Task task{};
-  task.op = Op::kForward;
-  task.shape = make_shape(input.sizes(), weight.sizes(), geometry, to_dtype(input.scalar_type()));
-  const Conv2dShape& d = task.shape;
-  const Tensor dense_input = make_dense(input, d.layout);
-  const Tensor result = empty_result(input, {d.n, d.k, d.p, d.q}, d.layout);
-  if (result.numel() == 0) return result;
-  std::optional<Tensor> dense_bias;
-  if (bias) {
-    check_operands(input, *bias);
-    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == d.k, "torchconv: bias must have size (",
-                    d.k, ")");
-    dense_bias = bias->is_contiguous() ? *bias : torch::stable::contiguous(*bias);
-    task.bias = dense_bias->const_data_ptr();
+struct Cpu {
+  using Task = cpu::Task;
+  static void check(const Tensor& a, const Tensor& b) {
+    STD_TORCH_CHECK(a.is_cpu() && b.is_cpu(), "torchconv: tensors must be on the CPU");
   }
-  task.input = dense_input.const_data_ptr();
-  task.weight = weight.const_data_ptr();
-  set_weight_strides(task, weight);
-  task.result = result.mutable_data_ptr();
-  run(task);
-  return result;
-}
-
-Tensor conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Sizes& input_size,
-                         const Sizes& geometry) {
-  check_operands(grad, weight);
-  Task task{};
-  task.op = Op::kGradInput;
-  task.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(grad.scalar_type()));
-  const Conv2dShape& d = task.shape;
-  check_size(grad, d.n, d.k, d.p, d.q, "grad");
-  const Tensor dense_grad = make_dense(grad, d.layout);
-  Tensor result = empty_result(grad, {d.n, d.c, d.h, d.w}, d.layout);
-  if (result.numel() == 0) return result;
-  if (grad.numel() == 0) return torch::stable::zero_(result);
-  task.grad = dense_grad.const_data_ptr();
-  task.weight = weight.const_data_ptr();
-  set_weight_strides(task, weight);
-  task.result = result.mutable_data_ptr();
-  run(task);
-  return result;
-}
-
-Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input, const Sizes& weight_size,
-                          const Sizes& geometry) {
-  check_operands(grad, input);
-  Task task{};
-  task.op = Op::kGradWeight;
-  task.shape = make_shape(input.sizes(), weight_size, geometry, to_dtype(grad.scalar_type()));
-  const Conv2dShape& d = task.shape;
-  check_size(grad, d.n, d.k, d.p, d.q, "grad");
-  const Tensor dense_grad = make_dense(grad, d.layout);
-  const Tensor dense_input = make_dense(input, d.layout);
-  Tensor result = empty_result(grad, {d.k, d.c_per_group(), d.r, d.s}, d.layout);
-  if (result.numel() == 0) return result;
-  if (grad.numel() == 0) return torch::stable::zero_(result);
-  task.grad = dense_grad.const_data_ptr();
-  task.input = dense_input.const_data_ptr();
-  set_weight_strides(task, result);
-  task.result = result.mutable_data_ptr();
-  run(task);
-  return result;
-}
+  static int32_t type() { return aoti_torch_device_type_cpu(); }
+  static int32_t index(const Tensor&) { return 0; }
+  static void run(const Task& task, const Tensor&, const Sizes&) { cpu::run(task); }
+};
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
-  STD_TORCH_CHECK(op == "forward" || op == "grad_input" || op == "grad_weight",
-                  "torchconv: op must be forward, grad_input or grad_weight, got ", op);
-  const Op which = op == "forward"      ? Op::kForward
-                   : op == "grad_input" ? Op::kGradInput
-                                        : Op::kGradWeight;
-  return explain_choice(which, make_shape(input_size, weight_size, geometry, to_dtype(dtype)));
+  return explain_choice(to_op(op), make_shape(input_size, weight_size, geometry, to_dtype(dtype)));
 }
 
 std::string isa() {
@@ -193,9 +108,9 @@ double fma_peak(int64_t threads) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
-  m.impl("conv2d", TORCH_BOX(&conv2d));
-  m.impl("conv2d_grad_input", TORCH_BOX(&conv2d_grad_input));
-  m.impl("conv2d_grad_weight", TORCH_BOX(&conv2d_grad_weight));
+  m.impl("conv2d", TORCH_BOX(&Operators<Cpu>::conv2d));
+  m.impl("conv2d_grad_input", TORCH_BOX(&Operators<Cpu>::conv2d_grad_input));
+  m.impl("conv2d_grad_weight", TORCH_BOX(&Operators<Cpu>::conv2d_grad_weight));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {

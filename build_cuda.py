@@ -1,0 +1,216 @@
+"""The CUDA half of the build: whether a toolkit fits this PyTorch, and torchconv._C_cuda.
+
+Kernels (csrc/cuda/*.cu) are compiled by nvcc and include nothing of PyTorch; csrc/cuda/*.cpp, which
+does, is compiled by the C++ compiler. The CUDA runtime is linked statically, so that the library
+runs beside whichever one PyTorch brings. A GPU is not needed.
+"""
+
+import glob
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+VARIABLE = "TORCHCONV_CUDA"
+ARCHITECTURES = ("8.0", "8.6", "8.9", "9.0a", "10.0", "12.0+PTX")
+KERNELS = "csrc/cuda"
+
+
+class Unfit(Exception):
+    """Why no CUDA kernels can be built: the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    nvcc: str
+    version: str
+    include: str
+    library: str  # the folder of libcudart_static.a
+    codes: frozenset[str]  # what nvcc can generate, such as sm_90
+
+    def architectures(self) -> list[str]:
+        """Of ARCHITECTURES those that this nvcc knows; TORCH_CUDA_ARCH_LIST takes their place."""
+        if wanted := os.environ.get("TORCH_CUDA_ARCH_LIST"):
+            return wanted.replace(" ", ";").split(";")
+        return [name for name in ARCHITECTURES if f"sm_{_number(name).rstrip('a')}" in self.codes]
+
+
+def _number(architecture: str) -> str:
+    return architecture.removesuffix("+PTX").replace(".", "")
+
+
+def wanted() -> str:
+    """The variable's value: auto, 1 or 0."""
+    value = os.environ.get(VARIABLE, "") or "auto"
+    if value not in ("auto", "1", "0"):
+        raise SystemExit(f"torchconv: {VARIABLE} must be auto, 1 or 0, got {value!r}")
+    return value
+
+
+def decide(torch) -> Toolkit | None:
+    """The toolkit to build with, or None for a CPU-only build; exits where the variable forbids it.
+
+    The reason for a CPU-only build is printed in one line.
+    """
+    if (value := wanted()) == "0":
+        print(f"torchconv: no CUDA kernels: {VARIABLE}=0")
+        return None
+    try:
+        return find(torch)
+    except Unfit as reason:
+        if value == "1":
+            raise SystemExit(f"torchconv: {VARIABLE}=1, but {reason}") from None
+        print(f"torchconv: no CUDA kernels: {reason}")
+        return None
+
+
+def find(torch) -> Toolkit:
+    """The toolkit at CUDA_HOME, or where PyTorch looks for one. Raises Unfit."""
+    if not torch.version.cuda:
+        raise Unfit(f"this PyTorch ({torch.__version__}) is not a CUDA build")
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    if not CUDA_HOME:
+        raise Unfit("there is no CUDA toolkit; install one or set CUDA_HOME")
+    nvcc = os.path.join(CUDA_HOME, "bin", "nvcc")
+    if not os.access(nvcc, os.X_OK):
+        raise Unfit(f"there is no {nvcc}; set CUDA_HOME to the folder of the CUDA toolkit")
+    release = re.search(r"release (\d+)\.(\d+)", _output(nvcc, "--version"))
+    if release is None:
+        raise Unfit(f"{nvcc} --version does not tell a version")
+    if release[1] != torch.version.cuda.split(".")[0]:
+        raise Unfit(
+            f"{nvcc} is of CUDA {release[1]}.{release[2]} and this PyTorch ({torch.__version__}) "
+            f"of CUDA {torch.version.cuda}: the major versions must be the same"
+        )
+    root = _try_to_compile(nvcc)
+    library = next(
+        (str(path) for path in _library_folders(root) if (path / "libcudart_static.a").exists()), ""
+    )
+    if not library:
+        raise Unfit(f"there is no libcudart_static.a in the CUDA toolkit at {root}")
+    codes = frozenset(_output(nvcc, "--list-gpu-code").split())
+    toolkit = Toolkit(nvcc, f"{release[1]}.{release[2]}", str(root / "include"), library, codes)
+    if not toolkit.architectures():
+        raise Unfit(f"{nvcc} knows none of {', '.join(ARCHITECTURES)}")
+    return toolkit
+
+
+def _output(*command: str) -> str:
+    """What a command prints on either stream. Raises Unfit where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unfit(f"{command[0]} does not run ({error})") from None
+    text = done.stdout + done.stderr
+    if done.returncode:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        told = next(
+            (line for line in lines if "error" in line.lower()), (lines or ["no message"])[0]
+        )
+        raise Unfit(f"{' '.join(command[:2])} fails: {told}")
+    return text
+
+
+def _try_to_compile(nvcc: str) -> Path:
+    """Compiles an empty kernel, so that a broken toolkit or a C++ compiler that nvcc refuses is
+    found before the build; returns the toolkit's own folder, which a wrapper does not tell."""
+    with tempfile.TemporaryDirectory() as folder:
+        probe = os.path.join(folder, "probe.cu")
+        Path(probe).write_text("#include <cuda_runtime.h>\n__global__ void probe() {}\n")
+        compiler = ["-ccbin", os.environ["CC"]] if os.environ.get("CC") else []
+        command = [
+            nvcc,
+            probe,
+            "-std=c++17",
+            *compiler,
+            "-c",
+            "-o",
+            os.path.join(folder, "probe.o"),
+        ]
+        _output(*command)
+        top = re.search(r"^#\$ TOP=(.*)$", _output(*command, "--dryrun"), re.MULTILINE)
+    return Path(top[1] if top else Path(nvcc).parent.parent).resolve()
+
+
+def _library_folders(root: Path) -> list[Path]:
+    return [root / "lib64", root / "lib", *sorted(root.glob("targets/*/lib"))]
+
+
+def source_hashes(folder: str = KERNELS) -> dict[str, str]:
+    """For every .cu file, by its stem, a hash over its text and every header of ours it includes.
+
+    Comments and spaces do not count: only what can change a kernel makes it another kernel.
+    """
+    return {
+        path.stem: _hash_of(path, Path(folder).parent) for path in sorted(Path(folder).glob("*.cu"))
+    }
+
+
+def _hash_of(source: Path, root: Path) -> str:
+    found, waiting = {}, [source]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found[path] = path.read_text()
+        for name in re.findall(r'^\s*#\s*include\s*"([^"]+)"', found[path], re.MULTILINE):
+            waiting += [near for near in (path.parent / name, root / name) if near.exists()][:1]
+    digest = hashlib.sha256()
+    for path in sorted(found, key=lambda path: path.relative_to(root).as_posix()):
+        digest.update(_without_comments(found[path]).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _without_comments(text: str) -> str:
+    quoted_or_comment = r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/'
+    kept = re.sub(
+        quoted_or_comment,
+        lambda match: match[0] if match[0][0] == '"' else " ",
+        text,
+        flags=re.DOTALL,
+    )
+    return " ".join(kept.split())
+
+
+def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, str]], debug: bool):
+    """torchconv._C_cuda."""
+    from torch.utils.cpp_extension import CppExtension
+
+    nvcc_flags = ["-std=c++17", "-O3", "-Werror", "all-warnings"]
+    nvcc_flags += ["-Xcompiler", "-Wall,-Wextra,-fvisibility=hidden"]
+    nvcc_flags += ["-lineinfo"] if debug else ["-DNDEBUG"]
+    if not os.environ.get("TORCH_CUDA_ARCH_LIST"):  # which PyTorch reads itself
+        nvcc_flags += _gencode(toolkit.architectures())
+    hashes = ",".join(f"{name}:{digest}" for name, digest in source_hashes().items())
+    sources = sorted(glob.glob(f"{KERNELS}/*.cu") + glob.glob(f"{KERNELS}/*.cpp"))
+    names = " ".join(toolkit.architectures())
+    print(f"torchconv: CUDA {toolkit.version} for {names}: {len(sources)} sources")
+    return CppExtension(
+        "torchconv._C_cuda",
+        sources,
+        include_dirs=[os.path.abspath("csrc"), toolkit.include],
+        define_macros=list(macros),
+        library_dirs=[toolkit.library],
+        libraries=["torch_cuda", "cudart_static", "rt", "dl", "pthread"],
+        extra_compile_args={
+            "cxx": [*cxx_flags, "-DUSE_CUDA", f'-DTORCHCONV_SOURCE_HASHES="{hashes}"'],
+            "nvcc": nvcc_flags,
+        },
+        extra_link_args=["-Wl,--exclude-libs,ALL"],
+        depends=sorted(glob.glob("csrc/*.h") + glob.glob(f"{KERNELS}/*.*h")),
+        py_limited_api=True,
+    )
+
+
+def _gencode(architectures: list[str]) -> list[str]:
+    flags = []
+    for name in architectures:
+        number = _number(name)
+        flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
+        if name.endswith("+PTX"):
+            flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+    return flags

@@ -1,0 +1,139 @@
+// The three operators on any device: arguments checked for what would corrupt memory, operands made
+// dense, the result allocated. What is left is a task, which the device runs. Stable ABI only.
+//
+// A Device has
+//   Task                        with op, shape, input, weight, bias, grad, result, weight_stride
+//   check(a, b)                 throws unless it holds both
+//   type(), index(tensor)       where results are allocated
+//   run(task, like, geometry)   computes task.result on the device of like
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+
+#include "tensor_utils.h"
+
+namespace torchconv {
+
+inline const char* op_name(Op op) {
+  return op == Op::kForward ? "forward" : op == Op::kGradInput ? "grad_input" : "grad_weight";
+}
+
+inline Op to_op(const std::string& name) {
+  STD_TORCH_CHECK(name == "forward" || name == "grad_input" || name == "grad_weight",
+                  "torchconv: op must be forward, grad_input or grad_weight, got ", name);
+  return name == "forward" ? Op::kForward : name == "grad_input" ? Op::kGradInput : Op::kGradWeight;
+}
+
+// TORCHCONV_VERBOSE=1: a line on stderr for every call.
+inline void print_call(Op op, const Conv2dShape& d, const char* algorithm, const char* where) {
+  static const bool verbose = [] {
+    const char* value = std::getenv("TORCHCONV_VERBOSE");
+    return value && std::string(value) == "1";
+  }();
+  if (!verbose) return;
+  std::fprintf(stderr,
+               "torchconv: %s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, "
+               "%s\n",
+               op_name(op), (long long)d.n, (long long)d.c, (long long)d.h, (long long)d.w,
+               (long long)d.k, (long long)d.r, (long long)d.s, (long long)d.groups, algorithm,
+               where);
+}
+
+template <class Device>
+struct Operators {
+  using Task = typename Device::Task;
+
+  static Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                       const Sizes& geometry) {
+    check_operands(input, weight);
+    Task task{};
+    task.op = Op::kForward;
+    task.shape = make_shape(input.sizes(), weight.sizes(), geometry, to_dtype(input.scalar_type()));
+    const Conv2dShape& d = task.shape;
+    const Tensor dense_input = make_dense(input, d.layout);
+    const Tensor result = empty_result(input, {d.n, d.k, d.p, d.q}, d.layout);
+    if (result.numel() == 0) return result;
+    std::optional<Tensor> dense_bias;
+    if (bias) {
+      check_operands(input, *bias);
+      STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == d.k, "torchconv: bias must have size (",
+                      d.k, ")");
+      dense_bias = bias->is_contiguous() ? *bias : torch::stable::contiguous(*bias);
+      task.bias = dense_bias->const_data_ptr();
+    }
+    task.input = dense_input.const_data_ptr();
+    task.weight = weight.const_data_ptr();
+    set_weight_strides(task, weight);
+    task.result = result.mutable_data_ptr();
+    Device::run(task, result, geometry);
+    return result;
+  }
+
+  static Tensor conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Sizes& input_size,
+                                  const Sizes& geometry) {
+    check_operands(grad, weight);
+    Task task{};
+    task.op = Op::kGradInput;
+    task.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(grad.scalar_type()));
+    const Conv2dShape& d = task.shape;
+    check_size(grad, d.n, d.k, d.p, d.q, "grad");
+    const Tensor dense_grad = make_dense(grad, d.layout);
+    Tensor result = empty_result(grad, {d.n, d.c, d.h, d.w}, d.layout);
+    if (result.numel() == 0) return result;
+    if (grad.numel() == 0) return torch::stable::zero_(result);
+    task.grad = dense_grad.const_data_ptr();
+    task.weight = weight.const_data_ptr();
+    set_weight_strides(task, weight);
+    task.result = result.mutable_data_ptr();
+    Device::run(task, result, geometry);
+    return result;
+  }
+
+  static Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input,
+                                   const Sizes& weight_size, const Sizes& geometry) {
+    check_operands(grad, input);
+    Task task{};
+    task.op = Op::kGradWeight;
+    task.shape = make_shape(input.sizes(), weight_size, geometry, to_dtype(grad.scalar_type()));
+    const Conv2dShape& d = task.shape;
+    check_size(grad, d.n, d.k, d.p, d.q, "grad");
+    const Tensor dense_grad = make_dense(grad, d.layout);
+    const Tensor dense_input = make_dense(input, d.layout);
+    Tensor result = empty_result(grad, {d.k, d.c_per_group(), d.r, d.s}, d.layout);
+    if (result.numel() == 0) return result;
+    if (grad.numel() == 0) return torch::stable::zero_(result);
+    task.grad = dense_grad.const_data_ptr();
+    task.input = dense_input.const_data_ptr();
+    set_weight_strides(task, result);
+    task.result = result.mutable_data_ptr();
+    Device::run(task, result, geometry);
+    return result;
+  }
+
+ private:
+  static void check_operands(const Tensor& a, const Tensor& b) {
+    Device::check(a, b);
+    STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "torchconv: tensors must have one dtype");
+  }
+
+  static void check_size(const Tensor& t, int64_t n, int64_t c, int64_t h, int64_t w,
+                         const char* name) {
+    const auto sizes = t.sizes();
+    STD_TORCH_CHECK(
+        sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
+        "torchconv: ", name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
+  }
+
+  static Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout) {
+    return empty_dense(like, size, layout, Device::type(), Device::index(like));
+  }
+
+  static void set_weight_strides(Task& task, const Tensor& weight) {
+    for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
+  }
+};
+
+}  // namespace torchconv
