@@ -11,6 +11,7 @@ from torchconv import _load
 __version__ = "0.1.0"
 
 _load.load_library()
+_load.load_cuda_library()
 
 from torchconv import _export, _flops, functional  # noqa: E402, F401  (need the operators)
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402

@@ -12,8 +12,8 @@ The operators themselves, torch.ops.torchconv.*, know nothing of autograd.
 
 Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q]. ``geometry``
 is what ``functional.resolve`` returns: (stride_h, stride_w, top, bottom, left, right, dilation_h,
-dilation_w, groups, channels_last). Its last number is the memory format of the result; derivatives
-keep it, as those of aten::convolution do.
+dilation_w, groups, flags). The first of the flags is the memory format of the result; derivatives
+keep it, as those of aten::convolution do. The others are for GPUs (_cuda.py).
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _op_grad_weight = _callable(torch.ops.torchconv.conv2d_grad_weight.default)
 
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
-_FORMATS = (torch.contiguous_format, torch.channels_last)
+_FORMATS = (torch.contiguous_format, torch.channels_last) * 16  # by all flags: the first decides
 
 
 def _recording(a: Tensor, b: Tensor) -> bool:

@@ -6,8 +6,12 @@ longer than importing torchconv.
 """
 
 import torch
+import torch._dynamo
 
-from torchconv import _autograd
+from torchconv import _autograd, _cuda
 
 for function in (_autograd.conv2d, _autograd.conv2d_grad_input, _autograd.conv2d_grad_weight):
     torch.compiler.allow_in_graph(function)
+
+# Read when a graph is traced, and part of the graph from then on.
+torch._dynamo.assume_constant_result(_cuda.allow_tf32)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
 
+from torchconv import _cuda
 from torchconv._arguments import refuse_tensors
 
 Backend = Literal["native", "auto", "aten"]
@@ -18,6 +19,9 @@ PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 _STRIDED = torch.strided
 _DTYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
 
+# Not a reason yet: who computes a call on a GPU depends on its shape.
+ON_CUDA = "on a GPU"
+
 
 def set_backend(name: Backend) -> None:
     """Chooses who computes convolutions from now on, in all threads.
@@ -25,7 +29,8 @@ def set_backend(name: Backend) -> None:
     Args:
         name: ``'native'``: torchconv wherever it has kernels. ``'auto'`` (at the start): torchconv
             wherever its kernels are known to be at least as fast; on the CPU the same as
-            ``'native'``. ``'aten'``: always ``torch.nn.functional.conv2d``.
+            ``'native'``, on a GPU those of its kernels that have been accepted and measured on that
+            model of GPU. ``'aten'``: always ``torch.nn.functional.conv2d``.
 
     Raises:
         ValueError: there is no such backend.
@@ -78,7 +83,7 @@ class backend:
 
 
 def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
-    """Why a call is left to ATen, or None if torchconv computes it.
+    """Why a call is left to ATen, None if torchconv computes it, ON_CUDA if its shape decides.
 
     Raises:
         TypeError: an argument is not a tensor.
@@ -101,7 +106,26 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
     if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):
         devices = {tensor.device for tensor in (input, weight, bias) if tensor is not None}
         if devices != {torch.device("meta")}:
-            return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
+            return _elsewhere(devices, input) or _not_computed(input, weight) or ON_CUDA
+    if (
+        input.dtype not in _DTYPES
+        or input.layout is not _STRIDED
+        or weight.layout is not _STRIDED
+        or (weight.numel() == 0 and weight.dim() == 4 and weight.shape[1] == 0)
+    ):
+        return _not_computed(input, weight)
+    return None
+
+
+def _elsewhere(devices: set[torch.device], input: Tensor) -> str | None:
+    """Why there is no kernel for tensors that are not all on the CPU, or None if there may be."""
+    if len(devices) > 1 or not input.is_cuda:
+        return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
+    return _cuda.reason_for_aten(input, _backend)
+
+
+def _not_computed(input: Tensor, weight: Tensor) -> str | None:
+    """Why torchconv computes such tensors on no device, or None if it does."""
     if input.dtype not in _DTYPES:
         return f"torchconv has no kernels for input {input.dtype} and weight {weight.dtype}"
     if input.layout is not _STRIDED or weight.layout is not _STRIDED:

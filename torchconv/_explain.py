@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import Tensor
 
-from torchconv import _config, functional
+from torchconv import _config, _cuda, _load, functional
 
 Ints = functional.Ints
 
@@ -36,15 +36,22 @@ def explain(
         'aten: torchconv has no kernels for input torch.int64 and weight torch.int64'
     """
     reason = _config.reason_for_aten(input, weight, bias)
-    if reason is not None:
+    if reason is not None and reason != _config.ON_CUDA:
         return f"aten: {reason}"
     if input.dim() == 3:
         input = input.unsqueeze(0)
     geometry = functional.resolve(input, weight, bias, stride, padding, dilation, groups)
     dtype = str(input.dtype).removeprefix("torch.")
+    explain_op, reasons = torch.ops.torchconv._explain, (None, None, None)
+    if reason == _config.ON_CUDA:
+        explain_op = torch.ops.torchconv._explain_cuda
+        geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
     lines = []
-    for op in ("forward", "grad_input", "grad_weight"):
-        text = torch.ops.torchconv._explain(op, input.shape, weight.shape, geometry, dtype)
+    for op, left_to_aten in zip(_cuda.OPERATORS, reasons, strict=True):
+        if left_to_aten is None:
+            text = explain_op(op, input.shape, weight.shape, geometry, dtype)
+        else:
+            text = f"aten: {left_to_aten}"
         lines.append(f"{op}: {text}")
     return "\n".join(lines)
 
@@ -66,8 +73,17 @@ def show_config() -> str:
             f"torchconv {__version__}",
             f"torch {torch.__version__}, Python {sys.version.split()[0]}",
             f"instruction set: {torch.ops.torchconv._isa()}",
+            f"CUDA kernels: {_cuda_kernels()}",
             f"threads: {torch.get_num_threads()}",
             f"backend: {_config.get_backend()}",
             f"environment: {' '.join(sorted(variables)) or 'no TORCHCONV_ variable is set'}",
         )
     )
+
+
+def _cuda_kernels() -> str:
+    if _load.cuda_problem is not None:
+        return f"none, {_load.cuda_problem}"
+    names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
+    gpus = ", ".join(sorted(_cuda.accepted().gpus)) or "none"
+    return f"{' '.join(names)}; 'auto' runs them on: {gpus}"

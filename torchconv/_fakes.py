@@ -28,7 +28,7 @@ def output_size(
 
 def empty(like: Tensor, size: Sequence[int], geometry: Sequence[int]) -> Tensor:
     """An uninitialised dense tensor with dtype and device of ``like``."""
-    memory_format = torch.channels_last if geometry[-1] else torch.contiguous_format
+    memory_format = torch.channels_last if geometry[-1] & 1 else torch.contiguous_format
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 

@@ -1,14 +1,19 @@
-"""Loads the compiled library, which registers the operators ``torch.ops.torchconv.*``.
+"""Loads the compiled libraries, which register the operators ``torch.ops.torchconv.*``.
 
-Whatever goes wrong on the way becomes one ``ImportError`` that says why and what to do.
+torchconv._C, for the CPU, has to be there: whatever goes wrong becomes one ``ImportError`` that
+says why and what to do. torchconv._C_cuda need not: without it tensors on a GPU are left to ATen.
 """
 
 import importlib
 import re
+import warnings
 
 import torch
 
 MINIMUM_TORCH = (2, 11)
+
+# Why there are no CUDA kernels, or None if there are.
+cuda_problem: str | None = "torchconv._C_cuda has not been loaded"
 
 
 def check_torch_version(version: str) -> None:
@@ -38,3 +43,28 @@ def load_library() -> None:
             "`pip install --no-build-isolation .` (or `-e .` in a checkout), which needs a C++ "
             f"compiler, against the torch in use ({torch.__version__})."
         ) from error
+
+
+def load_cuda_library() -> None:
+    """Imports ``torchconv._C_cuda`` where torch has CUDA and torchconv was built with it.
+
+    A library that is there and does not load is a warning: the CPU goes on working.
+    """
+    global cuda_problem
+    if torch.version.cuda is None:
+        cuda_problem = f"torch {torch.__version__} is not a CUDA build"
+        return
+    try:
+        importlib.import_module("torchconv._C_cuda")
+    except ModuleNotFoundError:
+        cuda_problem = "torchconv was built without CUDA kernels"
+    except ImportError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cuda_problem = f"torchconv's CUDA kernels do not load ({reason})"
+        warnings.warn(
+            f"{cuda_problem}: tensors on a GPU are left to PyTorch's own convolution; build "
+            f"torchconv again against the torch in use ({torch.__version__}).",
+            stacklevel=2,
+        )
+    else:
+        cuda_problem = None

@@ -16,9 +16,9 @@ from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from torchconv import _arguments, _autograd
+from torchconv import _arguments, _autograd, _cuda
 from torchconv._arguments import output_extent, pair, suggests_channels_last
-from torchconv._config import reason_for_aten
+from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 
 Ints = int | Sequence[int]
 
@@ -39,7 +39,9 @@ def conv2d(
 
     Args:
         input: ``(n, c, h, w)``, or one image ``(c, h, w)``; float32, float64, bfloat16 or float16
-            on the CPU. Other tensors are passed to :func:`torch.nn.functional.conv2d`.
+            on the CPU, or on a GPU where torchconv has CUDA kernels and the backend (see
+            :func:`torchconv.set_backend`) lets them run. Other tensors are passed to
+            :func:`torch.nn.functional.conv2d`.
         weight: ``(k, c / groups, r, s)``, same dtype and device.
         bias: ``(k,)`` or None.
         stride: step of the kernel, an int or a pair ``(height, width)``.
@@ -69,10 +71,14 @@ def conv2d(
     """
     if has_torch_function_variadic(input, weight, bias):
         return _overridden(input, weight, bias, stride, padding, dilation, groups)
-    if reason_for_aten(input, weight, bias) is not None:
+    reason = reason_for_aten(input, weight, bias)
+    if reason is not None:
+        if reason == ON_CUDA:
+            return _on_cuda(input, weight, bias, stride, padding, dilation, groups)
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
-        input, weight, bias = _autocast(input), _autocast(weight), _autocast(bias)
+        input, weight = _autocast(input, "cpu"), _autocast(weight, "cpu")
+        bias = _autocast(bias, "cpu")
     if input.dim() == 3:
         batch = conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
         return batch.squeeze(0)
@@ -201,13 +207,29 @@ def resolve(
     )  # fmt: skip
 
 
-def _autocast(tensor: Tensor | None) -> Tensor | None:
+def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    """A call on a GPU, of which ATen may compute all or some: the rest of conv2d."""
+    if _is_any_autocast_enabled() and torch.is_autocast_enabled("cuda"):
+        input, weight = _autocast(input, "cuda"), _autocast(weight, "cuda")
+        bias = _autocast(bias, "cuda")
+    if input.dim() == 3:
+        return _on_cuda(input.unsqueeze(0), weight, bias, *options).squeeze(0)
+    if is_dynamo_compiling():
+        from torchconv import _compile  # noqa: F401
+    backend = get_backend()
+    geometry, _ = _cuda.choice(input, weight, resolve(input, weight, bias, *options), backend)
+    if backend != "native" and _cuda.all_left_to_aten(input, weight, geometry):
+        return F.conv2d(input, weight, bias, *options)
+    return _autograd.conv2d(input, weight, bias, geometry)
+
+
+def _autocast(tensor: Tensor | None, device: str) -> Tensor | None:
     """What torch.autocast does to an argument of an operator in its lower-precision list."""
-    if tensor is None or not (tensor.is_cpu and tensor.is_floating_point()):
+    if tensor is None or not (tensor.device.type == device and tensor.is_floating_point()):
         return tensor
     if tensor.dtype is torch.float64:
         return tensor
-    return tensor.to(torch.get_autocast_dtype("cpu"))
+    return tensor.to(torch.get_autocast_dtype(device))
 
 
 def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:

@@ -1,0 +1,103 @@
+"""Who computes a call on a GPU: torchconv's kernels or ATen, for each of the three operators.
+
+Nothing here is asked for tensors on the CPU. The answer travels with the call, as flags in the last
+number of its geometry (csrc/library.cpp): a backward pass runs what was decided for its forward.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+
+from torchconv import _accepted, _load
+
+OPERATORS = ("forward", "grad_input", "grad_weight")
+TF32 = 2
+_ATEN = (4, 8, 16)  # leaves one of the operators to ATen
+
+
+@functools.cache
+def accepted() -> _accepted.Accepted:
+    return _accepted.load(torch.ops.torchconv._algorithms_cuda())
+
+
+@functools.cache
+def gpu_name(index: int) -> str:
+    return torch.cuda.get_device_name(index)
+
+
+def reason_for_aten(input: Tensor, backend: str) -> str | None:
+    """Why any call with this input is left to ATen, or None if it depends on its shape."""
+    if _load.cuda_problem is not None:
+        return _load.cuda_problem
+    if backend == "native":
+        return None
+    if is_compiling():
+        return "a compiler chooses among ATen's convolutions and may fuse them"
+    if not accepted().gpus:
+        return "no CUDA kernel of torchconv has been accepted on a GPU and found faster yet"
+    if gpu_name(input.device.index) not in accepted().gpus:
+        return f"no CUDA kernel of torchconv has been accepted on {gpu_name(input.device.index)}"
+    return None
+
+
+def allow_tf32() -> bool:
+    """Whether PyTorch lets convolutions round float32 to TF32."""
+    return torch.backends.cudnn.conv.fp32_precision == "tf32"
+
+
+def choice(
+    input: Tensor, weight: Tensor, geometry: Sequence[int], backend: str
+) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
+    """The geometry with its flags, and for each operator why it is left to ATen, or None."""
+    tf32 = input.dtype is torch.float32 and allow_tf32()
+    flags = TF32 if tf32 else 0
+    reasons: tuple[str | None, ...] = (None, None, None)
+    if backend != "native":
+        sizes = (*input.shape, *weight.shape)
+        if all(type(size) is int for size in sizes):
+            name = gpu_name(input.device.index)
+            dtype = "tf32" if tf32 else str(input.dtype).removeprefix("torch.")
+            reasons = _reasons(name, sizes, tuple(geometry), dtype)
+        else:
+            reasons = ("its sizes are symbols",) * 3
+        flags += sum(bit for bit, reason in zip(_ATEN, reasons, strict=True) if reason is not None)
+    return (*geometry[:-1], geometry[-1] | flags), reasons
+
+
+@functools.lru_cache(maxsize=4096)
+def _reasons(
+    gpu: str, sizes: tuple[int, ...], geometry: tuple[int, ...], dtype: str
+) -> tuple[str | None, ...]:
+    layout = "nhwc" if geometry[-1] & 1 else "nchw"
+    return tuple(
+        accepted().why_not(
+            gpu, algorithm(op, sizes[:4], sizes[4:], geometry, dtype), op, dtype, layout
+        )
+        for op in OPERATORS
+    )
+
+
+def algorithm(
+    op: str,
+    input_size: Sequence[int],
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+    dtype: str,
+) -> str:
+    """The name of the algorithm that torchconv has for a call."""
+    dtype = "float32" if dtype == "tf32" else dtype
+    text = torch.ops.torchconv._explain_cuda(op, input_size, weight_size, geometry, dtype)
+    return text.splitlines()[-1].partition(":")[0]
+
+
+def all_left_to_aten(input: Tensor, weight: Tensor, geometry: Sequence[int]) -> bool:
+    """Whether torchconv would compute nothing of a call and of the gradients it records."""
+    needed = _ATEN[0]
+    if torch._C._are_functorch_transforms_active():  # what they will ask for is not known here
+        needed = sum(_ATEN)
+    elif torch.is_grad_enabled():
+        needed |= _ATEN[1] * input.requires_grad | _ATEN[2] * weight.requires_grad
+    return geometry[-1] & needed == needed
