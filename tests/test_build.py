@@ -15,20 +15,20 @@ import pytest
 
 import torchconv
 
-LIBRARIES = sorted(Path(torchconv.__file__).parent.glob("_C*.so"))
+LIBRARIES = sorted(Path(torchconv.__file__).parent.glob("_C.*so"))
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="an ELF library")
 
 
-def output_of(tool: str, *arguments: str) -> str:
+def output_of(tool: str, *arguments: str, library: Path = LIBRARIES[0]) -> str:
     if shutil.which(tool) is None:
         pytest.skip(f"needs {tool}")
-    command = [tool, *arguments, str(LIBRARIES[0])]
+    command = [tool, *arguments, str(library)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def undefined_symbols() -> list[str]:
-    lines = output_of("nm", "-D", "-C", "--undefined-only").splitlines()
+def undefined_symbols(library: Path = LIBRARIES[0]) -> list[str]:
+    lines = output_of("nm", "-D", "-C", "--undefined-only", library=library).splitlines()
     return [line.split(maxsplit=1)[1] for line in lines]
 
 
