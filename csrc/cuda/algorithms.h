@@ -1,0 +1,35 @@
+// The ordered list of CUDA algorithms: the first that applies runs, the last one takes any shape.
+// Every choice depends on the operator and the per-image shape, dtype and layout, never on the batch
+// size or the GPU, and no kernel uses atomics: same bits for any batch and from run to run.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "conv2d.h"
+#include "cuda/task.h"
+
+namespace torchconv::cuda {
+
+struct Algorithm {
+  const char* name;
+  const char* source;  // the file in csrc/cuda that is its own, without extension
+  bool (*applicable)(Op, const Conv2dShape&);
+  int64_t (*workspace_bytes)(Op, const Conv2dShape&);
+  // The result has elements, and so have the operands. No synchronisation, no allocation.
+  cudaError_t (*launch)(const Task&, cudaStream_t);
+};
+
+extern const Algorithm kReference;
+
+struct Algorithms {
+  const Algorithm* first;
+  int count;
+  const Algorithm* begin() const { return first; }
+  const Algorithm* end() const { return first + count; }
+};
+
+Algorithms algorithms();
+
+}  // namespace torchconv::cuda
