@@ -25,6 +25,8 @@ def accepted() -> _accepted.Accepted:
 
 @functools.cache
 def gpu_name(index: int) -> str:
+    if not torch.cuda.is_available():  # tensors without data need no GPU
+        return "no GPU"
     return torch.cuda.get_device_name(index)
 
 

@@ -1,0 +1,432 @@
+"""Who computes a call on a GPU, and what a kernel must show before it does so by itself.
+
+No GPU is needed: tensors without data stand for tensors on one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import torchconv
+from tests.cases import AWKWARD, ids
+from tests.reference import OPS, assert_accurate, random_operands
+from torchconv import _accepted, _autograd, _cuda, _load
+
+needs_library = pytest.mark.skipif(
+    _load.cuda_problem is not None, reason=f"CUDA kernels: {_load.cuda_problem}"
+)
+GPU = "Test GPU"
+ATEN = {"forward": 4, "grad_input": 8, "grad_weight": 16}
+ENTRY = _accepted.Entry(
+    gpu=GPU, algorithm="fast", op="forward", dtype="float16", layout="nhwc", source="c0ffee",
+    ratio=1.2, layers=5, torch="2.14.1", date="2026-11-01",
+)  # fmt: skip
+
+
+def why_not(entry: _accepted.Entry, **asked) -> str | None:
+    place = dict(zip(("gpu", "algorithm", "op", "dtype", "layout"), ENTRY.key, strict=True))
+    return _accepted.Accepted([entry], {"fast": "c0ffee"}).why_not(**(place | asked))
+
+
+def test_an_accepted_kernel_may_run():
+    assert why_not(ENTRY) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        dict(gpu="Other GPU"),
+        dict(algorithm="other"),
+        dict(op="grad_weight"),
+        dict(dtype="bfloat16"),
+        dict(layout="nchw"),
+    ],
+    ids=str,
+)
+def test_acceptance_is_for_one_gpu_operator_dtype_and_layout(asked):
+    assert "has not been accepted on" in why_not(ENTRY, **asked)
+
+
+def test_a_kernel_whose_source_has_changed_is_not_accepted():
+    assert "has changed" in why_not(replace(ENTRY, source="another"))
+    assert "has changed" in _accepted.Accepted([ENTRY], {}).why_not(*ENTRY.key)
+    unknown = replace(ENTRY, source="")
+    assert _accepted.Accepted([unknown], {"fast": ""}).why_not(*ENTRY.key) is not None
+
+
+@pytest.mark.parametrize("ratio, runs", [(1.0, True), (0.99, False), (float("nan"), False)])
+def test_a_slower_kernel_is_not_accepted(ratio, runs):
+    assert (why_not(replace(ENTRY, ratio=ratio)) is None) is runs
+
+
+def test_gpus_are_those_with_something_to_run():
+    slow = replace(ENTRY, gpu="Slow GPU", ratio=0.5)
+    assert _accepted.Accepted([ENTRY, slow], {"fast": "c0ffee"}).gpus == {GPU}
+    assert _accepted.Accepted([ENTRY], {"fast": "other"}).gpus == frozenset()
+
+
+def test_the_file_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "accepted.json"
+    assert _accepted.read(path) == []
+    entries = [replace(ENTRY, op=op) for op in OPS]
+    _accepted.write(entries[::-1], path)
+    assert _accepted.read(path) == entries
+    assert len(path.read_text().splitlines()) == len(entries) + 2
+    loaded = _accepted.load("fast c0ffee\nslow \n", path)
+    assert loaded.why_not(*ENTRY.key) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"accepted": [{"gpu": "x"}]}', '{"accepted": [{"unknown": 1}]}'],
+)
+def test_a_broken_file_is_named(tmp_path, text):
+    path = tmp_path / "accepted.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="accepted.json"):
+        _accepted.read(path)
+
+
+def test_a_value_of_the_wrong_type_is_named(tmp_path):
+    path = tmp_path / "accepted.json"
+    _accepted.write([ENTRY], path)
+    path.write_text(path.read_text().replace("1.2", '"1.2"'))
+    with pytest.raises(ValueError, match="ratio must be float"):
+        _accepted.read(path)
+
+
+def test_the_file_of_the_package_can_be_read():
+    assert json.loads(_accepted.FILE.read_text()).keys() == {"accepted"}
+    _accepted.read()
+
+
+class Recorder(TorchDispatchMode):
+    """The convolutions that were dispatched, each with its last argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "conv" in func.name() and "_explain" not in func.name():
+            self.calls.append((func.name(), args[-1]))
+        return func(*args, **(kwargs or {}))
+
+
+def dispatched(function, *arguments, **options):
+    with Recorder() as recorder:
+        function(*arguments, **options)
+    return recorder.calls
+
+
+@pytest.fixture
+def gpu():
+    """Tensors without data, which may be on a GPU."""
+    with FakeTensorMode():
+        yield lambda *size, **options: torch.empty(size, device="cuda", **options)
+
+
+@pytest.fixture
+def accept(monkeypatch):
+    """Lets a GPU accept every algorithm for (operator, dtype, layout)."""
+
+    def accept_all(*wanted):
+        names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
+        entries = [
+            replace(ENTRY, algorithm=name, op=op, dtype=dtype, layout=layout)
+            for name in names
+            for op, dtype, layout in wanted
+        ]
+        answers = _accepted.Accepted(entries, dict.fromkeys(names, ENTRY.source))
+        monkeypatch.setattr(_cuda, "accepted", lambda: answers)
+        monkeypatch.setattr(_cuda, "gpu_name", lambda index: GPU)
+        _cuda._reasons.cache_clear()
+
+    yield accept_all
+    _cuda._reasons.cache_clear()
+
+
+def conv(gpu, dtype=torch.float16, layout="nhwc", **options):
+    """What one layer dispatches."""
+    formats = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}
+    x = gpu(2, 4, 8, 8, dtype=dtype).to(memory_format=formats[layout])
+    weight = gpu(6, 4, 3, 3, dtype=dtype).requires_grad_(options.pop("training", False))
+    return dispatched(torchconv.conv2d, x, weight, padding=1, **options)
+
+
+def flags_of(calls) -> int:
+    """The flags of a call of torchconv's."""
+    ((name, geometry),) = calls
+    assert name == "torchconv::conv2d"
+    return geometry[9]
+
+
+@needs_library
+def test_auto_is_aten_until_a_kernel_is_accepted(gpu, accept):
+    accept()
+    assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
+    x = gpu(2, 4, 8, 8)
+    assert torchconv.explain(x, gpu(6, 4, 3, 3)).startswith("aten: no CUDA kernel of torchconv")
+
+
+@needs_library
+def test_auto_runs_what_was_accepted(gpu, accept):
+    accept(("forward", "float16", "nhwc"))
+    assert flags_of(conv(gpu)) == 1 | ATEN["grad_input"] | ATEN["grad_weight"]
+    for other in (dict(layout="nchw"), dict(dtype=torch.bfloat16)):
+        assert [name for name, _ in conv(gpu, **other)] == ["aten::convolution"]
+
+
+@needs_library
+def test_operators_are_accepted_one_by_one(gpu, accept):
+    """A weight gradient of ours beside a forward pass of ATen; but for nothing else of ours it
+    would only be a detour."""
+    accept(("grad_weight", "float16", "nhwc"))
+    assert flags_of(conv(gpu, training=True)) == 1 | ATEN["forward"] | ATEN["grad_input"]
+    assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
+    with torch.no_grad():
+        assert [name for name, _ in conv(gpu, training=True)] == ["aten::convolution"]
+
+
+@needs_library
+def test_another_gpu_has_accepted_nothing(gpu, accept, monkeypatch):
+    accept(*((op, "float16", "nhwc") for op in OPS))
+    monkeypatch.setattr(_cuda, "gpu_name", lambda index: "Other GPU")
+    assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
+    assert "Other GPU" in torchconv.explain(gpu(2, 4, 8, 8), gpu(6, 4, 3, 3))
+
+
+@needs_library
+def test_native_and_aten_are_the_users_choice(gpu, accept):
+    accept()
+    with torchconv.backend("native"):
+        assert flags_of(conv(gpu)) == 1
+    accept(*((op, "float16", "nhwc") for op in OPS))
+    with torchconv.backend("aten"):
+        assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
+
+
+@pytest.fixture
+def precision():
+    before = torch.backends.cudnn.conv.fp32_precision
+    yield lambda value: setattr(torch.backends.cudnn.conv, "fp32_precision", value)
+    torch.backends.cudnn.conv.fp32_precision = before
+
+
+@needs_library
+def test_float32_and_tf32_are_accepted_apart(gpu, accept, precision):
+    accept(("forward", "tf32", "nchw"))
+    precision("tf32")
+    assert flags_of(conv(gpu, torch.float32, "nchw")) & ~28 == _cuda.TF32
+    precision("ieee")
+    assert [name for name, _ in conv(gpu, torch.float32, "nchw")] == ["aten::convolution"]
+
+
+@needs_library
+def test_tf32_is_for_float32_where_torch_allows_it(gpu, precision):
+    with torchconv.backend("native"):
+        for value, dtype, expected in (
+            ("tf32", torch.float32, _cuda.TF32),
+            ("ieee", torch.float32, 0),
+            ("tf32", torch.float64, 0),
+            ("tf32", torch.bfloat16, 0),
+        ):
+            precision(value)
+            assert flags_of(conv(gpu, dtype, "nchw")) == expected
+        torch.backends.cudnn.allow_tf32, before = False, torch.backends.cudnn.allow_tf32
+        assert flags_of(conv(gpu, torch.float32, "nchw")) == 0
+        torch.backends.cudnn.allow_tf32 = before
+
+
+@needs_library
+def test_explain_tells_for_every_operator(gpu, accept):
+    accept(("forward", "float16", "nchw"))
+    text = torchconv.explain(gpu(2, 4, 8, 8).half(), gpu(6, 4, 3, 3).half())
+    lines = text.splitlines()
+    starts = [line for line in lines if line.startswith(tuple(f"{op}: " for op in OPS))]
+    assert len(starts) == 3 and not starts[0].startswith("forward: aten")
+    assert any(line.endswith(": runs") for line in lines)
+    assert starts[1].startswith("grad_input: aten: ") and GPU in starts[1]
+
+
+@needs_library
+def test_show_config_lists_cuda_kernels():
+    (line,) = [row for row in torchconv.show_config().splitlines() if row.startswith("CUDA")]
+    for row in torch.ops.torchconv._algorithms_cuda().splitlines():
+        assert row.split()[0] in line
+
+
+@needs_library
+def test_every_algorithm_has_a_source():
+    """An algorithm whose source the build does not know could never be accepted."""
+    for line in torch.ops.torchconv._algorithms_cuda().splitlines():
+        name, digest = line.split(" ")
+        assert len(digest) == 16, name
+
+
+@needs_library
+def test_an_algorithm_can_be_forced():
+    ops = torch.ops.torchconv
+    last = ops._algorithms_cuda().splitlines()[-1].split()[0]
+    arguments = ("forward", (2, 4, 8, 8), (6, 4, 3, 3), (1, 1, 0, 0, 0, 0, 1, 1, 1, 0), "float32")
+    try:
+        ops._force_algorithm_cuda(last)
+        assert ops._explain_cuda(*arguments) == f"{last}: forced, runs"
+        with pytest.raises(RuntimeError, match="no such CUDA algorithm: other"):
+            ops._force_algorithm_cuda("other")
+    finally:
+        ops._force_algorithm_cuda("")
+    assert "forced" not in ops._explain_cuda(*arguments)
+
+
+@needs_library
+def test_compiled_graphs(gpu, accept, fresh_compiler):
+    """A compiler that chooses and fuses ATen's convolutions keeps them; native is native."""
+    accept(*((op, dtype, "nchw") for op in OPS for dtype in ("float32", "tf32")))
+    seen = []
+
+    def inspect(graph, _):
+        seen.append({str(node.target) for node in graph.graph.nodes})
+        return graph.forward
+
+    x, weight = gpu(2, 4, 8, 8), gpu(6, 4, 3, 3)
+    for backend in ("auto", "native"):
+        with torchconv.backend(backend):
+            layer = torch.compile(
+                lambda x: torchconv.conv2d(x, weight), fullgraph=True, backend=inspect
+            )
+            assert layer(x).device.type == "cuda"
+    assert "<built-in method conv2d" in str(seen[0]) and "_autograd" not in str(seen[0])
+    assert "_autograd.conv2d" in str(seen[1]) or "function conv2d" in str(seen[1])
+
+
+def test_mixed_devices_raise_what_f_conv2d_raises(gpu):
+    x, weight = gpu(2, 4, 8, 8), gpu(6, 4, 3, 3).cpu()
+    with torchconv.backend("native"):
+        with pytest.raises(RuntimeError) as ours:
+            torchconv.conv2d(x, weight)
+        assert "cpu and cuda:0" in torchconv.explain(x, weight)
+    with pytest.raises(RuntimeError) as theirs:
+        F.conv2d(x, weight)
+    assert str(ours.value) == str(theirs.value)
+
+
+def test_without_the_library_a_gpu_is_left_to_aten(gpu, monkeypatch):
+    monkeypatch.setattr(_load, "cuda_problem", "torchconv was built without CUDA kernels")
+    for backend in ("auto", "native"):
+        with torchconv.backend(backend):
+            assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
+    assert torchconv.explain(gpu(2, 4, 8, 8), gpu(6, 4, 3, 3)).endswith("without CUDA kernels")
+    assert "none, torchconv was built without CUDA kernels" in torchconv.show_config()
+
+
+def test_a_library_that_does_not_load_is_one_warning(monkeypatch):
+    monkeypatch.setattr(_load, "cuda_problem", None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+
+    def fail(name):
+        raise ImportError("libtorch_cuda.so: cannot open shared object file\nmore")
+
+    with patch.object(importlib, "import_module", fail), pytest.warns(UserWarning) as caught:
+        _load.load_cuda_library()
+    (warning,) = caught
+    text = str(warning.message)
+    assert "libtorch_cuda.so" in text and "left to PyTorch's own" in text and "\n" not in text
+    assert "do not load" in _load.cuda_problem
+    x = torch.ones(1, 1, 3, 3)
+    assert torch.equal(torchconv.conv2d(x, x), torch.full((1, 1, 1, 1), 9.0))
+
+
+def test_a_torch_without_cuda_never_looks_for_the_library(monkeypatch):
+    monkeypatch.setattr(_load, "cuda_problem", None)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with patch.object(importlib, "import_module", side_effect=AssertionError):
+        _load.load_cuda_library()
+    assert "not a CUDA build" in _load.cuda_problem
+
+
+def test_an_import_without_the_library_is_silent(tmp_path):
+    """As after a build with TORCHCONV_CUDA=0."""
+    package = Path(torchconv.__file__).parent
+    (tmp_path / "torchconv").mkdir()
+    for path in package.iterdir():
+        if path.suffix in (".py", ".json", ".so") and not path.name.startswith("_C_cuda"):
+            (tmp_path / "torchconv" / path.name).symlink_to(path)
+    code = "import torchconv; print(torchconv.__file__); print(torchconv.show_config())"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert str(tmp_path) in done.stdout and "CUDA kernels: none, " in done.stdout
+
+
+def test_the_cpu_is_not_asked(monkeypatch):
+    """Who computes on a GPU must cost a call on the CPU nothing."""
+
+    def never(*arguments):
+        raise AssertionError("asked for a tensor on the CPU")
+
+    for name in ("reason_for_aten", "choice", "accepted", "gpu_name", "allow_tf32"):
+        monkeypatch.setattr(_cuda, name, never)
+    layer = torchconv.Conv2d(4, 6, 3)
+    layer(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()
+    assert torchconv.explain(torch.ones(1, 4, 8, 8), layer.weight)
+
+
+def test_derivatives_keep_the_flags():
+    """The CPU ignores them, so it can show that every derivative passes them on."""
+    geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0 | _cuda.TF32 | ATEN["grad_input"])
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    with Recorder() as recorder:
+        y = _autograd.conv2d(x, weight, None, geometry)
+        (gx, gw) = torch.autograd.grad(y.square().sum(), (x, weight), create_graph=True)
+        (gx.sum() + gw.sum()).backward()
+        torch.vmap(lambda x: _autograd.conv2d(x, weight, None, geometry))(x[None])
+    assert {name for name, _ in recorder.calls} == {
+        "torchconv::conv2d", "torchconv::conv2d_grad_input", "torchconv::conv2d_grad_weight"
+    }  # fmt: skip
+    assert {flags[9] for _, flags in recorder.calls} == {geometry[9]}
+    expected = F.conv2d(x, weight, padding=1)
+    torch.testing.assert_close(y, expected)
+    channels_last = (*geometry[:9], geometry[9] | 1)
+    result = _autograd.conv2d(x, weight, None, channels_last)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+LEFT_TO_ATEN = [
+    case
+    for index, case in enumerate(AWKWARD)
+    if case.n and (index % 5 == 0 or "four_sides" in case.name or "same" in case.name)
+]
+
+
+@needs_library
+@pytest.mark.parametrize("case", LEFT_TO_ATEN, ids=ids(LEFT_TO_ATEN))
+def test_what_is_left_to_aten_is_right(case):
+    for channels_last in (False, True):
+        geometry = case.geometry(channels_last)
+        for op in OPS:
+            t = random_operands(case, torch.float32)
+            a, b, size = {
+                "forward": (t.input, t.weight, ()),
+                "grad_input": (t.grad, t.weight, case.input_size),
+                "grad_weight": (t.grad, t.input, case.weight_size),
+            }[op]
+            bias = t.bias if op == "forward" else None
+            found = torch.ops.torchconv._through_aten(op, a, b, bias, size, geometry)
+            assert_accurate(found, op, case)
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            assert found.is_contiguous(memory_format=layout)
