@@ -1,13 +1,13 @@
-"""One measured row, and the classes of layers that rows are averaged over."""
+"""One measured row."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+from benchmarks.kinds import kind_of
 from benchmarks.machine import fma_peak
 from benchmarks.subjects import Subject
 from benchmarks.timing import measure_pairs
-from tests.cases import Conv2dCase
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,6 @@ class Row:
 
 
 COLUMNS = [field.name for field in fields(Row)]
-
-
-def kind_of(case: Conv2dCase) -> str:
-    """The class of a layer, by what decides its speed."""
-    if case.groups > 1:
-        if case.groups == case.c:
-            return "depthwise" if case.r * case.s <= 9 else "depthwise large"
-        return "grouped"
-    if case.c <= 4:
-        return "few channels"
-    if case.r * case.s == 1:
-        return "1x1"
-    if case.dilation != (1, 1):
-        return "dilated"
-    if case.stride != (1, 1):
-        return "strided"
-    return "3x3" if (case.r, case.s) == (3, 3) else "other kernel"
 
 
 def measure_row(

@@ -1,0 +1,292 @@
+"""What PyTorch alone needs for a convolution on a GPU, in each of its ways; no torchconv.
+
+    python -m benchmarks.cuda_peers [--budget SECONDS] [--csv PATH]
+
+For every layer, operator, dtype and memory format: nn.Conv2d as it comes, with
+torch.backends.cudnn.benchmark, without cuDNN, and in the other memory format; the names of the
+kernels that ran as it comes; and the least time in which its operands can be read and its result
+written once. Stops when the budget is spent; the most telling layers come first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.cuda_timing import copies, seconds
+from benchmarks.kinds import kind_of
+from tests.cases import Conv2dCase
+from tests.networks import HELD_OUT, NETWORKS, layers
+
+RESULTS = Path(__file__).parent / "results"
+FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+OPERATORS = ("forward", "grad_weight", "grad_input")
+# "tf32" is float32 whose operands may be rounded to TF32, PyTorch's default.
+DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "tf32": torch.float32,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+BATCH = 64
+
+# One layer of each class at a time, then the next of each.
+TELLING = (
+    "mobilenet_v2/b2.dw", "convnext_tiny/s1.dw7", "resnext50/s1.g32", "resnet18/stem",
+    "resnet50/s1.reduce", "resnet18/s1.3x3", "lenet/conv2", "deeplab/aspp.d12",
+    "mobilenet_v2/b3.dw_s2", "efficientnet/dw5_28", "replk31/s1.dw31", "resnext50/s3.g32_s2",
+    "convnext_tiny/patchify", "resnet50/s3.expand", "resnet18/s3.3x3", "lenet/conv1",
+    "mobilenet_v2/b14.dw", "convnext_tiny/s3.dw7", "replk31/s4.dw13", "regnet/g16",
+    "mobilenet_v2/stem", "mobilenet_v2/b7.expand", "resnet18/s2.first_3x3", "alexnet/conv2",
+)  # fmt: skip
+
+
+def telling_layers(pattern: str = "", batch: int = BATCH) -> list[Conv2dCase]:
+    """Layers in the order in which they are worth knowing."""
+    named = {case.name: case for case in (*layers(NETWORKS), *layers(HELD_OUT))}
+    return [named[name].with_batch(batch) for name in TELLING if re.search(pattern, name)]
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    case: str
+    kind: str
+    op: str
+    dtype: str
+    layout: str
+    batch: int
+    default_ms: float
+    benchmark_ms: float
+    without_cudnn_ms: float
+    other_layout_ms: float
+    floor_ms: float  # operands read and result written once at the speed of a copy
+    kernels: str
+
+    @property
+    def same_layout_ms(self) -> float:
+        return min(self.default_ms, self.benchmark_ms)
+
+    @property
+    def best_ms(self) -> float:
+        return min(self.default_ms, self.benchmark_ms, self.without_cudnn_ms, self.other_layout_ms)
+
+
+def operands_bytes(case: Conv2dCase, dtype: torch.dtype) -> int:
+    """Of input, weight and output; what any of the three operators reads or writes."""
+    sizes = (case.input_size, case.weight_size, case.output_size)
+    return sum(torch.Size(size).numel() for size in sizes) * dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Copies of the tensors of one layer."""
+
+    case: Conv2dCase
+    dtype: torch.dtype
+    layout: str
+    input: list[torch.Tensor]
+    weight: list[torch.Tensor]
+    grad: list[torch.Tensor]
+    bias: torch.Tensor | None
+
+    @classmethod
+    def build(cls, case: Conv2dCase, dtype: torch.dtype, layout: str, device: str) -> Layer:
+        count = copies(operands_bytes(case, dtype)) if device != "cpu" else 2
+
+        def tensors(size):
+            one = torch.randn(size, device=device).to(dtype, memory_format=FORMATS[layout])
+            return [one, *(one.clone() for _ in range(count - 1))]
+
+        bias = torch.randn(case.k, device=device).to(dtype) if case.bias else None
+        sizes = (case.input_size, case.weight_size, case.output_size)
+        return cls(case, dtype, layout, *map(tensors, sizes), bias)
+
+    def aten(self, op: str) -> Callable[[int], torch.Tensor]:
+        """What nn.Conv2d runs for one operator."""
+        case, bias = self.case, self.bias
+        options = (case.stride, case.torch_padding, case.dilation)
+        if op == "forward":
+            return lambda i: F.conv2d(self.input[i], self.weight[i], bias, *options, case.groups)
+        mask = [op == "grad_input", op == "grad_weight", False]
+        backward = torch.ops.aten.convolution_backward
+        return lambda i: backward(
+            self.grad[i], self.input[i], self.weight[i], None, *options, False, (0, 0),
+            case.groups, mask,
+        )[mask.index(True)]  # fmt: skip
+
+
+@contextmanager
+def cudnn(name: str, value: bool) -> Iterator[None]:
+    """A setting of torch.backends.cudnn, and no other one."""
+    before = getattr(torch.backends.cudnn, name)
+    setattr(torch.backends.cudnn, name, value)
+    try:
+        yield
+    finally:
+        setattr(torch.backends.cudnn, name, before)
+
+
+@contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """TF32 for "tf32" alone."""
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = "tf32" if dtype == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before
+
+
+def measure(
+    case: Conv2dCase, op: str, dtype: str, layout: str, bytes_per_second: float, device: str
+) -> tuple[PeerRow, Layer]:
+    """One row, and the layer that it was measured with."""
+    layer = Layer.build(case, DTYPES[dtype], layout, device)
+    call, count = layer.aten(op), len(layer.input)
+    with precision(dtype), torch.no_grad():
+        kernels = kernel_names(call) if device != "cpu" else ""
+        default = seconds(call, count, device)
+        with cudnn("benchmark", True):
+            call(0)
+            benchmark = seconds(call, count, device)
+        with cudnn("enabled", False):
+            # ATen's own kernels can be slower by orders of magnitude; then once is enough.
+            without = _at_most(call, count, device, 20 * default)
+        other = Layer.build(case, DTYPES[dtype], "nhwc" if layout == "nchw" else "nchw", device)
+        elsewhere = seconds(other.aten(op), count, device)
+    floor = operands_bytes(case, DTYPES[dtype]) / bytes_per_second
+    times = (1e3 * value for value in (default, benchmark, without, elsewhere, floor))
+    row = PeerRow(case.name, kind_of(case), op, dtype, layout, case.n, *times, kernels)
+    return row, layer
+
+
+def _at_most(call, count: int, device: str, limit: float) -> float:
+    try:
+        call(0)
+        once = time.perf_counter()
+        call(0)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        once = time.perf_counter() - once
+        return once if once > limit else seconds(call, count, device)
+    except RuntimeError:  # no such kernel
+        return float("inf")
+
+
+def kernel_names(call: Callable[[int], object]) -> str:
+    """The kernels of one call, without their template arguments."""
+    from torch.profiler import ProfilerActivity, profile
+
+    call(0)
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        call(0)
+        torch.cuda.synchronize()
+    names = [event.key for event in recorded.key_averages() if not event.key.startswith("cuda")]
+    return " + ".join(re.split(r"[<(]", name.removeprefix("void "))[0] for name in names)
+
+
+def copy_speed(device: str) -> float:
+    """Bytes read and written per second by a copy: what `floor_ms` rests on."""
+    size = 256 << 20 if device != "cpu" else 8 << 20
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / seconds(lambda _: target.copy_(source), 1, device)
+
+
+def matmul_speed(dtype: torch.dtype, device: str) -> float:
+    """FLOP/s of a large product of matrices."""
+    size = 8192 if device != "cpu" else 256
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / seconds(lambda _: a @ b, 1, device)
+
+
+def environment(device: str = "cuda") -> str:
+    """Slug of torch, CUDA and GPU, such as `torch214-cu130-nvidia-h200`."""
+    name = torch.cuda.get_device_name() if device != "cpu" else "no gpu"
+    version = "".join(torch.__version__.split(".")[:2])
+    cuda = (torch.version.cuda or "none").replace(".", "")
+    return f"torch{version}-cu{cuda}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def write_csv(path: Path, rows: list) -> None:
+    """Rows of one dataclass; four significant digits of every measured number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(rows[0])], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
+            )
+
+
+def combinations(arguments: argparse.Namespace) -> list[tuple[Conv2dCase, str, str, str]]:
+    """(layer, op, dtype, layout), the telling ones first."""
+    return list(_combine(telling_layers(arguments.layers, arguments.batch), arguments.dtypes))
+
+
+def _combine(found: list[Conv2dCase], dtypes: str) -> Iterator[tuple[Conv2dCase, str, str, str]]:
+    for start in range(0, len(found), 8):
+        for dtype in dtypes.split(","):
+            for case in found[start : start + 8]:
+                for layout in FORMATS:
+                    for op in OPERATORS:
+                        yield case, op, dtype, layout
+
+
+def parse_arguments(prog: str, description: str | None, argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--layers", default="", metavar="REGEX", help="only layers whose name matches")
+    add("--dtypes", default="bfloat16,tf32,float32", help=f"of {','.join(DTYPES)}")
+    add("--batch", type=int, default=BATCH)
+    add("--budget", type=float, default=400, metavar="SECONDS", help="for all rows")
+    add("--csv", type=Path, help="default: a file in benchmarks/results named by the environment")
+    add("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to try the program")
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> None:
+    arguments = parse_arguments("python -m benchmarks.cuda_peers", __doc__, argv)
+    device = arguments.device
+    speed = copy_speed(device)
+    print(f"{environment(device)}, copy {speed / 1e12:.3f} TB/s, matmul " + ", ".join(
+        f"{name} {matmul_speed(DTYPES[name], device) / 1e12:.3g} TFLOP/s"
+        for name in ("bfloat16", "float32")
+    ))  # fmt: skip
+    rows: list[PeerRow] = []
+    end = time.monotonic() + arguments.budget
+    wanted = combinations(arguments)
+    for case, op, dtype, layout in wanted:
+        if time.monotonic() > end:
+            break
+        row, _ = measure(case, op, dtype, layout, speed, device)
+        rows.append(row)
+        print(
+            f"{row.case:24} {row.op:11} {row.dtype:8} {row.layout} default {row.default_ms:8.4f} "
+            f"benchmark {row.benchmark_ms:8.4f} no cudnn {row.without_cudnn_ms:8.4f} other layout "
+            f"{row.other_layout_ms:8.4f} floor {row.floor_ms:8.4f} ms  {row.kernels}",
+            flush=True,
+        )
+    print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
+    if rows:
+        path = arguments.csv or RESULTS / f"cuda-peers-{environment(device)}.csv"
+        write_csv(path, rows)
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The command that accepts kernels on a GPU, as far as it runs without one."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import cuda_peers, cuda_timing
+from tests.cases import case
+from tools import accept
+from torchconv import _accepted
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "tools" / "gpu_accept.sh"
+GPU = "Test GPU"
+
+
+def run_script(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", str(SCRIPT), *arguments],
+        capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable, **environment},
+    )  # fmt: skip
+
+
+def limits(text: str) -> dict[str, int]:
+    found = re.findall(r"^(\w+) +at most +(\d+) s", text, re.MULTILINE)
+    return {stage: int(seconds) for stage, seconds in found}
+
+
+def test_all_stages_fit_into_nine_minutes():
+    done = run_script("--dry-run")
+    assert done.returncode == 0
+    stages = limits(done.stdout)
+    assert list(stages) == ["environment", "build", "tests", "sanitizer", "benchmark", "accept"]
+    assert sum(stages.values()) - stages["build"] < 9 * 60  # a library that is there is not built
+
+
+def test_the_peer_map_needs_nothing_of_ours():
+    done = run_script("--peer-map", "--dry-run")
+    stages = limits(done.stdout)
+    assert list(stages) == ["environment", "peers"] and sum(stages.values()) < 9 * 60
+    code = (
+        "import sys; sys.modules['torchconv'] = None; import benchmarks.cuda_peers as p;"
+        "p.main(['--device', 'cpu', '--layers', '^lenet/conv2', '--batch', '1', '--dtypes', 'tf32',"
+        "'--csv', sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, os.devnull], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 of 6 rows" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--fast"], "unknown argument --fast"),
+        (["--out"], "--out needs a value"),
+        (["--stages", "tests dance"], "there is no stage dance"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_arguments_are_named(arguments, told):
+    done = run_script(*arguments)
+    assert done.returncode == 2 and told in done.stderr and not done.stdout
+
+
+def test_help_describes_every_stage():
+    text = run_script("--help").stdout
+    for stage in limits(run_script("--dry-run").stdout):
+        assert f"  {stage} " in text
+
+
+def test_nothing_is_accepted_without_tests(tmp_path):
+    """Here the tests are a Python that fails, and a benchmark that succeeds does not help."""
+    before = _accepted.FILE.read_text()
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase "$*" in *"-m pytest"*) exit 1 ;; esac\n')
+    python.chmod(0o755)
+    done = run_script("--out", str(tmp_path), "--python", str(python), "--stages",
+                      "tests benchmark accept")  # fmt: skip
+    assert done.returncode == 1
+    assert re.search(r"^tests +failed \(1\)", done.stdout, re.MULTILINE)
+    assert re.search(r"^benchmark +passed", done.stdout, re.MULTILINE)
+    assert re.search(r"^accept +skipped: it needs tests", done.stdout, re.MULTILINE)
+    assert _accepted.FILE.read_text() == before
+
+
+def test_a_stage_ends_at_its_limit(tmp_path):
+    script = tmp_path / "tools" / "gpu_accept.sh"
+    script.parent.mkdir()
+    script.write_text(SCRIPT.read_text().replace("[environment]=30", "[environment]=1"))
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 30\n")
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(script), "--python", str(python), "--stages", "environment", "--out",
+         str(tmp_path)],
+        capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 1 and "out of time" in done.stdout
+
+
+ROW = dict(
+    case="net/layer", algorithm="fast", op="forward", dtype="float16", layout="nhwc",
+    source="c0ffee", ratio="1.5",
+)  # fmt: skip
+
+
+def test_the_slowest_layer_decides():
+    rows = [ROW, {**ROW, "case": "net/other", "ratio": "0.9"}, {**ROW, "op": "grad_weight"}]
+    forward, grad_weight = accept.entries_of(rows, GPU, "2.14", "2026-11-24")
+    assert (forward.op, forward.ratio, forward.layers) == ("forward", 0.9, 2)
+    assert (grad_weight.op, grad_weight.ratio, grad_weight.layers) == ("grad_weight", 1.5, 1)
+
+
+@pytest.mark.parametrize(
+    "rows", [[{**ROW, "source": ""}], [ROW, {**ROW, "source": "other"}]], ids=["none", "two"]
+)
+def test_a_measurement_belongs_to_one_source(rows):
+    with pytest.raises(ValueError, match="source"):
+        accept.entries_of(rows, GPU, "2.14", "2026-11-24")
+
+
+def write_rows(path: Path, rows) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_a_measurement_becomes_an_acceptance(tmp_path, capsys):
+    """From the CSV of a benchmark to a kernel that may run, and to one that may no longer."""
+    path = tmp_path / "accepted.json"
+    other = _accepted.Entry("Other", "fast", "forward", "float16", "nhwc", "x", 2.0, 1, "2.11", "")
+    _accepted.write([other], path)
+    measured = write_rows(tmp_path / "rows.csv", [ROW, {**ROW, "layout": "nchw", "ratio": "0.8"}])
+    accept.main([str(measured), "--gpu", GPU, "--file", str(path)])
+    assert "2 kernels on Test GPU, 1 of them run by themselves" in capsys.readouterr().out
+    accepted = _accepted.load("fast c0ffee\n", path)
+    place = (GPU, "fast", "forward", "float16")
+    assert accepted.why_not(*place, "nhwc") is None
+    assert "0.80" in accepted.why_not(*place, "nchw")
+    assert other in _accepted.read(path)
+
+    again = write_rows(tmp_path / "rows.csv", [{**ROW, "ratio": "0.95"}])
+    accept.main([str(again), "--gpu", GPU, "--file", str(path)])
+    assert "0.95" in _accepted.load("fast c0ffee\n", path).why_not(*place, "nhwc")
+    assert len(_accepted.read(path)) == 3
+
+
+def test_a_csv_without_hashes_is_refused(tmp_path):
+    measured = write_rows(tmp_path / "rows.csv", [{**ROW, "source": ""}])
+    with pytest.raises(SystemExit, match="nothing was accepted"):
+        accept.main([str(measured), "--gpu", GPU, "--file", str(tmp_path / "accepted.json")])
+    assert not (tmp_path / "accepted.json").exists()
+
+
+def test_the_benchmark_runs_on_the_cpu_in_place_of_a_gpu(tmp_path):
+    """Every column has a value, and it is what the acceptance reads."""
+    from benchmarks import cuda
+
+    path = tmp_path / "rows.csv"
+    cuda.main(["--device", "cpu", "--layers", "^lenet/conv2", "--batch", "1", "--dtypes",
+               "tf32", "--csv", str(path)])  # fmt: skip
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and all(float(row["ratio"]) > 0 for row in rows)
+    assert {row["op"] for row in rows} == set(cuda_peers.OPERATORS)
+    rows = [{**row, "source": "c0ffee"} for row in rows]
+    assert accept.entries_of(rows, GPU, "2.14", "2026-11-24")
+
+
+def test_telling_layers_are_of_every_kind():
+    names = {cuda_peers.kind_of(row) for row in cuda_peers.telling_layers()}
+    assert names == {
+        "depthwise", "depthwise large", "grouped", "few channels", "1x1", "dilated", "strided",
+        "3x3", "other kernel",
+    }  # fmt: skip
+    assert len(cuda_peers.telling_layers()) == len(cuda_peers.TELLING)
+
+
+def test_bytes_of_a_layer():
+    layer = case("", 2, 3, 8, 4, 3)
+    elements = 2 * 3 * 64 + 4 * 3 * 9 + 2 * 4 * 64
+    assert cuda_peers.operands_bytes(layer, torch.bfloat16) == 2 * elements
+
+
+@pytest.mark.parametrize("size, count", [(1, 48), (120 << 20, 2), (1 << 30, 2), (30 << 20, 4)])
+def test_operands_rotate_through_more_than_a_cache(size, count):
+    assert cuda_timing.copies(size) == count
+
+
+def test_time_of_a_call_is_the_median_of_one():
+    """Half a millisecond of sleep is neither a nanosecond nor a second."""
+    import time
+
+    seen = []
+    found = cuda_timing.seconds(lambda i: (seen.append(i), time.sleep(5e-4)), 3, "cpu")
+    assert 5e-4 <= found < 5e-3
+    assert set(seen) == {0, 1, 2}
+
+
+def test_precision_is_restored():
+    before = torch.backends.cudnn.conv.fp32_precision
+    with cuda_peers.precision("float32"):
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    with cuda_peers.precision("tf32"):
+        assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    assert torch.backends.cudnn.conv.fp32_precision == before
+
+
+def test_entries_differ_by_their_place():
+    entry = _accepted.Entry(GPU, "fast", "forward", "tf32", "nchw", "x", 1.0, 1, "2.14", "")
+    assert replace(entry, ratio=2.0).key == entry.key != replace(entry, dtype="float32").key

@@ -1,0 +1,41 @@
+"""Runs every CUDA algorithm on a few tiny cases: what compute-sanitizer looks at.
+
+python -m tools.gpu_small_cases
+"""
+
+from __future__ import annotations
+
+import torch
+
+from tests.cases import case, grouped
+from tests.cuda.operators import applicable, forced, on_gpu
+from tests.reference import DTYPES, OPS, assert_accurate, random_operands, run
+
+CASES = (
+    case("dense", 2, 5, (6, 9), 7, 3, bias=True),
+    case("strided", 1, 17, 7, 9, 3, 2),
+    case("groups", 2, 12, 7, 12, 3, groups=3),
+    case("pointwise", 2, 9, 5, 10, 1),
+    case("first", 1, 3, 12, 8, 7, 2),
+    grouped("depthwise3", 1, 9, 7, 1, 3, bias=True),
+    grouped("depthwise7", 3, 2, 9, 1, 7),
+)
+
+
+def main() -> None:
+    runs = 0
+    for row in CASES:
+        for dtype in DTYPES:
+            for channels_last in (False, True):
+                t = on_gpu(random_operands(row, dtype), channels_last)
+                for op in OPS:
+                    for name in applicable(op, row, dtype, channels_last):
+                        with forced(name):
+                            assert_accurate(run(op, row, t, channels_last).cpu(), op, row)
+                        runs += 1
+    torch.cuda.synchronize()
+    print(f"{runs} runs")
+
+
+if __name__ == "__main__":
+    main()
