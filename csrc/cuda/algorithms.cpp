@@ -3,7 +3,7 @@
 namespace torchconv::cuda {
 
 Algorithms algorithms() {
-  static const Algorithm list[] = {kReference};
+  static const Algorithm list[] = {kGeneral, kReference};
   return {list, (int)(sizeof list / sizeof list[0])};
 }
 

@@ -21,7 +21,7 @@ struct Algorithm {
   cudaError_t (*launch)(const Task&, cudaStream_t);
 };
 
-extern const Algorithm kReference;
+extern const Algorithm kGeneral, kReference;
 
 struct Algorithms {
   const Algorithm* first;

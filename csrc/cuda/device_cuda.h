@@ -70,10 +70,21 @@ __device__ __forceinline__ uint32_t to_tf32(float x) {
   return bits;
 }
 
+__device__ __forceinline__ float bits_to_float(uint32_t bits) {
+  return __uint_as_float(bits);
+}
+
 template <class S>
 __device__ __forceinline__ Vector<S> load_vector(const S* from) {
   Vector<S> v;
   *reinterpret_cast<uint4*>(&v) = __ldg(reinterpret_cast<const uint4*>(from));
+  return v;
+}
+// The same of shared memory, or of global memory that this kernel has written.
+template <class S>
+__device__ __forceinline__ Vector<S> read_vector(const S* from) {
+  Vector<S> v;
+  *reinterpret_cast<uint4*>(&v) = *reinterpret_cast<const uint4*>(from);
   return v;
 }
 template <class S>

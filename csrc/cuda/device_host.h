@@ -62,6 +62,10 @@ inline uint32_t to_tf32(float x) {
   return x == x ? (bits + 0x1000) & ~0x1fffu : bits;
 }
 
+inline float bits_to_float(uint32_t bits) {
+  return __builtin_bit_cast(float, bits);
+}
+
 inline void check_alignment(const void* address, size_t bytes) {
   if ((uintptr_t)address % bytes) host::fail("a misaligned access of several elements");
 }
@@ -71,6 +75,10 @@ Vector<S> load_vector(const S* from) {
   Vector<S> v;
   std::memcpy(v.at, from, 16);
   return v;
+}
+template <class S>
+Vector<S> read_vector(const S* from) {
+  return load_vector(from);
 }
 template <class S>
 void store_vector(S* to, const Vector<S>& v) {

@@ -89,7 +89,7 @@ struct Block {
     const std::lock_guard<std::mutex> lock(mutex);
     void*& memory = shared[kind];
     if (!memory) {
-      memory = std::aligned_alloc(16, (bytes + 15) / 16 * 16);
+      if (posix_memalign(&memory, 16, bytes)) fail("no memory");
       std::memset(memory, 0xff, bytes);
     }
     return memory;
@@ -136,13 +136,18 @@ inline Block& running_block() {
   return *this_thread->shared_block;
 }
 
+// Last to first, for a test that the order of blocks and threads changes nothing.
+inline bool backwards = false;
+
 // One thread's way through all blocks of the grid.
 inline void run_blocks(Thread& thread, const std::function<void()>& body) {
   Block& block = *thread.shared_block;
   for (int z = 0; z < block.grid.z; ++z) {
     for (int y = 0; y < block.grid.y; ++y) {
       for (int x = 0; x < block.grid.x; ++x) {
-        thread.block = {x, y, z};
+        const Index3& grid = block.grid;
+        thread.block =
+            backwards ? Index3{grid.x - 1 - x, grid.y - 1 - y, grid.z - 1 - z} : Index3{x, y, z};
         body();
         if (!thread.copies.empty()) fail("asynchronous copies that nothing waits for");
         block.barrier.wait();
@@ -239,7 +244,7 @@ inline void run_grid(int threads, Index3 grid, const std::function<void()>& body
   for (int i = 0; i < threads; ++i) {
     fibers.push_back(std::make_unique<Fiber>());
     Fiber& fiber = *fibers.back();
-    fiber.thread.index = i;
+    fiber.thread.index = backwards ? threads - 1 - i : i;
     fiber.thread.shared_block = &block;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = stacks[i].get();

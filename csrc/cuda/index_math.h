@@ -23,7 +23,7 @@ struct BasicDivider {
   Unsigned reciprocal;
 
   BasicDivider() = default;
-  explicit BasicDivider(int64_t by)
+  __host__ __device__ explicit BasicDivider(int64_t by)
       : divisor((Signed)by), reciprocal(~(Unsigned)0 / (Unsigned)by) {}
 
   __device__ __forceinline__ Signed divide(Signed x, Signed& rest) const {

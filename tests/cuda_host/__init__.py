@@ -29,7 +29,8 @@ SECONDS_PER_REQUEST = 60
 def build(folder: Path, flags: Sequence[str] = ("-O2",), sources: Path = ROOT / "csrc") -> Path:
     """Compiles the program; each .cu file is a process, two at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    options = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *flags]
+    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized"]
+    options = ["-std=c++20", "-g1", *warnings, *flags]
     includes = [f"-I{HERE / 'include'}", f"-I{sources}"]
     files = [HERE / "main.cpp", sources / "cuda/algorithms.cpp", *sources.glob("cuda/*.cu")]
     objects = [folder / f"{file.stem}.o" for file in files]
@@ -53,7 +54,7 @@ def _start(command: list[str]) -> subprocess.Popen:
 def _finish(command: list[str], process: subprocess.Popen) -> None:
     errors = process.communicate()[1]
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{errors}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{errors[:4000]}")
 
 
 def compiler_is_missing() -> bool:
@@ -96,8 +97,11 @@ class HostProgram:
         t: Operands,
         channels_last: bool = False,
         allow_tf32: bool = False,
+        backwards: bool = False,
     ) -> torch.Tensor | None:
         """The result, or None if the algorithm does not apply.
+
+        `backwards` runs blocks and threads last to first.
 
         Raises:
             ProgramDied: the process ended, with what it wrote to stderr.
@@ -119,7 +123,7 @@ class HostProgram:
         buffers = [b"" if one is None else _bytes(one) for one in operands]
         geometry = case.geometry(channels_last)[:9]
         numbers = (
-            OPS.index(op), DTYPES.index(dtype), channels_last, allow_tf32,
+            OPS.index(op), DTYPES.index(dtype), channels_last, allow_tf32, backwards,
             *case.input_size, case.k, case.r, case.s, case.p, case.q, *geometry,
             *weight.stride(), *map(len, buffers), result.numel() * result.element_size(),
         )  # fmt: skip

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "cuda/algorithms.h"
+#include "cuda/device.h"
 
 namespace {
 
@@ -14,7 +15,7 @@ using namespace torchconv;
 
 struct Request {
   char algorithm[32];
-  int64_t op, dtype, channels_last, allow_tf32;
+  int64_t op, dtype, channels_last, allow_tf32, backwards;
   int64_t n, c, h, w, k, r, s, p, q;
   int64_t stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right, dilation_h, dilation_w;
   int64_t groups;
@@ -24,11 +25,12 @@ struct Request {
 
 // 16-byte aligned as on a GPU, and followed by nothing that may be touched.
 struct Buffer {
-  explicit Buffer(int64_t bytes) : data(bytes ? std::aligned_alloc(16, bytes) : nullptr) {
+  explicit Buffer(int64_t bytes) {
+    if (bytes && posix_memalign(&data, 16, bytes)) std::abort();
     if (bytes) std::memset(data, 0xff, bytes);
   }
   ~Buffer() { std::free(data); }
-  void* data;
+  void* data = nullptr;
 };
 
 bool read_exactly(void* to, int64_t bytes) {
@@ -74,6 +76,7 @@ int64_t run(const Request& request, void* const (&data)[5]) {
     task.result = data[4];
     task.workspace = workspace.data;
     task.allow_tf32 = request.allow_tf32;
+    cuda::host::backwards = request.backwards;
     return algorithm.launch(task, nullptr) == cudaSuccess ? 1 : 2;
   }
   return 2;

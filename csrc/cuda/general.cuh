@@ -1,0 +1,309 @@
+// The general algorithm: every convolution as a product of matrices that exist only tile by tile in
+// shared memory. Operands are gathered into registers while the previous tiles are multiplied, and
+// put into the other half of a double buffer. forward and grad_input are one kernel: grad_input is
+// a convolution of grad for each phase of the stride. grad_weight sums over pixels, cut into splits
+// that depend on the shape of one image; a second kernel adds the splits in order.
+#pragma once
+
+#include "cuda/general_operands.cuh"
+#include "cuda/general_plan.h"
+#include "cuda/multiply.cuh"
+#include "cuda/ordered_sum.cuh"
+#include "cuda/task.h"
+
+namespace torchconv::cuda {
+
+template <class Multiply, int Rows, int Columns>
+union GeneralMemory {
+  typename Multiply::Tile tiles[2];
+  struct {
+    typename Multiply::Sum sums[Rows][Columns + 1];
+    int64_t column_offset[Columns];
+  } result;
+};
+
+// What one thread carries from global to shared memory: `Count` vectors of each tile of Size rows.
+template <class Multiply, class Operand, int Size>
+struct Carrier {
+  using S = typename Multiply::Element;
+  static constexpr int kVectors = Multiply::kDepth / Multiply::kVector;  // of a row
+  static constexpr int kTotal = kVectors * Size;
+  static constexpr int kCount = (kTotal + kTileThreads - 1) / kTileThreads;
+
+  typename Operand::Row rows[kCount];
+  Vector<S> vectors[kCount];
+
+  __device__ __forceinline__ static int row_of(int i) {
+    const int index = thread_index() + i * kTileThreads;
+    return Operand::kAlongReduction ? index / kVectors : index % Size;
+  }
+  __device__ __forceinline__ static int depth_of(int i) {
+    const int index = thread_index() + i * kTileThreads;
+    return (Operand::kAlongReduction ? index % kVectors : index / Size) * Multiply::kVector;
+  }
+  __device__ __forceinline__ static bool exists(int i) {
+    return kTotal % kTileThreads == 0 || thread_index() + i * kTileThreads < kTotal;
+  }
+
+  template <class Index>
+  __device__ __forceinline__ void prepare(const Operand& operand, Index first_row) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) rows[i] = operand.prepare(first_row + row_of(i));
+  }
+  __device__ __forceinline__ void load(const Operand& operand, int depth) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (exists(i)) vectors[i] = operand.load(rows[i], depth + depth_of(i));
+    }
+  }
+  __device__ __forceinline__ void put(S* half) const {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (exists(i)) Multiply::template put<Size>(half, row_of(i), depth_of(i), vectors[i]);
+    }
+  }
+};
+
+// Leaves the product in memory.result.sums. All threads may read it on return.
+template <class Multiply, int Rows, int Columns, class Left, class Right, class Index>
+__device__ __forceinline__ void multiply_tiles(GeneralMemory<Multiply, Rows, Columns>& memory,
+                                               const Left& left, int first_row, const Right& right,
+                                               Index first_column, int reduction) {
+  Multiply multiply;
+  Carrier<Multiply, Left, Rows> a;
+  Carrier<Multiply, Right, Columns> b;
+  a.prepare(left, first_row);
+  b.prepare(right, first_column);
+  a.load(left, 0);
+  b.load(right, 0);
+  a.put(memory.tiles[0].rows);
+  b.put(memory.tiles[0].columns);
+  sync_block();
+  int half = 0;
+  for (int depth = Multiply::kDepth; depth < reduction; depth += Multiply::kDepth) {
+    a.load(left, depth);
+    b.load(right, depth);
+    multiply.multiply(memory.tiles[half]);
+    half ^= 1;
+    a.put(memory.tiles[half].rows);
+    b.put(memory.tiles[half].columns);
+    sync_block();
+  }
+  multiply.multiply(memory.tiles[half]);
+  sync_block();
+  multiply.for_each_sum([&](int row, int column, typename Multiply::Sum sum) {
+    memory.result.sums[row][column] = sum;
+  });
+  sync_block();
+}
+
+// forward and grad_input: a block computes Rows channels of Columns pixels of one phase.
+template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
+__global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kernel(GeneralTask t) {
+  auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
+  int tile;
+  const int phase = t.by_tiles.divide(block_index().x, tile);
+  int phase_w;
+  const int phase_h = t.by_phases_w.divide(phase, phase_w);
+  Axis vertical, horizontal;
+  if (t.op == Op::kForward) {
+    vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
+    horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
+  } else {
+    vertical =
+        grad_input_axis(phase_h, t.height, t.pad_top, t.stride_h, t.dilation_h, t.r, t.common_h);
+    horizontal =
+        grad_input_axis(phase_w, t.width, t.pad_left, t.stride_w, t.dilation_w, t.s, t.common_w);
+  }
+  const int64_t pixels = t.images * vertical.pixels * horizontal.pixels;
+  const int64_t first_column = (int64_t)tile * Columns;
+  if (first_column >= pixels) return;
+  const TapOrder<ChannelsLast> order(t.channels, vertical.taps, horizontal.taps);
+  const LongDivider by_column = t.by_pixel_columns[horizontal.pixels != t.most_columns];
+  const LongDivider by_row = t.by_pixel_rows[vertical.pixels != t.most_rows];
+
+  for (int y = block_index().y; y < t.row_tiles * t.groups; y += grid_size().y) {
+    int row_tile;
+    const int group = t.by_row_tiles.divide(y, row_tile);
+    const int first_row = row_tile * Rows;
+    const WeightRows<S, ChannelsLast> weight = {(const S*)t.weight + group * t.weight_group,
+                                                t.rows,
+                                                t.weight_row,
+                                                t.weight_channel,
+                                                t.weight_r,
+                                                t.weight_s,
+                                                t.weight_vectors,
+                                                order,
+                                                vertical,
+                                                horizontal};
+    const WindowRows<S, ChannelsLast> windows = {
+        (const S*)t.source + group * t.channels * t.source_at.channel,
+        t.source_at,
+        t.source_height,
+        t.source_width,
+        pixels,
+        t.source_vectors,
+        by_column,
+        by_row,
+        order,
+        vertical,
+        horizontal};
+    multiply_tiles<Multiply, Rows, Columns>(memory, weight, first_row, windows, first_column,
+                                            order.count());
+
+    for (int i = thread_index(); i < Columns; i += kTileThreads) {
+      const int64_t pixel = first_column + i;
+      int64_t row, column;
+      const int64_t image = by_row.divide(by_column.divide(pixel, column), row);
+      memory.result.column_offset[i] =
+          pixel >= pixels
+              ? -1
+              : image * t.pixels_at.image +
+                    (vertical.first_pixel + row * vertical.pixel_step) * t.pixels_at.row +
+                    (horizontal.first_pixel + column * horizontal.pixel_step) * t.pixels_at.column;
+    }
+    sync_block();
+    for (int i = thread_index(); i < Rows * Columns; i += kTileThreads) {
+      const int row = ChannelsLast ? i % Rows : i / Columns;
+      const int column = ChannelsLast ? i / Rows : i % Columns;
+      const int64_t offset = memory.result.column_offset[column];
+      if (first_row + row >= t.rows || offset < 0) continue;
+      const int channel = group * t.rows + first_row + row;
+      Compute<S> sum = memory.result.sums[row][column];
+      if (t.bias) sum += to_compute(((const S*)t.bias)[channel]);
+      from_compute((S*)t.result + offset + channel * t.pixels_at.channel, sum);
+    }
+    sync_block();
+  }
+}
+
+// grad_weight, first stage: a block computes Rows channels and Columns taps of one split.
+template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
+__global__ __launch_bounds__(kTileThreads,
+                             Multiply::kBlocks) void general_grad_weight_kernel(GeneralTask t) {
+  auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
+  int tile;
+  const int split = t.by_tiles.divide(block_index().x, tile);
+  int part;
+  const int64_t bundle = t.by_parts.divide(split, part);
+  PixelSpan span;
+  span.image = bundle * t.images_per_split;
+  span.pixel = part * t.pixels_per_part;
+  const int images = (int)smaller(t.images_per_split, t.images - span.image);
+  const int pixels = (int)smaller(t.pixels_per_part, t.height * t.width - span.pixel);
+  span.count = images * pixels;
+  span.by_image = t.by_pixels_per_part;
+
+  const TapOrder<ChannelsLast> order(t.channels, t.r, t.s);
+  const Axis vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
+  const Axis horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
+  const int first_column = tile * Columns, taps = order.count();
+  using Sum = typename Multiply::Sum;
+  Sum* const result = (Sum*)t.workspace + (int64_t)split * t.groups * t.rows * taps;
+
+  for (int y = block_index().y; y < t.row_tiles * t.groups; y += grid_size().y) {
+    int row_tile;
+    const int group = t.by_row_tiles.divide(y, row_tile);
+    const int first_row = row_tile * Rows;
+    const GradRows<S, ChannelsLast> grad = {
+        (const S*)t.grad + (int64_t)group * t.rows * t.pixels_at.channel, t.pixels_at, t.rows,
+        t.grad_vectors, span};
+    const TapRows<S, ChannelsLast> windows = {
+        (const S*)t.source + group * t.channels * t.source_at.channel,
+        t.source_at,
+        t.source_height,
+        t.source_width,
+        t.height,
+        t.width,
+        order,
+        vertical,
+        horizontal,
+        t.by_width,
+        span};
+    multiply_tiles<Multiply, Rows, Columns>(memory, grad, first_row, windows, first_column,
+                                            span.count);
+    for (int i = thread_index(); i < Rows * Columns; i += kTileThreads) {
+      const int row = i / Columns, column = i % Columns;
+      if (first_row + row >= t.rows || first_column + column >= taps) continue;
+      result[(int64_t)(group * t.rows + first_row + row) * taps + first_column + column] =
+          memory.result.sums[row][column];
+    }
+    sync_block();
+  }
+}
+
+// ---- Launches
+
+template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
+cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
+  const Conv2dShape& d = task.shape;
+  GeneralTask t = general_task(task);
+  t.row_tiles = (int)ceil_div(t.rows, Rows);
+  t.by_row_tiles = Divider(t.row_tiles);
+  const int grid_y = (int)smaller((int64_t)t.row_tiles * t.groups, 65535);
+  if (task.op != Op::kGradWeight) {
+    const bool to_input = task.op == Op::kGradInput;
+    const int64_t phases_h = to_input ? smaller(d.stride_h, d.h) : 1;
+    const int64_t phases_w = to_input ? smaller(d.stride_w, d.w) : 1;
+    t.by_phases_w = Divider(phases_w);
+    t.common_h = greatest_common_divisor(d.stride_h, d.dilation_h);
+    t.common_w = greatest_common_divisor(d.stride_w, d.dilation_w);
+    t.most_rows = (int)ceil_div(t.height, to_input ? d.stride_h : 1);
+    t.most_columns = (int)ceil_div(t.width, to_input ? d.stride_w : 1);
+    for (int less = 0; less < 2; ++less) {
+      t.by_pixel_rows[less] = LongDivider(larger(t.most_rows - less, 1));
+      t.by_pixel_columns[less] = LongDivider(larger(t.most_columns - less, 1));
+    }
+    const int64_t tiles = ceil_div(d.n * t.most_rows * t.most_columns, Columns);
+    t.by_tiles = Divider(tiles);
+    const Index3 grid = {(int)(tiles * phases_h * phases_w), grid_y, 1};
+    return launch<kTileThreads>(general_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid,
+                                stream, t);
+  }
+  const Splits splits = general_splits(d);
+  t.images_per_split = splits.images_per_split;
+  t.pixels_per_part = (int)splits.pixels_per_part;
+  t.by_parts = Divider(splits.parts);
+  t.by_pixels_per_part = Divider(splits.pixels_per_part);
+  t.by_width = Divider(d.q);
+  const int64_t taps = t.channels * d.r * d.s, tiles = ceil_div(taps, Columns);
+  t.by_tiles = Divider(tiles);
+  const Index3 grid = {(int)(tiles * splits.count), grid_y, 1};
+  const cudaError_t error = launch<kTileThreads>(
+      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid, stream, t);
+  if (error != cudaSuccess) return error;
+  return launch_ordered_sum<S>(task, splits.count, TapOrder<ChannelsLast>(t.channels, t.r, t.s),
+                               stream);
+}
+
+// Few rows in a group: a flat tile.
+template <template <class, int, int> class Multiply, class S>
+cudaError_t launch_general_as(const Task& task, cudaStream_t stream) {
+  const Conv2dShape& d = task.shape;
+  const int64_t rows = task.op == Op::kGradInput ? d.c_per_group() : d.k_per_group();
+  const bool channels_last = d.layout == Layout::kChannelsLast;
+  if (rows <= 16) {
+    using Flat = Multiply<S, 16, 128>;
+    return channels_last ? launch_general_tiles<S, Flat, 16, 128, true>(task, stream)
+                         : launch_general_tiles<S, Flat, 16, 128, false>(task, stream);
+  }
+  using Square = Multiply<S, 64, 64>;
+  return channels_last ? launch_general_tiles<S, Square, 64, 64, true>(task, stream)
+                       : launch_general_tiles<S, Square, 64, 64, false>(task, stream);
+}
+
+inline cudaError_t launch_general(const Task& task, cudaStream_t stream) {
+  switch (task.shape.dtype) {
+    case Dtype::kFloat64:
+      return launch_general_as<FusedMultiplyAdd, double>(task, stream);
+    case Dtype::kFloat32:
+      return task.allow_tf32 ? launch_general_as<TensorCore, float>(task, stream)
+                             : launch_general_as<FusedMultiplyAdd, float>(task, stream);
+    case Dtype::kBFloat16:
+      return launch_general_as<TensorCore, BFloat16>(task, stream);
+    default:
+      return launch_general_as<TensorCore, Float16>(task, stream);
+  }
+}
+
+}  // namespace torchconv::cuda

@@ -1,0 +1,246 @@
+"""The CUDA kernels, run on the CPU: against float64, for equal bits, and under sanitizers.
+
+See tests/cuda_host. What this cannot show is speed, and anything else that only a GPU does.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import cuda_host
+from tests.cases import AWKWARD, case, grouped, ids
+from tests.cuda_host import FORMATS, HostProgram, ProgramDied
+from tests.reference import DTYPES, OPS, Operands, assert_accurate, exact, random_operands
+
+pytestmark = pytest.mark.skipif(
+    cuda_host.compiler_is_missing(), reason=f"there is no C++ compiler {cuda_host.COMPILER}"
+)
+
+# An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
+SMALL = [
+    one
+    for one in AWKWARD
+    if one.n and one.n * one.p * one.q * one.c * one.r * one.s * max(16, one.k // one.groups) < 4e6
+]
+COMBINATIONS = [(dtype, channels_last) for dtype in DTYPES for channels_last in (False, True)]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    with HostProgram(cuda_host.build(tmp_path_factory.mktemp("cuda_host"))) as running:
+        yield running
+
+
+def as_format(t: Operands, channels_last: bool) -> Operands:
+    return t.map(
+        lambda x: x.contiguous(memory_format=FORMATS[channels_last]) if x.dim() == 4 else x
+    )
+
+
+@pytest.mark.parametrize("index", range(len(SMALL)), ids=ids(SMALL))
+def test_against_float64(index, program):
+    """Every algorithm and operator; dtypes and layouts take turns over the cases."""
+    one = SMALL[index]
+    for turn, algorithm in enumerate(program.algorithms):
+        for op in OPS:
+            for step in (0, 3):
+                dtype, channels_last = COMBINATIONS[(index + turn + step) % len(COMBINATIONS)]
+                t = as_format(random_operands(one, dtype), channels_last)
+                found = program.compute(algorithm, op, one, t, channels_last)
+                if found is not None:
+                    assert_accurate(found, op, one)
+
+
+def test_the_last_algorithms_take_everything(program):
+    assert program.algorithms[-2:] == ["general", "reference"]
+    one = case("", 1, 6, 5, 9, 3, groups=3)
+    for algorithm in program.algorithms[-2:]:
+        for op in OPS:
+            assert program.compute(algorithm, op, one, random_operands(one, DTYPES[0])) is not None
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_algorithm_takes_some_of_the_cases(op, program):
+    """What test_against_float64 passes over without a word, it does not pass over always."""
+    for algorithm in program.algorithms:
+        assert any(
+            program.compute(algorithm, op, one, random_operands(one, dtype), channels_last)
+            is not None
+            for one in reversed(SMALL)
+            for dtype, channels_last in COMBINATIONS
+        ), algorithm
+
+
+def test_memory_of_any_strides(program):
+    """The weight of every operator may have strides of its own, none of them one."""
+    one = case("", 2, 16, 6, 24, 3)
+    for dtype in DTYPES:
+        for channels_last in (False, True):
+            t = as_format(random_operands(one, dtype), channels_last)
+            t.weight.set_(t.weight.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2))
+            for algorithm in program.algorithms:
+                for op in ("forward", "grad_input"):
+                    found = program.compute(algorithm, op, one, t, channels_last)
+                    if found is not None:
+                        assert_accurate(found, op, one)
+
+
+def test_tf32(program):
+    """Ten bits of fraction: off by less than 2^-10 of the terms, and by more than float32 is."""
+    one = case("", 2, 9, 8, 20, 3, bias=True)
+    t = random_operands(one, torch.float32)
+    for op in OPS:
+        found = program.compute("general", op, one, t, allow_tf32=True).double()
+        error = (found - exact(op, one, t)).abs()
+        scale = exact(op, one, t.map(torch.abs))
+        assert (error <= 2**-10 * scale).all()
+        assert error.max() > 1e-5 * scale.max()
+
+
+SAME_BITS = (
+    case("dense", 5, 6, 7, 20, 3, bias=True),
+    case("stride2", 5, 6, 9, 20, 3, 2),
+    grouped("depthwise", 5, 8, 9, 1, 3),
+    grouped("depthwise7", 5, 8, 9, 1, 7),
+)
+
+
+@pytest.mark.parametrize("one", SAME_BITS, ids=ids(SAME_BITS))
+def test_same_bits(one, program):
+    """For any batch size, and in whatever order blocks and threads run."""
+    for turn, algorithm in enumerate(program.algorithms):
+        for dtype, channels_last in COMBINATIONS[turn % 2 :: 2]:
+            t = as_format(random_operands(one, dtype), channels_last)
+            for op in OPS:
+                together = program.compute(algorithm, op, one, t, channels_last)
+                if together is None:
+                    continue
+                again = program.compute(algorithm, op, one, t, channels_last, backwards=True)
+                assert torch.equal(together, again)
+                if op == "grad_weight":
+                    continue
+                for first, count in ((0, 1), (1, 1), (2, 3)):
+                    images = slice(first, first + count)
+                    some = Operands(t.input[images], t.weight, t.bias, t.grad[images])
+                    alone = program.compute(
+                        algorithm, op, one.with_batch(count), some, channels_last
+                    )
+                    assert torch.equal(alone, together[images]), (algorithm, op, dtype)
+
+
+def test_every_float16_survives(program):
+    """Subnormal values too, and those that round to infinity."""
+    values = torch.tensor([6e-8, 1.2e-7, 3e-6, 6e-5, -6e-8, 65504.0, 65520.0]).half()
+    one = case("", 1, 1, (1, 7), 1, 1)
+    t = Operands(values.reshape(1, 1, 1, -1), torch.ones(1, 1, 1, 1).half(), None, None)
+    t = Operands(t.input, t.weight, None, t.input)
+    for algorithm in program.algorithms:
+        for op in ("forward", "grad_input"):
+            found = program.compute(algorithm, op, one, t)
+            assert found is None or torch.equal(found, t.input)
+
+
+# ---- Sanitizers. Small programs of one algorithm, unoptimised: they compile faster.
+
+SANITIZERS = {
+    "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "thread": ("-fsanitize=thread",),
+}
+SANITIZED_CASES = (
+    case("dense", 1, 3, (4, 5), 5, 3, bias=True),
+    case("one", 1, 1, 1, 1, 1),
+    case("stride2", 1, 2, 7, 17, 3, 2, groups=1),
+    grouped("depthwise", 1, 1, (5, 9), 1, 3, bias=True),
+    grouped("depthwise7", 2, 8, (8, 9), 1, 7),
+    grouped("depthwise5_stride2", 1, 8, (8, 12), 1, 5, stride=2),
+)
+
+
+def start_sanitized(folder: Path, kind: str, sources: Path) -> HostProgram:
+    """A program under a sanitizer; skips the test where the machine has none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = []
+    if kind == "thread":  # its shadow memory needs addresses that are not random
+        prefix = ["setarch", "-R"]
+    trial = folder / "trial.cpp"
+    trial.write_text("int main() {}\n")
+    command = [cuda_host.COMPILER, *SANITIZERS[kind], str(trial), "-o", str(folder / "trial")]
+    if (
+        not shutil.which("setarch")
+        or subprocess.run(command, capture_output=True).returncode
+        or subprocess.run([*prefix, str(folder / "trial")], capture_output=True).returncode
+    ):
+        pytest.skip(f"this machine has no working {kind} sanitizer")
+    built = cuda_host.build(folder, ["-O0", *SANITIZERS[kind]], sources)
+    return HostProgram(built, {"TSAN_OPTIONS": "halt_on_error=1"}, prefix)
+
+
+def run_sanitized(running: HostProgram, dtypes=DTYPES) -> None:
+    for algorithm in running.algorithms:
+        for index, one in enumerate(SANITIZED_CASES):
+            for op in OPS:
+                dtype = dtypes[index % len(dtypes)]
+                for channels_last in (False, True):
+                    t = as_format(random_operands(one, dtype), channels_last)
+                    found = running.compute(algorithm, op, one, t, channels_last)
+                    if found is not None:
+                        assert_accurate(found, op, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SANITIZERS)
+def test_sanitizers_find_nothing(kind, tmp_path):
+    with start_sanitized(tmp_path, kind, cuda_host.ROOT / "csrc") as running:
+        run_sanitized(running)
+
+
+def damaged(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
+    """A copy of csrc with that algorithm alone, one of its lines changed."""
+    sources = folder / "csrc"
+    shutil.copytree(cuda_host.ROOT / "csrc", sources)
+    for other in sources.glob("cuda/*.cu"):
+        if other.stem != algorithm:
+            other.unlink()
+    name = "k" + "".join(word.capitalize() for word in algorithm.split("_"))
+    (sources / "cuda/algorithms.cpp").write_text(
+        '#include "cuda/algorithms.h"\nnamespace torchconv::cuda {\n'
+        f"Algorithms algorithms() {{ return {{&{name}, 1}}; }}\n}}\n"
+    )
+    text = (sources / "cuda" / file).read_text()
+    assert text.count(before) == 1, f"{before!r} is not once in {file}"
+    (sources / "cuda" / file).write_text(text.replace(before, after))
+    return sources
+
+
+def test_a_read_out_of_bounds_is_found(tmp_path):
+    sources = damaged(
+        tmp_path, "reference", "reference.cuh", "row >= height || column", "row > height || column"
+    )
+    with start_sanitized(tmp_path / "build", "address", sources) as running:
+        with pytest.raises(ProgramDied, match="heap-buffer-overflow"):
+            run_sanitized(running)
+
+
+@pytest.mark.slow
+def test_a_missing_barrier_is_found(tmp_path):
+    before = "memory.sums[strand][lane] = sum;\n  sync_block();"
+    after = "memory.sums[strand][lane] = sum;"
+    sources = damaged(tmp_path, "general", "ordered_sum.cuh", before, after)
+    with start_sanitized(tmp_path / "build", "thread", sources) as running:
+        with pytest.raises(ProgramDied, match="data race"):
+            run_sanitized(running)
+
+
+def test_a_barrier_that_some_threads_skip_is_found(tmp_path):
+    before = "int64_t a, b, c, d;"
+    sources = damaged(
+        tmp_path, "reference", "reference.cuh", before, before + "if (i % 2) sync_block();"
+    )
+    with HostProgram(cuda_host.build(tmp_path / "build", ["-O0"], sources)) as running:
+        with pytest.raises(ProgramDied, match="barrier that others skip"):
+            run_sanitized(running)
