@@ -86,4 +86,5 @@ def _cuda_kernels() -> str:
         return f"none, {_load.cuda_problem}"
     names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
     gpus = ", ".join(sorted(_cuda.accepted().gpus)) or "none"
-    return f"{' '.join(names)}; 'auto' runs them on: {gpus}"
+    toolkit = torch.ops.torchconv._toolkit_cuda()
+    return f"{' '.join(names)} (CUDA {toolkit}); 'auto' runs them on: {gpus}"

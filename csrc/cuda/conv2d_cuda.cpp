@@ -133,6 +133,11 @@ std::string list_algorithms() {
   return text;
 }
 
+// Of the toolkit that compiled the kernels, such as "13.0".
+std::string toolkit() {
+  return std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
+}
+
 void force_algorithm(std::string name) {
   const Algorithm* found = nullptr;
   for (const Algorithm& algorithm : algorithms()) {
@@ -160,6 +165,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(torchconv, m) {
       "_explain_cuda(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) "
       "-> str");
   m.def("_algorithms_cuda() -> str");
+  m.def("_toolkit_cuda() -> str");
   m.def("_force_algorithm_cuda(str name) -> ()");
   m.def(
       "_through_aten(str op, Tensor a, Tensor b, Tensor? bias, int[] size, int[] geometry) "
@@ -175,6 +181,7 @@ STABLE_TORCH_LIBRARY_IMPL(torchconv, CUDA, m) {
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
   m.impl("_explain_cuda", TORCH_BOX(&explain));
   m.impl("_algorithms_cuda", TORCH_BOX(&list_algorithms));
+  m.impl("_toolkit_cuda", TORCH_BOX(&toolkit));
   m.impl("_force_algorithm_cuda", TORCH_BOX(&force_algorithm));
   m.impl("_through_aten", TORCH_BOX(&through_aten));
 }
