@@ -41,7 +41,7 @@ clean:
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # The environment. The extension is compiled against the PyTorch that is in it, hence two steps.
-$(VENV)/.ready: pyproject.toml setup.py
+$(VENV)/.ready: pyproject.toml setup.py build_cuda.py
 	@echo "Setting up $(VENV); the first time this downloads PyTorch and compiles for some minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel ninja numpy $(TORCH)

@@ -188,8 +188,8 @@ def write_table(found: Usage, toolkit: str, path: Path = TABLE) -> None:
     """Architectures that this library was not built for keep what is known of them."""
     _, before = read_table(path)
     lines = [
-        f"# What the kernels need as CUDA {toolkit} compiles them: bytes of shared memory, registers",
-        "# and no stack. Written and checked by tools/cuda_report.py.",
+        f"# What the kernels need as CUDA {toolkit} compiles them: bytes of shared memory,",
+        "# registers, and no stack. Written and checked by tools/cuda_report.py.",
     ]
     for name, columns in found.items():
         merged = {**before.get(name, {}), **columns}
