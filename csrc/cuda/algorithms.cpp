@@ -3,7 +3,8 @@
 namespace torchconv::cuda {
 
 Algorithms algorithms() {
-  static const Algorithm list[] = {kGeneral, kReference};
+  static const Algorithm list[] = {kDepthwiseToeplitz, kDepthwise, kDepthwiseGradWeight, kGeneral,
+                                   kReference};
   return {list, (int)(sizeof list / sizeof list[0])};
 }
 

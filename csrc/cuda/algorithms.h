@@ -21,7 +21,7 @@ struct Algorithm {
   cudaError_t (*launch)(const Task&, cudaStream_t);
 };
 
-extern const Algorithm kGeneral, kReference;
+extern const Algorithm kDepthwiseToeplitz, kDepthwise, kDepthwiseGradWeight, kGeneral, kReference;
 
 struct Algorithms {
   const Algorithm* first;

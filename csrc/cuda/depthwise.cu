@@ -1,0 +1,50 @@
+// Depthwise forward and grad_input: which kernel computes which geometry.
+#include <type_traits>
+
+#include "cuda/algorithms.h"
+#include "cuda/depthwise_channels.cuh"
+#include "cuda/depthwise_planes.cuh"
+
+namespace torchconv::cuda {
+namespace {
+
+bool applicable(Op op, const Conv2dShape& d) {
+  return op != Op::kGradWeight && depthwise_applicable(op, d);
+}
+
+int64_t workspace_bytes(Op, const Conv2dShape&) {
+  return 0;
+}
+
+template <class S, int Size, int Stride>
+cudaError_t launch_window(const Task& task, bool vectors, cudaStream_t stream) {
+  return vectors ? launch_depthwise_channels<S, Size, Stride>(task, stream)
+                 : launch_depthwise_planes<S, Size, Stride>(task, stream);
+}
+
+template <class S>
+cudaError_t launch_dtype(const Task& task, cudaStream_t stream) {
+  const Conv2dShape& d = task.shape;
+  const bool vectors = channel_vectors(task);
+  if (vectors || d.layout == Layout::kContiguous) {
+    if (has_window(task.op, d, 3, 1)) return launch_window<S, 3, 1>(task, vectors, stream);
+    if (has_window(task.op, d, 3, 2)) return launch_window<S, 3, 2>(task, vectors, stream);
+    if (has_window(task.op, d, 5, 1)) return launch_window<S, 5, 1>(task, vectors, stream);
+    if (has_window(task.op, d, 5, 2)) return launch_window<S, 5, 2>(task, vectors, stream);
+  }
+  return vectors ? launch_depthwise_any<S, Vector<S>::kSize>(task, stream)
+                 : launch_depthwise_any<S, 1>(task, stream);
+}
+
+cudaError_t launch_depthwise(const Task& task, cudaStream_t stream) {
+  return dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    return launch_dtype<std::remove_pointer_t<decltype(storage)>>(task, stream);
+  });
+}
+
+}  // namespace
+
+const Algorithm kDepthwise = {"depthwise", "depthwise", applicable, workspace_bytes,
+                              launch_depthwise};
+
+}  // namespace torchconv::cuda
