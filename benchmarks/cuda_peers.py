@@ -192,7 +192,8 @@ def kernel_names(call: Callable[[int], object]) -> str:
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:
         call(0)
         torch.cuda.synchronize()
-    names = [event.key for event in recorded.key_averages() if not event.key.startswith("cuda")]
+    on_gpu = torch.autograd.DeviceType.CUDA
+    names = [event.key for event in recorded.key_averages() if event.device_type == on_gpu]
     return " + ".join(re.split(r"[<(]", name.removeprefix("void "))[0] for name in names)
 
 

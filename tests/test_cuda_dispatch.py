@@ -250,6 +250,29 @@ def test_tf32_is_for_float32_where_torch_allows_it(gpu, precision):
         torch.backends.cudnn.allow_tf32 = before
 
 
+@pytest.fixture
+def autocast():
+    """torch.autocast("cuda", torch.bfloat16), which switches itself off without a GPU."""
+    before = torch.get_autocast_dtype("cuda")
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.set_autocast_enabled("cuda", True)
+    yield
+    torch.set_autocast_enabled("cuda", False)
+    torch.set_autocast_dtype("cuda", before)
+
+
+@needs_library
+def test_autocast_applies_to_our_kernels(gpu, accept, autocast):
+    x, weight, bias = gpu(2, 4, 8, 8), gpu(6, 4, 3, 3).half(), gpu(6)
+    with torchconv.backend("native"):
+        assert torchconv.conv2d(x, weight, bias).dtype is torch.bfloat16
+        assert torchconv.conv2d(x[0], weight, bias).shape == (6, 6, 6)
+        double = [tensor.double() for tensor in (x, weight, bias)]
+        assert torchconv.conv2d(*double).dtype is torch.float64
+    accept(("forward", "bfloat16", "nchw"))  # the dtype that is computed in decides
+    assert flags_of(dispatched(torchconv.conv2d, x, weight)) & ATEN["forward"] == 0
+
+
 @needs_library
 def test_explain_tells_for_every_operator(gpu, accept):
     accept(("forward", "float16", "nchw"))
