@@ -186,6 +186,8 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
     nvcc_flags = ["-std=c++17", "-O3", "-Werror", "all-warnings"]
     nvcc_flags += ["-Xcompiler", "-Wall,-Wextra,-fvisibility=hidden"]
     nvcc_flags += ["-lineinfo"] if debug else ["-DNDEBUG"]
+    if int(toolkit.version.split(".")[0]) >= 13:  # whose drivers can all unpack it
+        nvcc_flags += ["--compress-mode=size"]
     if not os.environ.get("TORCH_CUDA_ARCH_LIST"):  # which PyTorch reads itself
         nvcc_flags += _gencode(toolkit.architectures())
     hashes = ",".join(f"{name}:{digest}" for name, digest in source_hashes().items())

@@ -238,16 +238,17 @@ def test_float32_and_tf32_are_accepted_apart(gpu, accept, precision):
 def test_tf32_is_for_float32_where_torch_allows_it(gpu, precision):
     with torchconv.backend("native"):
         for value, dtype, expected in (
-            ("tf32", torch.float32, _cuda.TF32),
             ("ieee", torch.float32, 0),
             ("tf32", torch.float64, 0),
             ("tf32", torch.bfloat16, 0),
+            ("tf32", torch.float32, _cuda.TF32),
         ):
             precision(value)
             assert flags_of(conv(gpu, dtype, "nchw")) == expected
-        torch.backends.cudnn.allow_tf32, before = False, torch.backends.cudnn.allow_tf32
+        before = torch._C._get_cudnn_allow_tf32()
+        torch._C._set_cudnn_allow_tf32(False)  # what torch.backends.cudnn.allow_tf32 sets
         assert flags_of(conv(gpu, torch.float32, "nchw")) == 0
-        torch.backends.cudnn.allow_tf32 = before
+        torch._C._set_cudnn_allow_tf32(before)
 
 
 @pytest.fixture

@@ -124,6 +124,8 @@ def test_instructions_that_are_wrong_are_told():
     assert "has no HMMA" in cuda_report.wrong_instructions({tensor: Counter(["FFMA"])})[0]
     for bad in ("LDL.64", "STL", "I2F.U64.RP", "ATOMG.E.ADD", "RED.E.ADD.F32.FTZ.RN", "REDG.E.ADD"):
         assert bad in cuda_report.wrong_instructions({"plain": Counter([bad])})[0]
+    definition = {"reference_kernel<float>": Counter(["I2F.U64.RP"])}
+    assert cuda_report.wrong_instructions(definition) == []
     for fine in ("LDG.E.128", "STS", "LDS", "REDUX.SUM", "I2F.RP", "I2FP.F32.U32"):
         assert cuda_report.wrong_instructions({"plain": Counter([fine])}) == []
 

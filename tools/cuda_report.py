@@ -35,7 +35,9 @@ FORBIDDEN = re.compile(r"LDL\b|STL\b|I2F\.U64|ATOM|RED\b|REDG?\.E")
 # Kernels by name, and an instruction that each must have.
 REQUIRED = (
     (r"TensorCore<.*Float16", r"HMMA\.16816"),
-    (r"TensorCoreTf32|TensorCore<float", r"HMMA\.1688.*TF32"),
+    (r"TensorCore<float", r"HMMA\.1688.*TF32"),
+    (r"^toeplitz_kernel<.*Float16", r"HMMA\.16816"),
+    (r"^depthwise_channels_kernel<", r"LDG\.E\.128"),
 )
 
 
@@ -141,7 +143,9 @@ def wrong_instructions(found: dict[str, Counter[str]]) -> list[str]:
     problems = []
     for name, counts in found.items():
         for instruction, count in counts.items():
-            if FORBIDDEN.match(instruction):
+            # The definition is not meant to be fast, and some architectures divide in it.
+            divides = name.startswith("reference_kernel") and instruction.startswith("I2F")
+            if FORBIDDEN.match(instruction) and not divides:
                 problems.append(f"{name} has {count} {instruction}")
         for kernels, required in REQUIRED:
             if re.search(kernels, name) and not any(re.match(required, one) for one in counts):
