@@ -21,16 +21,26 @@ pytestmark = pytest.mark.skipif(
     cuda_host.compiler_is_missing(), reason=f"there is no C++ compiler {cuda_host.COMPILER}"
 )
 
-# Enough pixels for several splits of every weight gradient, and whole images left over.
-SPLITS = (
+MORE = (
+    # Enough pixels for several splits of every weight gradient, and whole images left over.
     grouped("splits", 3, 2, 60, 1, (3, 2)),
     grouped("splits3", 5, 2, 60, 1, 3),
+    grouped("splits7", 5, 1, 60, 1, 7),
     case("splits_dense", 5, 3, 33, 2, 2),
+    # Large depthwise kernels: several images in a tile, several tiles in an image, cut off rows and
+    # columns, chunks of filter rows.
+    grouped("large7", 2, 2, (37, 69), 1, 7, bias=True),
+    grouped("large7_of_7x7", 11, 2, 7, 1, 7),
+    grouped("large8", 2, 3, (9, 12), 1, 8, padding=(3, 4, 3, 4)),
+    grouped("large9", 3, 2, (17, 33), 1, 9, padding=0),
+    grouped("large13", 5, 2, 14, 1, 13, bias=True),
+    grouped("large27", 2, 2, (20, 40), 1, 27),
+    grouped("large32", 2, 1, (9, 70), 1, 32, padding=16),
 )
 # An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
 SMALL = [
     one
-    for one in AWKWARD + SPLITS
+    for one in AWKWARD + MORE
     if one.n and one.n * one.p * one.q * one.c * one.r * one.s * max(16, one.k // one.groups) < 4e6
 ]
 COMBINATIONS = [(dtype, channels_last) for dtype in DTYPES for channels_last in (False, True)]
@@ -185,12 +195,17 @@ def start_sanitized(folder: Path, kind: str, sources: Path) -> HostProgram:
     return HostProgram(built, {"TSAN_OPTIONS": "halt_on_error=1"}, prefix)
 
 
-def run_sanitized(running: HostProgram, dtypes=DTYPES) -> None:
+def run_sanitized(running: HostProgram, layouts=(False, True)) -> None:
+    """All cases in all `layouts`, or in one of them in turn; dtypes take turns."""
+    turn = 0
     for algorithm in running.algorithms:
-        for index, one in enumerate(SANITIZED_CASES):
+        for one in SANITIZED_CASES:
             for op in OPS:
-                dtype = dtypes[index % len(dtypes)]
-                for channels_last in (False, True):
+                turn += 1
+                for channels_last in layouts or (turn % 2 == 0,):
+                    dtype = DTYPES[turn % len(DTYPES)]
+                    if "toeplitz" in algorithm:
+                        dtype = DTYPES[2 + turn % 2]
                     t = as_format(random_operands(one, dtype), channels_last)
                     found = running.compute(algorithm, op, one, t, channels_last)
                     if found is not None:
@@ -201,7 +216,7 @@ def run_sanitized(running: HostProgram, dtypes=DTYPES) -> None:
 @pytest.mark.parametrize("kind", SANITIZERS)
 def test_sanitizers_find_nothing(kind, tmp_path):
     with start_sanitized(tmp_path, kind, cuda_host.ROOT / "csrc") as running:
-        run_sanitized(running)
+        run_sanitized(running, () if kind == "thread" else (False, True))
 
 
 def damaged(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:

@@ -3,8 +3,9 @@
 namespace torchconv::cuda {
 
 Algorithms algorithms() {
-  static const Algorithm list[] = {kDepthwiseToeplitz, kDepthwise, kDepthwiseGradWeight, kGeneral,
-                                   kReference};
+  static const Algorithm list[] = {kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight,
+                                   kDepthwise,         kDepthwiseGradWeight,
+                                   kGeneral,           kReference};
   return {list, (int)(sizeof list / sizeof list[0])};
 }
 

@@ -21,7 +21,8 @@ struct Algorithm {
   cudaError_t (*launch)(const Task&, cudaStream_t);
 };
 
-extern const Algorithm kDepthwiseToeplitz, kDepthwise, kDepthwiseGradWeight, kGeneral, kReference;
+extern const Algorithm kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight, kDepthwise,
+    kDepthwiseGradWeight, kGeneral, kReference;
 
 struct Algorithms {
   const Algorithm* first;

@@ -128,6 +128,15 @@ __device__ __forceinline__ void load_matrices(uint32_t (&m)[4], const void* row)
                : "memory");
 }
 
+// The same of the transposed matrices: elements 2 (lane % 4) and the next of column lane / 4.
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&m)[4], const void* row) {
+  const uint32_t from = (uint32_t)__cvta_generic_to_shared(row);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(from)
+               : "memory");
+}
+
 __device__ __forceinline__ void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                                  uint32_t b1, BFloat16) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "

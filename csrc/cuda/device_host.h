@@ -131,6 +131,18 @@ inline void load_matrices(uint32_t (&m)[4], const void* row) {
     std::memcpy(&m[i], (const char*)rows[8 * i + lane / 4] + 4 * (lane % 4), 4);
 }
 
+inline void load_matrices_transposed(uint32_t (&m)[4], const void* row) {
+  check_alignment(row, 16);
+  const void* const* rows = host::current_thread().exchange(row);
+  const int lane = thread_index() % kWarp;
+  for (int i = 0; i < 4; ++i) {
+    uint16_t two[2];
+    for (int e = 0; e < 2; ++e)
+      std::memcpy(&two[e], (const char*)rows[8 * i + 2 * (lane % 4) + e] + 2 * (lane / 4), 2);
+    m[i] = (uint32_t)two[1] << 16 | two[0];
+  }
+}
+
 // Where the PTX manual puts the elements of a and b: registers of lanes. A register holds `Packed`
 // neighbours along the reduction.
 struct Fragments {

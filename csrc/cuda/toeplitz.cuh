@@ -80,9 +80,6 @@ struct ToeplitzTask : DepthwiseTask {
   ToeplitzTiles tiles;
   LongDivider by_tiles;
   Divider by_tiles_across;
-  int64_t units, units_per_split;
-  int row_chunks;  // grad_weight: of the filter
-  Divider by_row_chunks;
   bool pairs;  // two pixels can be stored at once
 };
 
