@@ -12,6 +12,7 @@
 #include "cpu/algorithms.h"
 #include "cpu/runtime.h"
 #include "cpu/select.h"
+#include "cpu/simplify.h"
 #include "tensor_utils.h"
 
 namespace torchconv::cpu {
@@ -49,7 +50,8 @@ void print_call(const Task& task, const Algorithm& algorithm) {
       (long long)d.r, (long long)d.s, (long long)d.groups, algorithm.name, isa_name(isa_in_use()));
 }
 
-void run(const Task& task) {
+void run(const Task& given) {
+  const Task task = simplified(given);
   const Algorithm& algorithm = select_algorithm(task.op, task.shape);
   print_call(task, algorithm);
   const RunJob run_job = algorithm.run[static_cast<int>(isa_in_use())];
@@ -159,7 +161,8 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
   const Op which = op == "forward"      ? Op::kForward
                    : op == "grad_input" ? Op::kGradInput
                                         : Op::kGradWeight;
-  return explain_choice(which, make_shape(input_size, weight_size, geometry, to_dtype(dtype)));
+  const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
+  return explain_choice(which, simplified(shape));
 }
 
 std::string isa() {
