@@ -9,5 +9,10 @@ import torch
 
 from torchconv import _autograd
 
-for function in (_autograd.conv2d, _autograd.conv2d_grad_input, _autograd.conv2d_grad_weight):
+for function in (
+    _autograd.conv2d,
+    _autograd.conv2d_grad_input,
+    _autograd.conv2d_grad_weight,
+    _autograd.conv2d_backward,
+):
     torch.compiler.allow_in_graph(function)

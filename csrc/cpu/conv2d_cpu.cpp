@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "cpu/algorithms.h"
 #include "cpu/runtime.h"
@@ -20,6 +21,8 @@ namespace {
 
 // Below this many multiply-adds a call stays on its own thread: waking another costs more.
 constexpr double kSerialWork = 250e3;
+// What an element costs that is only added up, in multiply-adds.
+constexpr double kSumWork = 4;
 
 // Runs f(job) for every job, on all threads or on this one; jobs are handed out as threads get
 // free.
@@ -50,14 +53,11 @@ void print_call(const Task& task, const Algorithm& algorithm) {
       (long long)d.r, (long long)d.s, (long long)d.groups, algorithm.name, isa_name(isa_in_use()));
 }
 
-void run(const Task& given) {
-  const Task task = simplified(given);
-  const Algorithm& algorithm = select_algorithm(task.op, task.shape);
+// Work in multiply-adds, to judge if it repays to wake other threads.
+void run(const Task& task, const Algorithm& algorithm, double work) {
   print_call(task, algorithm);
   const RunJob run_job = algorithm.run[static_cast<int>(isa_in_use())];
   const Plan plan = algorithm.plan(task.op, task.shape);
-  const Conv2dShape& d = task.shape;
-  const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
   const bool parallel = work > kSerialWork && !is_forked_child();
 
   char* const shared = plan.shared_bytes ? shared_arena().reserve(plan.shared_bytes) : nullptr;
@@ -81,6 +81,13 @@ void run(const Task& given) {
   shared_arena().trim();
   STD_TORCH_CHECK(!out_of_memory, "torchconv: no memory for ", plan.shared_bytes, " + threads * ",
                   plan.scratch_bytes, " bytes of scratch");
+}
+
+void run(const Task& given) {
+  const Task task = simplified(given);
+  const Conv2dShape& d = task.shape;
+  const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
+  run(task, select_algorithm(task.op, d), work);
 }
 
 void set_weight_strides(Task& task, const Tensor& weight) {
@@ -154,6 +161,36 @@ Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input, const Sizes& 
   return result;
 }
 
+Tensor grad_bias(const Tensor& grad, const Conv2dShape& d) {
+  Tensor result = empty_strided(grad, {d.k}, {1});
+  if (result.numel() == 0) return result;
+  if (grad.numel() == 0) return torch::stable::zero_(result);
+  Task task{};
+  task.op = Op::kGradWeight;
+  task.shape = d;
+  task.grad = grad.const_data_ptr();
+  task.result = result.mutable_data_ptr();
+  run(task, kGradBias, kSumWork * static_cast<double>(grad.numel()));
+  return result;
+}
+
+// What the backward pass of a layer asks for, in one call. Of size (0) if not wanted: the gradient
+// of the input without the weight, that of the bias.
+std::tuple<Tensor, Tensor, Tensor> conv2d_backward(const Tensor& grad, const Tensor& input,
+                                                   const std::optional<Tensor>& weight,
+                                                   const Sizes& weight_size, const Sizes& geometry,
+                                                   bool bias_needed) {
+  check_operands(grad, input);
+  const Sizes input_size = input.sizes().vec();
+  const Conv2dShape d = make_shape(input_size, weight_size, geometry, to_dtype(grad.scalar_type()));
+  check_size(grad, d.n, d.k, d.p, d.q, "grad");
+  const Tensor dense_grad = make_dense(grad, d.layout);
+  const auto nothing = [&] { return empty_strided(grad, {0}, {1}); };
+  return {weight ? conv2d_grad_input(dense_grad, *weight, input_size, geometry) : nothing(),
+          conv2d_grad_weight(dense_grad, input, weight_size, geometry),
+          bias_needed ? grad_bias(dense_grad, d) : nothing()};
+}
+
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
   STD_TORCH_CHECK(op == "forward" || op == "grad_input" || op == "grad_weight",
@@ -199,6 +236,7 @@ STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
   m.impl("conv2d", TORCH_BOX(&conv2d));
   m.impl("conv2d_grad_input", TORCH_BOX(&conv2d_grad_input));
   m.impl("conv2d_grad_weight", TORCH_BOX(&conv2d_grad_weight));
+  m.impl("conv2d_backward", TORCH_BOX(&conv2d_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
