@@ -18,6 +18,11 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
       "-> Tensor");
+  // (grad_input, grad_weight, grad_bias), for when no derivative of them is wanted: (0) for the
+  // first without a weight, for the last if it is not needed.
+  m.def(
+      "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
+      "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)");
   m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
   m.def("_isa() -> str");
   m.def("_force_isa(str level) -> ()");

@@ -6,12 +6,14 @@
 //   check(a, b)                 throws unless it holds both
 //   type(), index(tensor)       where results are allocated
 //   run(task, like, geometry)   computes task.result on the device of like
+//   grad_bias(grad, shape)      sums a dense gradient over all but its channels
 #pragma once
 
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "tensor_utils.h"
 
@@ -111,6 +113,39 @@ struct Operators {
     task.result = result.mutable_data_ptr();
     Device::run(task, result, geometry);
     return result;
+  }
+
+  // What the backward pass of a layer asks for, in one call. Of size (0) if not wanted: the gradient
+  // of the input without the weight, that of the bias.
+  static std::tuple<Tensor, Tensor, Tensor> conv2d_backward(const Tensor& grad, const Tensor& input,
+                                                            const std::optional<Tensor>& weight,
+                                                            const Sizes& weight_size,
+                                                            const Sizes& geometry,
+                                                            bool bias_needed) {
+    return backward_with(conv2d_grad_input, conv2d_grad_weight, grad, input, weight, weight_size,
+                         geometry, bias_needed);
+  }
+
+  // The same where the two products may be others' work.
+  template <class GradInput, class GradWeight>
+  static std::tuple<Tensor, Tensor, Tensor> backward_with(const GradInput& grad_input,
+                                                          const GradWeight& grad_weight,
+                                                          const Tensor& grad, const Tensor& input,
+                                                          const std::optional<Tensor>& weight,
+                                                          const Sizes& weight_size,
+                                                          const Sizes& geometry, bool bias_needed) {
+    check_operands(grad, input);
+    const Sizes input_size = input.sizes().vec();
+    const Conv2dShape d =
+        make_shape(input_size, weight_size, geometry, to_dtype(grad.scalar_type()));
+    check_size(grad, d.n, d.k, d.p, d.q, "grad");
+    const Tensor dense_grad = make_dense(grad, d.layout);
+    const auto nothing = [&] {
+      return empty_strided(grad, {0}, {1}, Device::type(), Device::index(grad));
+    };
+    return {weight ? grad_input(dense_grad, *weight, input_size, geometry) : nothing(),
+            grad_weight(dense_grad, input, weight_size, geometry),
+            bias_needed ? Device::grad_bias(dense_grad, d) : nothing()};
   }
 
  private:

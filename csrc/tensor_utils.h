@@ -116,22 +116,30 @@ inline Tensor make_dense(const Tensor& t, Layout layout) {
       t, layout == Layout::kContiguous ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast);
 }
 
-// An uninitialised tensor of the same dtype, dense in the layout.
+// An uninitialised tensor of the same dtype.
+template <size_t kDims>
+Tensor empty_strided(const Tensor& like, const int64_t (&size)[kDims],
+                     const int64_t (&stride)[kDims], int32_t device_type, int32_t device_index) {
+  int32_t dtype;
+  STD_TORCH_CHECK(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
+  AtenTensorHandle handle;
+  const AOTITorchError error =
+      aoti_torch_empty_strided(kDims, size, stride, dtype, device_type, device_index, &handle);
+  if (error == AOTI_TORCH_SUCCESS) return Tensor(handle);
+  std::string text;
+  for (const int64_t extent : size) text += (text.empty() ? "" : ", ") + std::to_string(extent);
+  STD_TORCH_CHECK(false, "torchconv: cannot allocate a result of size (", text, ")");
+}
+
+// The same, dense in the layout.
 inline Tensor empty_dense(const Tensor& like, const int64_t (&size)[4], Layout layout,
                           int32_t device_type, int32_t device_index) {
   const int64_t c = std::max<int64_t>(size[1], 1), h = std::max<int64_t>(size[2], 1),
                 w = std::max<int64_t>(size[3], 1);
-  const int64_t contiguous[4] = {c * h * w, h * w, w, 1};
-  const int64_t channels_last[4] = {c * h * w, 1, w * c, c};
-  int32_t dtype;
-  STD_TORCH_CHECK(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
-  AtenTensorHandle handle;
-  const int64_t* const strides = layout == Layout::kContiguous ? contiguous : channels_last;
-  const AOTITorchError error =
-      aoti_torch_empty_strided(4, size, strides, dtype, device_type, device_index, &handle);
-  STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torchconv: cannot allocate a result of size (",
-                  size[0], ", ", size[1], ", ", size[2], ", ", size[3], ")");
-  return Tensor(handle);
+  if (layout == Layout::kContiguous) {
+    return empty_strided(like, size, {c * h * w, h * w, w, 1}, device_type, device_index);
+  }
+  return empty_strided(like, size, {c * h * w, 1, w * c, c}, device_type, device_index);
 }
 
 }  // namespace torchconv

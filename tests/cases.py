@@ -249,6 +249,9 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     # One pixel in, one pixel out, and shapes where several rules meet.
     case("one_by_one", 1, 1, 1, 1, 1),
     case("1x1_image_3x3", 2, 20, 1, 18, 3, bias=True),
+    case("full_image", 20, 6, (5, 7), 36, (5, 7), bias=True),
+    case("full_image_groups", 3, 20, (3, 4), 40, (3, 4), stride=2, groups=4),
+    case("one_pixel", 33, 70, 1, 50, 1, bias=True),
     case("single_row", 2, 3, (1, 50), 5, (1, 3)),
     case("single_column", 2, 3, (50, 1), 5, (3, 1)),
     case("many_taps", 1, 130, 6, 20, 3),

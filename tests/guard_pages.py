@@ -63,6 +63,11 @@ def main(side: str) -> None:
                 for op in OPS:
                     print(op, case.name, dtype, memory_format, flush=True)
                     run(op, case, t, memory_format == torch.channels_last)
+                print("grad_bias", case.name, dtype, memory_format, flush=True)
+                geometry = case.geometry(memory_format == torch.channels_last)
+                torch.ops.torchconv.conv2d_backward(
+                    t.grad, t.input, None, case.weight_size, geometry, True
+                )
     print("done")
 
 

@@ -246,6 +246,14 @@ def test_opcheck(dtype, channels_last):
             (OPERATORS.conv2d.default, (input[:0], weight, None, geometry)),
             (OPERATORS.conv2d_grad_input.default, (output, weight, input.shape, geometry)),
             (OPERATORS.conv2d_grad_weight.default, (output, input, weight.shape, geometry)),
+            (
+                OPERATORS.conv2d_backward.default,
+                (output, input, weight, weight.shape, geometry, True),
+            ),
+            (
+                OPERATORS.conv2d_backward.default,
+                (output, input, None, weight.shape, geometry, False),
+            ),
         ):
             result = torch.library.opcheck(op, arguments_)
             assert set(result.values()) == {"SUCCESS"}

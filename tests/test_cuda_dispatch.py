@@ -113,7 +113,8 @@ def test_the_file_of_the_package_can_be_read():
 
 
 class Recorder(TorchDispatchMode):
-    """The convolutions that were dispatched, each with its last argument."""
+    """The convolutions that were dispatched, each with its geometry, the last list of its
+    arguments."""
 
     def __init__(self):
         super().__init__()
@@ -121,7 +122,8 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if "conv" in func.name() and "_explain" not in func.name():
-            self.calls.append((func.name(), args[-1]))
+            lists = [argument for argument in args if isinstance(argument, (list, tuple))]
+            self.calls.append((func.name(), lists[-1]))
         return func(*args, **(kwargs or {}))
 
 
@@ -171,6 +173,13 @@ def flags_of(calls) -> int:
     ((name, geometry),) = calls
     assert name == "torchconv::conv2d"
     return geometry[9]
+
+
+@needs_library
+@pytest.mark.parametrize("name", ["", "_grad_input", "_grad_weight", "_backward"])
+def test_the_operators_have_kernels_on_both_devices(name):
+    for key in ("CPU", "CUDA"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"torchconv::conv2d{name}", key)
 
 
 @needs_library
@@ -418,9 +427,11 @@ def test_derivatives_keep_the_flags():
         y = _autograd.conv2d(x, weight, None, geometry)
         (gx, gw) = torch.autograd.grad(y.square().sum(), (x, weight), create_graph=True)
         (gx.sum() + gw.sum()).backward()
+        _autograd.conv2d(x, weight, None, geometry).sum().backward()
         torch.vmap(lambda x: _autograd.conv2d(x, weight, None, geometry))(x[None])
     assert {name for name, _ in recorder.calls} == {
-        "torchconv::conv2d", "torchconv::conv2d_grad_input", "torchconv::conv2d_grad_weight"
+        "torchconv::conv2d", "torchconv::conv2d_grad_input", "torchconv::conv2d_grad_weight",
+        "torchconv::conv2d_backward",
     }  # fmt: skip
     assert {flags[9] for _, flags in recorder.calls} == {geometry[9]}
     expected = F.conv2d(x, weight, padding=1)

@@ -3,7 +3,8 @@
 Each function takes the arguments of the operator of the same name and may be differentiated in
 reverse and forward mode and mapped by ``torch.vmap``. Every derivative of one of them is one of
 them again, so ``backward`` and ``jvp`` call these functions, not the operators: that is what makes
-double backward and nested transforms work. The bias gradient is a plain sum.
+double backward and nested transforms work. The bias gradient is a plain sum. Where no derivative of
+the gradients is wanted, as in training, one operator gives all three.
 
 If nothing is to be differentiated or mapped, the operator is called directly. Otherwise there are
 two Functions for each: torch.func needs one with ``setup_context``; PyTorch inspects its signature
@@ -35,6 +36,7 @@ def _callable(op: torch._ops.OpOverload) -> Any:
 _op_conv2d = _callable(torch.ops.torchconv.conv2d.default)
 _op_grad_input = _callable(torch.ops.torchconv.conv2d_grad_input.default)
 _op_grad_weight = _callable(torch.ops.torchconv.conv2d_grad_weight.default)
+_op_backward = _callable(torch.ops.torchconv.conv2d_backward.default)
 
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
@@ -77,6 +79,21 @@ def conv2d_grad_weight(
     if _recording(grad, input):
         return _Conv2dGradWeight.apply(grad, input, weight_size, geometry)
     return _op_grad_weight(grad, input, weight_size, geometry)
+
+
+def conv2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor | None,
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+    bias_needed: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of input, weight and bias where no derivative of them is wanted.
+
+    Without ``weight`` the first has no elements, nor has the last if it is not needed.
+    """
+    return _op_backward(grad, input, weight, weight_size, geometry, bias_needed)
 
 
 def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Sequence[int]) -> None:
@@ -132,6 +149,21 @@ class _Conv2d(torch.autograd.Function):
         input, weight = ctx.saved_tensors
         input_size, weight_size = ctx.sizes
         input_needed, weight_needed, bias_needed, _ = ctx.needs_input_grad
+        if weight_needed and not _grad_enabled() and not _transforms_active():
+            grad_input, grad_weight, grad_bias = conv2d_backward(
+                grad,
+                input,
+                weight if input_needed else None,
+                weight_size,
+                ctx.geometry,
+                bias_needed,
+            )
+            return (
+                grad_input if input_needed else None,
+                grad_weight,
+                grad_bias if bias_needed else None,
+                None,
+            )
         grad_input = grad_weight = grad_bias = None
         if not _grad_enabled():
             grad = _dense(grad, ctx.geometry)

@@ -10,7 +10,12 @@ import torch._dynamo
 
 from torchconv import _autograd, _cuda
 
-for function in (_autograd.conv2d, _autograd.conv2d_grad_input, _autograd.conv2d_grad_weight):
+for function in (
+    _autograd.conv2d,
+    _autograd.conv2d_grad_input,
+    _autograd.conv2d_grad_weight,
+    _autograd.conv2d_backward,
+):
     torch.compiler.allow_in_graph(function)
 
 # Read when a graph is traced, and part of the graph from then on.

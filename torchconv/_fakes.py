@@ -1,4 +1,4 @@
-"""Shape, dtype and strides of the three operators without computing them.
+"""Shape, dtype and strides of the operators without computing them.
 
 Used on the meta device and wherever torch.compile or torch.export run on fake tensors. Sizes may
 be symbolic. Nothing here asks ``aten::convolution``, whose fake loses channels-last strides.
@@ -61,3 +61,19 @@ def _conv2d_grad_weight(
     geometry: Sequence[int],
 ) -> Tensor:
     return empty(grad, weight_size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_backward")
+def _conv2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor | None,
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+    bias_needed: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        grad.new_empty(0) if weight is None else empty(grad, input.shape, geometry),
+        empty(grad, weight_size, geometry),
+        grad.new_empty(weight_size[0] if bias_needed else 0),
+    )

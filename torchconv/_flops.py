@@ -25,14 +25,27 @@ def _register(counter: ModuleType) -> None:
     def _conv2d(input: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
         return count(input, weight, out_shape)
 
-    @counter.register_flop_formula(ops.conv2d_grad_input)
-    def _grad_input(grad: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
-        return count(grad, weight, out_shape, transposed=True)
+    def grad_input(grad: Size, weight: Size, input: Size) -> int:
+        return count(grad, weight, input, transposed=True)
 
     # As PyTorch counts it: a convolution of the input with grad, n and c exchanged.
+    def grad_weight(grad: Size, input: Size, weight: Size) -> int:
+        return count(_exchanged(input), _exchanged(grad), _exchanged(weight))
+
+    @counter.register_flop_formula(ops.conv2d_grad_input)
+    def _grad_input(grad: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
+        return grad_input(grad, weight, out_shape)
+
     @counter.register_flop_formula(ops.conv2d_grad_weight)
     def _grad_weight(grad: Size, input: Size, *_: Any, out_shape: Size, **__: Any) -> int:
-        return count(_exchanged(input), _exchanged(grad), _exchanged(out_shape))
+        return grad_weight(grad, input, out_shape)
+
+    @counter.register_flop_formula(ops.conv2d_backward)
+    def _backward(
+        grad: Size, input: Size, weight: Size | None, weight_size: Size, *_: Any, **__: Any
+    ) -> int:
+        flops = grad_weight(grad, input, weight_size)
+        return flops if weight is None else flops + grad_input(grad, weight, input)
 
 
 def _exchanged(size: Size) -> list[int]:

@@ -8,6 +8,9 @@ namespace torchconv::cpu {
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kPixelLanes, kChannelLanes,
     kGradWeight, kReference;
 
+// Beside the list: no operator of its own.
+extern const Algorithm kGradBias;
+
 // What each isa_*.cpp provides: the same kernels, compiled for its level. They are in two files each,
 // which a build compiles side by side.
 struct Kernels {
@@ -15,6 +18,7 @@ struct Kernels {
   RunJob pixel_lanes;
   RunJob channel_lanes;
   RunJob grad_weight;
+  RunJob grad_bias;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };

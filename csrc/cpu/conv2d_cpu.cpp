@@ -9,6 +9,7 @@
 #include "cpu/algorithms.h"
 #include "cpu/runtime.h"
 #include "cpu/select.h"
+#include "cpu/simplify.h"
 #include "operators.h"
 
 namespace torchconv::cpu {
@@ -16,6 +17,8 @@ namespace {
 
 // Below this many multiply-adds a call stays on its own thread: waking another costs more.
 constexpr double kSerialWork = 250e3;
+// What an element costs that is only added up, in multiply-adds.
+constexpr double kSumWork = 4;
 
 // Runs f(job) for every job, on all threads or on this one; jobs are handed out as threads get
 // free.
@@ -29,14 +32,12 @@ void for_each_job(int64_t jobs, bool parallel, const F& f) {
   });
 }
 
-void run(const Task& task) {
-  const Algorithm& algorithm = select_algorithm(task.op, task.shape);
+// Work in multiply-adds, to judge if it repays to wake other threads.
+void run(const Task& task, const Algorithm& algorithm, double work) {
   const Isa isa = isa_in_use();
   print_call(task.op, task.shape, algorithm.name, isa_name(isa));
   const RunJob run_job = algorithm.run[static_cast<int>(isa)];
   const Plan plan = algorithm.plan(task.op, task.shape);
-  const Conv2dShape& d = task.shape;
-  const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
   const bool parallel = work > kSerialWork && !is_forked_child();
 
   char* const shared = plan.shared_bytes ? shared_arena().reserve(plan.shared_bytes) : nullptr;
@@ -62,6 +63,13 @@ void run(const Task& task) {
                   plan.scratch_bytes, " bytes of scratch");
 }
 
+void run(const Task& given) {
+  const Task task = simplified(given);
+  const Conv2dShape& d = task.shape;
+  const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
+  run(task, select_algorithm(task.op, d), work);
+}
+
 struct Cpu {
   using Task = cpu::Task;
   static void check(const Tensor& a, const Tensor& b) {
@@ -70,11 +78,24 @@ struct Cpu {
   static int32_t type() { return aoti_torch_device_type_cpu(); }
   static int32_t index(const Tensor&) { return 0; }
   static void run(const Task& task, const Tensor&, const Sizes&) { cpu::run(task); }
+  static Tensor grad_bias(const Tensor& grad, const Conv2dShape& d) {
+    Tensor result = empty_strided(grad, {d.k}, {1}, type(), 0);
+    if (result.numel() == 0) return result;
+    if (grad.numel() == 0) return torch::stable::zero_(result);
+    Task task{};
+    task.op = Op::kGradWeight;
+    task.shape = d;
+    task.grad = grad.const_data_ptr();
+    task.result = result.mutable_data_ptr();
+    cpu::run(task, kGradBias, kSumWork * static_cast<double>(grad.numel()));
+    return result;
+  }
 };
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
-  return explain_choice(to_op(op), make_shape(input_size, weight_size, geometry, to_dtype(dtype)));
+  const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
+  return explain_choice(to_op(op), simplified(shape));
 }
 
 std::string isa() {
@@ -111,6 +132,7 @@ STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
   m.impl("conv2d", TORCH_BOX(&Operators<Cpu>::conv2d));
   m.impl("conv2d_grad_input", TORCH_BOX(&Operators<Cpu>::conv2d_grad_input));
   m.impl("conv2d_grad_weight", TORCH_BOX(&Operators<Cpu>::conv2d_grad_weight));
+  m.impl("conv2d_backward", TORCH_BOX(&Operators<Cpu>::conv2d_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {

@@ -1,6 +1,7 @@
 // The dense kernels at the AVX2 level. Everything that must not be compiled for this level is
 // included before the region begins.
 #include "cpu/algorithms.h"
+#include "cpu/grad_bias_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/pointwise_plan.h"
@@ -26,13 +27,14 @@ namespace torchconv::cpu::avx2 {
 #include "cpu/pointwise.h"
 #include "cpu/grad_weight_pass.h"
 #include "cpu/grad_weight.h"
+#include "cpu/grad_bias.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx2
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx2Kernels = {avx2::pointwise, avx2::pixel_lanes, avx2::channel_lanes,
-                              avx2::grad_weight, avx2::fma_burst};
+const Kernels kAvx2Kernels = {avx2::pointwise,   avx2::pixel_lanes, avx2::channel_lanes,
+                              avx2::grad_weight, avx2::grad_bias,   avx2::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

@@ -1,6 +1,7 @@
 // The dense kernels at the AVX-512 level. Everything that must not be compiled for this level is
 // included before the region begins.
 #include "cpu/algorithms.h"
+#include "cpu/grad_bias_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/pointwise_plan.h"
@@ -26,13 +27,14 @@ namespace torchconv::cpu::avx512 {
 #include "cpu/pointwise.h"
 #include "cpu/grad_weight_pass.h"
 #include "cpu/grad_weight.h"
+#include "cpu/grad_bias.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::avx512
 #pragma GCC pop_options
 
 namespace torchconv::cpu {
-const Kernels kAvx512Kernels = {avx512::pointwise, avx512::pixel_lanes, avx512::channel_lanes,
-                                avx512::grad_weight, avx512::fma_burst};
+const Kernels kAvx512Kernels = {avx512::pointwise,   avx512::pixel_lanes, avx512::channel_lanes,
+                                avx512::grad_weight, avx512::grad_bias,   avx512::fma_burst};
 }  // namespace torchconv::cpu
 #else
 namespace torchconv::cpu {

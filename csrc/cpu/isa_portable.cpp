@@ -1,5 +1,6 @@
 // The dense kernels in plain C++: every machine runs them, none quickly.
 #include "cpu/algorithms.h"
+#include "cpu/grad_bias_plan.h"
 #include "cpu/grad_weight_plan.h"
 #include "cpu/pixel_plan.h"
 #include "cpu/pointwise_plan.h"
@@ -20,10 +21,11 @@ namespace torchconv::cpu::portable {
 #include "cpu/pointwise.h"
 #include "cpu/grad_weight_pass.h"
 #include "cpu/grad_weight.h"
+#include "cpu/grad_bias.h"
 #include "cpu/fma_burst.h"
 }  // namespace torchconv::cpu::portable
 namespace torchconv::cpu {
-const Kernels kPortableKernels = {portable::pointwise, portable::pixel_lanes,
+const Kernels kPortableKernels = {portable::pointwise,     portable::pixel_lanes,
                                   portable::channel_lanes, portable::grad_weight,
-                                  portable::fma_burst};
+                                  portable::grad_bias,     portable::fma_burst};
 }  // namespace torchconv::cpu

@@ -48,6 +48,10 @@ struct Cuda {
   }
   static int32_t type() { return aoti_torch_device_type_cuda(); }
   static int32_t index(const Tensor& t) { return t.get_device_index(); }
+  static Tensor grad_bias(const Tensor& grad, const Conv2dShape&) {
+    const int64_t dims[3] = {0, 2, 3};
+    return torch::stable::sum(grad, torch::headeronly::IntHeaderOnlyArrayRef(dims, 3));
+  }
 
   static void run(Task task, const Tensor& like, const Sizes& geometry) {
     const Conv2dShape& d = task.shape;
@@ -96,6 +100,14 @@ Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input, const Sizes& 
   return left_to_aten(Op::kGradWeight, geometry)
              ? aten::conv2d_grad_weight(grad, input, weight_size, geometry)
              : Operators<Cuda>::conv2d_grad_weight(grad, input, weight_size, geometry);
+}
+
+std::tuple<Tensor, Tensor, Tensor> conv2d_backward(const Tensor& grad, const Tensor& input,
+                                                   const std::optional<Tensor>& weight,
+                                                   const Sizes& weight_size, const Sizes& geometry,
+                                                   bool bias_needed) {
+  return Operators<Cuda>::backward_with(conv2d_grad_input, conv2d_grad_weight, grad, input, weight,
+                                        weight_size, geometry, bias_needed);
 }
 
 // As _explain of the CPU: one line per algorithm up to the one that runs.
@@ -176,6 +188,7 @@ STABLE_TORCH_LIBRARY_IMPL(torchconv, CUDA, m) {
   m.impl("conv2d", TORCH_BOX(&conv2d));
   m.impl("conv2d_grad_input", TORCH_BOX(&conv2d_grad_input));
   m.impl("conv2d_grad_weight", TORCH_BOX(&conv2d_grad_weight));
+  m.impl("conv2d_backward", TORCH_BOX(&conv2d_backward));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
