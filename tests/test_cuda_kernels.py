@@ -35,6 +35,8 @@ MORE = (
     grouped("large9", 3, 2, (17, 33), 1, 9, padding=0),
     grouped("large13", 5, 2, 14, 1, 13, bias=True),
     grouped("large27", 2, 2, (20, 40), 1, 27),
+    *(grouped(f"large7_q={q}", 2, 2, (9, q), 1, 7) for q in (8, 12, 14, 56)),
+    grouped("large15_q=16", 2, 2, (9, 16), 1, 15),
     grouped("large32", 2, 1, (9, 70), 1, 32, padding=16),
 )
 # An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
@@ -118,16 +120,17 @@ def test_tf32(program):
 
 
 SAME_BITS = (
-    case("dense", 5, 6, 7, 20, 3, bias=True),
+    case("dense", 5, 8, 8, 24, 3, bias=True),
     case("stride2", 5, 6, 9, 20, 3, 2),
     grouped("depthwise", 5, 8, 9, 1, 3),
     grouped("depthwise7", 5, 8, 9, 1, 7),
+    grouped("depthwise7_q=8", 5, 8, 8, 1, 7),
 )
 
 
 @pytest.mark.parametrize("one", SAME_BITS, ids=ids(SAME_BITS))
 def test_same_bits(one, program):
-    """For any batch size, and in whatever order blocks and threads run."""
+    """For any batch size, at any address, and in whatever order blocks and threads run."""
     for turn, algorithm in enumerate(program.algorithms):
         for dtype, channels_last in COMBINATIONS[turn % 2 :: 2]:
             t = as_format(random_operands(one, dtype), channels_last)
@@ -137,6 +140,8 @@ def test_same_bits(one, program):
                     continue
                 again = program.compute(algorithm, op, one, t, channels_last, backwards=True)
                 assert torch.equal(together, again)
+                moved = program.compute(algorithm, op, one, t, channels_last, misaligned=True)
+                assert torch.equal(together, moved), (algorithm, op, dtype)
                 if op == "grad_weight":
                     continue
                 for first, count in ((0, 1), (1, 1), (2, 3)):

@@ -1,7 +1,8 @@
 // Depthwise weight gradient on tensor cores: the products of toeplitz.cuh the other way round. For
 // one row r of the filter, 16 columns of the input, r rows below the output, times eight columns of
 // grad, summed over 16 rows, hold in their diagonals what the taps of that row are made of:
-// weight(r, s) is the sum over columns n of product(n + s, n). A block sums one split for some rows
+// weight(r, s) is the sum over columns n of product(n + s, n), or with the shift of the stage,
+// product(n + s + shift, n). A block sums one split for some rows
 // of the filter; ordered_sum.cuh adds the splits.
 #pragma once
 
@@ -20,7 +21,8 @@ struct ToeplitzGradWeightTask : DepthwiseTask {
   LongDivider by_tiles;
   Divider by_tiles_across, by_chunks;
   int64_t units, units_per_split;  // a unit: a tile of as many images as a block has planes
-  int chunks;                      // of the rows of the filter
+  int shift, copy_bytes, grad_copy_bytes;
+  int chunks;  // of the rows of the filter
 };
 
 template <class S, int Steps>
@@ -54,24 +56,26 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       const int top = t.by_tiles_across.divide((int)tile, tile_column) * tiles.rows;
       const int left = tile_column * tiles.across * 8 * kToeplitzBlocks;
       sync_block();
-      stage_planes<S>(
-          memory.staged.input, t.stage,
+      stage_halves<S>(
+          memory.staged.input, t.stage, t.copy_bytes,
           [&](int i) {
             return first_image + i < t.images
                        ? (const S*)t.source + (first_image + i) * t.source_at.image +
                              channel * t.source_at.channel
                        : nullptr;
           },
-          top - t.pad_top + first_row, left - t.pad_left, t.source_height, t.source_width);
-      stage_planes<S>(
-          memory.staged.grad, t.grad_stage,
+          (const S*)t.source, top - t.pad_top + first_row, left - t.pad_left - t.shift,
+          t.source_height, t.source_width);
+      stage_halves<S>(
+          memory.staged.grad, t.grad_stage, t.grad_copy_bytes,
           [&](int i) {
             return first_image + i < t.images
                        ? (const S*)t.grad + (first_image + i) * t.pixels_at.image +
                              channel * t.pixels_at.channel
                        : nullptr;
           },
-          top, left, t.height, t.width);
+          (const S*)t.grad, top, left, t.height, t.width);
+      wait_copies<0>();
       sync_block();
       const ToeplitzPlace place = toeplitz_place(tiles, left, t.width);
       if (!place.exists) continue;
@@ -138,7 +142,7 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       float sum = 0;
       for (int w = 0; w < kDepthwiseThreads / kWarp; ++w) {
 #pragma unroll
-        for (int n = 0; n < 8; ++n) sum += memory.products[w][n + s][n];
+        for (int n = 0; n < 8; ++n) sum += memory.products[w][n + s + t.shift][n];
       }
       to[(first_row + r) * t.s + s] = sum;
     }
@@ -152,6 +156,9 @@ ToeplitzGradWeightTask toeplitz_grad_weight_task(const Task& task) {
   static_cast<DepthwiseTask&>(t) = depthwise_task(task);
   t.tiles = toeplitz_tiles(d.p, d.q, kToeplitzFilterRows<Steps> - 1, Steps, kToeplitzStagedBytes);
   t.stage = plane_stage(t.tiles);
+  t.shift = toeplitz_shift(-d.pad_left, d.w, d.s);
+  t.copy_bytes = copy_bytes(task.input, d.w, -d.pad_left - t.shift);
+  t.grad_copy_bytes = copy_bytes(task.grad, d.q, 0);
   PlaneTiles grad_tiles = t.tiles;
   grad_tiles.staged_rows = t.tiles.rows;
   grad_tiles.staged_columns = t.tiles.staged_columns - 8 * (2 * Steps - 1);

@@ -98,10 +98,12 @@ class HostProgram:
         channels_last: bool = False,
         allow_tf32: bool = False,
         backwards: bool = False,
+        misaligned: bool = False,
     ) -> torch.Tensor | None:
         """The result, or None if the algorithm does not apply.
 
-        `backwards` runs blocks and threads last to first.
+        `backwards` runs blocks and threads last to first; `misaligned` begins all tensors one
+        element past an aligned address.
 
         Raises:
             ProgramDied: the process ended, with what it wrote to stderr.
@@ -124,6 +126,7 @@ class HostProgram:
         geometry = case.geometry(channels_last)[:9]
         numbers = (
             OPS.index(op), DTYPES.index(dtype), channels_last, allow_tf32, backwards,
+            misaligned * dtype.itemsize,
             *case.input_size, case.k, case.r, case.s, case.p, case.q, *geometry,
             *weight.stride(), *map(len, buffers), result.numel() * result.element_size(),
         )  # fmt: skip
