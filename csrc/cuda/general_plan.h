@@ -21,7 +21,10 @@ struct GeneralTask {
   int64_t weight_group, weight_row, weight_channel, weight_r, weight_s;
   bool weight_vectors, source_vectors, grad_vectors;
 
-  int row_tiles;
+  // A block computes tile after tile, those of all rows and groups of some columns in turn: they read
+  // the same pixels.
+  int64_t tiles;
+  LongDivider by_rows;             // tiles of all rows and groups
   Divider by_row_tiles, by_tiles;  // tiles: along the columns
 
   // forward and grad_input. A phase has as many pixels along an axis as the first, or one less.
