@@ -178,6 +178,7 @@ SANITIZED_CASES = (
     grouped("depthwise", 1, 1, (5, 9), 1, 3, bias=True),
     grouped("depthwise7", 2, 8, (8, 9), 1, 7),
     grouped("depthwise5_stride2", 1, 8, (8, 12), 1, 5, stride=2),
+    case("splits", 2, 1, 33, 1, 1),
 )
 
 
@@ -200,28 +201,27 @@ def start_sanitized(folder: Path, kind: str, sources: Path) -> HostProgram:
     return HostProgram(built, {"TSAN_OPTIONS": "halt_on_error=1"}, prefix)
 
 
-def run_sanitized(running: HostProgram, layouts=(False, True)) -> None:
-    """All cases in all `layouts`, or in one of them in turn; dtypes take turns."""
+def run_sanitized(running: HostProgram, cases=SANITIZED_CASES) -> None:
+    """Layouts and dtypes take turns."""
     turn = 0
     for algorithm in running.algorithms:
-        for one in SANITIZED_CASES:
+        for one in cases:
             for op in OPS:
                 turn += 1
-                for channels_last in layouts or (turn % 2 == 0,):
-                    dtype = DTYPES[turn % len(DTYPES)]
-                    if "toeplitz" in algorithm:
-                        dtype = DTYPES[2 + turn % 2]
-                    t = as_format(random_operands(one, dtype), channels_last)
-                    found = running.compute(algorithm, op, one, t, channels_last)
-                    if found is not None:
-                        assert_accurate(found, op, one)
+                dtype, channels_last = COMBINATIONS[turn * 3 % len(COMBINATIONS)]
+                if "toeplitz" in algorithm:
+                    dtype, channels_last = DTYPES[2 + turn % 2], False
+                t = as_format(random_operands(one, dtype), channels_last)
+                found = running.compute(algorithm, op, one, t, channels_last)
+                if found is not None:
+                    assert_accurate(found, op, one)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SANITIZERS)
 def test_sanitizers_find_nothing(kind, tmp_path):
     with start_sanitized(tmp_path, kind, cuda_host.ROOT / "csrc") as running:
-        run_sanitized(running, () if kind == "thread" else (False, True))
+        run_sanitized(running)
 
 
 def damaged(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
@@ -258,7 +258,7 @@ def test_a_missing_barrier_is_found(tmp_path):
     sources = damaged(tmp_path, "general", "ordered_sum.cuh", before, after)
     with start_sanitized(tmp_path / "build", "thread", sources) as running:
         with pytest.raises(ProgramDied, match="data race"):
-            run_sanitized(running)
+            run_sanitized(running, SANITIZED_CASES[-1:])
 
 
 def test_a_barrier_that_some_threads_skip_is_found(tmp_path):

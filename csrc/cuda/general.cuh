@@ -180,8 +180,8 @@ __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kerne
 
 // grad_weight, first stage: a block computes Rows channels and Columns taps of one split.
 template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
-__global__ __launch_bounds__(kTileThreads,
-                             Multiply::kBlocks) void general_grad_weight_kernel(GeneralTask t) {
+__global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_grad_weight_kernel(
+    GeneralTask t, SplitSums<ChannelsLast> sums) {
   auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
   for (int64_t place = block_index().x; place < t.tiles; place += grid_size().x) {
     int64_t rows_and_group;
@@ -204,8 +204,6 @@ __global__ __launch_bounds__(kTileThreads,
     const Axis vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
     const Axis horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
     const int first_column = tile * Columns, taps = order.count();
-    using Sum = typename Multiply::Sum;
-    Sum* const result = (Sum*)t.workspace + (int64_t)split * t.groups * t.rows * taps;
 
     const GradRows<S, ChannelsLast> grad = {
         (const S*)t.grad + (int64_t)group * t.rows * t.pixels_at.channel, t.pixels_at, t.rows,
@@ -227,14 +225,18 @@ __global__ __launch_bounds__(kTileThreads,
     for (int i = thread_index(); i < Rows * Columns; i += kTileThreads) {
       const int row = i / Columns, column = i % Columns;
       if (first_row + row >= t.rows || first_column + column >= taps) continue;
-      result[(int64_t)(group * t.rows + first_row + row) * taps + first_column + column] =
-          memory.result.sums[row][column];
+      sums.template put<S>(split, group * t.rows + first_row + row, first_column + column,
+                           memory.result.sums[row][column]);
     }
     sync_block();
   }
 }
 
 // ---- Launches
+
+inline int64_t general_workspace(Op op, const Conv2dShape& d) {
+  return op == Op::kGradWeight ? split_sums_bytes(d, general_splits(d).count) : 0;
+}
 
 constexpr int64_t kMostBlocks = 0x7fffffff;
 
@@ -275,11 +277,11 @@ cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
   t.by_tiles = Divider(tiles);
   t.tiles = tiles * splits.count * row_tiles * t.groups;
   const Index3 grid = {(int)smaller(t.tiles, kMostBlocks), 1, 1};
+  const SplitSums<ChannelsLast> sums =
+      split_sums(task, splits.count, TapOrder<ChannelsLast>(t.channels, t.r, t.s));
   const cudaError_t error = launch<kTileThreads>(
-      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid, stream, t);
-  if (error != cudaSuccess) return error;
-  return launch_ordered_sum<S>(task, splits.count, TapOrder<ChannelsLast>(t.channels, t.r, t.s),
-                               stream);
+      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid, stream, t, sums);
+  return error == cudaSuccess ? launch_ordered_sum<S>(sums, stream) : error;
 }
 
 // Few rows in a group: a flat tile.

@@ -16,6 +16,7 @@ template <int Steps>
 constexpr int kToeplitzFilterRows = Steps == 3 ? 6 : 8;
 
 struct ToeplitzGradWeightTask : DepthwiseTask {
+  SplitSums<false> sums;
   ToeplitzTiles tiles;
   PlaneStage stage, grad_stage;
   LongDivider by_tiles;
@@ -124,7 +125,6 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       }
     }
 
-    float* const to = (float*)t.workspace + (split * t.channels + channel) * t.r * t.s;
     const int warp = thread_index() / kWarp, s = thread_index();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -144,7 +144,7 @@ __global__ __launch_bounds__(kDepthwiseThreads,
 #pragma unroll
         for (int n = 0; n < 8; ++n) sum += memory.products[w][n + s + t.shift][n];
       }
-      to[(first_row + r) * t.s + s] = sum;
+      t.sums.put<S>(split, channel, (first_row + r) * t.s + s, sum);
     }
   }
 }
@@ -170,23 +170,19 @@ ToeplitzGradWeightTask toeplitz_grad_weight_task(const Task& task) {
   t.units = ceil_div(d.n, t.tiles.planes) * tiles;
   t.units_per_split =
       ceil_div(8192, t.tiles.planes * t.tiles.rows * (int64_t)grad_tiles.staged_columns);
+  t.sums = split_sums(task, ceil_div(t.units, t.units_per_split), TapOrder<false>(1, t.r, t.s));
   t.chunks = (int)ceil_div(d.r, kToeplitzFilterRows<Steps>);
   t.by_chunks = Divider(t.chunks);
   return t;
 }
 
-inline int64_t splits_of(const ToeplitzGradWeightTask& t) {
-  return ceil_div(t.units, t.units_per_split);
-}
-
 template <class S, int Steps>
 cudaError_t launch_toeplitz_grad_weight(const Task& task, cudaStream_t stream) {
   const ToeplitzGradWeightTask t = toeplitz_grad_weight_task<Steps>(task);
-  const Index3 grid = {(int)(splits_of(t) * t.chunks), (int)smaller(t.channels, 65535), 1};
+  const Index3 grid = {(int)(t.sums.splits * t.chunks), (int)smaller(t.channels, 65535), 1};
   const cudaError_t error =
       launch<kDepthwiseThreads>(toeplitz_grad_weight_kernel<S, Steps>, grid, stream, t);
-  if (error != cudaSuccess) return error;
-  return launch_ordered_sum<S>(task, splits_of(t), TapOrder<false>(1, t.r, t.s), stream);
+  return error == cudaSuccess ? launch_ordered_sum<S>(t.sums, stream) : error;
 }
 
 }  // namespace torchconv::cuda
