@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 COMPILER = os.environ.get("CXX", "g++")
-SECONDS_PER_REQUEST = 60
 
 
 def build(folder: Path, flags: Sequence[str] = ("-O1",), sources: Path = ROOT / "csrc") -> Path:
