@@ -35,6 +35,8 @@ MORE = (
     grouped("large9", 3, 2, (17, 33), 1, 9, padding=0),
     grouped("large13", 5, 2, 14, 1, 13, bias=True),
     grouped("large27", 2, 2, (20, 40), 1, 27),
+    *(grouped(f"large7_q={q}", 2, 2, (9, q), 1, 7) for q in (8, 12, 14, 56)),
+    grouped("large15_q=16", 2, 2, (9, 16), 1, 15),
     grouped("large32", 2, 1, (9, 70), 1, 32, padding=16),
 )
 # An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
@@ -118,16 +120,17 @@ def test_tf32(program):
 
 
 SAME_BITS = (
-    case("dense", 5, 6, 7, 20, 3, bias=True),
+    case("dense", 5, 8, 8, 24, 3, bias=True),
     case("stride2", 5, 6, 9, 20, 3, 2),
     grouped("depthwise", 5, 8, 9, 1, 3),
     grouped("depthwise7", 5, 8, 9, 1, 7),
+    grouped("depthwise7_q=8", 5, 8, 8, 1, 7),
 )
 
 
 @pytest.mark.parametrize("one", SAME_BITS, ids=ids(SAME_BITS))
 def test_same_bits(one, program):
-    """For any batch size, and in whatever order blocks and threads run."""
+    """For any batch size, at any address, and in whatever order blocks and threads run."""
     for turn, algorithm in enumerate(program.algorithms):
         for dtype, channels_last in COMBINATIONS[turn % 2 :: 2]:
             t = as_format(random_operands(one, dtype), channels_last)
@@ -137,6 +140,8 @@ def test_same_bits(one, program):
                     continue
                 again = program.compute(algorithm, op, one, t, channels_last, backwards=True)
                 assert torch.equal(together, again)
+                moved = program.compute(algorithm, op, one, t, channels_last, misaligned=True)
+                assert torch.equal(together, moved), (algorithm, op, dtype)
                 if op == "grad_weight":
                     continue
                 for first, count in ((0, 1), (1, 1), (2, 3)):
@@ -173,6 +178,7 @@ SANITIZED_CASES = (
     grouped("depthwise", 1, 1, (5, 9), 1, 3, bias=True),
     grouped("depthwise7", 2, 8, (8, 9), 1, 7),
     grouped("depthwise5_stride2", 1, 8, (8, 12), 1, 5, stride=2),
+    case("splits", 2, 1, 33, 1, 1),
 )
 
 
@@ -195,28 +201,27 @@ def start_sanitized(folder: Path, kind: str, sources: Path) -> HostProgram:
     return HostProgram(built, {"TSAN_OPTIONS": "halt_on_error=1"}, prefix)
 
 
-def run_sanitized(running: HostProgram, layouts=(False, True)) -> None:
-    """All cases in all `layouts`, or in one of them in turn; dtypes take turns."""
+def run_sanitized(running: HostProgram, cases=SANITIZED_CASES) -> None:
+    """Layouts and dtypes take turns."""
     turn = 0
     for algorithm in running.algorithms:
-        for one in SANITIZED_CASES:
+        for one in cases:
             for op in OPS:
                 turn += 1
-                for channels_last in layouts or (turn % 2 == 0,):
-                    dtype = DTYPES[turn % len(DTYPES)]
-                    if "toeplitz" in algorithm:
-                        dtype = DTYPES[2 + turn % 2]
-                    t = as_format(random_operands(one, dtype), channels_last)
-                    found = running.compute(algorithm, op, one, t, channels_last)
-                    if found is not None:
-                        assert_accurate(found, op, one)
+                dtype, channels_last = COMBINATIONS[turn * 3 % len(COMBINATIONS)]
+                if "toeplitz" in algorithm:
+                    dtype, channels_last = DTYPES[2 + turn % 2], False
+                t = as_format(random_operands(one, dtype), channels_last)
+                found = running.compute(algorithm, op, one, t, channels_last)
+                if found is not None:
+                    assert_accurate(found, op, one)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SANITIZERS)
 def test_sanitizers_find_nothing(kind, tmp_path):
     with start_sanitized(tmp_path, kind, cuda_host.ROOT / "csrc") as running:
-        run_sanitized(running, () if kind == "thread" else (False, True))
+        run_sanitized(running)
 
 
 def damaged(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
@@ -253,7 +258,7 @@ def test_a_missing_barrier_is_found(tmp_path):
     sources = damaged(tmp_path, "general", "ordered_sum.cuh", before, after)
     with start_sanitized(tmp_path / "build", "thread", sources) as running:
         with pytest.raises(ProgramDied, match="data race"):
-            run_sanitized(running)
+            run_sanitized(running, SANITIZED_CASES[-1:])
 
 
 def test_a_barrier_that_some_threads_skip_is_found(tmp_path):

@@ -31,6 +31,7 @@ cudaError_t launch_dtype(const Task& task, cudaStream_t stream) {
     if (has_window(task.op, d, 3, 2)) return launch_window<S, 3, 2>(task, vectors, stream);
     if (has_window(task.op, d, 5, 1)) return launch_window<S, 5, 1>(task, vectors, stream);
     if (has_window(task.op, d, 5, 2)) return launch_window<S, 5, 2>(task, vectors, stream);
+    if (has_window(task.op, d, 7, 1)) return launch_window<S, 7, 1>(task, vectors, stream);
   }
   return vectors ? launch_depthwise_any<S, Vector<S>::kSize>(task, stream)
                  : launch_depthwise_any<S, 1>(task, stream);

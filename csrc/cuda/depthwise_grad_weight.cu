@@ -16,6 +16,11 @@ int64_t split_pixels(const Conv2dShape& d) {
   return larger(d.layout == Layout::kContiguous ? 8192 : 512, 2 * d.r * d.s);
 }
 
+// The last thing to be known of a task.
+void set_sums(DepthwiseGradWeightTask& t, const Task& task) {
+  t.sums = split_sums(task, ceil_div(t.units, t.units_per_split), TapOrder<false>(1, t.r, t.s));
+}
+
 template <class S, int Size, int Stride>
 DepthwiseGradWeightTask window_task(const Task& task) {
   const Conv2dShape& d = task.shape;
@@ -37,6 +42,7 @@ DepthwiseGradWeightTask window_task(const Task& task) {
     t.units = d.n * d.p * t.runs;
     t.units_per_split = split_pixels(d) / kRunOfGrad;
   }
+  set_sums(t, task);
   return t;
 }
 
@@ -53,11 +59,8 @@ DepthwiseGradWeightTask any_task(const Task& task) {
   t.by_tap_blocks = Divider(t.tap_blocks);
   t.by_multiplier = Divider(t.multiplier), t.by_kernel_width = Divider(d.s);
   t.by_width = LongDivider(d.q), t.by_height = LongDivider(d.p);
+  set_sums(t, task);
   return t;
-}
-
-int64_t splits_of(const DepthwiseGradWeightTask& t) {
-  return ceil_div(t.units, t.units_per_split);
 }
 
 // f(task, launch of the first stage)
@@ -65,7 +68,7 @@ template <class S, int Size, int Stride, class F>
 auto with_window(const Task& task, const F& f) {
   const DepthwiseGradWeightTask t = window_task<S, Size, Stride>(task);
   return f(t, [&](cudaStream_t stream) {
-    const int splits = (int)splits_of(t);
+    const int splits = (int)t.sums.splits;
     if (task.shape.layout == Layout::kContiguous) {
       return launch<kDepthwiseThreads>(depthwise_planes_grad_weight_kernel<S, Size, Stride>,
                                        Index3{splits, (int)smaller(t.channels, 65535), 1}, stream,
@@ -87,7 +90,7 @@ auto with_kernel(const Task& task, const F& f) {
   if (has_window(task.op, d, 7, 1)) return with_window<S, 7, 1>(task, f);
   const DepthwiseGradWeightTask t = any_task<S>(task);
   return f(t, [&](cudaStream_t stream) {
-    const Index3 grid = {(int)(splits_of(t) * t.tap_blocks),
+    const Index3 grid = {(int)(t.sums.splits * t.tap_blocks),
                          (int)smaller(ceil_div(t.channels, t.lanes), 65535), 1};
     return launch<kDepthwiseThreads>(depthwise_any_grad_weight_kernel<S>, grid, stream, t);
   });
@@ -100,10 +103,10 @@ int64_t workspace_bytes(Op op, const Conv2dShape& d) {
   int64_t splits = 0;
   dispatch_dtype(d.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    splits = with_kernel<S>(task, [](const auto& t, const auto&) { return splits_of(t); });
+    splits = with_kernel<S>(task, [](const auto& t, const auto&) { return t.sums.splits; });
     return cudaSuccess;
   });
-  return splits * d.k * d.r * d.s * (d.dtype == Dtype::kFloat64 ? 8 : 4);
+  return split_sums_bytes(d, splits);
 }
 
 cudaError_t launch_depthwise_grad_weight(const Task& task, cudaStream_t stream) {
@@ -111,8 +114,7 @@ cudaError_t launch_depthwise_grad_weight(const Task& task, cudaStream_t stream) 
     using S = std::remove_pointer_t<decltype(storage)>;
     return with_kernel<S>(task, [&](const DepthwiseGradWeightTask& t, const auto& launch_first) {
       const cudaError_t error = launch_first(stream);
-      if (error != cudaSuccess) return error;
-      return launch_ordered_sum<S>(task, splits_of(t), TapOrder<false>(1, t.r, t.s), stream);
+      return error == cudaSuccess ? launch_ordered_sum<S>(t.sums, stream) : error;
     });
   });
 }

@@ -1,6 +1,6 @@
 // Depthwise weight gradient: every thread keeps the sums of all taps for its pixels, or of some taps
-// where the kernel has a size of its own; the threads of a block are added as a tree, blocks leave
-// their sums in the workspace, and ordered_sum.cuh adds those. A block sums one split: a number of
+// where the kernel has a size of its own; the threads of a block are added as a tree, ordered_sum.cuh
+// adds the blocks. A block sums one split: a number of
 // neighbouring units of work that depends on the shape of one image.
 #pragma once
 
@@ -13,6 +13,7 @@ namespace torchconv::cuda {
 constexpr int kAnyTaps = 8;  // of a thread, in a kernel of any size
 
 struct DepthwiseGradWeightTask : DepthwiseTask {
+  SplitSums<false> sums;
   int64_t units, units_per_split;
   int lanes;  // channels side by side in a block: a power of two
   Divider by_lanes;
@@ -132,8 +133,8 @@ __global__ __launch_bounds__(kDepthwiseThreads, 3) void depthwise_planes_grad_we
         }
       }
     }
-    Sum* const to = (Sum*)t.workspace + (split * t.channels + channel) * (Size * Size);
-    add_strands(memory, sums, 1, [&](int tap, Sum sum) { to[tap] = sum; });
+    add_strands(memory, sums, 1,
+                [&](int tap, Sum sum) { t.sums.put<S>(split, channel, tap, sum); });
   }
 }
 
@@ -182,9 +183,8 @@ __global__ __launch_bounds__(kDepthwiseThreads, 3) void depthwise_channels_grad_
       }
     }
   }
-  Sum* const to = (Sum*)t.workspace + (split * t.channels + channel) * (Size * Size);
   add_strands(memory, sums, t.lanes, [&](int tap, Sum sum) {
-    if (channel < t.channels) to[tap] = sum;
+    if (channel < t.channels) t.sums.put<S>(split, channel, tap, sum);
   });
 }
 
@@ -231,9 +231,9 @@ __global__ __launch_bounds__(kDepthwiseThreads,
             grad, to_compute(source[row * t.source_at.row + column * t.source_at.column]), sums[i]);
       }
     }
-    Sum* const to = (Sum*)t.workspace + (split * t.channels + channel) * taps + first_tap;
     add_strands(memory, sums, t.lanes, [&](int tap, Sum sum) {
-      if (channel < t.channels && first_tap + tap < taps) to[tap] = sum;
+      if (channel < t.channels && first_tap + tap < taps)
+        t.sums.put<S>(split, channel, first_tap + tap, sum);
     });
   }
 }

@@ -76,9 +76,13 @@ struct DepthwisePlanesTask : DepthwiseTask {
   bool vectors;  // four pixels can be stored at once
 };
 
+// Blocks that share a multiprocessor: what registers allow.
+template <class S>
+constexpr int kPlanesBlocks = sizeof(S) == 8 ? 2 : 4;
+
 template <class S, int Size, int Stride>
 __global__ __launch_bounds__(kDepthwiseThreads,
-                             4) void depthwise_planes_kernel(DepthwisePlanesTask t) {
+                             kPlanesBlocks<S>) void depthwise_planes_kernel(DepthwisePlanesTask t) {
   using Sum = Compute<S>;
   constexpr int kRows = Patch<Stride>::kRows;
   Sum* const staged = shared_memory<StagedMemory<S>>().staged;

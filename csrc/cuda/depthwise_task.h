@@ -11,7 +11,7 @@ constexpr int kDepthwiseThreads = 128;
 struct DepthwiseTask {
   Op op;
   const void *source, *weight, *bias, *grad;
-  void *result, *workspace;
+  void* result;
   int64_t images;
   int channels, multiplier;  // channels of the result, or of grad
   int source_height, source_width, height, width;
@@ -32,7 +32,7 @@ inline DepthwiseTask depthwise_task(const Task& task) {
   t.op = task.op;
   t.source = to_input ? task.grad : task.input;
   t.weight = task.weight, t.bias = task.bias, t.grad = task.grad;
-  t.result = task.result, t.workspace = task.workspace;
+  t.result = task.result;
   t.images = d.n;
   t.channels = (int)(to_input ? d.c : d.k), t.multiplier = (int)d.k_per_group();
   t.source_height = (int)(to_input ? d.p : d.h), t.source_width = (int)(to_input ? d.q : d.w);

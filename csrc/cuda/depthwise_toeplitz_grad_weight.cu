@@ -26,9 +26,9 @@ int64_t workspace_bytes(Op op, const Conv2dShape& d) {
   Task task{};
   task.op = op;
   task.shape = d;
-  const int64_t splits =
-      with_steps(d, [&](auto steps) { return splits_of(toeplitz_grad_weight_task<steps>(task)); });
-  return splits * d.k * d.r * d.s * 4;
+  return with_steps(d, [&](auto steps) {
+    return split_sums_bytes(d, toeplitz_grad_weight_task<steps>(task).sums.splits);
+  });
 }
 
 cudaError_t launch_depthwise_toeplitz_grad_weight(const Task& task, cudaStream_t stream) {

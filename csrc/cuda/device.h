@@ -4,11 +4,10 @@
 // nothing of CUDA.
 //
 // Both halves define, in torchconv::cuda:
-//   thread_index, block_index, grid_size, sync_block, sync_warp
+//   thread_index, block_index, grid_size, sync_block
 //   shared_memory<T>()              the block's one T; its contents are undefined at the start
 //   load_vector (of constant memory), read_vector, store_vector       16 bytes, aligned
 //   copy_async, commit_copies, wait_copies<N>
-//   shuffle_down, shuffle_xor       within a warp of 32, all lanes taking part
 //   load_matrices, load_matrices_transposed      four 8x8 matrices of 16-bit elements, for mma
 //   multiply_16x8x16, multiply_16x8x8_tf32      tensor cores, d += a * b
 //   to_compute, from_compute, to_tf32, bits_to_float, fused, high_product

@@ -18,9 +18,6 @@ __device__ __forceinline__ Index3 grid_size() {
 __device__ __forceinline__ void sync_block() {
   __syncthreads();
 }
-__device__ __forceinline__ void sync_warp() {
-  __syncwarp();
-}
 
 template <class T>
 __device__ __forceinline__ T& shared_memory() {
@@ -107,15 +104,6 @@ __device__ __forceinline__ void commit_copies() {
 template <int Pending>
 __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
-}
-
-template <class T>
-__device__ __forceinline__ T shuffle_down(T x, int lanes) {
-  return __shfl_down_sync(0xffffffffu, x, lanes);
-}
-template <class T>
-__device__ __forceinline__ T shuffle_xor(T x, int lanes) {
-  return __shfl_xor_sync(0xffffffffu, x, lanes);
 }
 
 // Lane 8 i + j passes the address of row j of matrix i, 16 bytes in shared memory, and receives in

@@ -37,9 +37,6 @@ inline Index3 grid_size() {
 inline void sync_block() {
   host::current_thread().wait_for_block();
 }
-inline void sync_warp() {
-  host::current_thread().wait_for_warp();
-}
 
 template <class T>
 T& shared_memory() {
@@ -111,16 +108,6 @@ void wait_copies() {
     }
     groups.erase(groups.begin());
   }
-}
-
-template <class T>
-T shuffle_down(T x, int lanes) {
-  const int lane = thread_index() % kWarp, from = lane + lanes;
-  return host::current_thread().exchange(x)[from < kWarp ? from : lane];
-}
-template <class T>
-T shuffle_xor(T x, int lanes) {
-  return host::current_thread().exchange(x)[thread_index() % kWarp ^ lanes];
 }
 
 inline void load_matrices(uint32_t (&m)[4], const void* row) {

@@ -101,31 +101,32 @@ __device__ __forceinline__ void multiply_tiles(GeneralMemory<Multiply, Rows, Col
 template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
 __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kernel(GeneralTask t) {
   auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
-  int tile;
-  const int phase = t.by_tiles.divide(block_index().x, tile);
-  int phase_w;
-  const int phase_h = t.by_phases_w.divide(phase, phase_w);
-  Axis vertical, horizontal;
-  if (t.op == Op::kForward) {
-    vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
-    horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
-  } else {
-    vertical =
-        grad_input_axis(phase_h, t.height, t.pad_top, t.stride_h, t.dilation_h, t.r, t.common_h);
-    horizontal =
-        grad_input_axis(phase_w, t.width, t.pad_left, t.stride_w, t.dilation_w, t.s, t.common_w);
-  }
-  const int64_t pixels = t.images * vertical.pixels * horizontal.pixels;
-  const int64_t first_column = (int64_t)tile * Columns;
-  if (first_column >= pixels) return;
-  const TapOrder<ChannelsLast> order(t.channels, vertical.taps, horizontal.taps);
-  const LongDivider by_column = t.by_pixel_columns[horizontal.pixels != t.most_columns];
-  const LongDivider by_row = t.by_pixel_rows[vertical.pixels != t.most_rows];
-
-  for (int y = block_index().y; y < t.row_tiles * t.groups; y += grid_size().y) {
-    int row_tile;
-    const int group = t.by_row_tiles.divide(y, row_tile);
+  for (int64_t place = block_index().x; place < t.tiles; place += grid_size().x) {
+    int64_t rows_and_group;
+    const int columns = (int)t.by_rows.divide(place, rows_and_group);
+    int row_tile, tile;
+    const int group = t.by_row_tiles.divide((int)rows_and_group, row_tile);
     const int first_row = row_tile * Rows;
+    const int phase = t.by_tiles.divide(columns, tile);
+    int phase_w;
+    const int phase_h = t.by_phases_w.divide(phase, phase_w);
+    Axis vertical, horizontal;
+    if (t.op == Op::kForward) {
+      vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
+      horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
+    } else {
+      vertical =
+          grad_input_axis(phase_h, t.height, t.pad_top, t.stride_h, t.dilation_h, t.r, t.common_h);
+      horizontal =
+          grad_input_axis(phase_w, t.width, t.pad_left, t.stride_w, t.dilation_w, t.s, t.common_w);
+    }
+    const int64_t pixels = t.images * vertical.pixels * horizontal.pixels;
+    const int64_t first_column = (int64_t)tile * Columns;
+    if (first_column >= pixels) continue;
+    const TapOrder<ChannelsLast> order(t.channels, vertical.taps, horizontal.taps);
+    const LongDivider by_column = t.by_pixel_columns[horizontal.pixels != t.most_columns];
+    const LongDivider by_row = t.by_pixel_rows[vertical.pixels != t.most_rows];
+
     const WeightRows<S, ChannelsLast> weight = {(const S*)t.weight + group * t.weight_group,
                                                 t.rows,
                                                 t.weight_row,
@@ -179,32 +180,31 @@ __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kerne
 
 // grad_weight, first stage: a block computes Rows channels and Columns taps of one split.
 template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
-__global__ __launch_bounds__(kTileThreads,
-                             Multiply::kBlocks) void general_grad_weight_kernel(GeneralTask t) {
+__global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_grad_weight_kernel(
+    GeneralTask t, SplitSums<ChannelsLast> sums) {
   auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
-  int tile;
-  const int split = t.by_tiles.divide(block_index().x, tile);
-  int part;
-  const int64_t bundle = t.by_parts.divide(split, part);
-  PixelSpan span;
-  span.image = bundle * t.images_per_split;
-  span.pixel = part * t.pixels_per_part;
-  const int images = (int)smaller(t.images_per_split, t.images - span.image);
-  const int pixels = (int)smaller(t.pixels_per_part, t.height * t.width - span.pixel);
-  span.count = images * pixels;
-  span.by_image = t.by_pixels_per_part;
-
-  const TapOrder<ChannelsLast> order(t.channels, t.r, t.s);
-  const Axis vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
-  const Axis horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
-  const int first_column = tile * Columns, taps = order.count();
-  using Sum = typename Multiply::Sum;
-  Sum* const result = (Sum*)t.workspace + (int64_t)split * t.groups * t.rows * taps;
-
-  for (int y = block_index().y; y < t.row_tiles * t.groups; y += grid_size().y) {
-    int row_tile;
-    const int group = t.by_row_tiles.divide(y, row_tile);
+  for (int64_t place = block_index().x; place < t.tiles; place += grid_size().x) {
+    int64_t rows_and_group;
+    const int columns = (int)t.by_rows.divide(place, rows_and_group);
+    int row_tile, tile;
+    const int group = t.by_row_tiles.divide((int)rows_and_group, row_tile);
     const int first_row = row_tile * Rows;
+    const int split = t.by_tiles.divide(columns, tile);
+    int part;
+    const int64_t bundle = t.by_parts.divide(split, part);
+    PixelSpan span;
+    span.image = bundle * t.images_per_split;
+    span.pixel = part * t.pixels_per_part;
+    const int images = (int)smaller(t.images_per_split, t.images - span.image);
+    const int pixels = (int)smaller(t.pixels_per_part, t.height * t.width - span.pixel);
+    span.count = images * pixels;
+    span.by_image = t.by_pixels_per_part;
+
+    const TapOrder<ChannelsLast> order(t.channels, t.r, t.s);
+    const Axis vertical = forward_axis(t.height, t.pad_top, t.stride_h, t.dilation_h, t.r);
+    const Axis horizontal = forward_axis(t.width, t.pad_left, t.stride_w, t.dilation_w, t.s);
+    const int first_column = tile * Columns, taps = order.count();
+
     const GradRows<S, ChannelsLast> grad = {
         (const S*)t.grad + (int64_t)group * t.rows * t.pixels_at.channel, t.pixels_at, t.rows,
         t.grad_vectors, span};
@@ -225,8 +225,8 @@ __global__ __launch_bounds__(kTileThreads,
     for (int i = thread_index(); i < Rows * Columns; i += kTileThreads) {
       const int row = i / Columns, column = i % Columns;
       if (first_row + row >= t.rows || first_column + column >= taps) continue;
-      result[(int64_t)(group * t.rows + first_row + row) * taps + first_column + column] =
-          memory.result.sums[row][column];
+      sums.template put<S>(split, group * t.rows + first_row + row, first_column + column,
+                           memory.result.sums[row][column]);
     }
     sync_block();
   }
@@ -234,13 +234,19 @@ __global__ __launch_bounds__(kTileThreads,
 
 // ---- Launches
 
+inline int64_t general_workspace(Op op, const Conv2dShape& d) {
+  return op == Op::kGradWeight ? split_sums_bytes(d, general_splits(d).count) : 0;
+}
+
+constexpr int64_t kMostBlocks = 0x7fffffff;
+
 template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
 cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
   const Conv2dShape& d = task.shape;
   GeneralTask t = general_task(task);
-  t.row_tiles = (int)ceil_div(t.rows, Rows);
-  t.by_row_tiles = Divider(t.row_tiles);
-  const int grid_y = (int)smaller((int64_t)t.row_tiles * t.groups, 65535);
+  const int64_t row_tiles = ceil_div(t.rows, Rows);
+  t.by_row_tiles = Divider(row_tiles);
+  t.by_rows = LongDivider(row_tiles * t.groups);
   if (task.op != Op::kGradWeight) {
     const bool to_input = task.op == Op::kGradInput;
     const int64_t phases_h = to_input ? smaller(d.stride_h, d.h) : 1;
@@ -256,7 +262,8 @@ cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
     }
     const int64_t tiles = ceil_div(d.n * t.most_rows * t.most_columns, Columns);
     t.by_tiles = Divider(tiles);
-    const Index3 grid = {(int)(tiles * phases_h * phases_w), grid_y, 1};
+    t.tiles = tiles * phases_h * phases_w * row_tiles * t.groups;
+    const Index3 grid = {(int)smaller(t.tiles, kMostBlocks), 1, 1};
     return launch<kTileThreads>(general_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid,
                                 stream, t);
   }
@@ -268,12 +275,13 @@ cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
   t.by_width = Divider(d.q);
   const int64_t taps = t.channels * d.r * d.s, tiles = ceil_div(taps, Columns);
   t.by_tiles = Divider(tiles);
-  const Index3 grid = {(int)(tiles * splits.count), grid_y, 1};
+  t.tiles = tiles * splits.count * row_tiles * t.groups;
+  const Index3 grid = {(int)smaller(t.tiles, kMostBlocks), 1, 1};
+  const SplitSums<ChannelsLast> sums =
+      split_sums(task, splits.count, TapOrder<ChannelsLast>(t.channels, t.r, t.s));
   const cudaError_t error = launch<kTileThreads>(
-      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid, stream, t);
-  if (error != cudaSuccess) return error;
-  return launch_ordered_sum<S>(task, splits.count, TapOrder<ChannelsLast>(t.channels, t.r, t.s),
-                               stream);
+      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid, stream, t, sums);
+  return error == cudaSuccess ? launch_ordered_sum<S>(sums, stream) : error;
 }
 
 // Few rows in a group: a flat tile.

@@ -12,7 +12,7 @@ namespace torchconv::cuda {
 struct GeneralTask {
   Op op;
   const void *source, *weight, *bias, *grad;
-  void *result, *workspace;
+  void* result;
   int64_t images;
   int source_height, source_width, height, width;
   Strides source_at, pixels_at;
@@ -21,7 +21,10 @@ struct GeneralTask {
   int64_t weight_group, weight_row, weight_channel, weight_r, weight_s;
   bool weight_vectors, source_vectors, grad_vectors;
 
-  int row_tiles;
+  // A block computes tile after tile, those of all rows and groups of some columns in turn: they read
+  // the same pixels.
+  int64_t tiles;
+  LongDivider by_rows;             // tiles of all rows and groups
   Divider by_row_tiles, by_tiles;  // tiles: along the columns
 
   // forward and grad_input. A phase has as many pixels along an axis as the first, or one less.
@@ -70,12 +73,6 @@ inline bool general_applicable(Op, const Conv2dShape& d) {
          larger(d.c_per_group(), d.k_per_group()) * d.r * d.s < limit;
 }
 
-inline int64_t general_workspace(Op op, const Conv2dShape& d) {
-  if (op != Op::kGradWeight) return 0;
-  const int64_t size = d.dtype == Dtype::kFloat64 ? 8 : 4;
-  return general_splits(d).count * d.k * d.c_per_group() * d.r * d.s * size;
-}
-
 inline bool aligned(const void* address) {
   return reinterpret_cast<uintptr_t>(address) % 16 == 0;
 }
@@ -113,7 +110,7 @@ inline GeneralTask general_task(const Task& task) {
   t.op = task.op;
   t.source = to_input ? task.grad : task.input;
   t.weight = task.weight, t.bias = task.bias, t.grad = task.grad;
-  t.result = task.result, t.workspace = task.workspace;
+  t.result = task.result;
   t.images = d.n;
   t.source_height = (int)(to_input ? d.p : d.h), t.source_width = (int)(to_input ? d.q : d.w);
   t.height = (int)(to_input ? d.h : d.p), t.width = (int)(to_input ? d.w : d.q);

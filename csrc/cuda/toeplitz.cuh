@@ -19,6 +19,16 @@ inline int toeplitz_steps(int64_t s) {
   return (int)ceil_div(8 + s - 1, 16);
 }
 
+// The stage begins `shift` columns before the first window, so that it begins at a multiple of as
+// many elements as the width has too, and as the last window leaves room for.
+inline int toeplitz_shift(int64_t origin, int64_t width, int64_t s) {
+  for (int elements = 8; elements > 1; elements /= 2) {
+    const int shift = (int)((origin % elements + elements) % elements);
+    if (width % elements == 0 && 8 + s - 1 + shift <= 16 * toeplitz_steps(s)) return shift;
+  }
+  return 0;
+}
+
 inline bool toeplitz_applicable(const Conv2dShape& d) {
   const bool half = d.dtype == Dtype::kBFloat16 || d.dtype == Dtype::kFloat16;
   return half && d.layout == Layout::kContiguous && has_window(Op::kForward, d, (int)d.r, 1) &&
@@ -80,6 +90,7 @@ struct ToeplitzTask : DepthwiseTask {
   ToeplitzTiles tiles;
   LongDivider by_tiles;
   Divider by_tiles_across;
+  int shift, copy_bytes;
   bool pairs;  // two pixels can be stored at once
 };
 
@@ -107,15 +118,16 @@ __global__ __launch_bounds__(kDepthwiseThreads, 4) void toeplitz_kernel(Toeplitz
 
   for (int channel = block_index().y; channel < t.channels; channel += grid_size().y) {
     sync_block();
-    stage_planes<S>(
-        memory.staged, t.stage,
+    stage_halves<S>(
+        memory.staged, t.stage, t.copy_bytes,
         [&](int i) {
           return first_image + i < t.images
                      ? (const S*)t.source + (first_image + i) * t.source_at.image +
                            channel * t.source_at.channel
                      : nullptr;
         },
-        top + t.window.origin_h, left + t.window.origin_w, t.source_height, t.source_width);
+        (const S*)t.source, top + t.window.origin_h, left + t.window.origin_w - t.shift,
+        t.source_height, t.source_width);
     const S* const filter = (const S*)t.weight + channel * t.weight_k + t.window.first_tap;
     for (int i = thread_index(); i < t.r * Steps * kWarp * 2; i += kDepthwiseThreads) {
       const int part = i % 2, owner = i / 2 % kWarp, step = i / (2 * kWarp) % Steps;
@@ -123,12 +135,13 @@ __global__ __launch_bounds__(kDepthwiseThreads, 4) void toeplitz_kernel(Toeplitz
       uint32_t packed = 0;
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const int s = 16 * step + 8 * part + 2 * (owner % 4) + e - owner / 4;
+        const int s = 16 * step + 8 * part + 2 * (owner % 4) + e - owner / 4 - t.shift;
         if (s < 0 || s >= t.s) continue;
         packed |= (uint32_t)filter[r * t.window.tap_row + s * t.window.tap_column].bits << 16 * e;
       }
       memory.filter[r * Steps + step][owner][part] = packed;
     }
+    wait_copies<0>();
     sync_block();
     if (!place.exists) continue;
 
@@ -201,6 +214,8 @@ cudaError_t launch_toeplitz(const Task& task, cudaStream_t stream) {
   t.window = window_of(t);
   t.tiles = toeplitz_tiles(t.height, t.width, t.r - 1, Steps, kToeplitzStagedBytes);
   t.stage = plane_stage(t.tiles);
+  t.shift = toeplitz_shift(t.window.origin_w, t.source_width, t.s);
+  t.copy_bytes = copy_bytes(t.source, t.source_width, t.window.origin_w - t.shift);
   const int tiles = t.tiles.tiles_across * t.tiles.tiles_down;
   t.by_tiles = LongDivider(tiles);
   t.by_tiles_across = Divider(t.tiles.tiles_across);

@@ -1,7 +1,8 @@
 // Depthwise weight gradient on tensor cores: the products of toeplitz.cuh the other way round. For
 // one row r of the filter, 16 columns of the input, r rows below the output, times eight columns of
 // grad, summed over 16 rows, hold in their diagonals what the taps of that row are made of:
-// weight(r, s) is the sum over columns n of product(n + s, n). A block sums one split for some rows
+// weight(r, s) is the sum over columns n of product(n + s, n), or with the shift of the stage,
+// product(n + s + shift, n). A block sums one split for some rows
 // of the filter; ordered_sum.cuh adds the splits.
 #pragma once
 
@@ -15,12 +16,14 @@ template <int Steps>
 constexpr int kToeplitzFilterRows = Steps == 3 ? 6 : 8;
 
 struct ToeplitzGradWeightTask : DepthwiseTask {
+  SplitSums<false> sums;
   ToeplitzTiles tiles;
   PlaneStage stage, grad_stage;
   LongDivider by_tiles;
   Divider by_tiles_across, by_chunks;
   int64_t units, units_per_split;  // a unit: a tile of as many images as a block has planes
-  int chunks;                      // of the rows of the filter
+  int shift, copy_bytes, grad_copy_bytes;
+  int chunks;  // of the rows of the filter
 };
 
 template <class S, int Steps>
@@ -54,24 +57,26 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       const int top = t.by_tiles_across.divide((int)tile, tile_column) * tiles.rows;
       const int left = tile_column * tiles.across * 8 * kToeplitzBlocks;
       sync_block();
-      stage_planes<S>(
-          memory.staged.input, t.stage,
+      stage_halves<S>(
+          memory.staged.input, t.stage, t.copy_bytes,
           [&](int i) {
             return first_image + i < t.images
                        ? (const S*)t.source + (first_image + i) * t.source_at.image +
                              channel * t.source_at.channel
                        : nullptr;
           },
-          top - t.pad_top + first_row, left - t.pad_left, t.source_height, t.source_width);
-      stage_planes<S>(
-          memory.staged.grad, t.grad_stage,
+          (const S*)t.source, top - t.pad_top + first_row, left - t.pad_left - t.shift,
+          t.source_height, t.source_width);
+      stage_halves<S>(
+          memory.staged.grad, t.grad_stage, t.grad_copy_bytes,
           [&](int i) {
             return first_image + i < t.images
                        ? (const S*)t.grad + (first_image + i) * t.pixels_at.image +
                              channel * t.pixels_at.channel
                        : nullptr;
           },
-          top, left, t.height, t.width);
+          (const S*)t.grad, top, left, t.height, t.width);
+      wait_copies<0>();
       sync_block();
       const ToeplitzPlace place = toeplitz_place(tiles, left, t.width);
       if (!place.exists) continue;
@@ -120,7 +125,6 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       }
     }
 
-    float* const to = (float*)t.workspace + (split * t.channels + channel) * t.r * t.s;
     const int warp = thread_index() / kWarp, s = thread_index();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
@@ -138,9 +142,9 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       float sum = 0;
       for (int w = 0; w < kDepthwiseThreads / kWarp; ++w) {
 #pragma unroll
-        for (int n = 0; n < 8; ++n) sum += memory.products[w][n + s][n];
+        for (int n = 0; n < 8; ++n) sum += memory.products[w][n + s + t.shift][n];
       }
-      to[(first_row + r) * t.s + s] = sum;
+      t.sums.put<S>(split, channel, (first_row + r) * t.s + s, sum);
     }
   }
 }
@@ -152,6 +156,9 @@ ToeplitzGradWeightTask toeplitz_grad_weight_task(const Task& task) {
   static_cast<DepthwiseTask&>(t) = depthwise_task(task);
   t.tiles = toeplitz_tiles(d.p, d.q, kToeplitzFilterRows<Steps> - 1, Steps, kToeplitzStagedBytes);
   t.stage = plane_stage(t.tiles);
+  t.shift = toeplitz_shift(-d.pad_left, d.w, d.s);
+  t.copy_bytes = copy_bytes(task.input, d.w, -d.pad_left - t.shift);
+  t.grad_copy_bytes = copy_bytes(task.grad, d.q, 0);
   PlaneTiles grad_tiles = t.tiles;
   grad_tiles.staged_rows = t.tiles.rows;
   grad_tiles.staged_columns = t.tiles.staged_columns - 8 * (2 * Steps - 1);
@@ -163,23 +170,19 @@ ToeplitzGradWeightTask toeplitz_grad_weight_task(const Task& task) {
   t.units = ceil_div(d.n, t.tiles.planes) * tiles;
   t.units_per_split =
       ceil_div(8192, t.tiles.planes * t.tiles.rows * (int64_t)grad_tiles.staged_columns);
+  t.sums = split_sums(task, ceil_div(t.units, t.units_per_split), TapOrder<false>(1, t.r, t.s));
   t.chunks = (int)ceil_div(d.r, kToeplitzFilterRows<Steps>);
   t.by_chunks = Divider(t.chunks);
   return t;
 }
 
-inline int64_t splits_of(const ToeplitzGradWeightTask& t) {
-  return ceil_div(t.units, t.units_per_split);
-}
-
 template <class S, int Steps>
 cudaError_t launch_toeplitz_grad_weight(const Task& task, cudaStream_t stream) {
   const ToeplitzGradWeightTask t = toeplitz_grad_weight_task<Steps>(task);
-  const Index3 grid = {(int)(splits_of(t) * t.chunks), (int)smaller(t.channels, 65535), 1};
+  const Index3 grid = {(int)(t.sums.splits * t.chunks), (int)smaller(t.channels, 65535), 1};
   const cudaError_t error =
       launch<kDepthwiseThreads>(toeplitz_grad_weight_kernel<S, Steps>, grid, stream, t);
-  if (error != cudaSuccess) return error;
-  return launch_ordered_sum<S>(task, splits_of(t), TapOrder<false>(1, t.r, t.s), stream);
+  return error == cudaSuccess ? launch_ordered_sum<S>(t.sums, stream) : error;
 }
 
 }  // namespace torchconv::cuda

@@ -23,7 +23,6 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 COMPILER = os.environ.get("CXX", "g++")
-SECONDS_PER_REQUEST = 60
 
 
 def build(folder: Path, flags: Sequence[str] = ("-O1",), sources: Path = ROOT / "csrc") -> Path:
@@ -98,10 +97,12 @@ class HostProgram:
         channels_last: bool = False,
         allow_tf32: bool = False,
         backwards: bool = False,
+        misaligned: bool = False,
     ) -> torch.Tensor | None:
         """The result, or None if the algorithm does not apply.
 
-        `backwards` runs blocks and threads last to first.
+        `backwards` runs blocks and threads last to first; `misaligned` begins all tensors one
+        element past an aligned address.
 
         Raises:
             ProgramDied: the process ended, with what it wrote to stderr.
@@ -124,6 +125,7 @@ class HostProgram:
         geometry = case.geometry(channels_last)[:9]
         numbers = (
             OPS.index(op), DTYPES.index(dtype), channels_last, allow_tf32, backwards,
+            misaligned * dtype.itemsize,
             *case.input_size, case.k, case.r, case.s, case.p, case.q, *geometry,
             *weight.stride(), *map(len, buffers), result.numel() * result.element_size(),
         )  # fmt: skip

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <unistd.h>
 
 #include "cuda/algorithms.h"
 #include "cuda/device.h"
@@ -13,9 +13,12 @@ namespace {
 
 using namespace torchconv;
 
+// Real threads that wait for each other wait for ever; the fibers notice it themselves.
+constexpr unsigned kSecondsPerRequest = 120;
+
 struct Request {
   char algorithm[32];
-  int64_t op, dtype, channels_last, allow_tf32, backwards;
+  int64_t op, dtype, channels_last, allow_tf32, backwards, misaligned_by;
   int64_t n, c, h, w, k, r, s, p, q;
   int64_t stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right, dilation_h, dilation_w;
   int64_t groups;
@@ -23,14 +26,17 @@ struct Request {
   int64_t bytes[5];  // input, weight, bias, grad, result; 0 where absent
 };
 
-// 16-byte aligned as on a GPU, and followed by nothing that may be touched.
+// 16-byte aligned as memory of a GPU is, or off by some bytes as a slice of it may be, and followed
+// by nothing that may be touched.
 struct Buffer {
-  explicit Buffer(int64_t bytes) {
-    if (bytes && posix_memalign(&data, 16, bytes)) std::abort();
-    if (bytes) std::memset(data, 0xff, bytes);
+  explicit Buffer(int64_t bytes, int64_t misaligned_by = 0) {
+    if (!bytes) return;
+    if (posix_memalign(&memory, 16, bytes + misaligned_by)) std::abort();
+    data = (char*)memory + misaligned_by;
+    std::memset(data, 0xff, bytes);
   }
-  ~Buffer() { std::free(data); }
-  void* data = nullptr;
+  ~Buffer() { std::free(memory); }
+  void *memory = nullptr, *data = nullptr;
 };
 
 bool read_exactly(void* to, int64_t bytes) {
@@ -91,15 +97,18 @@ int main(int count, char** arguments) {
   }
   Request request;
   while (read_exactly(&request, sizeof request)) {
-    const Buffer input(request.bytes[0]), weight(request.bytes[1]), bias(request.bytes[2]),
-        grad(request.bytes[3]), result(request.bytes[4]);
+    const int64_t off = request.misaligned_by;
+    const Buffer input(request.bytes[0], off), weight(request.bytes[1], off),
+        bias(request.bytes[2], off), grad(request.bytes[3], off), result(request.bytes[4], off);
     const Buffer* const buffers[] = {&input, &weight, &bias, &grad, &result};
     void* data[5];
     for (int i = 0; i < 5; ++i) {
       data[i] = buffers[i]->data;
       if (i < 4 && !read_exactly(data[i], request.bytes[i])) return 1;
     }
+    alarm(kSecondsPerRequest);
     const int64_t status = run(request, data);
+    alarm(0);
     std::fwrite(&status, sizeof status, 1, stdout);
     std::fwrite(result.data, 1, request.bytes[4], stdout);
     std::fflush(stdout);
