@@ -143,6 +143,12 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("15x15", 1, 2, 20, 3, 15),
     case("kernel_is_image", 2, 3, (9, 12), 5, (9, 12), padding=0),
     case("kernel_over_image", 2, 3, 5, 4, 9, padding=2),
+    # Few channels under much padding: rows that leave out taps, alone and several images at once.
+    case("padded_9x9", 2, 5, (9, 13), 7, 9, bias=True),
+    case("padded_9x9_s2", 3, 7, (13, 10), 6, 9, 2),
+    case("unpadded_5x5", 3, 6, 14, 16, 5, padding=0),
+    case("unpadded_5x5_small", 9, 6, (6, 8), 10, 5, padding=0),
+    case("padded_far_dilation", 2, 7, (9, 11), 5, 5, dilation=2),
     grouped("depthwise_31x31", 1, 3, 20, 1, 31),
     grouped("depthwise_5x2", 2, 6, (8, 9), 1, (5, 2), padding=1),
     # Strides, also past the kernel and into its gaps.

@@ -153,6 +153,27 @@ def test_as_the_readable_reference_and_in_both_layouts(op, dtype):
             assert torch.equal(run(op, shape, t, channels_last), expected), (channels_last, shape)
 
 
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+def test_a_weight_that_is_not_finite_meets_the_padding(op, channels_last):
+    """Padding may be left out only where that changes nothing: zero times infinity is not zero."""
+    shapes = [
+        build_case("few_channels", 3, 6, 14, 7, 5),
+        build_case("unpadded", 3, 6, 14, 16, 5, padding=0),
+        build_case("much_padding", 2, 5, (9, 13), 7, 9, 2, padding=5),
+        build_case("many_channels", 2, 33, 7, 40, 3),
+    ]
+    for shape in shapes:
+        for value in (torch.nan, torch.inf, -torch.inf):
+            t = random_operands(shape, torch.float32)
+            t.weight[-1, -1, 0, -1] = value
+            found = run(op, shape, t, channels_last)
+            torch.ops.torchconv._force_algorithm("reference")
+            expected = run(op, shape, t, channels_last)
+            torch.ops.torchconv._force_algorithm("")
+            torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_on_real_layers(op):
     """ISA levels, threads and batch at once, on layers of networks."""

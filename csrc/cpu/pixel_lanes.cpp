@@ -35,7 +35,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   plan.stages = 2;
   plan.jobs[0] = z.pack_jobs;
   plan.jobs[1] = ceil_div(g.n, z.images) * z.group_jobs * z.row_jobs * z.column_jobs * z.pieces;
-  plan.shared_bytes = z.packed_size * (d.dtype == Dtype::kFloat64 ? 8 : 4);
+  plan.shared_bytes = (z.packed_size + g.groups * z.panels) * (d.dtype == Dtype::kFloat64 ? 8 : 4);
   plan.scratch_bytes = pixel_scratch_bytes(z, d.dtype);
   return plan;
 }

@@ -2,7 +2,9 @@
 // broadcast against shifted walks over planes of the source. Few channels leave no lane empty, and
 // in the contiguous layout nothing is transposed.
 //
-//     stage 0   pack the weight as [group][panel][phase][c, r, s][channels of the panel]
+//     stage 0   pack the weight as [group][panel][phase][c, r, s][channels of the panel], and see if
+//               it is finite: then rows of taps that only see padding may be left out, they would
+//               add zeros
 //     stage 1   job = images x groups x rows x columns x panels; for each chunk of source channels:
 //               load the planes, then panel after panel, tiles of 8 channels x 48 pixels
 //
@@ -105,42 +107,72 @@ struct PixelJob {
     for (int64_t i = taps; i < channels * taps; ++i) offset[i] = offset[i - taps] + channel_pitch;
   }
 
-  // One walk for each image, or for all.
-  void multiply(Tile<T> tile, int64_t channels) const {
-    const int64_t blocks = ceil_div(walk(), kBlock<T>);
-    for (int64_t n = 0; n < (z.merged ? 1 : images); ++n) {
-      run_strip(tile, channels, blocks);
-      tile.b += image_pitch;
-      tile.c += z.sums_image;
+  // A walk that is the destination: whole blocks are summed in the result. The last part of a block
+  // would be written beyond its end, so it goes through `sums`.
+  void multiply_direct(Tile<T> tile, int64_t channels, int64_t length, T* sums) const {
+    const int64_t rest = length % kBlock<T>;
+    run_strip(tile, channels, length / kBlock<T>);
+    if (!rest) return;
+    Tile<T> part = tile;
+    T* const end = tile.c + length - rest;
+    part.b += length - rest;
+    part.c = sums;
+    part.c_row = kBlock<T>;
+    for (int64_t m = 0; m < channels && tile.sum == Sum::kContinue; ++m) {
+      copy_run<T, T, T>(end + m * tile.c_row, sums + m * kBlock<T>, rest, nullptr);
+    }
+    run_strip(part, channels, 1);
+    for (int64_t m = 0; m < channels; ++m) {
+      copy_run<T, T, T>(sums + m * kBlock<T>, end + m * tile.c_row, rest, nullptr);
     }
   }
 
-  // The same where the walk is the destination: whole blocks are summed in the result. The last
-  // part of a block would be written beyond its end, so it goes through `sums`.
-  void multiply_direct(Tile<T> tile, int64_t channels, int64_t channel, T* sums) const {
-    const int64_t plane = g.rows.dst_size * g.columns.dst_size, length = walk(),
-                  whole = length / kBlock<T>;
-    const int64_t rest = length - whole * kBlock<T>;
-    for (int64_t n = 0; n < images; ++n) {
-      tile.c = (T*)task.result + ((image_begin + n) * g.groups * g.dst_channels + channel) * plane +
-               row_begin * g.columns.dst_size + column_begin;
+  // The walk over one image in runs of rows that need the same taps. The last block of a run may end
+  // in the next one, which is summed after it.
+  void multiply_by_taps(const Tile<T>& tile, int64_t channels, const AxisPhase& rows,
+                        const AxisPhase& columns, T* sums) const {
+    for (int64_t first = 0; first < rows.size;) {
+      const TapRun run(g.rows, rows, first, rows.size);
+      const int64_t taps = run.r_end - run.r_begin,
+                    length = (run.end - first - 1) * z.pitch + this->columns;
+      Tile<T> part = tile;
+      part.a += run.r_begin * columns.taps * tile.step;
+      part.offset += run.r_begin * columns.taps;
+      part.b += first * z.pitch;
+      part.c += first * z.pitch;
+      part.depth = taps * columns.taps;
+      part.round_gap = (rows.taps - taps) * columns.taps;
+      part.rounds = g.src_channels;
+      if (z.direct && first * z.pitch + round_up(length, kBlock<T>) > walk()) {
+        multiply_direct(part, channels, length, sums);
+      } else {
+        run_strip(part, channels, ceil_div(length, kBlock<T>));
+      }
+      first = run.end;
+    }
+  }
+
+  // One walk for each image, or for all.
+  void multiply(Tile<T> tile, int64_t channels, int64_t channel, bool by_taps,
+                const AxisPhase& rows, const AxisPhase& columns, T* sums) const {
+    int64_t next = z.sums_image;
+    if (z.direct) {
+      const int64_t plane = g.rows.dst_size * g.columns.dst_size;
       tile.c_row = plane;
-      run_strip(tile, channels, whole);
-      if (rest) {
-        Tile<T> part = tile;
-        T* const end = tile.c + length - rest;
-        part.b += length - rest;
-        part.c = sums;
-        part.c_row = kBlock<T>;
-        for (int64_t m = 0; m < channels && tile.sum == Sum::kContinue; ++m) {
-          copy_run<T, T, T>(end + m * plane, sums + m * kBlock<T>, rest, nullptr);
-        }
-        run_strip(part, channels, 1);
-        for (int64_t m = 0; m < channels; ++m) {
-          copy_run<T, T, T>(sums + m * kBlock<T>, end + m * plane, rest, nullptr);
-        }
+      tile.c = (T*)task.result + (image_begin * g.groups * g.dst_channels + channel) * plane +
+               row_begin * g.columns.dst_size + column_begin;
+      next = g.groups * g.dst_channels * plane;
+    }
+    for (int64_t n = 0; n < (z.merged ? 1 : images); ++n) {
+      if (by_taps) {
+        multiply_by_taps(tile, channels, rows, columns, sums);
+      } else if (z.direct) {
+        multiply_direct(tile, channels, walk(), sums);
+      } else {
+        run_strip(tile, channels, ceil_div(walk(), kBlock<T>));
       }
       tile.b += image_pitch;
+      tile.c += next;
     }
   }
 
@@ -182,6 +214,7 @@ struct PixelJob {
     int64_t* const offsets = (int64_t*)scratch;
     T* const band = (T*)(offsets + z.offsets_size);
     T* const sums = band + z.band_size;
+    const T* const finite = packed + z.packed_size;
     const int64_t depth_all = g.src_channels * g.taps();
     const int64_t first_channel =
         group_begin * g.dst_channels + z.panel_begin(panel_begin, g.dst_channels);
@@ -225,12 +258,10 @@ struct PixelJob {
               copy_run<S, T, T>((const S*)task.bias + dst, bias, width, nullptr);
               tile.row_bias = bias;
             }
-            if (z.direct) {
-              multiply_direct(tile, width, dst, sums);
-              continue;
-            }
-            multiply(tile, width);
-            if (last && g.layout == Layout::kContiguous) store(tile.c, dst, width, rows, columns);
+            const bool by_taps = z.by_taps && finite[(group_begin + group) * z.panels + panel] != 0;
+            multiply(tile, width, dst, by_taps, rows, columns, sums);
+            if (last && !z.direct && g.layout == Layout::kContiguous)
+              store(tile.c, dst, width, rows, columns);
           }
         }
         if (last && g.layout == Layout::kChannelsLast) {
@@ -255,7 +286,7 @@ inline void pixel_lanes(const Task& task, const Job& job) {
       const int64_t group = i / z.panels, begin = z.panel_begin(i % z.panels, g.dst_channels);
       const int64_t width = z.panel_begin(i % z.panels + 1, g.dst_channels) - begin;
       T* const out = packed + (group * g.dst_channels + begin) * g.src_channels * g.taps();
-      pack_panel<S>(task, g, group, begin, width, width, out);
+      packed[z.packed_size + i] = pack_panel<S>(task, g, group, begin, width, width, out);
     }
   });
 }

@@ -40,6 +40,19 @@ inline int64_t shared_zeros(const Axis& a, int64_t length) {
   return shared;
 }
 
+// Rows of a phase from `first` on that reach the source with the same taps, [r_begin, r_end).
+struct TapRun {
+  int64_t end, r_begin, r_end;
+
+  TapRun(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last) : end(first + 1) {
+    inner_taps(axis, phase, first, first, r_begin, r_end);
+    for (int64_t begin = r_begin, stop = r_end; end < last; ++end) {
+      inner_taps(axis, phase, end, end, begin, stop);
+      if (begin != r_begin || stop != r_end) break;
+    }
+  }
+};
+
 struct PixelPlan {
   int64_t lanes;
   int64_t panels;  // a group's destination channels in blocks of at most eight
@@ -50,6 +63,7 @@ struct PixelPlan {
   int64_t chunk, chunks;  // source channels are summed in `chunks` of `chunk`
   bool in_place;   // the planes are the source itself, but where a vector would leave the tensor
   bool merged;     // one walk over all images of a job, else one for each
+  bool by_taps;    // a walk is cut where rows begin to see other taps, if the weights are finite
   bool direct;     // a walk is a run of destination elements
   bool keep_sums;  // the sums of all channels of a job are kept, else those of one panel
   // The band: [channel][row plane][column plane][image][row][column]
@@ -60,7 +74,7 @@ struct PixelPlan {
   int64_t sums_image;                          // from the sums of one image to the next
   int64_t sums_pitch;                          // from the sums of one channel to the next
   int64_t band_size, offsets_size, sums_size;  // elements per thread
-  int64_t packed_size, pack_jobs;              // elements per call
+  int64_t packed_size, pack_jobs;  // elements per call: weights, then a flag for each panel
 
   int64_t channel_pitch() const { return row_planes * column_planes * plane_pitch; }
   int64_t panel_begin(int64_t panel, int64_t dst_channels) const {
@@ -75,7 +89,33 @@ constexpr int64_t kPixelsOfJob = 384;  // at least, where the layer has them
 constexpr double kLeastWork = 512e3;   // multiply-adds of a job
 constexpr double kMostWork = 2e6;
 constexpr int64_t kMergedImages = 16;
+constexpr double kRunSteps = 16;               // what it costs to begin a run of a walk
 constexpr int64_t kPackedElements = 32 << 10;  // per job of stage 0
+
+// If a walk over one image repays to be cut into runs, each of which leaves out the rows of taps that
+// only see padding: a tenth of the multiply-adds.
+inline bool padding_repays(const Gather& g, int64_t lanes, int64_t pitch) {
+  const auto walk = [&](int64_t rows) {
+    return (double)round_up((rows - 1) * pitch + g.columns.longest, lanes);
+  };
+  // Fewer rows than these see padding, and not with every tap.
+  const Axis& a = g.rows;
+  const int64_t outside =
+      larger(0, -a.src_low) + larger(0, (a.longest - 1) * a.src_step + a.src_high - a.src_size + 1);
+  if (10 * ceil_div(outside, a.src_step) < a.longest) return false;
+  const double steps = (double)g.src_channels * g.columns.kernel / g.columns.phases;
+  double whole = 0, runs = 0;
+  for (int64_t i = 0; i < g.rows.phases; ++i) {
+    const AxisPhase rows = g.rows.phase(i);
+    whole += walk(g.rows.longest) * steps * rows.taps;
+    for (int64_t first = 0; first < rows.size;) {
+      const TapRun run(g.rows, rows, first, rows.size);
+      runs += walk(run.end - first) * (kRunSteps + steps * (run.r_end - run.r_begin));
+      first = run.end;
+    }
+  }
+  return runs < 0.9 * whole;
+}
 
 inline Gather make_pixel_gather(Op op, const Conv2dShape& d) {
   return make_gather(op, d, INT64_MAX);
@@ -158,10 +198,15 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
 
   const int64_t one_walk = (z.rows - 1) * z.pitch + z.columns;
   const int64_t merged_walk = (z.images - 1) * z.image_pitch + one_walk;
-  z.merged =
-      !z.in_place && round_up(merged_walk, z.lanes) <= z.images * round_up(one_walk, z.lanes);
+  z.by_taps = z.chunks == 1 && z.row_jobs == 1 && z.column_jobs == 1 && !z.in_place &&
+              padding_repays(g, z.lanes, z.pitch);
+  z.merged = !z.in_place && !z.by_taps &&
+             round_up(merged_walk, z.lanes) <= z.images * round_up(one_walk, z.lanes);
   z.walk = z.merged ? merged_walk : one_walk;
-  z.sums_image = z.merged ? z.image_pitch : round_up(one_walk, z.lanes);
+  // The last block of a run ends beyond its positions, wherever the run begins.
+  z.sums_image = z.merged    ? z.image_pitch
+                 : z.by_taps ? round_up(one_walk, z.lanes) + z.lanes
+                             : round_up(one_walk, z.lanes);
   z.sums_pitch = odd_lines(z.merged ? merged_walk : z.images * z.sums_image);
   z.direct = g.layout == Layout::kContiguous && element_is_compute &&
              (!z.merged || z.images == 1) && g.phases() == 1 &&
