@@ -465,3 +465,17 @@ def test_what_is_left_to_aten_is_right(case):
             assert_accurate(found, op, case)
             layout = torch.channels_last if channels_last else torch.contiguous_format
             assert found.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("channels_last", [0, 1])
+def test_gradients_that_are_differentiated_ignore_the_flags(channels_last):
+    """The last number of a geometry holds more than the memory format; the CPU asks for that only."""
+    input = torch.randn(2, 4, 5, 6, requires_grad=True)
+    weight, grad = torch.randn(4, 4, 3, 3), torch.randn(2, 4, 5, 6)
+    found = []
+    for flags in (0, _cuda.TF32 + sum(ATEN.values())):
+        geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, channels_last + flags)
+        output = _autograd.conv2d(input, weight, None, geometry)
+        found.append(torch.autograd.grad(output, input, grad)[0])
+    assert torch.equal(*found)
+    assert found[0].stride() == found[1].stride()

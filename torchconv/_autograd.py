@@ -112,7 +112,7 @@ def _dense(grad: Tensor, geometry: Sequence[int]) -> Tensor:
     """
     if _transforms_active():  # torch.vmap cannot tell memory formats
         return grad
-    return grad.contiguous(memory_format=_FORMATS[geometry[-1]])
+    return grad.contiguous(memory_format=_FORMATS[geometry[-1] & 1])
 
 
 def _sum_per_channel(grad: Tensor) -> Tensor:

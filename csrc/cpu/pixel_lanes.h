@@ -253,7 +253,7 @@ struct PixelJob {
             tile.c = phase_sums + (z.keep_sums ? dst - first_channel : 0) * z.sums_pitch;
             tile.c_row = z.sums_pitch;
             tile.sum = chunk ? Sum::kContinue : Sum::kStart;
-            T bias[kTileRows];
+            T bias[kBlock<T>];  // at least kTileRows
             if (task.bias && last) {
               copy_run<S, T, T>((const S*)task.bias + dst, bias, width, nullptr);
               tile.row_bias = bias;
