@@ -469,7 +469,7 @@ def test_what_is_left_to_aten_is_right(case):
 
 @pytest.mark.parametrize("channels_last", [0, 1])
 def test_gradients_that_are_differentiated_ignore_the_flags(channels_last):
-    """The last number of a geometry holds more than the memory format; the CPU asks for that only."""
+    """A geometry ends with more than the memory format, which is all that the CPU asks for."""
     input = torch.randn(2, 4, 5, 6, requires_grad=True)
     weight, grad = torch.randn(4, 4, 3, 3), torch.randn(2, 4, 5, 6)
     found = []
