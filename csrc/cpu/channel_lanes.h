@@ -23,6 +23,7 @@ struct ChannelJob {
   int64_t group, image_begin, images, row_begin, row_count, panel_begin, panel_end;
   int64_t src_channels, dst_channels, src_image, dst_image;
   int64_t pixel_pitch, row_pitch, image_pitch;  // of the band, or of the source in place
+  TapTables tables;
 
   // What the lanes of a register tile hold, and which part of the sum is being added to it.
   struct Slab {
@@ -98,9 +99,12 @@ struct ChannelJob {
     return band;
   }
 
-  void run(const T* packed, const T* skip_padding, char* scratch) const {
+  void run(const T* packed, const T* skip_padding, char* scratch) {
     int64_t* const offsets = (int64_t*)scratch;
-    T* const band = (T*)(offsets + z.offsets_size);
+    tables.memory = offsets + z.offsets_size;
+    tables.most = z.tap_tables, tables.slot = z.tap_table_size;
+    tables.channels = z.chunk;
+    T* const band = (T*)(tables.memory + z.tap_tables * z.tap_table_size);
     T* const sums = band + z.band_size;
     fill_offsets(offsets);
     const int64_t depth = g.src_channels * g.taps(), row_sums = g.columns.longest * z.lanes;
@@ -154,9 +158,18 @@ struct ChannelJob {
 
   // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
   void choose_taps(Tile<T>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                   int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
-    const int64_t r = r_end - r_begin, s = s_end - s_begin,
-                  first = r_begin * columns.taps + s_begin;
+                   int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) {
+    const int64_t r = r_end - r_begin, s = s_end - s_begin;
+    const int64_t burst = s < columns.taps ? s : r * s;
+    if (r * s < rows.taps * columns.taps && burst < kShortBurst && tables.most) {
+      const TapTables::Taps taps = {tile.offset, rows.taps, columns.taps, slab.width,
+                                    r_begin,     r_end,     s_begin,      s_end};
+      tile.offset = tables.find(taps);
+      tile.b_offset = tile.offset + tables.steps(taps);
+      tile.depth = r * s * slab.channels;
+      return;
+    }
+    const int64_t first = r_begin * columns.taps + s_begin;
     tile.offset += first;
     tile.b += first * slab.width;
     tile.depth = s, tile.burst_gap = columns.taps - s;
@@ -166,6 +179,11 @@ struct ChannelJob {
     tile.depth *= tile.bursts, tile.bursts = 1;
     if (r < rows.taps) return;
     tile.depth *= tile.rounds, tile.rounds = 1;
+  }
+
+  static void run_tile(const Tile<T>& tile, int64_t rows, int64_t blocks) {
+    if (tile.b_offset) return run_rows<T, Steps::kTables>(tile, rows, blocks);
+    run_rows<T, Steps::kTableA>(tile, rows, blocks);
   }
 
   Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
@@ -190,7 +208,7 @@ struct ChannelJob {
   }
 
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                      const T* pixels, const T* weights, const int64_t* table, T* sums) const {
+                      const T* pixels, const T* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     const RowParts parts(g.columns, columns, slab.skip_padding);
     for (int64_t n = 0; n < images; ++n) {
@@ -210,7 +228,7 @@ struct ChannelJob {
           tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
           tile.c =
               (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
-          run_rows<T, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.blocks);
+          run_tile(tile, parts.begin[part + 1] - j, slab.blocks);
         }
         if (slab.last && !slab.direct)
           store(sums, slab.width, dst_row, columns, g.columns.dst_step);
@@ -221,7 +239,7 @@ struct ChannelJob {
 
   // For small maps: no row is too short for a tile, and each pixel leaves out its own padding.
   void sum_across_images(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                         const T* pixels, const T* weights, const int64_t* table, T* sums) const {
+                         const T* pixels, const T* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     const int64_t row_sums = columns.size * slab.width, image_sums = z.rows * row_sums;
     const RowStore<S> first = store(slab, 0);
@@ -239,7 +257,7 @@ struct ChannelJob {
         tile.c = slab.direct ? (T*)first.pixel(dst_row, columns.dst_first + j * g.columns.dst_step)
                              : sums + i * row_sums + j * slab.width;
         tile.c_row = slab.direct ? dst_image : image_sums;
-        run_rows<T, Steps::kTableA>(tile, images, slab.blocks);
+        run_tile(tile, images, slab.blocks);
       }
     }
     if (!slab.last || slab.direct) return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/gather.h"
+#include "cpu/tap_tables.h"
 
 namespace torchconv::cpu {
 
@@ -25,6 +26,7 @@ struct ChannelPlan {
   bool padded;         // some taps see padding only
   bool across_images;  // tiles of one pixel of several images, where a job has so many
   int64_t band_size, offsets_size, sums_size;  // elements per thread
+  int64_t tap_tables, tap_table_size;          // how many, and offsets in each
   int64_t packed_size;                         // elements per call
 
   int64_t panel_begin(int64_t panel) const { return panel * vectors / panels; }
@@ -37,6 +39,7 @@ constexpr int64_t kChunkDepth = 400;
 constexpr int64_t kMaxPanel = 3;     // blocks, kMaxBlocks of the micro-kernel
 constexpr int64_t kJobPixels = 512;  // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
+constexpr int64_t kTapTableBytes = 256 << 10;
 constexpr int64_t kFarApart = 4;      // rows from tap to tap
 constexpr int64_t kTileImages = 4;    // fewer do not hide the latency of an fma
 constexpr int64_t kJobsPerImage = 8;  // wanted, so that a single image feeds several threads
@@ -106,6 +109,11 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.across_images = z.images >= kTileImages && (z.padded || g.columns.longest < kTileImages);
   z.band_size = band_bytes(z.rows, z.images) / element;
   z.offsets_size = z.chunk * g.taps();
+  z.tap_table_size = 2 * z.offsets_size;
+  if (z.padded) {
+    z.tap_tables =
+        smaller(TapTables::kMost, kTapTableBytes / (z.tap_table_size * (int64_t)sizeof(int64_t)));
+  }
   const int64_t row_sums = g.columns.longest * z.lanes, all_rows = z.rows * z.images;
   const int64_t most_vectors = smaller(z.vectors, ceil_div(z.panels, z.pieces) * kMaxPanel);
   z.sums_size = row_sums * (z.chunks > 1      ? all_rows * g.phases() * most_vectors
@@ -117,7 +125,8 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
 
 inline int64_t channel_scratch_bytes(const ChannelPlan& z, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
-  return (z.band_size + z.sums_size) * element + z.offsets_size * (int64_t)sizeof(int64_t);
+  return (z.band_size + z.sums_size) * element +
+         (z.offsets_size + z.tap_tables * z.tap_table_size) * (int64_t)sizeof(int64_t);
 }
 
 }  // namespace torchconv::cpu
