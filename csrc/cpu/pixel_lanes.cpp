@@ -6,12 +6,14 @@ namespace torchconv::cpu {
 namespace {
 
 // Measured against channel_lanes over the layers of the benchmark: pixels in the lanes win where
-// the output channels would leave over 30 % of the lanes empty (2 to 6 times faster), and in
-// contiguous layout where the sums are so short that channel_lanes mostly transposes: pointwise
-// layers (1.05 to 1.4 times) and at most 64 steps (up to 1.2 times). Elsewhere they lose 5 to 30 %.
+// the output channels would leave over 30 % of the lanes empty, 24 % if there are several taps (1.1
+// to 6 times faster), and in contiguous layout where the sums are so short that channel_lanes mostly
+// transposes: pointwise layers (1.05 to 1.4 times) and at most 64 steps (up to 1.2 times). Elsewhere
+// they lose 5 to 30 %.
 bool pixels_are_better(const Gather& g, const Conv2dShape& d) {
   const int64_t lanes = d.dtype == Dtype::kFloat64 ? 8 : 16;
-  if (10 * g.dst_channels < 7 * round_up(g.dst_channels, lanes)) return true;
+  const int64_t percent = g.taps() > 1 ? 76 : 70;
+  if (100 * g.dst_channels < percent * round_up(g.dst_channels, lanes)) return true;
   if (d.layout == Layout::kChannelsLast) return false;
   return g.taps() == 1 || g.src_channels * g.taps() <= 64 * g.phases();
 }
