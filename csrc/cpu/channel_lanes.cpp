@@ -20,11 +20,12 @@ Plan plan(Op op, const Conv2dShape& d) {
   const ChannelPlan z = make_channel_plan(g, d.dtype);
   Plan plan;
   plan.keep(Planned<ChannelPlan>{g, z});
-  plan.stages = 2;
-  plan.jobs[0] = g.groups * z.panels;
-  plan.jobs[1] = ceil_div(g.n, z.images) * g.groups * z.row_jobs * z.pieces;
-  plan.shared_bytes = (z.packed_size + plan.jobs[0]) * (d.dtype == Dtype::kFloat64 ? 8 : 4);
   plan.scratch_bytes = channel_scratch_bytes(z, d.dtype);
+  plan.stages = z.pack_in_job ? 1 : 2;
+  plan.jobs[plan.stages - 1] = ceil_div(g.n, z.images) * g.groups * z.row_jobs * z.pieces;
+  if (z.pack_in_job) return plan;
+  plan.jobs[0] = g.groups * z.panels;
+  plan.shared_bytes = (z.packed_size + plan.jobs[0]) * (d.dtype == Dtype::kFloat64 ? 8 : 4);
   return plan;
 }
 

@@ -3,7 +3,7 @@
 // stride, dilation, padding and both layouts, which only the load and store stages see.
 //
 //     stage 0   pack the weight as [group][slab][phase][c, r, s][lanes], zero in surplus lanes, and
-//               see if it is finite
+//               see if it is finite; jobs of many weights and few pixels do so themselves
 //     stage 1   job = images x rows x panels; for each chunk of source channels: load the band,
 //               then slab after slab register tiles, whose rows are pixels of a row or the same
 //               pixel of several images
@@ -106,6 +106,7 @@ struct ChannelJob {
     tables.channels = z.chunk;
     T* const band = (T*)(tables.memory + z.tap_tables * z.tap_table_size);
     T* const sums = band + z.band_size;
+    T* const own_weights = sums + z.sums_size;
     fill_offsets(offsets);
     const int64_t depth = g.src_channels * g.taps(), row_sums = g.columns.longest * z.lanes;
     for (int64_t chunk = 0; chunk < z.chunks; ++chunk) {
@@ -123,14 +124,22 @@ struct ChannelJob {
         slab.width = slab.blocks * z.lanes;
         slab.valid = smaller(slab.width, g.dst_channels - vector * z.lanes);
         slab.first_channel = group * g.dst_channels + vector * z.lanes;
-        slab.skip_padding = skip_padding[group * z.panels + panel] != 0;
         slab.direct =
             std::is_same_v<S, T> && g.layout == Layout::kChannelsLast && slab.valid == slab.width;
         if (task.bias) {
           copy_run<S, T, T>((const S*)task.bias + slab.first_channel, slab.bias, slab.valid,
                             nullptr);
         }
-        const T* weights = packed + (group * z.vectors + vector) * z.lanes * depth;
+        const T* weights;
+        if (z.pack_in_job) {
+          weights = own_weights;
+          const bool finite = pack_panel<S>(task, g, group, vector * z.lanes, slab.valid,
+                                            slab.width, c_begin, slab.channels, own_weights);
+          slab.skip_padding = z.padded && finite;
+        } else {
+          weights = packed + (group * z.vectors + vector) * z.lanes * depth;
+          slab.skip_padding = skip_padding[group * z.panels + panel] != 0;
+        }
         const int64_t* table = offsets;
         T* slab_sums = sums;
         if (z.chunks > 1) {
@@ -141,13 +150,13 @@ struct ChannelJob {
           for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
             const AxisPhase columns = g.columns.phase(pc);
             const int64_t taps = rows.taps * columns.taps;
-            const T* const at = weights + c_begin * taps * slab.width;
+            const T* const at = weights + (z.pack_in_job ? 0 : c_begin * taps * slab.width);
             if (z.across_images && images >= kTileImages) {
               sum_across_images(slab, rows, columns, pixels, at, table, slab_sums);
             } else {
               sum_along_rows(slab, rows, columns, pixels, at, table, slab_sums);
             }
-            weights += g.src_channels * taps * slab.width;
+            weights += (z.pack_in_job ? slab.channels : g.src_channels) * taps * slab.width;
             table += z.chunk * taps;
             if (z.chunks > 1) slab_sums += z.images * z.rows * row_sums * slab.blocks;
           }
@@ -289,8 +298,8 @@ void pack_slabs(const Task& task, const Gather& g, const ChannelPlan& z, int64_t
   for (int64_t vector = begin; vector < end; vector += kSlabBlocks<T>) {
     const int64_t lane = vector * z.lanes;
     const int64_t width = smaller(end - vector, kSlabBlocks<T>) * z.lanes;
-    skip_padding &=
-        pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane), width, out);
+    skip_padding &= pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane),
+                                  width, 0, g.src_channels, out);
     out += depth * width;
   }
   packed[z.packed_size + index] = skip_padding;
@@ -301,7 +310,7 @@ inline void channel_lanes(const Task& task, const Job& job) {
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     auto* const packed = (Compute<S>*)job.shared;
-    if (job.stage == 0) return pack_slabs<S>(task, g, z, job.index, packed);
+    if (job.stage == 0 && !z.pack_in_job) return pack_slabs<S>(task, g, z, job.index, packed);
     ChannelJob<S>(task, g, z, job.index).run(packed, packed + z.packed_size, job.scratch);
   });
 }

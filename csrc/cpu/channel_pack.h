@@ -18,11 +18,11 @@ bool pack_rows(const S* in, int64_t in_stride, int64_t valid, int64_t columns, i
   return finite;
 }
 
-// Packs the lanes [lane, lane + valid) of one group's destination channels for one panel; returns
-// whether all of them are finite.
+// Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
+// [c_begin, c_begin + channels); returns whether all of them are finite.
 template <class S>
 bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
-                int64_t width, Compute<S>* out) {
+                int64_t width, int64_t c_begin, int64_t channels, Compute<S>* out) {
   using T = Compute<S>;
   const bool forward = task.op == Op::kForward;
   const int64_t* stride = task.weight_stride;
@@ -30,17 +30,18 @@ bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
   const int64_t dst_stride = forward ? stride[0] : stride[1],
                 src_stride = forward ? stride[1] : stride[0];
   const int64_t group_at = group * task.shape.k_per_group() * stride[0];
-  const S* const weight = (const S*)task.weight + group_at + lane * dst_stride;
+  const S* const weight =
+      (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
   const int64_t taps = g.taps(), r = g.rows.kernel, s = g.columns.kernel;
-  if (valid < width) fill_zero(out, g.src_channels * taps * width);
+  if (valid < width) fill_zero(out, channels * taps * width);
   const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
   if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s)) {
     if (src_stride == taps) {
-      return pack_rows(weight, dst_stride, valid, g.src_channels * taps, width, out);
+      return pack_rows(weight, dst_stride, valid, channels * taps, width, out);
     }
     if (dst_stride > 1) {
       bool finite = true;
-      for (int64_t c = 0; c < g.src_channels; ++c, out += taps * width) {
+      for (int64_t c = 0; c < channels; ++c, out += taps * width) {
         finite &= pack_rows(weight + c * src_stride, dst_stride, valid, taps, width, out);
       }
       return finite;
@@ -58,13 +59,13 @@ bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
       };
       if (src_stride == 1 && dst_stride > 1) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
-          transpose_copy<S, T, T>(tap_at(tap), dst_stride, valid, g.src_channels, out + tap * width,
+          transpose_copy<S, T, T>(tap_at(tap), dst_stride, valid, channels, out + tap * width,
                                   phase_taps * width, nullptr);
         }
-        out += g.src_channels * phase_taps * width;
+        out += channels * phase_taps * width;
         continue;
       }
-      for (int64_t c = 0; c < g.src_channels; ++c) {
+      for (int64_t c = 0; c < channels; ++c) {
         for (int64_t tap = 0; tap < phase_taps; ++tap, out += width) {
           const S* const at = tap_at(tap) + c * src_stride;
           if (dst_stride == 1) {

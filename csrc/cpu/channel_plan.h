@@ -27,7 +27,10 @@ struct ChannelPlan {
   bool across_images;  // tiles of one pixel of several images, where a job has so many
   int64_t band_size, offsets_size, sums_size;  // elements per thread
   int64_t tap_tables, tap_table_size;          // how many, and offsets in each
-  int64_t packed_size;                         // elements per call
+  // Weights are packed once for all jobs, or by each job, a chunk of a slab just before it is used.
+  bool pack_in_job;
+  int64_t slab_size;    // elements per thread
+  int64_t packed_size;  // elements per call
 
   int64_t panel_begin(int64_t panel) const { return panel * vectors / panels; }
   int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
@@ -39,6 +42,10 @@ constexpr int64_t kChunkDepth = 400;
 constexpr int64_t kMaxPanel = 3;     // blocks, kMaxBlocks of the micro-kernel
 constexpr int64_t kJobPixels = 512;  // enough reuse of a weight panel
 constexpr int64_t kBandBytes = 384 << 10;
+// A job that uses weights for that many pixels may pack them itself; that is faster where they do not
+// stay in the cache from one stage to the next.
+constexpr int64_t kPackingPixels = 256;
+constexpr int64_t kPackedKept = 1 << 20;  // bytes
 constexpr int64_t kTapTableBytes = 256 << 10;
 constexpr int64_t kFarApart = 4;      // rows from tap to tap
 constexpr int64_t kTileImages = 4;    // fewer do not hide the latency of an fma
@@ -120,12 +127,15 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
                             : z.across_images ? all_rows * kMaxPanel
                                               : kMaxPanel);
   z.packed_size = g.groups * z.vectors * z.lanes * g.src_channels * g.taps();
+  z.pack_in_job = z.row_jobs == 1 && z.packed_size * element > kPackedKept &&
+                  z.images * z.rows * pixels_per_row >= kPackingPixels;
+  z.slab_size = z.pack_in_job ? kMaxPanel * z.lanes * z.chunk * g.taps() : 0;
   return z;
 }
 
 inline int64_t channel_scratch_bytes(const ChannelPlan& z, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
-  return (z.band_size + z.sums_size) * element +
+  return (z.band_size + z.sums_size + z.slab_size) * element +
          (z.offsets_size + z.tap_tables * z.tap_table_size) * (int64_t)sizeof(int64_t);
 }
 

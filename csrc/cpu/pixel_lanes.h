@@ -286,7 +286,8 @@ inline void pixel_lanes(const Task& task, const Job& job) {
       const int64_t group = i / z.panels, begin = z.panel_begin(i % z.panels, g.dst_channels);
       const int64_t width = z.panel_begin(i % z.panels + 1, g.dst_channels) - begin;
       T* const out = packed + (group * g.dst_channels + begin) * g.src_channels * g.taps();
-      packed[z.packed_size + i] = pack_panel<S>(task, g, group, begin, width, width, out);
+      packed[z.packed_size + i] =
+          pack_panel<S>(task, g, group, begin, width, width, 0, g.src_channels, out);
     }
   });
 }
