@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,6 +216,23 @@ def test_precision_is_restored():
     with cuda_peers.precision("tf32"):
         assert torch.backends.cudnn.conv.fp32_precision == "tf32"
     assert torch.backends.cudnn.conv.fp32_precision == before
+
+
+def test_benchmark_mode_has_a_thread_of_its_own():
+    """Whose gradients are off, as in the thread that waits, and whose errors arrive."""
+    before = torch.backends.cudnn.conv.fp32_precision
+
+    def state():
+        cudnn = torch.backends.cudnn
+        return threading.get_ident(), cudnn.benchmark, cudnn.conv.fp32_precision
+
+    first, second = (cuda_peers.tuned("float32", state) for _ in range(2))
+    assert first == second == (first[0], True, "ieee") and first[0] != threading.get_ident()
+    assert not cuda_peers.tuned("tf32", torch.is_grad_enabled)
+    assert torch.backends.cudnn.conv.fp32_precision == before
+    assert not torch.backends.cudnn.benchmark
+    with pytest.raises(ZeroDivisionError):
+        cuda_peers.tuned("float32", lambda: 1 / 0)
 
 
 def test_entries_differ_by_their_place():
