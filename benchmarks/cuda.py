@@ -36,6 +36,8 @@ from benchmarks.cuda_timing import graph_seconds, seconds
 from benchmarks.timing import geometric_mean
 
 TF32 = 2
+# Least error that is no rounding, of the largest element; the tests hold small layers to less.
+WRONG = {"bfloat16": 2e-2, "float16": 3e-3, "tf32": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,24 @@ def ours(layer: Layer, op: str, dtype: str) -> Callable[[int], torch.Tensor]:
     )
 
 
+def check(found: torch.Tensor, expected: torch.Tensor, peer: PeerRow) -> None:
+    """Ends the program where ours is not what PyTorch computes: no test is as large as a layer."""
+    limit = WRONG.get(peer.dtype, 1e-4)
+    error = (found.double() - expected.double()).abs().max().item()
+    error /= max(expected.abs().max().item(), 1e-30)
+    if not error <= limit:  # also for NaN
+        raise SystemExit(
+            f"{peer.case}, batch {peer.batch}, {peer.op} in {peer.dtype}, {peer.layout}: the result "
+            f"is wrong, {error:.2g} of its largest element away from PyTorch's (limit {limit:g})"
+        )
+
+
 def compare(peer: PeerRow, layer: Layer, device: str) -> CudaRow:
     """Our side of a row of PyTorch's."""
     op, count = peer.op, len(layer.input)
     call, theirs = ours(layer, op, peer.dtype), layer.aten(op)
     with precision(peer.dtype), torch.no_grad(), torchconv.backend("native"):
+        check(call(0), theirs(0), peer)
         eager = seconds(call, count, device) * 1e3
         graph, aten_graph = eager, peer.same_layout_ms
         if device != "cpu":

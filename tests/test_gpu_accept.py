@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cuda_peers, cuda_timing
+from benchmarks import cuda, cuda_peers, cuda_timing
 from tests.cases import case
 from tools import accept
 from torchconv import _accepted
@@ -177,6 +177,24 @@ def test_the_benchmark_runs_on_the_cpu_in_place_of_a_gpu(tmp_path):
     assert {row["op"] for row in rows} == set(cuda_peers.OPERATORS)
     rows = [{**row, "source": "c0ffee"} for row in rows]
     assert accept.entries_of(rows, GPU, "2.14", "2026-11-24")
+
+
+PEER = cuda_peers.PeerRow(
+    "net/layer", "1x1", "forward", "float32", "nhwc", 64, 1.0, 1.0, 1.0, 1.0, 1.0, ""
+)
+
+
+@pytest.mark.parametrize("dtype", cuda_peers.DTYPES)
+def test_a_wrong_result_is_not_measured(dtype):
+    """Neither an element that is off by 3 % of the largest one nor one that is none."""
+    peer = replace(PEER, dtype=dtype)
+    right = torch.linspace(-4, 4, 64).to(cuda_peers.DTYPES[dtype])
+    cuda.check(right.clone(), right, peer)
+    for value in (0.13, float("nan")):
+        wrong = right.clone()
+        wrong[5] += value
+        with pytest.raises(SystemExit, match=f"net/layer, batch 64, forward in {dtype}, nhwc: .*"):
+            cuda.check(wrong, right, peer)
 
 
 def test_telling_layers_are_of_every_kind():
