@@ -203,7 +203,15 @@ def test_telling_layers_are_of_every_kind():
         "depthwise", "depthwise large", "grouped", "few channels", "1x1", "dilated", "strided",
         "3x3", "other kernel",
     }  # fmt: skip
-    assert len(cuda_peers.telling_layers()) == len(cuda_peers.TELLING)
+    several = [layer.name for layer in cuda_peers.telling_layers() if layer.n == cuda_peers.BATCH]
+    assert several == list(cuda_peers.TELLING)
+
+
+def test_single_images_are_among_the_first_layers():
+    single = [row.name for row in cuda_peers.telling_layers()[: cuda_peers.AT_ONCE] if row.n == 1]
+    assert single == list(cuda_peers.SINGLE)
+    alone = [row.name for row in cuda_peers.telling_layers(batch=1)]
+    assert alone == list(cuda_peers.TELLING)
 
 
 def test_bytes_of_a_layer():
