@@ -100,6 +100,13 @@ def operands_bytes(case: Conv2dCase, dtype: torch.dtype) -> int:
     return sum(torch.Size(size).numel() for size in sizes) * dtype.itemsize
 
 
+def rotated_bytes(case: Conv2dCase, dtype: torch.dtype) -> int:
+    """Of the smaller of input and output: an operator reads one of them, and the other is its
+    result, whose memory PyTorch hands out anew for the next call."""
+    sizes = (case.input_size, case.output_size)
+    return min(torch.Size(size).numel() for size in sizes) * dtype.itemsize
+
+
 @dataclass(frozen=True)
 class Layer:
     """Copies of the tensors of one layer."""
@@ -114,7 +121,7 @@ class Layer:
 
     @classmethod
     def build(cls, case: Conv2dCase, dtype: torch.dtype, layout: str, device: str) -> Layer:
-        count = copies(operands_bytes(case, dtype)) if device != "cpu" else 2
+        count = copies(rotated_bytes(case, dtype)) if device != "cpu" else 2
 
         def tensors(size):
             one = torch.randn(size, device=device).to(dtype, memory_format=FORMATS[layout])

@@ -218,6 +218,8 @@ def test_bytes_of_a_layer():
     layer = case("", 2, 3, 8, 4, 3)
     elements = 2 * 3 * 64 + 4 * 3 * 9 + 2 * 4 * 64
     assert cuda_peers.operands_bytes(layer, torch.bfloat16) == 2 * elements
+    assert cuda_peers.rotated_bytes(layer, torch.bfloat16) == 2 * 2 * 3 * 64
+    assert cuda_peers.rotated_bytes(replace(layer, k=1), torch.bfloat16) == 2 * 2 * 64
 
 
 @pytest.mark.parametrize("size, count", [(1, 48), (120 << 20, 2), (1 << 30, 2), (30 << 20, 4)])
