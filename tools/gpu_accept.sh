@@ -47,7 +47,7 @@ declare -A limit=([environment]=30 [build]=300 [tests]=200 [sanitizer]=60 [bench
 declare -A command=(
     [environment]="$python -m tools.gpu_environment"
     [build]="tools/gpu_build.sh $python"
-    [tests]="$python -m pytest tests/cuda -m cuda -x -q -p no:cacheprovider"
+    [tests]="$python -m pytest tests/cuda -m cuda -q -p no:cacheprovider --maxfail=30 --tb=short --durations=15"
     [sanitizer]="tools/gpu_sanitize.sh $python"
     [benchmark]="$python -m benchmarks.cuda --budget 160 --csv $out/benchmark.csv"
     [accept]="$python -m tools.accept $out/benchmark.csv"

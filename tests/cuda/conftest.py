@@ -15,3 +15,7 @@ def _native_and_poisoned():
     poison_free_memory()
     yield
     torch.ops.torchconv._force_algorithm_cuda("")
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:  # after which every other test would fail as well
+        pytest.exit(f"the GPU is lost: {error}", 3)
