@@ -110,6 +110,29 @@ def test_a_stage_ends_at_its_limit(tmp_path):
     assert done.returncode == 1 and "out of time" in done.stdout
 
 
+SANITIZER = """#!/bin/sh
+case "$*" in *"{tool} "*tools.gpu_small_cases*) echo a hazard; {fail} ;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    "tool, fail, code",
+    [("none", "exit 1", 0), ("racecheck", "exit 3", 3), ("synccheck", "exit 124", 124)],
+)
+def test_every_sanitizer_is_heard(tmp_path, tool, fail, code):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text(SANITIZER.format(tool=tool, fail=fail))
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["bash", str(SCRIPT.parent / "gpu_sanitize.sh"), sys.executable],
+        capture_output=True, text=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert done.returncode == code
+    assert (f"-- {tool}: exit code {code}\na hazard" in done.stdout) is (code != 0)
+    assert done.stdout.count(": exit code 0") == (3 if code else 4)
+
+
 ROW = dict(
     case="net/layer", algorithm="fast", op="forward", dtype="float16", layout="nhwc",
     source="c0ffee", ratio="1.5",
