@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 import torchconv
+from benchmarks.cuda_csv import kept
 from benchmarks.cuda_peers import (
     OPERATORS,
     RESULTS,
@@ -30,7 +31,6 @@ from benchmarks.cuda_peers import (
     parse_arguments,
     precision,
     tuned,
-    write_csv,
 )
 from benchmarks.cuda_timing import graph_seconds, seconds
 from benchmarks.timing import geometric_mean
@@ -106,8 +106,9 @@ def check(found: torch.Tensor, expected: torch.Tensor, peer: PeerRow) -> None:
     error /= max(expected.abs().max().item(), 1e-30)
     if not error <= limit:  # also for NaN
         raise SystemExit(
-            f"{peer.case}, batch {peer.batch}, {peer.op} in {peer.dtype}, {peer.layout}: the result "
-            f"is wrong, {error:.2g} of its largest element away from PyTorch's (limit {limit:g})"
+            f"{peer.case}, batch {peer.batch}, {peer.op} in {peer.dtype}, {peer.layout}: the "
+            f"result is wrong, {error:.2g} of its largest element away from PyTorch's "
+            f"(limit {limit:g})"
         )
 
 
@@ -155,23 +156,23 @@ def main(argv=None) -> None:
     rows: list[CudaRow] = []
     end = time.monotonic() + arguments.budget
     wanted = combinations(arguments)
-    for case, op, dtype, layout in wanted:
-        if time.monotonic() > end:
-            break
-        row = compare(*measure(case, op, dtype, layout, speed, device), device)
-        rows.append(row)
-        print(
-            f"{row.case:24} {row.op:11} {row.dtype:8} {row.layout} {row.ratio:6.2f}x (eager "
-            f"{row.eager_ratio:.2f}, graph {row.graph_ratio:.2f}, best peer {row.best_ratio:.2f}) "
-            f"{row.graph_ms:8.4f} ms, {row.percent_of_floor:.0f}% of floor  {row.algorithm}",
-            flush=True,
-        )
+    path = arguments.csv or RESULTS / f"cuda-{environment(device)}.csv"
+    with kept(path, rows):
+        for case, op, dtype, layout in wanted:
+            if time.monotonic() > end:
+                break
+            row = compare(*measure(case, op, dtype, layout, speed, device), device)
+            rows.append(row)
+            print(
+                f"{row.case:24} {row.batch:3} {row.op:11} {row.dtype:8} {row.layout} "
+                f"{row.ratio:6.2f}x (eager {row.eager_ratio:.2f}, graph {row.graph_ratio:.2f}, "
+                f"best peer {row.best_ratio:.2f}) {row.graph_ms:8.4f} ms, "
+                f"{row.percent_of_floor:.0f}% of floor  {row.algorithm}",
+                flush=True,
+            )
     print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
     if rows:
         print_means(rows)
-        path = arguments.csv or RESULTS / f"cuda-{environment(device)}.csv"
-        write_csv(path, rows)
-        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -11,19 +11,19 @@ written once. Stops when the budget is spent; the most telling layers come first
 from __future__ import annotations
 
 import argparse
-import csv
 import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.cuda_csv import kept
 from benchmarks.cuda_timing import copies, seconds
 from benchmarks.kinds import kind_of
 from tests.cases import Conv2dCase
@@ -248,18 +248,6 @@ def environment(device: str = "cuda") -> str:
     return f"torch{version}-cu{cuda}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def write_csv(path: Path, rows: list) -> None:
-    """Rows of one dataclass; four significant digits of every measured number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(rows[0])], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
-            )
-
-
 def combinations(arguments: argparse.Namespace) -> list[tuple[Conv2dCase, str, str, str]]:
     """(layer, op, dtype, layout), the telling ones first."""
     return list(_combine(telling_layers(arguments.layers, arguments.batch), arguments.dtypes))
@@ -299,22 +287,21 @@ def main(argv=None) -> None:
     rows: list[PeerRow] = []
     end = time.monotonic() + arguments.budget
     wanted = combinations(arguments)
-    for case, op, dtype, layout in wanted:
-        if time.monotonic() > end:
-            break
-        row, _ = measure(case, op, dtype, layout, speed, device)
-        rows.append(row)
-        print(
-            f"{row.case:24} {row.op:11} {row.dtype:8} {row.layout} default {row.default_ms:8.4f} "
-            f"benchmark {row.benchmark_ms:8.4f} no cudnn {row.without_cudnn_ms:8.4f} other layout "
-            f"{row.other_layout_ms:8.4f} floor {row.floor_ms:8.4f} ms  {row.kernels}",
-            flush=True,
-        )
+    path = arguments.csv or RESULTS / f"cuda-peers-{environment(device)}.csv"
+    with kept(path, rows):
+        for case, op, dtype, layout in wanted:
+            if time.monotonic() > end:
+                break
+            row, _ = measure(case, op, dtype, layout, speed, device)
+            rows.append(row)
+            print(
+                f"{row.case:24} {row.batch:3} {row.op:11} {row.dtype:8} {row.layout} "
+                f"default {row.default_ms:8.4f} benchmark {row.benchmark_ms:8.4f} "
+                f"no cudnn {row.without_cudnn_ms:8.4f} other layout {row.other_layout_ms:8.4f} "
+                f"floor {row.floor_ms:8.4f} ms  {row.kernels}",
+                flush=True,
+            )
     print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
-    if rows:
-        path = arguments.csv or RESULTS / f"cuda-peers-{environment(device)}.csv"
-        write_csv(path, rows)
-        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

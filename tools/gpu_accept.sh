@@ -51,7 +51,7 @@ declare -A command=(
     [sanitizer]="tools/gpu_sanitize.sh $python"
     [benchmark]="$python -m benchmarks.cuda --budget 160 --csv $out/benchmark.csv"
     [accept]="$python -m tools.accept $out/benchmark.csv"
-    [peers]="$python -m benchmarks.cuda_peers --budget 440"
+    [peers]="$python -m benchmarks.cuda_peers --budget 440 --csv $out/peers.csv"
 )
 declare -A result=()
 
@@ -74,6 +74,13 @@ run_stage() {
     result[$stage]+=", $((SECONDS - start)) s"
 }
 
+# Copies a CSV of $out to where the repository keeps them.
+publish() {
+    local name
+    name=$("$python" -c "from benchmarks.cuda_peers import environment; print(environment())")
+    cp "$out/$1" "benchmarks/results/$2-$name.csv" && echo "wrote benchmarks/results/$2-$name.csv"
+}
+
 ((dry_run)) || mkdir -p "$out"
 for stage in $stages; do
     if [[ $stage == accept ]] && ! ((dry_run)); then
@@ -81,11 +88,12 @@ for stage in $stages; do
             result[accept]="skipped: it needs tests and benchmark passed in the same run"
             continue
         fi
-        results=benchmarks/results
-        name=$("$python" -c "from benchmarks.cuda_peers import environment; print(environment())")
-        cp "$out/benchmark.csv" "$results/cuda-$name.csv" && echo "wrote $results/cuda-$name.csv"
+        publish benchmark.csv cuda
     fi
     run_stage "$stage"
+    if [[ $stage == peers && -e $out/peers.csv ]] && ! ((dry_run)); then
+        publish peers.csv cuda-peers
+    fi
 done
 ((dry_run)) && exit 0
 
@@ -95,4 +103,5 @@ for stage in $stages; do
     printf '%-12s %s\n' "$stage" "${result[$stage]}"
     [[ ${result[$stage]} == passed* || ${result[$stage]} == skipped,* ]] || failed=1
 done
+[[ -e torchconv/gpu_accepted.json ]] && cp torchconv/gpu_accepted.json "$out"
 exit "$failed"
