@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import cuda, cuda_peers, cuda_timing
+from benchmarks import cuda, cuda_csv, cuda_peers, cuda_timing
 from tests.cases import case
 from tools import accept
 from torchconv import _accepted
@@ -48,6 +51,7 @@ def test_the_peer_map_needs_nothing_of_ours():
     done = run_script("--peer-map", "--dry-run")
     stages = limits(done.stdout)
     assert list(stages) == ["environment", "peers"] and sum(stages.values()) < 9 * 60
+    assert "--csv runs/gpu_accept/peers.csv" in done.stdout
     code = (
         "import sys; sys.modules['torchconv'] = None; import benchmarks.cuda_peers as p;"
         "p.main(['--device', 'cpu', '--layers', '^lenet/conv2', '--batch', '1', '--dtypes', 'tf32',"
@@ -108,6 +112,41 @@ def test_a_stage_ends_at_its_limit(tmp_path):
         capture_output=True, text=True, timeout=20,
     )  # fmt: skip
     assert done.returncode == 1 and "out of time" in done.stdout
+
+
+FAKES = {
+    "torch.py": """
+from types import SimpleNamespace as Fake
+listing = lambda: "fast " + open("compiled").read()
+ops = Fake(torchconv=Fake(_algorithms_cuda=listing))
+cuda = Fake(get_device_capability=lambda: (9, 0))
+""",
+    "build_cuda.py": "source_hashes = lambda: {'fast': 'c0ffee'}",
+    "torchconv/_load.py": "cuda_problem = None",
+    "torchconv/__init__.py": "",
+    "setup.py": """
+import os
+open("compiled", "w").write("c0ffee")
+print("built for", os.environ["TORCH_CUDA_ARCH_LIST"])
+""",
+}
+
+
+@pytest.mark.parametrize("compiled, built", [("c0ffee", False), ("older", True)])
+def test_a_library_of_other_sources_is_built_again(tmp_path, compiled, built):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "torchconv").mkdir()
+    for name, text in FAKES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "compiled").write_text(compiled)
+    script = Path(shutil.copy(SCRIPT.parent / "gpu_build.sh", tmp_path / "tools"))
+    environment = {k: v for k, v in os.environ.items() if k != "TORCH_CUDA_ARCH_LIST"}
+    done = subprocess.run(
+        ["bash", str(script), sys.executable], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("built for 9.0a" in done.stdout) is built
+    assert ("fast was built from another source" in done.stderr) is built
 
 
 SANITIZER = """#!/bin/sh
@@ -220,6 +259,26 @@ def test_a_wrong_result_is_not_measured(dtype):
             cuda.check(wrong, right, peer)
 
 
+@pytest.mark.parametrize("end", ["error", "SIGTERM"])
+def test_the_rows_so_far_are_kept(tmp_path, end):
+    def measure_two():
+        rows.append(PEER)
+        if end == "error":
+            raise RuntimeError("out of memory")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    before, rows = signal.getsignal(signal.SIGTERM), []
+    path = tmp_path / "rows.csv"
+    expected = {"error": (RuntimeError, "out of memory"), "SIGTERM": (SystemExit, "out of time")}
+    kind, text = expected[end]
+    with pytest.raises(kind, match=text), cuda_csv.kept(path, rows):
+        measure_two()
+    assert signal.getsignal(signal.SIGTERM) == before
+    with path.open(newline="") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["net/layer"]
+
+
 def test_telling_layers_are_of_every_kind():
     names = {cuda_peers.kind_of(row) for row in cuda_peers.telling_layers()}
     assert names == {
@@ -252,8 +311,6 @@ def test_operands_rotate_through_more_than_a_cache(size, count):
 
 def test_time_of_a_call_is_the_median_of_one():
     """Half a millisecond of sleep is neither a nanosecond nor a second."""
-    import time
-
     seen = []
     found = cuda_timing.seconds(lambda i: (seen.append(i), time.sleep(5e-4)), 3, "cpu")
     assert 5e-4 <= found < 5e-3
