@@ -11,7 +11,8 @@
 #   sanitizer    compute-sanitizer on a few small cases, where it works
 #   benchmark    beside nn.Conv2d and the fastest of PyTorch's ways; CSV into benchmarks/results
 #   accept       torchconv/gpu_accepted.json, only after tests and benchmark have passed
-# A stage that fails or runs out of time does not stop the ones that need nothing of it.
+# All but the build share 530 seconds. A stage that fails or runs out of time does not stop the ones
+# that need nothing of it.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -42,28 +43,34 @@ for stage in $stages; do
         { echo "gpu_accept.sh: there is no stage $stage" >&2; exit 2; }
 done
 
-declare -A limit=([environment]=30 [build]=300 [tests]=200 [sanitizer]=60 [benchmark]=190
+# Seconds. A stage gets less where the ones before it, build aside, have left less of the total.
+total=530
+declare -A limit=([environment]=90 [build]=300 [tests]=240 [sanitizer]=90 [benchmark]=200
     [accept]=20 [peers]=480)
 declare -A command=(
     [environment]="$python -m tools.gpu_environment"
     [build]="tools/gpu_build.sh $python"
     [tests]="$python -m pytest tests/cuda -m cuda -q -p no:cacheprovider --maxfail=30 --tb=short --durations=15"
     [sanitizer]="tools/gpu_sanitize.sh $python"
-    [benchmark]="$python -m benchmarks.cuda --budget 160 --csv $out/benchmark.csv"
+    [benchmark]="$python -m benchmarks.cuda --budget BUDGET --csv $out/benchmark.csv"
     [accept]="$python -m tools.accept $out/benchmark.csv"
-    [peers]="$python -m benchmarks.cuda_peers --budget 440 --csv $out/peers.csv"
+    [peers]="$python -m benchmarks.cuda_peers --budget BUDGET --csv $out/peers.csv"
 )
 declare -A result=()
 
 run_stage() {
-    local stage=$1 start=$SECONDS
+    local stage=$1 start=$SECONDS seconds=${limit[$1]} left=$total budget
+    [[ $stage == accept ]] || left=$((left - ${limit[accept]}))
+    [[ $stage == build ]] || ((seconds < left)) || seconds=$((left > 1 ? left : 1))
+    budget=$((seconds > 50 ? seconds - 40 : 10)) # what starts the program or ends it takes the rest
+    local words=${command[$stage]/BUDGET/$budget}
     if ((dry_run)); then
-        printf '%-12s at most %3d s: %s\n' "$stage" "${limit[$stage]}" "${command[$stage]}"
+        printf '%-12s at most %3d s: %s\n' "$stage" "$seconds" "$words"
         return
     fi
-    echo "== $stage (at most ${limit[$stage]} s)"
+    echo "== $stage (at most $seconds s)"
     # shellcheck disable=SC2086
-    timeout --kill-after=10 "${limit[$stage]}" ${command[$stage]} 2>&1 | tee "$out/$stage.log"
+    timeout --kill-after=10 "$seconds" $words 2>&1 | tee "$out/$stage.log"
     local code=${PIPESTATUS[0]}
     case $code in
         0) result[$stage]=passed ;;
@@ -72,6 +79,7 @@ run_stage() {
         *) result[$stage]="failed ($code)" ;;
     esac
     result[$stage]+=", $((SECONDS - start)) s"
+    [[ $stage == build ]] || total=$((total - SECONDS + start))
 }
 
 # Copies a CSV of $out to where the repository keeps them.
