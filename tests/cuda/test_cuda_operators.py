@@ -20,9 +20,9 @@ LARGER = (
     case("stem", 2, 3, 64, 64, 7, 2),
     case("groups_8of8", 2, 64, 14, 64, 3, groups=8, bias=True),
     case("groups_4of16", 17, 64, 14, 64, 3, 2, groups=4),
-    *(grouped(f"depthwise{k}_n=17", 17, 24, 28, 1, k, bias=True) for k in (3, 5, 7, 9, 13)),
+    *(grouped(f"depthwise{k}_n=17", 17, 8, 28, 1, k, bias=True) for k in (3, 5, 7, 9, 13)),
     *(grouped(f"depthwise{k}_s2", 5, 40, 29, 1, k, stride=2) for k in (3, 5, 7)),
-    grouped("depthwise_31_n=16", 16, 8, 33, 1, 31),
+    grouped("depthwise_31_n=16", 16, 1, 33, 1, 31),
     case("many_images", 70, 16, 9, 24, 3),
 )
 CASES = (*AWKWARD, *LARGER)
