@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "TORCHCONV_CUDA"
+STRICT = "TORCHCONV_WERROR"
 ARCHITECTURES = ("8.0", "8.6", "8.9", "9.0a", "10.0", "12.0+PTX")
 KERNELS = "csrc/cuda"
 HOST_ONLY = ("device_host.h",)  # stands in for the GPU in tests; no part of a kernel
@@ -183,8 +184,10 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
     """torchconv._C_cuda."""
     from torch.utils.cpp_extension import CppExtension
 
-    nvcc_flags = ["-std=c++17", "-O3", "-Werror", "all-warnings"]
+    nvcc_flags = ["-std=c++17", "-O3"]
     nvcc_flags += ["-Xcompiler", "-Wall,-Wextra,-fvisibility=hidden"]
+    if os.environ.get(STRICT) == "1":  # not for users, whose compilers warn of other things
+        nvcc_flags += ["-Werror", "all-warnings"]  # nvcc's own and those of its host compiler
     nvcc_flags += ["-lineinfo"] if debug else ["-DNDEBUG"]
     if int(toolkit.version.split(".")[0]) >= 13:  # whose drivers can all unpack it
         nvcc_flags += ["--compress-mode=size"]

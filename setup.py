@@ -6,6 +6,7 @@ Environment:
     TORCHCONV_CUDA   auto (default): CUDA kernels if a toolkit is found whose major version fits a
                      PyTorch with CUDA; 1: CUDA kernels or an error; 0: none
     TORCH_CUDA_ARCH_LIST   GPU architectures, such as "9.0a" (default: 8.0 to 12.0)
+    TORCHCONV_WERROR=1   warnings about the CUDA kernels are errors
     DEBUG=1    compile with -O0 -g and without NDEBUG
     MAX_JOBS   compile jobs in parallel (default: the number of cores)
 """

@@ -56,6 +56,7 @@ def toolkit(tmp_path, monkeypatch):
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
     monkeypatch.delenv("TORCHCONV_CUDA", raising=False)
+    monkeypatch.delenv("TORCHCONV_WERROR", raising=False)
     return make
 
 
@@ -148,7 +149,19 @@ def test_both_libraries_where_there_is_a_toolkit(toolkit, monkeypatch):
     flags = cuda.extra_compile_args["nvcc"]
     assert "-gencode=arch=compute_90a,code=sm_90a" in flags
     assert not [flag for flag in flags if "120" in flag]  # which that nvcc does not know
-    assert flags[flags.index("-Werror") + 1] == "all-warnings"
+
+
+@pytest.mark.parametrize("value", ["", "0", "1"])
+def test_warnings_are_errors_on_demand(toolkit, monkeypatch, value):
+    """A user's compiler may warn of what ours do not, and must build all the same."""
+    toolkit()
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    found = extensions(monkeypatch, TORCHCONV_CUDA="1", TORCHCONV_WERROR=value)
+    flags = found["torchconv._C_cuda"].extra_compile_args
+    assert ("-Werror" in flags["nvcc"]) is (value == "1")
+    if value == "1":
+        assert flags["nvcc"][flags["nvcc"].index("-Werror") + 1] == "all-warnings"
+    assert "-Werror" not in flags["cxx"]  # which compiles PyTorch's headers, too
 
 
 def test_setup_says_what_is_missing():
