@@ -284,6 +284,17 @@ def test_autocast_applies_to_our_kernels(gpu, accept, autocast):
 
 
 @needs_library
+def test_autocast_is_left_to_aten_with_the_call(gpu, accept, autocast, monkeypatch):
+    """Which casts a weight once for all calls of a region."""
+    accept(("forward", "bfloat16", "nhwc"))
+    given, seen = (gpu(2, 4, 8, 8), gpu(6, 4, 3, 3), gpu(6)), []
+    theirs = F.conv2d
+    monkeypatch.setattr(F, "conv2d", lambda *all: (seen.extend(all[:3]), theirs(*all))[1])
+    assert torchconv.conv2d(*given).shape == (2, 6, 6, 6)
+    assert all(one is other for one, other in zip(seen, given, strict=True))
+
+
+@needs_library
 def test_explain_tells_for_every_operator(gpu, accept):
     accept(("forward", "float16", "nchw"))
     text = torchconv.explain(gpu(2, 4, 8, 8).half(), gpu(6, 4, 3, 3).half())

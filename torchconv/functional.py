@@ -209,17 +209,18 @@ def resolve(
 
 def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
     """A call on a GPU, of which ATen may compute all or some: the rest of conv2d."""
+    if input.dim() == 3:
+        return _on_cuda(input.unsqueeze(0), weight, bias, *options).squeeze(0)
+    as_given = input, weight, bias  # ATen casts them itself, a weight once in an autocast region
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cuda"):
         input, weight = _autocast(input, "cuda"), _autocast(weight, "cuda")
         bias = _autocast(bias, "cuda")
-    if input.dim() == 3:
-        return _on_cuda(input.unsqueeze(0), weight, bias, *options).squeeze(0)
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401
     backend = get_backend()
     geometry, _ = _cuda.choice(input, weight, resolve(input, weight, bias, *options), backend)
     if backend != "native" and _cuda.all_left_to_aten(input, weight, geometry):
-        return F.conv2d(input, weight, bias, *options)
+        return F.conv2d(*as_given, *options)
     return _autograd.conv2d(input, weight, bias, geometry)
 
 
