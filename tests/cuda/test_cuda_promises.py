@@ -100,6 +100,47 @@ def test_graphs_can_be_captured_and_replayed(case, dtype):
                 assert torch.equal(results[op], run(op, case, fresh, channels_last)), op
 
 
+LEFT_TO_ATEN = 4 | 8 | 16
+MIXED = (
+    case("symmetric", 3, 8, 13, 12, 3, 2, bias=True),
+    case("asymmetric", 3, 8, (13, 10), 12, (3, 4), padding=(2, 0, 1, 3), groups=2, bias=True),
+)
+
+
+def through_autograd(layer, t):
+    """The three operators as PyTorch computes them in float64, with the padding added before."""
+    wide = t.map(torch.Tensor.double)
+    input, weight = wide.input.requires_grad_(), wide.weight.requires_grad_()
+    top, bottom, left, right = layer.padding
+    y = F.conv2d(
+        F.pad(input, (left, right, top, bottom)), weight, wide.bias, layer.stride, 0,
+        layer.dilation, layer.groups,
+    )  # fmt: skip
+    return dict(zip(OPS, (y, *torch.autograd.grad(y, (input, weight), wide.grad)), strict=True))
+
+
+@pytest.mark.parametrize("channels_last", (False, True), ids=("nchw", "nhwc"))
+@pytest.mark.parametrize("layer", MIXED, ids=ids(MIXED))
+@pytest.mark.parametrize("captured", (False, True), ids=("eager", "graph"))
+def test_what_is_left_to_aten_is_right(layer, channels_last, captured):
+    """The way of an operator that was not accepted beside one that was."""
+    t = on_gpu(random_operands(layer, torch.float16), channels_last)
+    flags = int(channels_last) | LEFT_TO_ATEN
+    found = {op: run(op, layer, t, flags) for op in OPS}
+    if captured:
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            found = {op: run(op, layer, t, flags) for op in OPS}
+        for result in found.values():
+            result.fill_(float("nan"))
+        graph.replay()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for op, expected in through_autograd(layer, t).items():
+        assert_near(found[op].double(), expected, 3e-3)
+        assert found[op].is_contiguous(memory_format=layout), op
+
+
 @pytest.mark.parametrize("channels_last", (False, True), ids=("nchw", "nhwc"))
 @pytest.mark.parametrize("groups", (1, 2), ids=("dense", "depthwise"))
 def test_more_than_2_to_the_31_elements(channels_last, groups):
