@@ -32,7 +32,7 @@ from benchmarks.cuda_peers import (
     precision,
     tuned,
 )
-from benchmarks.cuda_timing import graph_seconds, seconds
+from benchmarks.cuda_timing import graph_seconds, seconds, warm_up
 from benchmarks.timing import geometric_mean
 
 TF32 = 2
@@ -151,6 +151,7 @@ def print_means(rows: list[CudaRow]) -> None:
 def main(argv=None) -> None:
     arguments = parse_arguments("python -m benchmarks.cuda", __doc__, argv)
     device = arguments.device
+    warm_up(device)
     speed = copy_speed(device)
     print(f"{environment(device)}, copy {speed / 1e12:.3f} TB/s")
     rows: list[CudaRow] = []

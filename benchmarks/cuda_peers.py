@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.cuda_csv import kept
-from benchmarks.cuda_timing import copies, seconds
+from benchmarks.cuda_timing import copies, seconds, warm_up
 from benchmarks.kinds import kind_of
 from tests.cases import Conv2dCase
 from tests.networks import HELD_OUT, NETWORKS, layers
@@ -201,6 +201,8 @@ def measure(
 def _at_most(call, count: int, device: str, limit: float) -> float:
     try:
         call(0)
+        if device != "cpu":
+            torch.cuda.synchronize()
         once = time.perf_counter()
         call(0)
         if device != "cpu":
@@ -279,6 +281,7 @@ def parse_arguments(prog: str, description: str | None, argv=None) -> argparse.N
 def main(argv=None) -> None:
     arguments = parse_arguments("python -m benchmarks.cuda_peers", __doc__, argv)
     device = arguments.device
+    warm_up(device)
     speed = copy_speed(device)
     print(f"{environment(device)}, copy {speed / 1e12:.3f} TB/s, matmul " + ", ".join(
         f"{name} {matmul_speed(DTYPES[name], device) / 1e12:.3g} TFLOP/s"

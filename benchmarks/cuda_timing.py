@@ -18,12 +18,25 @@ MOST_COPIES = 48
 SAMPLES = 5
 SAMPLE_SECONDS = 4e-3
 
+WARM_SECONDS = 0.5
+
 Call = Callable[[int], object]  # works on this copy of the operands
 
 
 def copies(bytes_of_one: int) -> int:
     """How many copies of operands of this size it takes to have none in the cache."""
     return max(2, min(MOST_COPIES, math.ceil(ROTATED_BYTES / max(1, bytes_of_one))))
+
+
+def warm_up(device: str = "cuda") -> None:
+    """Products of matrices until the clock of the GPU is the one of a GPU at work."""
+    if device == "cpu":
+        return
+    a = torch.randn(4096, 4096, device=device, dtype=torch.bfloat16)
+    end = time.monotonic() + WARM_SECONDS
+    while time.monotonic() < end:
+        a @ a
+        torch.cuda.synchronize()
 
 
 def seconds(call: Call, count: int, device: str = "cuda") -> float:
@@ -47,6 +60,8 @@ def graph_seconds(call: Call, count: int) -> float:
         results = [call(index) for index in range(count)]
     per_replay = seconds(lambda _: graph.replay(), 1)
     del results
+    graph.reset()
+    torch.cuda.empty_cache()  # of the graph's own pool, from which nothing else is given
     return per_replay / count
 
 
