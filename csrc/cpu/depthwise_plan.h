@@ -14,6 +14,8 @@ constexpr int64_t kDepthwiseRows = 4;             // destination rows of a regis
 constexpr double kDepthwiseWork = 250e3;          // multiply-adds of a job, at least
 constexpr int64_t kPixelBandBytes = 24 << 10;     // stays in the L1 cache
 constexpr int64_t kChannelBandBytes = 192 << 10;  // stays in the L2 cache
+constexpr int64_t kInPlaceRows = 8;               // and
+constexpr int64_t kInPlaceBlocks = 16;            // at least, of a job
 constexpr int64_t kInPlaceKernel = 7;             // larger ones see padding almost everywhere
 constexpr int64_t kPackedBytes = 64 << 10;        // of weights, one job
 constexpr int64_t kGroupWeights = 8
@@ -160,6 +162,13 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
     if (bytes > budget && (z.rows >= larger(halo, kDepthwiseRows) || bytes > 2 * kBandBytes)) break;
     ++z.rows;
   }
+  // A job that takes whole pixels, or long parts of them, reads memory as it lies there; one of few
+  // blocks and many rows would skip from pixel to pixel, into few sets of the caches.
+  const bool in_pixels = z.in_place && z.channel_lanes;
+  if (in_pixels) {
+    const double row_work = (double)g.columns.longest * g.taps() * (double)channels;
+    z.rows = smaller(z.rows, larger(kInPlaceRows, (int64_t)(kDepthwiseWork / row_work)));
+  }
   z.row_jobs = ceil_div(g.rows.longest, z.rows);
   z.rows = ceil_div(g.rows.longest, z.row_jobs);
   z.band = band(z.rows);
@@ -182,6 +191,7 @@ inline DepthwisePlan make_depthwise_plan(const Gather& g, Dtype dtype) {
   const double block_work = (double)z.rows * g.columns.longest * g.src_channels * g.taps() *
                             (z.channel_lanes ? z.lanes : 1);
   z.job_blocks = smaller(z.blocks, larger(1, (int64_t)(kDepthwiseWork / block_work)));
+  if (in_pixels) z.job_blocks = smaller(z.blocks, larger(z.job_blocks, kInPlaceBlocks));
   // Planes of channels_last share their cache lines: one job writes them all.
   if (channels_last && !z.channel_lanes) z.job_blocks = z.blocks;
   z.job_blocks = ceil_div(z.blocks, ceil_div(z.blocks, z.job_blocks));
