@@ -11,23 +11,20 @@ result once at the speed of a copy.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 import torchconv
-from benchmarks.cuda_csv import kept
 from benchmarks.cuda_peers import (
     OPERATORS,
-    RESULTS,
     Layer,
     PeerRow,
-    combinations,
     copy_speed,
     environment,
     measure,
+    measure_all,
     parse_arguments,
     precision,
     tuned,
@@ -148,6 +145,15 @@ def print_means(rows: list[CudaRow]) -> None:
     print(f"{len(rows)} rows, {slower} below 1.0; operators: {', '.join(OPERATORS)}")
 
 
+def _line(row: CudaRow) -> str:
+    return (
+        f"{row.case:24} {row.batch:3} {row.op:11} {row.dtype:8} {row.layout} "
+        f"{row.ratio:6.2f}x (eager {row.eager_ratio:.2f}, graph {row.graph_ratio:.2f}, "
+        f"best peer {row.best_ratio:.2f}) {row.graph_ms:8.4f} ms, "
+        f"{row.percent_of_floor:.0f}% of floor  {row.algorithm}"
+    )
+
+
 def main(argv=None) -> None:
     arguments = parse_arguments("python -m benchmarks.cuda", __doc__, argv)
     device = arguments.device
@@ -155,23 +161,10 @@ def main(argv=None) -> None:
     speed = copy_speed(device)
     print(f"{environment(device)}, copy {speed / 1e12:.3f} TB/s")
     rows: list[CudaRow] = []
-    end = time.monotonic() + arguments.budget
-    wanted = combinations(arguments)
-    path = arguments.csv or RESULTS / f"cuda-{environment(device)}.csv"
-    with kept(path, rows):
-        for case, op, dtype, layout in wanted:
-            if time.monotonic() > end:
-                break
-            row = compare(*measure(case, op, dtype, layout, speed, device), device)
-            rows.append(row)
-            print(
-                f"{row.case:24} {row.batch:3} {row.op:11} {row.dtype:8} {row.layout} "
-                f"{row.ratio:6.2f}x (eager {row.eager_ratio:.2f}, graph {row.graph_ratio:.2f}, "
-                f"best peer {row.best_ratio:.2f}) {row.graph_ms:8.4f} ms, "
-                f"{row.percent_of_floor:.0f}% of floor  {row.algorithm}",
-                flush=True,
-            )
-    print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
+    measure_all(
+        arguments, "cuda", rows,
+        lambda *wanted: compare(*measure(*wanted, speed, device), device), _line,
+    )  # fmt: skip
     if rows:
         print_means(rows)
 

@@ -278,6 +278,26 @@ def parse_arguments(prog: str, description: str | None, argv=None) -> argparse.N
     return parser.parse_args(argv)
 
 
+def measure_all(
+    arguments: argparse.Namespace,
+    name: str,
+    rows: list[T],
+    measure_row: Callable[[Conv2dCase, str, str, str], T],
+    line: Callable[[T], str],
+) -> None:
+    """Adds and prints a row for each combination until the budget is spent, and keeps them."""
+    wanted = combinations(arguments)
+    end = time.monotonic() + arguments.budget
+    path = arguments.csv or RESULTS / f"{name}-{environment(arguments.device)}.csv"
+    with kept(path, rows):
+        for combination in wanted:
+            if time.monotonic() > end:
+                break
+            rows.append(measure_row(*combination))
+            print(line(rows[-1]), flush=True)
+    print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
+
+
 def main(argv=None) -> None:
     arguments = parse_arguments("python -m benchmarks.cuda_peers", __doc__, argv)
     device = arguments.device
@@ -287,24 +307,18 @@ def main(argv=None) -> None:
         f"{name} {matmul_speed(DTYPES[name], device) / 1e12:.3g} TFLOP/s"
         for name in ("bfloat16", "float32")
     ))  # fmt: skip
-    rows: list[PeerRow] = []
-    end = time.monotonic() + arguments.budget
-    wanted = combinations(arguments)
-    path = arguments.csv or RESULTS / f"cuda-peers-{environment(device)}.csv"
-    with kept(path, rows):
-        for case, op, dtype, layout in wanted:
-            if time.monotonic() > end:
-                break
-            row, _ = measure(case, op, dtype, layout, speed, device)
-            rows.append(row)
-            print(
-                f"{row.case:24} {row.batch:3} {row.op:11} {row.dtype:8} {row.layout} "
-                f"default {row.default_ms:8.4f} benchmark {row.benchmark_ms:8.4f} "
-                f"no cudnn {row.without_cudnn_ms:8.4f} other layout {row.other_layout_ms:8.4f} "
-                f"floor {row.floor_ms:8.4f} ms  {row.kernels}",
-                flush=True,
-            )
-    print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
+    measure_all(
+        arguments, "cuda-peers", [], lambda *wanted: measure(*wanted, speed, device)[0], _line
+    )
+
+
+def _line(row: PeerRow) -> str:
+    return (
+        f"{row.case:24} {row.batch:3} {row.op:11} {row.dtype:8} {row.layout} "
+        f"default {row.default_ms:8.4f} benchmark {row.benchmark_ms:8.4f} "
+        f"no cudnn {row.without_cudnn_ms:8.4f} other layout {row.other_layout_ms:8.4f} "
+        f"floor {row.floor_ms:8.4f} ms  {row.kernels}"
+    )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,9 @@ class Operands:
         bias = None if self.bias is None else function(self.bias)
         return Operands(function(self.input), function(self.weight), bias, function(self.grad))
 
+    def contiguous(self, memory_format: torch.memory_format) -> Operands:
+        return self.map(lambda x: x.contiguous(memory_format=memory_format) if x.dim() == 4 else x)
+
 
 def random_operands(case: Conv2dCase, dtype: torch.dtype, seed: int = 0) -> Operands:
     generator = torch.Generator().manual_seed(seed)

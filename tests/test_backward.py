@@ -28,10 +28,7 @@ def backward(shape, t, channels_last, weight=True, bias=True):
 
 
 def in_format(shape, dtype, channels_last, seed=0):
-    t = random_operands(shape, dtype, seed)
-    return t.map(
-        lambda x: x.contiguous(memory_format=FORMATS[channels_last]) if x.dim() == 4 else x
-    )
+    return random_operands(shape, dtype, seed).contiguous(FORMATS[channels_last])
 
 
 @pytest.mark.parametrize("channels_last", FORMATS)

@@ -194,9 +194,7 @@ def test_scratch_is_bounded(shape, channels_last):
     """A call takes some megabytes beside its operands and its result, by the shape of one image
     and not by the batch; an im2col of the depthwise input would take nine gigabytes."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    t = random_operands(shape, torch.float32).map(
-        lambda x: x.contiguous(memory_format=memory_format) if x.dim() == 4 else x
-    )
+    t = random_operands(shape, torch.float32).contiguous(memory_format)
     with threads(2):
         for op in OPS:
             extra = most_memory_beside_result(lambda op=op: run(op, shape, t, channels_last))

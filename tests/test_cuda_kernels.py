@@ -54,12 +54,6 @@ def program(tmp_path_factory):
         yield running
 
 
-def as_format(t: Operands, channels_last: bool) -> Operands:
-    return t.map(
-        lambda x: x.contiguous(memory_format=FORMATS[channels_last]) if x.dim() == 4 else x
-    )
-
-
 @pytest.mark.parametrize("index", range(len(SMALL)), ids=ids(SMALL))
 def test_against_float64(index, program):
     """Every algorithm and operator; dtypes and layouts take turns over the cases."""
@@ -68,7 +62,7 @@ def test_against_float64(index, program):
         for op in OPS:
             for step in (0, 3):
                 dtype, channels_last = COMBINATIONS[(index + turn + step) % len(COMBINATIONS)]
-                t = as_format(random_operands(one, dtype), channels_last)
+                t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
                 found = program.compute(algorithm, op, one, t, channels_last)
                 if found is not None:
                     assert_accurate(found, op, one)
@@ -98,7 +92,7 @@ def test_memory_of_any_strides(program):
     one = case("", 2, 16, 6, 24, 3)
     for dtype in DTYPES:
         for channels_last in (False, True):
-            t = as_format(random_operands(one, dtype), channels_last)
+            t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
             t.weight.set_(t.weight.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2))
             for algorithm in program.algorithms:
                 for op in ("forward", "grad_input"):
@@ -133,7 +127,7 @@ def test_same_bits(one, program):
     """For any batch size, at any address, and in whatever order blocks and threads run."""
     for turn, algorithm in enumerate(program.algorithms):
         for dtype, channels_last in COMBINATIONS[turn % 2 :: 2]:
-            t = as_format(random_operands(one, dtype), channels_last)
+            t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
             for op in OPS:
                 together = program.compute(algorithm, op, one, t, channels_last)
                 if together is None:
@@ -211,7 +205,7 @@ def run_sanitized(running: HostProgram, cases=SANITIZED_CASES) -> None:
                 dtype, channels_last = COMBINATIONS[turn * 3 % len(COMBINATIONS)]
                 if "toeplitz" in algorithm:
                     dtype, channels_last = DTYPES[2 + turn % 2], False
-                t = as_format(random_operands(one, dtype), channels_last)
+                t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
                 found = running.compute(algorithm, op, one, t, channels_last)
                 if found is not None:
                     assert_accurate(found, op, one)
