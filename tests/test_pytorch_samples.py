@@ -5,6 +5,7 @@ in a package without a promise of stability.
 """
 
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ import torch.nn.functional as F
 import torchconv
 from tests.compare import FLOATS, TOLERANCE, assert_all_near, assert_near, outcome
 
-invocations = pytest.importorskip("torch.testing._internal.common_methods_invocations")
-modules = pytest.importorskip("torch.testing._internal.common_modules")
+# Importing them would forbid the whole process, every other test too, to set torch.backends.*
+with patch.object(torch.backends, "disable_global_flags"):
+    invocations = pytest.importorskip("torch.testing._internal.common_methods_invocations")
+    modules = pytest.importorskip("torch.testing._internal.common_modules")
 
 OP = next(op for op in invocations.op_db if op.name == "nn.functional.conv2d")
 MODULE = next(info for info in modules.module_db if info.module_cls is torch.nn.Conv2d)
