@@ -245,6 +245,22 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("pointwise_stride2", 3, 40, (9, 8), 60, 1, 2, bias=True),
     case("pointwise_stride3_row", 2, 48, (1, 50), 49, 1, 3),
     case("pointwise_groups", 2, 100, 6, 98, 1, groups=2),
+    case("pointwise_pieces", 2, 64, 14, 208, 1, bias=True),
+    case("pointwise_pieces_stride2", 1, 72, 28, 400, 1, 2),
+    case("pointwise_rows", 3, 40, 14, 24, 1, bias=True),
+    # Weight gradients that read a channels_last operand in place, one of them or both.
+    case("in_place_1x1", 3, 48, (9, 11), 24, 1),
+    case("in_place_1x1_stride2", 2, 80, (7, 9), 40, 1, 2),
+    case("in_place_groups", 2, 96, 5, 64, 1, groups=2),
+    case("in_place_grad", 2, 20, (6, 7), 48, 3),
+    case("in_place_grad_tall", 2, 32, (6, 7), 21, 3),
+    # Rows long enough to be summed in the result, whole and cut blocks of them, with and without a
+    # copy of the source; strides whose planes are taken apart at once.
+    case("long_rows", 2, 3, (4, 101), 17, 3, bias=True),
+    case("long_rows_in_place", 2, 2, (5, 114), 16, 3, padding=0),
+    case("long_rows_in_place_cut", 1, 3, (5, 103), 16, 3, padding=0),
+    *_sweep("s4_w=", (17, 36, 39, 67), lambda w: case("", 2, 2, (9, w), 5, 5, 4, bias=True)),
+    case("s2_four_sides", 2, 3, (6, 40), 6, (3, 4), 2, padding=(1, 1, 3, 0)),
     # Many small images: tiles across images, passes of several images, padding left out.
     case("many_images_1x1_out", 21, 20, 5, 24, 5, padding=0),
     case("many_images_4x4", 9, 40, 4, 50, 3, bias=True),

@@ -124,8 +124,8 @@ struct ChannelJob {
         slab.width = slab.blocks * z.lanes;
         slab.valid = smaller(slab.width, g.dst_channels - vector * z.lanes);
         slab.first_channel = group * g.dst_channels + vector * z.lanes;
-        slab.direct =
-            std::is_same_v<S, T> && g.layout == Layout::kChannelsLast && slab.valid == slab.width;
+        slab.direct = std::is_same_v<S, T> && g.layout == Layout::kChannelsLast &&
+                      slab.valid % Simd<T>::kLanes == 0;
         if (task.bias) {
           copy_run<S, T, T>((const S*)task.bias + slab.first_channel, slab.bias, slab.valid,
                             nullptr);
@@ -190,9 +190,9 @@ struct ChannelJob {
     tile.depth *= tile.rounds, tile.rounds = 1;
   }
 
-  static void run_tile(const Tile<T>& tile, int64_t rows, int64_t blocks) {
-    if (tile.b_offset) return run_rows<T, Steps::kTables>(tile, rows, blocks);
-    run_rows<T, Steps::kTableA>(tile, rows, blocks);
+  static void run_tile(const Tile<T>& tile, int64_t rows, int64_t lanes) {
+    if (tile.b_offset) return run_rows<T, Steps::kTables>(tile, rows, lanes);
+    run_rows<T, Steps::kTableA>(tile, rows, lanes);
   }
 
   Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
@@ -237,7 +237,7 @@ struct ChannelJob {
           tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
           tile.c =
               (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
-          run_tile(tile, parts.begin[part + 1] - j, slab.blocks);
+          run_tile(tile, parts.begin[part + 1] - j, slab.valid);
         }
         if (slab.last && !slab.direct)
           store(sums, slab.width, dst_row, columns, g.columns.dst_step);
@@ -266,7 +266,7 @@ struct ChannelJob {
         tile.c = slab.direct ? (T*)first.pixel(dst_row, columns.dst_first + j * g.columns.dst_step)
                              : sums + i * row_sums + j * slab.width;
         tile.c_row = slab.direct ? dst_image : image_sums;
-        run_tile(tile, images, slab.blocks);
+        run_tile(tile, images, slab.valid);
       }
     }
     if (!slab.last || slab.direct) return;

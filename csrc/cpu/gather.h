@@ -33,6 +33,9 @@ struct Axis {
 
   AxisPhase phase(int64_t index) const;
 
+  // Whether no tap of any position reaches into the padding.
+  bool inside() const { return src_low >= 0 && (longest - 1) * src_step + src_high < src_size; }
+
   // Filled by make_axis: what phase() needs.
   bool forward;
   int64_t stride, padding, dilation;
@@ -118,10 +121,22 @@ struct Gather {
   int64_t taps() const { return rows.kernel * columns.kernel; }
 };
 
-// A pointwise layer has no rows: small images become one row, so that tiles do not end with it.
+// A pointwise layer has no rows: small images become one row, so that tiles do not end with it, and
+// larger ones in channels_last rows that leave few pixels to a last tile.
 constexpr int64_t kOneRow = 512;
+constexpr int64_t kShortestRow = 64, kLongestRow = 128;
 
-inline Gather make_gather(Op op, const Conv2dShape& d, int64_t one_row = kOneRow) {
+inline int64_t pointwise_row(const Conv2dShape& d) {
+  const int64_t pixels = d.h * d.w;
+  if (d.layout == Layout::kChannelsLast && pixels > kLongestRow) {
+    for (int64_t row = kLongestRow; row >= kShortestRow; --row) {
+      if (pixels % row == 0) return row;
+    }
+  }
+  return pixels <= kOneRow ? pixels : d.w;
+}
+
+inline Gather make_gather(Op op, const Conv2dShape& d, bool one_row = false) {
   const bool forward = op == Op::kForward;
   Gather g{};
   g.n = d.n, g.groups = d.groups, g.layout = d.layout;
@@ -129,9 +144,10 @@ inline Gather make_gather(Op op, const Conv2dShape& d, int64_t one_row = kOneRow
   g.dst_channels = forward ? d.k_per_group() : d.c_per_group();
   const bool pointwise = d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.h == d.p &&
                          d.w == d.q && !d.pad_top && !d.pad_left;
-  if (pointwise && d.h * d.w <= one_row) {
-    g.rows = make_axis(forward, 1, 1, 1, 1, 0, 1);
-    g.columns = make_axis(forward, d.h * d.w, d.h * d.w, 1, 1, 0, 1);
+  if (pointwise) {
+    const int64_t width = one_row ? d.h * d.w : pointwise_row(d), height = d.h * d.w / width;
+    g.rows = make_axis(forward, height, height, 1, 1, 0, 1);
+    g.columns = make_axis(forward, width, width, 1, 1, 0, 1);
   } else {
     g.rows = make_axis(forward, d.h, d.p, d.r, d.stride_h, d.pad_top, d.dilation_h);
     g.columns = make_axis(forward, d.w, d.q, d.s, d.stride_w, d.pad_left, d.dilation_w);

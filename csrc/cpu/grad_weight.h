@@ -31,7 +31,7 @@ struct GradWeightSums {
         pass.load();
         for (int64_t first = 0, count; first < pass.pixels; first += count) {
           const int64_t rest = pass.pixels - first;
-          count = ceil_div(rest, ceil_div(rest, kSumPixels));
+          count = ceil_div(rest, ceil_div(rest, z.sum_pixels));
           add_pixels(pass, first, count, sums);
         }
       }
@@ -70,8 +70,8 @@ struct GradWeightSums {
           tile.b =
               pass.slabs + lane / Pass::kSlab * pass.slab_pitch + (z.outputs_in_lanes ? 0 : tap);
           tile.c = tap_sums + lane;
-          const int64_t blocks = ceil_div(smaller(Pass::kSlab, block.lane_count - lane), z.lanes);
-          run_rows<T, Steps::kTables>(tile, tile_rows, blocks);
+          run_rows<T, Steps::kTables>(tile, tile_rows,
+                                      smaller(Pass::kSlab, block.lane_count - lane));
         }
       }
     }

@@ -30,8 +30,8 @@ struct GradWeightPass {
   int64_t *pixel_row, *pixel_column;   // [pixel]
   int64_t *inner_tall, *inner_slab;    // offsets of those pixels of a group that a tap needs
   bool skip_padding;                   // grad is finite: where the input is zero it adds nothing
-  T *slabs, *tall_band;
-  const T* tall;                    // the broadcast operand
+  T *slab_band, *tall_band;
+  const T *slabs, *tall;            // the operand in the lanes and the broadcast one
   int64_t slab_pitch;               // elements from slab to slab
   int64_t tall_pitch;               // from channel to channel
   int64_t row_pitch, column_pitch;  // of the input's band
@@ -51,35 +51,51 @@ struct GradWeightPass {
     tall_offset = (int64_t*)scratch, slab_offset = tall_offset + z.offsets_size;
     pixel_row = slab_offset + z.offsets_size, pixel_column = pixel_row + z.offsets_size;
     inner_tall = pixel_column + z.offsets_size, inner_slab = inner_tall + z.offsets_size;
-    slabs = (T*)(inner_slab + z.offsets_size), tall_band = slabs + z.slabs_size;
-    tall = tall_band;
+    slab_band = (T*)(inner_slab + z.offsets_size), tall_band = slab_band + z.slabs_size;
+    slabs = slab_band, tall = tall_band;
     slab_pitch = (z.outputs_in_lanes ? pixels : images * z.band_rows * z.band_columns) * kSlab;
-    tall_pitch = !z.planes ? 1 : z.planes_in_place ? g.rows.dst_size * g.columns.dst_size : pixels;
+    if (z.lanes_in_place()) slab_pitch = kSlab;
+    tall_pitch = !z.planes ? 1 : z.grad_in_place ? g.rows.dst_size * g.columns.dst_size : pixels;
     column_pitch = z.outputs_in_lanes ? z.tall_pitch : kSlab;
     row_pitch = z.band_columns * column_pitch;
   }
 
   void load() {
     const int64_t lanes = block.lane_count, count = block.row_count;
-    if (z.outputs_in_lanes) {
-      for (int64_t l = 0; l < lanes; l += kSlab) {
-        load_grad(block.lane_begin + l, smaller(kSlab, lanes - l), slabs + l / kSlab * slab_pitch,
-                  kSlab);
-      }
-      load_input(block.row_begin, count, tall_band, z.tall_pitch);
+    const int64_t lane = block.lane_begin, first = block.row_begin;
+    if (z.lanes_in_place()) {
+      slabs = z.outputs_in_lanes ? grad_pixels(lane) : input_pixels(lane);
     } else {
       for (int64_t l = 0; l < lanes; l += kSlab) {
-        load_input(block.lane_begin + l, smaller(kSlab, lanes - l), slabs + l / kSlab * slab_pitch,
-                   kSlab);
+        T* const out = slab_band + l / kSlab * slab_pitch;
+        if (z.outputs_in_lanes) {
+          load_grad(lane + l, smaller(kSlab, lanes - l), out, kSlab);
+        } else {
+          load_input(lane + l, smaller(kSlab, lanes - l), out, kSlab);
+        }
       }
-      if (z.planes) {
-        load_grad_planes();
-      } else {
-        load_grad(block.row_begin, count, tall_band, z.tall_pitch);
-      }
+    }
+    if (z.planes) {
+      load_grad_planes();
+    } else if (z.rows_in_place()) {
+      tall = z.outputs_in_lanes ? input_pixels(first) : grad_pixels(first);
+    } else if (z.outputs_in_lanes) {
+      load_input(first, count, tall_band, z.tall_pitch);
+    } else {
+      load_grad(first, count, tall_band, z.tall_pitch);
     }
     fill_offsets();
     skip_padding = z.skip_padding && grad_is_finite();
+  }
+
+  // In place, in channels_last: the pass's first pixel.
+  const T* input_pixels(int64_t channel) const {
+    const int64_t pixel = (image * g.rows.src_size + row * g.rows.src_step) * g.columns.src_size;
+    return (const T*)task.input + (pixel * g.groups + block.group) * g.src_channels + channel;
+  }
+  const T* grad_pixels(int64_t channel) const {
+    const int64_t pixel = (image * g.rows.dst_size + row) * g.columns.dst_size;
+    return (const T*)task.grad + (pixel * g.groups + block.group) * g.dst_channels + channel;
   }
 
   bool grad_is_finite() const {
@@ -130,18 +146,29 @@ struct GradWeightPass {
   }
 
   void fill_offsets() const {
-    const int64_t q = g.columns.dst_size, band = z.band_rows * row_pitch;
+    const int64_t q = g.columns.dst_size;
+    int64_t input_image = z.band_rows * row_pitch, input_row = z.row_advance * row_pitch,
+            input_pixel = z.column_advance * column_pitch;
+    if (z.input_in_place) {
+      const int64_t channels = g.groups * g.src_channels, width = g.columns.src_size * channels;
+      input_image = g.rows.src_size * width, input_row = g.rows.src_step * width;
+      input_pixel = g.columns.src_step * channels;
+    }
+    const int64_t grad_channels = g.groups * g.dst_channels;
+    const int64_t grad_pixel = z.planes             ? 1
+                               : z.grad_in_place    ? grad_channels
+                               : z.outputs_in_lanes ? kSlab
+                                                    : z.tall_pitch;
+    const int64_t grad_image =
+        z.grad_in_place ? grad_channels * g.rows.dst_size * q : rows * q * grad_pixel;
     int64_t* const input = z.outputs_in_lanes ? tall_offset : slab_offset;
     int64_t* const grad = z.outputs_in_lanes ? slab_offset : tall_offset;
-    const int64_t grad_image =
-        z.planes_in_place ? g.groups * g.dst_channels * g.rows.dst_size * q : rows * q;
-    const int64_t grad_pixel = z.outputs_in_lanes ? kSlab : z.planes ? 1 : z.tall_pitch;
     for (int64_t n = 0, i = 0; n < images; ++n) {
       for (int64_t y = 0; y < rows; ++y) {
         for (int64_t x = 0; x < q; ++x, ++i) {
-          input[i] = n * band + y * z.row_advance * row_pitch + x * z.column_advance * column_pitch;
+          input[i] = n * input_image + y * input_row + x * input_pixel;
           pixel_row[i] = row + y, pixel_column[i] = x;
-          grad[i] = z.planes_in_place ? n * grad_image + y * q + x : i * grad_pixel;
+          grad[i] = n * grad_image + (y * q + x) * grad_pixel;
         }
       }
     }
@@ -186,7 +213,7 @@ struct GradWeightPass {
     const int64_t first = block.group * g.dst_channels + block.row_begin;
     const int64_t image_size = g.groups * g.dst_channels * plane;
     const S* const from = (const S*)task.grad + image * image_size + first * plane + row * q;
-    if (z.planes_in_place) {
+    if (z.grad_in_place) {
       tall = (const T*)from;
       return;
     }

@@ -19,10 +19,11 @@ struct GradWeightPlan {
   int64_t chunk_images, chunk_parts, wave;
   // A pass: `rows` output rows of one image, or `images` whole images. The operands of a pass as the
   // tiles read them: one with channels in the lanes, [slab][image][row][column][lane], the other
-  // broadcast row by row, [image][row][column][channel] or, where grad's planes are contiguous, read
-  // in place or as [channel][pixel].
-  int64_t rows, images;
-  bool planes, planes_in_place;
+  // broadcast row by row, [image][row][column][channel] or, where grad's planes are contiguous,
+  // [channel][pixel]; or either of them in place.
+  // Groups of at most `sum_pixels` are summed in registers, then added to the block.
+  int64_t rows, images, sum_pixels;
+  bool planes, grad_in_place, input_in_place;
   int64_t tall_pitch;  // from pixel to pixel of the broadcast operand
   // The input's band has one section with all rows, or one for every tap row with the rows that it
   // reads: `sections`.
@@ -35,14 +36,20 @@ struct GradWeightPlan {
   int64_t chunks(int64_t n) const {
     return chunk_images ? ceil_div(n, chunk_images) * chunk_parts : 1;
   }
+  bool lanes_in_place() const { return outputs_in_lanes ? grad_in_place : input_in_place; }
+  bool rows_in_place() const { return outputs_in_lanes ? input_in_place : grad_in_place; }
 };
 
 constexpr int64_t kBlockBytes = 192 << 10;  // sums of one block
-constexpr int64_t kPassPixels = 384;        // loaded at once
+constexpr int64_t kPassPixels = 400;        // loaded at once
 constexpr int64_t kGradWeightTables = 6;    // of one integer per pixel of a pass
 constexpr int64_t kSkippingSums = 2048;     // of one tap
-constexpr int64_t kSumPixels = 96;     // summed in registers before they are added to the block
-constexpr double kChunkWork = 2e6;     // multiply-adds of a job of a chunk
+constexpr int64_t kSumPixels = 200;         // in contiguous tensors: 14 x 14 in one group
+// Where each pixel of the broadcast operand is a cache line of its own.
+constexpr int64_t kSumPixelsChannelsLast = 96;
+constexpr double kChunkWork = 2e6;  // multiply-adds of a job of a chunk
+// Pixels that far apart, or a multiple of it, meet so few sets of a cache that they are copied.
+constexpr int64_t kFewSets = 512;      // bytes
 constexpr int64_t kBlocksWanted = 16;  // fewer blocks of the result than this: chunks of samples
 
 // Groups of few channels leave most lanes empty: several of them side by side fill a vector, and the
@@ -102,7 +109,14 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   }
 
   z.planes = g.layout == Layout::kContiguous && !z.outputs_in_lanes;
-  z.planes_in_place = z.planes && !half;
+  const bool padded = !g.rows.inside() || !g.columns.inside();
+  // Whole vectors are read, never beyond a pixel.
+  const auto pixels_in_place = [&](int64_t channels, bool in_lanes) {
+    return g.layout == Layout::kChannelsLast && !half && g.groups * channels * element % kFewSets &&
+           (!in_lanes || channels % z.lanes == 0);
+  };
+  z.grad_in_place = z.planes ? !half : pixels_in_place(k, z.outputs_in_lanes);
+  z.input_in_place = taps == 1 && !padded && pixels_in_place(c, !z.outputs_in_lanes);
   // An odd number of cache lines spreads the pixels over the sets of a cache.
   z.tall_pitch = z.tall <= z.lanes ? z.tall : (ceil_div(z.tall, z.lanes) | 1) * z.lanes;
   // An axis with one tap needs only the positions that it reads. Where tap rows are far apart, each
@@ -122,14 +136,16 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   const auto band_rows = [&](int64_t rows) { return z.sections * section_rows(rows); };
   const int64_t slab_lanes = round_up(z.wide, kMaxPanel * z.lanes);
   const auto slabs = [&](int64_t rows) {
+    if (z.lanes_in_place()) return int64_t{0};
     return slab_lanes * (z.outputs_in_lanes ? rows * q : band_rows(rows) * z.band_columns);
   };
   const auto tall_side = [&](int64_t rows) {
-    if (z.planes_in_place) return int64_t{0};
+    if (z.rows_in_place()) return int64_t{0};
     return z.tall_pitch * (z.outputs_in_lanes ? band_rows(rows) * z.band_columns : rows * q);
   };
   const auto bytes = [&](int64_t rows) { return (slabs(rows) + tall_side(rows)) * element; };
   const int64_t most = ceil_div(g.rows.dst_size, larger(1, z.chunk_parts));
+  z.sum_pixels = g.layout == Layout::kContiguous ? kSumPixels : kSumPixelsChannelsLast;
   z.rows = 1, z.images = 1;
   while (z.rows < most && z.rows * q < kPassPixels && bytes(z.rows + 1) <= kBandBytes) ++z.rows;
   const int64_t most_images = z.chunk_images ? z.chunk_images : kPassPixels;
@@ -140,10 +156,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
   }
   z.section_rows = section_rows(z.rows);
   z.band_rows = band_rows(z.rows);
-  const auto inside = [](const Axis& a) {
-    return a.src_low >= 0 && (a.longest - 1) * a.src_step + a.src_high < a.src_size;
-  };
-  z.skip_padding = (!inside(g.rows) || !inside(g.columns)) && z.tall * z.wide >= kSkippingSums;
+  z.skip_padding = padded && z.tall * z.wide >= kSkippingSums;
   z.slabs_size = z.images * slabs(z.rows);
   z.tall_size = round_up(z.images * tall_side(z.rows), 16);
   z.offsets_size = z.images * z.rows * q;

@@ -146,20 +146,22 @@ void row_passes(const Tile<T>& t, int64_t rows) {
   tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
 }
 
-// rows x (blocks * kBlock<T>) sums, any number of rows, blocks <= kSlabBlocks<T>; not kTableB.
+// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kBlock<T>; not kTableB. The last
+// vector is computed and stored as a whole; whoever minds calls with whole vectors.
 template <class T, Steps kSteps>
-void run_rows(const Tile<T>& t, int64_t rows, int64_t blocks) {
-  constexpr int64_t kVecsPerBlock = kBlock<T> / Simd<T>::kLanes;
+void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes) {
+  constexpr int64_t kLanes = Simd<T>::kLanes;
   if constexpr (Simd<T>::kRegisters == 32) {
-    if (blocks == 3) return row_passes<T, kSteps, 3, 8>(t, rows);
-    if (blocks == 2) return row_passes<T, kSteps, 2, 12>(t, rows);
+    if (lanes > 2 * kLanes) return row_passes<T, kSteps, 3, 8>(t, rows);
+    if (lanes > kLanes) return row_passes<T, kSteps, 2, 12>(t, rows);
     return row_passes<T, kSteps, 1, 16>(t, rows);
   } else {
-    for (int64_t v = 0; v < kVecsPerBlock; v += 2) {
+    for (int64_t lane = 0; lane < lanes; lane += 2 * kLanes) {
       Tile<T> part = t;
-      part.b += v * Simd<T>::kLanes;
-      part.c += v * Simd<T>::kLanes;
-      if (part.lane_bias) part.lane_bias += v * Simd<T>::kLanes;
+      part.b += lane;
+      part.c += lane;
+      if (part.lane_bias) part.lane_bias += lane;
+      if (lanes - lane <= kLanes) return row_passes<T, kSteps, 1, 8>(part, rows);
       row_passes<T, kSteps, 2, 6>(part, rows);
     }
   }

@@ -118,7 +118,7 @@ inline bool padding_repays(const Gather& g, int64_t lanes, int64_t pitch) {
 }
 
 inline Gather make_pixel_gather(Op op, const Conv2dShape& d) {
-  return make_gather(op, d, INT64_MAX);
+  return make_gather(op, d, true);
 }
 
 inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {

@@ -30,7 +30,7 @@ Plan plan(Op op, const Conv2dShape& d) {
   Plan plan;
   plan.keep(Planned<PointwisePlan>{g, z});
   plan.stages = 2;
-  plan.jobs[0] = z.packed ? g.groups * z.strips : 0;
+  plan.jobs[0] = z.packed ? g.groups * z.pieces * z.strips : 0;
   plan.jobs[1] = ceil_div(g.n, z.images) * g.groups * z.row_jobs * z.pieces;
   plan.shared_bytes = z.packed_size * (d.dtype == Dtype::kFloat64 ? 8 : 4);
   plan.scratch_bytes = pointwise_scratch_bytes(z, d.dtype);

@@ -1,9 +1,10 @@
 // 1x1 kernels in the contiguous layout, forward and input gradient: for every image a matrix product
 // weight x pixels, with pixels in the vector lanes. Nothing is transposed.
 //
-//     stage 0   pack the weight as [group][strip][source channel][48 destination channels], or
+//     stage 0   pack the weight as [group][piece][strip][source channel][48 destination
+//               channels], or
 //               nothing: the forward operator broadcasts it where it lies
-//     stage 1   job = images x rows x strips; for each chunk of source channels: slab after slab of
+//     stage 1   job = images x rows x piece; for each chunk of source channels: slab after slab of
 //               pixels, copied so that it stays in the L1 cache while the weights stream by
 //
 // A slab takes pixels of several rows or images where they are short. Where it does not, it is
@@ -19,7 +20,7 @@ struct PointwiseJob {
   const Gather& g;
   const PointwisePlan& z;
   AxisPhase row_phase, column_phase;  // the one that has a tap
-  int64_t strip_begin, strip_end, group, image_begin, images;
+  int64_t piece, channel_begin, channel_end, group, image_begin, images;
   int64_t row_begin, rows, column_begin, columns, pixels;  // positions
   int64_t src_plane, dst_plane, src_image, dst_image;
   const S* source;  // of the first image and channel
@@ -27,9 +28,10 @@ struct PointwiseJob {
 
   PointwiseJob(const Task& task, const Gather& g, const PointwisePlan& z, int64_t index)
       : task(task), g(g), z(z), row_phase(g.rows.phase(0)), column_phase(g.columns.phase(0)) {
-    const int64_t piece = index % z.pieces;
+    piece = index % z.pieces;
     index /= z.pieces;
-    strip_begin = z.strip_begin(piece), strip_end = z.strip_begin(piece + 1);
+    channel_begin = z.piece_begin(piece);
+    channel_end = smaller(z.piece_begin(piece + 1), g.dst_channels);
     const int64_t part = index % z.row_jobs * z.rows;
     index /= z.row_jobs;
     group = index % g.groups, image_begin = index / g.groups * z.images;
@@ -127,9 +129,8 @@ struct PointwiseJob {
     const int64_t row = z.packed ? 1 : task.weight_stride[0];
     for (int64_t i = 0; i < z.chunk; ++i) offsets[i] = i * step;
 
-    const int64_t first_channel = strip_begin * kStripChannels;
-    const int64_t channels = smaller(strip_end * kStripChannels, g.dst_channels) - first_channel;
-    clear_rest(first_channel, channels);
+    const int64_t channels = channel_end - channel_begin;
+    clear_rest(channel_begin, channels);
     T bias[kStripChannels];
     for (int64_t chunk = 0; chunk < z.chunks; ++chunk) {
       const int64_t c_begin = chunk * z.chunk, c_count = smaller(z.chunk, g.src_channels - c_begin);
@@ -140,13 +141,13 @@ struct PointwiseJob {
         const Run run = run_of(first, count);
         const bool direct = std::is_same_v<S, T> && run.count == kSlab && g.columns.dst_step == 1;
         T* const slab_sums = z.chunks > 1 ? sums + first * channels : sums;
-        for (int64_t strip = strip_begin; strip < strip_end; ++strip) {
-          const int64_t k = strip * kStripChannels,
-                        k_count = smaller(kStripChannels, g.dst_channels - k);
+        const T* strip =
+            packed + (group * z.pieces + piece) * z.strips * kStripChannels * g.src_channels;
+        for (int64_t k = channel_begin; k < channel_end; k += kStripChannels) {
+          const int64_t k_count = smaller(kStripChannels, channel_end - k);
           Tile<T> tile;
           tile.depth = c_count;
-          tile.a = z.packed ? packed + ((group * z.strips + strip) * g.src_channels + c_begin) *
-                                           kStripChannels
+          tile.a = z.packed ? strip + c_begin * kStripChannels
                             : (const T*)task.weight + (group * g.dst_channels + k) * row +
                                   c_begin * step;
           tile.a_row = row;
@@ -154,7 +155,7 @@ struct PointwiseJob {
           tile.b = slab;
           tile.step = kSlab;
           tile.c = direct ? (T*)result + k * dst_plane + run.dst
-                          : slab_sums + (k - first_channel) * kSlab;
+                          : slab_sums + (k - channel_begin) * kSlab;
           tile.c_row = direct ? dst_plane : kSlab;
           tile.sum = chunk ? Sum::kContinue : Sum::kStart;
           if (task.bias && last) {
@@ -162,9 +163,10 @@ struct PointwiseJob {
                               nullptr);
             tile.row_bias = bias;
           }
-          run_rows<T, Steps::kTableA>(tile, k_count, ceil_div(count, kBlock<T>));
+          run_rows<T, Steps::kTableA>(tile, k_count, count);
+          strip += kStripChannels * g.src_channels;
         }
-        if (last && !direct) store(slab_sums, first, count, first_channel, channels);
+        if (last && !direct) store(slab_sums, first, count, channel_begin, channels);
       }
     }
   }
@@ -176,13 +178,16 @@ void pack_strip(const Task& task, const Gather& g, const PointwisePlan& z, int64
                 Compute<S>* packed) {
   using T = Compute<S>;
   const bool forward = task.op == Op::kForward;
-  const int64_t group = index / z.strips, first = index % z.strips * kStripChannels;
+  const int64_t piece = index / z.strips % z.pieces, group = index / z.strips / z.pieces;
+  const int64_t first = z.piece_begin(piece) + index % z.strips * kStripChannels;
   const int64_t* const stride = task.weight_stride;
   const int64_t dst_stride = forward ? stride[0] : stride[1],
                 src_stride = forward ? stride[1] : stride[0];
   const S* const weight =
       (const S*)task.weight + group * task.shape.k_per_group() * stride[0] + first * dst_stride;
-  const int64_t valid = smaller(kStripChannels, g.dst_channels - first);
+  const int64_t valid =
+      smaller(kStripChannels, smaller(z.piece_begin(piece + 1), g.dst_channels) - first);
+  if (valid <= 0) return;
   T* const out = packed + index * g.src_channels * kStripChannels;
   if (src_stride == 1 && dst_stride > 1) {
     return transpose_copy<S, T, T>(weight, dst_stride, valid, g.src_channels, out, kStripChannels,

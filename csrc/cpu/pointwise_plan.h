@@ -5,37 +5,40 @@
 
 namespace torchconv::cpu {
 
+constexpr int64_t kPieceChannels = 16;
+
 struct PointwisePlan {
   int64_t lanes;
   // A job covers `rows` position rows of `images` images and one of `pieces` parts of a group's
-  // destination channels, a whole number of strips. Where the plane is one row, `flat`, that is
+  // destination channels, which it takes in `strips`. Where the plane is one row, `flat`, that is
   // cut into `rows` units of 48 floats.
   bool flat;
   int64_t images, rows, row_jobs, pieces;
-  int64_t strips;                // of kStripChannels destination channels
+  int64_t vectors;               // of 16 destination channels, of which a piece has a whole number
+  int64_t strips;                // of kStripChannels at most, of one piece
   int64_t chunk, chunks;         // source channels are summed in `chunks` of `chunk`
   bool packed;                   // the weight is copied, else read in place
   int64_t pixels;                // of a job at most, in whole slabs
   int64_t slab_size, sums_size;  // elements per thread
   int64_t packed_size;           // elements per call
 
-  int64_t strip_begin(int64_t piece) const { return piece * strips / pieces; }
+  int64_t piece_begin(int64_t piece) const { return piece * vectors / pieces * kPieceChannels; }
 };
 
 constexpr int64_t kStripChannels = 48;     // whole register tiles on every level
 constexpr int64_t kSlabDepth = 256;        // a slab of 16 floats stays in the L1 cache
-constexpr int64_t kPointwisePixels = 384;  // of a job at least, where the layer has them
+constexpr int64_t kPointwisePixels = 400;  // of a job at least, where the layer has them
 constexpr double kPointwiseWork = 2e6;     // multiply-adds of a job
 
 inline Gather make_pointwise_gather(Op op, const Conv2dShape& d) {
-  return make_gather(op, d, INT64_MAX);
+  return make_gather(op, d, true);
 }
 
 inline PointwisePlan make_pointwise_plan(Op op, const Gather& g, Dtype dtype) {
   const bool half = dtype == Dtype::kBFloat16 || dtype == Dtype::kFloat16;
   PointwisePlan z{};
   z.lanes = dtype == Dtype::kFloat64 ? 8 : 16;
-  z.strips = ceil_div(g.dst_channels, kStripChannels);
+  z.vectors = ceil_div(g.dst_channels, kPieceChannels);
   z.chunks = ceil_div(g.src_channels, kSlabDepth);
   z.chunk = ceil_div(g.src_channels, z.chunks);
 
@@ -53,17 +56,22 @@ inline PointwisePlan make_pointwise_plan(Op op, const Gather& g, Dtype dtype) {
   const int64_t image_pixels = smaller(z.rows * unit, height * width);
   z.images = z.row_jobs > 1 ? 1 : larger(1, smaller(16, kPointwisePixels / image_pixels));
   const double work = pixel_work * (double)image_pixels * (double)z.images;
-  // Every piece copies its slabs anew: it should not be too short.
-  z.pieces = larger(1, smaller(smaller(z.strips / 2, kJobsPerImage / z.row_jobs),
-                               (int64_t)(work / kPointwiseWork)));
+  // Every piece copies its slabs anew: it should not be too short, above all where that is slow.
+  const int64_t fewest_channels = (g.columns.src_step == 1 ? 2 : 4) * kStripChannels;
+  const int64_t most_pieces =
+      smaller(smaller(ceil_div(g.dst_channels, fewest_channels), kJobsPerImage / z.row_jobs),
+              (int64_t)(work / kPointwiseWork));
+  // Threads share a power of two evenly.
+  z.pieces = 1;
+  while (2 * z.pieces <= most_pieces) z.pieces *= 2;
+  const int64_t piece = ceil_div(z.vectors, z.pieces) * kPieceChannels;
+  z.strips = ceil_div(piece, kStripChannels);
 
   z.packed = half || op != Op::kForward;
   z.pixels = round_up(z.images * image_pixels, kMaxPanel * z.lanes);
   z.slab_size = z.chunk * kMaxPanel * z.lanes;
-  const int64_t piece =
-      smaller(ceil_div(z.strips, z.pieces) * kStripChannels, round_up(g.dst_channels, 16));
   z.sums_size = piece * (z.chunks > 1 ? z.pixels : kMaxPanel * z.lanes);
-  z.packed_size = z.packed ? g.groups * z.strips * kStripChannels * g.src_channels : 0;
+  z.packed_size = z.packed ? g.groups * z.pieces * z.strips * kStripChannels * g.src_channels : 0;
   return z;
 }
 
