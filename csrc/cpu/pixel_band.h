@@ -76,6 +76,65 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
   }
 }
 
+// Neighbouring elements, `kStep` for each of a vector of positions, sorted by their remainder.
+template <int kStep, class S>
+[[gnu::always_inline]] inline void load_remainders(const S* from, Compute<S>* out,
+                                                   int64_t plane_pitch) {
+  using V = Simd<Compute<S>>;
+  static_assert(kStep == 2 || kStep == 4);
+  typename V::Vec v[kStep];
+#pragma GCC unroll 4
+  for (int i = 0; i < kStep; ++i) v[i] = V::load(from + i * V::kLanes);
+#pragma GCC unroll 2
+  for (int i = 0; i < kStep; i += 2) V::deinterleave(v[i], v[i + 1]);
+  if constexpr (kStep == 4) {
+    V::deinterleave(v[0], v[2]);
+    V::deinterleave(v[1], v[3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kStep; ++i) V::store(out + i * plane_pitch, v[i]);
+}
+
+// As load_plane, for all kStep planes that share rows: column i of plane p is column x + i * kStep +
+// p of the image.
+template <int kStep, class S>
+void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
+                 int64_t x, int64_t count, Compute<S>* out, int64_t pitch, int64_t plane_pitch) {
+  constexpr int64_t kLanes = Simd<Compute<S>>::kLanes, kLine = 64 / (int64_t)sizeof(S);
+  const int64_t width = image.width, ahead = 2 * image.height * width;
+  // Positions [first, last) lie inside the image with all planes.
+  const int64_t first = x >= 0 ? 0 : smaller(count, ceil_div(-x, kStep));
+  const int64_t last = larger(first, x < width ? smaller(count, (width - x) / kStep) : 0);
+  const S* from = image.data + (channel * image.height + y) * width;
+  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * width, out += pitch) {
+    if (y < 0 || y >= image.height) {
+      for (int64_t p = 0; p < kStep; ++p) fill_zero(out + p * plane_pitch, count);
+      continue;
+    }
+    // Image planes are far apart: no hardware prefetcher sees the next one coming.
+    for (int64_t at = 0; at < width; at += kLine) __builtin_prefetch(from + ahead + at);
+    const auto one_by_one = [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) {
+        for (int64_t p = 0; p < kStep; ++p) {
+          const int64_t at = x + j * kStep + p;
+          out[p * plane_pitch + j] = at >= 0 && at < width ? to_compute(from[at]) : 0;
+        }
+      }
+    };
+    one_by_one(0, first);
+    int64_t j = first;
+    for (; j + kLanes <= last; j += kLanes) {
+      load_remainders<kStep>(from + x + j * kStep, out + j, plane_pitch);
+    }
+    if (j < last && last - first >= kLanes) {
+      j = last - kLanes;
+      load_remainders<kStep>(from + x + j * kStep, out + j, plane_pitch);
+      j = last;
+    }
+    one_by_one(j, count);
+  }
+}
+
 // One row of `channels` neighbouring channels of the channels-last layout, channel c to out + c *
 // pitch.
 template <class S>

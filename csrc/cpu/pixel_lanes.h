@@ -51,7 +51,7 @@ struct PixelJob {
     const int64_t last_channel =
         (image_begin + images - 1) * channels + (group_begin + groups) * g.src_channels;
     const int64_t end = (last_channel - 1) * plane + (row_begin + g.rows.src_high) * z.pitch +
-                        column_begin + g.columns.src_high + round_up(walk(), kBlock<T>);
+                        column_begin + g.columns.src_high + walked();
     in_place = z.in_place && end <= g.n * channels * plane;
     channel_pitch = in_place ? plane : z.channel_pitch();
     image_pitch = in_place ? channels * plane : z.image_pitch;
@@ -61,14 +61,24 @@ struct PixelJob {
     return (z.merged ? images - 1 : 0) * z.image_pitch + (rows - 1) * z.pitch + columns;
   }
 
+  // Positions that are read, whole blocks of them.
+  int64_t walked() const {
+    if (!z.by_rows) return round_up(walk(), kBlock<T>);
+    return (rows - 1) * z.pitch + round_up(columns, kBlock<T>);
+  }
+
   void load(T* band, int64_t chunk_begin, int64_t count) const {
     const int64_t height = g.rows.src_size, width = g.columns.src_size,
                   channels = g.groups * g.src_channels;
     const int64_t first = group_begin * g.src_channels + chunk_begin,
                   planes = z.row_planes * z.column_planes;
     const bool together = g.layout == Layout::kChannelsLast;  // all channels of a row at once
+    const int64_t step = g.columns.src_step;
+    // Planes that are read at once lie beside each other in a row.
+    const bool at_once = !together && (step == 2 || step == 4) && z.column_planes == step &&
+                         plane_first(g.columns, 1) == 1;
     for (int64_t c = 0; c < (together ? 1 : count); ++c) {
-      for (int64_t plane = 0; plane < planes; ++plane) {
+      for (int64_t plane = 0; plane < planes; plane += at_once ? step : 1) {
         const int64_t y = row_begin * g.rows.src_step + g.rows.src_low +
                           plane_first(g.rows, plane / z.column_planes);
         const int64_t x = column_begin * g.columns.src_step + g.columns.src_low +
@@ -78,6 +88,12 @@ struct PixelJob {
           const Image<S> image = {source + n * channels * height * width, g.layout, channels,
                                   height, width};
           T* const out = band + c * channel_pitch + plane * z.plane_pitch + n * z.image_pitch;
+          if (at_once) {
+            const auto load = step == 2 ? load_planes<2, S> : load_planes<4, S>;
+            load(image, first + c, y, z.band_rows, g.rows.src_step, x, z.band_columns, out, z.pitch,
+                 z.plane_pitch);
+            continue;
+          }
           if (!together) {
             load_plane<S>(image, first + c, y, z.band_rows, g.rows.src_step, window, out, z.pitch);
             continue;
@@ -127,6 +143,13 @@ struct PixelJob {
     }
   }
 
+  [[gnu::noinline]] void multiply_rows(Tile<T> tile, int64_t channels, T* sums) const {
+    for (int64_t i = 0; i < rows; ++i) {
+      multiply_direct(tile, channels, columns, sums);
+      tile.b += z.pitch, tile.c += g.columns.dst_size;
+    }
+  }
+
   // The walk over one image in runs of rows that need the same taps. The last block of a run may end
   // in the next one, which is summed after it.
   void multiply_by_taps(const Tile<T>& tile, int64_t channels, const AxisPhase& rows,
@@ -166,6 +189,8 @@ struct PixelJob {
     for (int64_t n = 0; n < (z.merged ? 1 : images); ++n) {
       if (by_taps) {
         multiply_by_taps(tile, channels, rows, columns, sums);
+      } else if (z.by_rows) {
+        multiply_rows(tile, channels, sums);
       } else if (z.direct) {
         multiply_direct(tile, channels, walk(), sums);
       } else {

@@ -65,6 +65,7 @@ struct PixelPlan {
   bool merged;     // one walk over all images of a job, else one for each
   bool by_taps;    // a walk is cut where rows begin to see other taps, if the weights are finite
   bool direct;     // a walk is a run of destination elements
+  bool by_rows;    // so are its rows, each walked on its own
   bool keep_sums;  // the sums of all channels of a job are kept, else those of one panel
   // The band: [channel][row plane][column plane][image][row][column]
   int64_t row_planes, column_planes;
@@ -89,6 +90,8 @@ constexpr int64_t kPixelsOfJob = 384;  // at least, where the layer has them
 constexpr double kLeastWork = 512e3;   // multiply-adds of a job
 constexpr double kMostWork = 2e6;
 constexpr int64_t kMergedImages = 16;
+// Rows of the result are summed where they lie, one by one, if they and their tiles are long enough.
+constexpr int64_t kDirectColumns = 96, kDirectChannels = 16;
 constexpr double kRunSteps = 16;               // what it costs to begin a run of a walk
 constexpr int64_t kPackedElements = 32 << 10;  // per job of stage 0
 
@@ -153,11 +156,8 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   z.rows = ceil_div(height, z.row_jobs);
   z.row_jobs = ceil_div(height, z.rows);
   z.band_rows = z.rows + halo_rows;
-  const auto inside = [](const Axis& a) {
-    return a.src_step == 1 && a.src_low >= 0 && a.longest - 1 + a.src_high < a.src_size;
-  };
-  z.in_place =
-      g.layout == Layout::kContiguous && element_is_compute && inside(g.rows) && inside(g.columns);
+  z.in_place = g.layout == Layout::kContiguous && element_is_compute && g.rows.src_step == 1 &&
+               g.columns.src_step == 1 && g.rows.inside() && g.columns.inside();
   z.pitch = z.in_place           ? g.columns.src_size
             : z.column_jobs == 1 ? z.band_columns - shared_zeros(g.columns, z.band_columns)
                                  : z.band_columns;
@@ -200,7 +200,12 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
   const int64_t merged_walk = (z.images - 1) * z.image_pitch + one_walk;
   z.by_taps = z.chunks == 1 && z.row_jobs == 1 && z.column_jobs == 1 && !z.in_place &&
               padding_repays(g, z.lanes, z.pitch);
-  z.merged = !z.in_place && !z.by_taps &&
+  const bool result_is_sums =
+      g.layout == Layout::kContiguous && element_is_compute && g.phases() == 1;
+  const bool flat = z.rows == 1 || (z.column_jobs == 1 && z.pitch == width);
+  z.by_rows = result_is_sums && !flat && !z.by_taps && z.columns >= kDirectColumns &&
+              g.dst_channels >= kDirectChannels;
+  z.merged = !z.in_place && !z.by_taps && !z.by_rows &&
              round_up(merged_walk, z.lanes) <= z.images * round_up(one_walk, z.lanes);
   z.walk = z.merged ? merged_walk : one_walk;
   // The last block of a run ends beyond its positions, wherever the run begins.
@@ -208,9 +213,7 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
                  : z.by_taps ? round_up(one_walk, z.lanes) + z.lanes
                              : round_up(one_walk, z.lanes);
   z.sums_pitch = odd_lines(z.merged ? merged_walk : z.images * z.sums_image);
-  z.direct = g.layout == Layout::kContiguous && element_is_compute &&
-             (!z.merged || z.images == 1) && g.phases() == 1 &&
-             (z.rows == 1 || (z.column_jobs == 1 && z.pitch == width));
+  z.direct = result_is_sums && (flat || z.by_rows) && (!z.merged || z.images == 1);
   z.keep_sums = !z.direct && (z.chunks > 1 || g.layout == Layout::kChannelsLast);
   const int64_t piece_channels = smaller(g.dst_channels, ceil_div(z.panels, z.pieces) * kPanelRows);
   const int64_t sums_channels = z.keep_sums ? z.groups * piece_channels : kPanelRows;
