@@ -44,7 +44,7 @@ struct ChannelJob {
     group = index % g.groups, image_begin = index / g.groups * z.images;
     images = smaller(z.images, g.n - image_begin);
     row_count = smaller(z.rows, g.rows.longest - row_begin);
-    panel_begin = z.piece_begin(piece), panel_end = z.piece_begin(piece + 1);
+    panel_begin = piece * z.piece_panels(), panel_end = panel_begin + z.piece_panels();
     src_channels = g.groups * g.src_channels, dst_channels = g.groups * g.dst_channels;
     src_image = src_channels * g.rows.src_size * g.columns.src_size;
     dst_image = dst_channels * g.rows.dst_size * g.columns.dst_size;

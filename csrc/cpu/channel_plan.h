@@ -10,9 +10,9 @@ namespace torchconv::cpu {
 constexpr int64_t kScratchLimit = 16 << 20;  // bytes per thread, for every algorithm
 
 struct ChannelPlan {
-  // Destination channels of a group: `vectors` blocks of lanes, cut into `panels` of at most three.
-  int64_t lanes, vectors, panels;
-  int64_t pieces;  // jobs share the panels of one image among them
+  // Destination channels of a group: `vectors` blocks of lanes. Jobs share those of one image among
+  // them, as `pieces`, each of which is cut into panels of at most three.
+  int64_t lanes, vectors, panels, pieces;
   // Source channels are summed in `chunks` of `chunk` channels.
   int64_t chunk, chunks;
   // A job covers `rows` positions of the row axis of `images` images.
@@ -32,8 +32,12 @@ struct ChannelPlan {
   int64_t slab_size;    // elements per thread
   int64_t packed_size;  // elements per call
 
-  int64_t panel_begin(int64_t panel) const { return panel * vectors / panels; }
-  int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
+  int64_t piece_panels() const { return panels / pieces; }
+  int64_t panel_begin(int64_t panel) const {
+    const int64_t piece = panel / piece_panels(), begin = piece * vectors / pieces;
+    const int64_t count = (piece + 1) * vectors / pieces - begin;
+    return begin + panel % piece_panels() * count / piece_panels();
+  }
 };
 
 // Multiply-adds of one pass over a slab of weights, which stays in the L2 cache: 800 x 16 floats,
@@ -57,7 +61,6 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   ChannelPlan z{};
   z.lanes = 64 / element;
   z.vectors = ceil_div(g.dst_channels, z.lanes);
-  z.panels = ceil_div(z.vectors, kMaxPanel);
   z.chunks = ceil_div(g.src_channels, larger(1, kChunkDepth / g.taps()));
   z.chunk = ceil_div(g.src_channels, z.chunks);
   if (z.chunks > 1) z.chunk = round_up(z.chunk, 8);  // whole vectors to load
@@ -105,7 +108,10 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
          band_bytes(z.rows, z.images + 1) <= kBandBytes) {
     ++z.images;
   }
-  z.pieces = larger(1, smaller(z.panels, ceil_div(kJobsPerImage, z.row_jobs * g.groups)));
+  z.pieces = power_of_two(
+      smaller(ceil_div(z.vectors, kMaxPanel), ceil_div(kJobsPerImage, z.row_jobs * g.groups)));
+  const int64_t most_vectors = ceil_div(z.vectors, z.pieces);
+  z.panels = z.pieces * ceil_div(most_vectors, kMaxPanel);
 
   z.section_rows = section_rows(z.rows);
   z.band_rows = band_rows(z.rows);
@@ -120,7 +126,6 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
         smaller(TapTables::kMost, kTapTableBytes / (z.tap_table_size * (int64_t)sizeof(int64_t)));
   }
   const int64_t row_sums = g.columns.longest * z.lanes, all_rows = z.rows * z.images;
-  const int64_t most_vectors = smaller(z.vectors, ceil_div(z.panels, z.pieces) * kMaxPanel);
   z.sums_size = row_sums * (z.chunks > 1      ? all_rows * g.phases() * most_vectors
                             : z.across_images ? all_rows * kMaxPanel
                                               : kMaxPanel);

@@ -48,6 +48,8 @@ constexpr int64_t kSumPixels = 200;         // in contiguous tensors: 14 x 14 in
 // Where each pixel of the broadcast operand is a cache line of its own.
 constexpr int64_t kSumPixelsChannelsLast = 96;
 constexpr double kChunkWork = 2e6;  // multiply-adds of a job of a chunk
+constexpr int64_t kChunkPixels = 96;
+constexpr int64_t kSumsKept = 400 << 10;  // bytes
 // Pixels that far apart, or a multiple of it, meet so few sets of a cache that they are copied.
 constexpr int64_t kFewSets = 512;      // bytes
 constexpr int64_t kBlocksWanted = 16;  // fewer blocks of the result than this: chunks of samples
@@ -101,8 +103,13 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& g, Dtype dtype) {
       (double)c * (double)k * g.groups * taps * g.rows.dst_size * g.columns.dst_size;
   if (z.blocks < kBlocksWanted) {
     const double job_work = work / (double)z.blocks + 1;
-    z.chunk_images = smaller(64, (int64_t)(kChunkWork / job_work) + 1);
-    const int64_t passes = larger(1, g.rows.dst_size * g.columns.dst_size / kPassPixels);
+    const int64_t image_pixels = g.rows.dst_size * g.columns.dst_size;
+    // Sums that leave the caches between stages are written once for so many pixels at least.
+    const bool large = z.blocks * z.block_size * element > kSumsKept;
+    z.chunk_images = larger((int64_t)(kChunkWork / job_work) + 1,
+                            large ? ceil_div(kChunkPixels, image_pixels) : 1);
+    z.chunk_images = smaller(64, z.chunk_images);
+    const int64_t passes = larger(1, image_pixels / kPassPixels);
     z.wave = ceil_div(kBlocksWanted, z.blocks);
     z.chunk_parts = larger(1, smaller((int64_t)(job_work / kChunkWork), smaller(z.wave, passes)));
     z.chunk_parts = smaller(z.chunk_parts, g.rows.dst_size);

@@ -23,13 +23,19 @@ void load_run(const S* in, Compute<S>* out, int64_t count, int64_t step) {
   using V = Simd<Compute<S>>;
   constexpr int64_t kLanes = V::kLanes;
   if (step == 1) return copy_run<S, Compute<S>, Compute<S>>(in, out, count, nullptr);
-  int64_t i = 0;
-  for (; step == 2 && i + kLanes < count; i += kLanes) {
-    auto even = V::load(in + 2 * i), odd = V::load(in + 2 * i + kLanes);
-    V::deinterleave(even, odd);
-    V::store(out + i, even);
+  if (step == 2 && count >= kLanes) {
+    int64_t i = 0;
+    const auto take_even = [&](auto odd) {
+      auto even = V::load(in + 2 * i);
+      V::deinterleave(even, odd);
+      V::store(out + i, even);
+    };
+    for (; i + kLanes < count; i += kLanes) take_even(V::load(in + 2 * i + kLanes));
+    // The last vector overlaps with the one before and ends with the last element.
+    i = count - kLanes;
+    return take_even(V::load_first(in + 2 * i + kLanes, kLanes - 1));
   }
-  for (; i < count; ++i) out[i] = to_compute(in[i * step]);
+  for (int64_t i = 0; i < count; ++i) out[i] = to_compute(in[i * step]);
 }
 
 // Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the

@@ -5,14 +5,20 @@
 namespace torchconv::cpu {
 namespace {
 
-// Measured against channel_lanes over the layers of the benchmark: pixels in the lanes win where
-// the output channels would leave over 30 % of the lanes empty, 24 % if there are several taps (1.1
-// to 6 times faster), and in contiguous layout where the sums are so short that channel_lanes mostly
-// transposes: pointwise layers (1.05 to 1.4 times) and at most 64 steps (up to 1.2 times). Elsewhere
-// they lose 5 to 30 %.
+// Measured against channel_lanes on AVX2 (28x28, 2 to 56 output channels, 16 to 256 inputs), which
+// leaves out empty halves of a block: pixels in the lanes win where the output channels fill less of
+// the lanes than this (1.05 to 2.5 times faster), pointwise layers in channels_last only below half,
+// for they are read and written in place by the other. In contiguous layout pixels win, too, where
+// the sums are so short that channel_lanes mostly transposes: pointwise layers (1.05 to 1.4 times)
+// and at most 64 steps (up to 1.2 times). Elsewhere they lose 5 to 30 %.
+int64_t least_percent_filled(const Gather& g, int64_t lanes, Layout layout) {
+  if (g.taps() > 1) return g.dst_channels > lanes ? 66 : 76;
+  return layout == Layout::kChannelsLast ? 50 : 70;
+}
+
 bool pixels_are_better(const Gather& g, const Conv2dShape& d) {
   const int64_t lanes = d.dtype == Dtype::kFloat64 ? 8 : 16;
-  const int64_t percent = g.taps() > 1 ? 76 : 70;
+  const int64_t percent = least_percent_filled(g, lanes, d.layout);
   if (100 * g.dst_channels < percent * round_up(g.dst_channels, lanes)) return true;
   if (d.layout == Layout::kChannelsLast) return false;
   return g.taps() == 1 || g.src_channels * g.taps() <= 64 * g.phases();

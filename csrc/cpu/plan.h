@@ -81,5 +81,11 @@ inline int64_t smaller(int64_t a, int64_t b) {
 inline int64_t larger(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
+// The largest one up to `most`, at least 1: jobs that threads share evenly.
+inline int64_t power_of_two(int64_t most) {
+  int64_t power = 1;
+  while (2 * power <= most) power *= 2;
+  return power;
+}
 
 }  // namespace torchconv::cpu

@@ -61,9 +61,7 @@ inline PointwisePlan make_pointwise_plan(Op op, const Gather& g, Dtype dtype) {
   const int64_t most_pieces =
       smaller(smaller(ceil_div(g.dst_channels, fewest_channels), kJobsPerImage / z.row_jobs),
               (int64_t)(work / kPointwiseWork));
-  // Threads share a power of two evenly.
-  z.pieces = 1;
-  while (2 * z.pieces <= most_pieces) z.pieces *= 2;
+  z.pieces = power_of_two(most_pieces);
   const int64_t piece = ceil_div(z.vectors, z.pieces) * kPieceChannels;
   z.strips = ceil_div(piece, kStripChannels);
 
