@@ -10,7 +10,8 @@ namespace {
 // the lanes than this (1.05 to 2.5 times faster), pointwise layers in channels_last only below half,
 // for they are read and written in place by the other. In contiguous layout pixels win, too, where
 // the sums are so short that channel_lanes mostly transposes: pointwise layers (1.05 to 1.4 times)
-// and at most 64 steps (up to 1.2 times). Elsewhere they lose 5 to 30 %.
+// and at most 64 steps, 160 where rows are summed in the result (up to 1.2 times). Elsewhere they
+// lose 5 to 30 %.
 int64_t least_percent_filled(const Gather& g, int64_t lanes, Layout layout) {
   if (g.taps() > 1) return g.dst_channels > lanes ? 66 : 76;
   return layout == Layout::kChannelsLast ? 50 : 70;
@@ -21,7 +22,9 @@ bool pixels_are_better(const Gather& g, const Conv2dShape& d) {
   const int64_t percent = least_percent_filled(g, lanes, d.layout);
   if (100 * g.dst_channels < percent * round_up(g.dst_channels, lanes)) return true;
   if (d.layout == Layout::kChannelsLast) return false;
-  return g.taps() == 1 || g.src_channels * g.taps() <= 64 * g.phases();
+  const bool long_rows = g.columns.longest >= kDirectColumns && g.dst_channels >= kDirectChannels;
+  const int64_t few_steps = long_rows ? 160 : 64;
+  return g.taps() == 1 || g.src_channels * g.taps() <= few_steps * g.phases();
 }
 
 const char* refuse(Op op, const Conv2dShape& d) {

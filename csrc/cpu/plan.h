@@ -69,17 +69,8 @@ struct Algorithm {
   RunJob run[kIsaLevels];
 };
 
-inline int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 inline int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
-}
-inline int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-inline int64_t larger(int64_t a, int64_t b) {
-  return a > b ? a : b;
 }
 // The largest one up to `most`, at least 1: jobs that threads share evenly.
 inline int64_t power_of_two(int64_t most) {

@@ -8,17 +8,6 @@
 namespace torchconv::cpu {
 namespace {
 
-// Element offsets of a dense tensor of channels x height x width per image.
-struct Strides {
-  int64_t image, channel, row, column;
-};
-
-Strides dense(Layout layout, int64_t channels, int64_t height, int64_t width) {
-  const int64_t image = channels * height * width;
-  if (layout == Layout::kContiguous) return {image, height * width, width, 1};
-  return {image, 1, width * channels, channels};
-}
-
 template <class S>
 Compute<S> read(const S* image, const Strides& at, int64_t channel, int64_t row, int64_t column,
                 int64_t height, int64_t width) {
@@ -32,7 +21,7 @@ void forward_row(const Task& task, int64_t job) {
   const Conv2dShape& d = task.shape;
   const int64_t p = job % d.p, k = job / d.p % d.k, n = job / d.p / d.k;
   const int64_t group = k / d.k_per_group();
-  const Strides x = dense(d.layout, d.c, d.h, d.w), y = dense(d.layout, d.k, d.p, d.q);
+  const Strides x = input_strides(d), y = output_strides(d);
   const S* image = (const S*)task.input + n * x.image;
   const S* weight = (const S*)task.weight + k * task.weight_stride[0];
   for (int64_t q = 0; q < d.q; ++q) {
@@ -60,7 +49,7 @@ void grad_input_row(const Task& task, int64_t job) {
   const Conv2dShape& d = task.shape;
   const int64_t h = job % d.h, c = job / d.h % d.c, n = job / d.h / d.c;
   const int64_t group = c / d.c_per_group();
-  const Strides x = dense(d.layout, d.c, d.h, d.w), y = dense(d.layout, d.k, d.p, d.q);
+  const Strides x = input_strides(d), y = output_strides(d);
   const S* image = (const S*)task.grad + n * y.image;
   const S* weight = (const S*)task.weight + c % d.c_per_group() * task.weight_stride[1];
   for (int64_t w = 0; w < d.w; ++w) {
@@ -90,7 +79,7 @@ void grad_weight_pair(const Task& task, int64_t job) {
   const Conv2dShape& d = task.shape;
   const int64_t c = job % d.c_per_group(), k = job / d.c_per_group();
   const int64_t channel = k / d.k_per_group() * d.c_per_group() + c;
-  const Strides x = dense(d.layout, d.c, d.h, d.w), y = dense(d.layout, d.k, d.p, d.q);
+  const Strides x = input_strides(d), y = output_strides(d);
   for (int64_t r = 0; r < d.r; ++r) {
     for (int64_t s = 0; s < d.s; ++s) {
       Compute<S> sum = 0;

@@ -52,18 +52,6 @@ inline Float16 float_to_float16(float x) {
   return {(uint16_t)(sign | ((rounded - 0x38000000) >> 13))};
 }
 
-// The type that sums are kept in: float for the half types.
-template <class S>
-struct ComputeOf {
-  using type = float;
-};
-template <>
-struct ComputeOf<double> {
-  using type = double;
-};
-template <class S>
-using Compute = typename ComputeOf<S>::type;
-
 inline float to_compute(float x) {
   return x;
 }
@@ -93,21 +81,6 @@ inline float fused(float a, float b, float c) {
 }
 inline double fused(double a, double b, double c) {
   return __builtin_fma(a, b, c);
-}
-
-// Calls f with a null pointer of the storage type.
-template <class F>
-void dispatch_dtype(Dtype dtype, F&& f) {
-  switch (dtype) {
-    case Dtype::kFloat32:
-      return f((float*)nullptr);
-    case Dtype::kFloat64:
-      return f((double*)nullptr);
-    case Dtype::kBFloat16:
-      return f((BFloat16*)nullptr);
-    case Dtype::kFloat16:
-      return f((Float16*)nullptr);
-  }
 }
 
 }  // namespace torchconv::cpu

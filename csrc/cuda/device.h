@@ -28,18 +28,6 @@ struct Index3 {
   int x, y, z;
 };
 
-// Sums are kept in float for the half types.
-template <class S>
-struct ComputeOf {
-  using type = float;
-};
-template <>
-struct ComputeOf<double> {
-  using type = double;
-};
-template <class S>
-using Compute = typename ComputeOf<S>::type;
-
 // 16 bytes: the largest access of one thread.
 template <class S>
 struct alignas(16) Vector {
