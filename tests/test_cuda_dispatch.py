@@ -5,11 +5,7 @@ No GPU is needed: tensors without data stand for tensors on one.
 
 from __future__ import annotations
 
-import importlib
-import subprocess
-import sys
 from dataclasses import replace
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -291,43 +287,6 @@ def test_without_the_library_a_gpu_is_left_to_aten(gpu, monkeypatch):
             assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
     assert torchconv.explain(gpu(2, 4, 8, 8), gpu(6, 4, 3, 3)).endswith("without CUDA kernels")
     assert "none, torchconv was built without CUDA kernels" in torchconv.show_config()
-
-
-def test_a_library_that_does_not_load_is_one_warning(monkeypatch):
-    monkeypatch.setattr(_load, "cuda_problem", None)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-
-    def fail(name):
-        raise ImportError("libtorch_cuda.so: cannot open shared object file\nmore")
-
-    with patch.object(importlib, "import_module", fail), pytest.warns(UserWarning) as caught:
-        _load.load_cuda_library()
-    (warning,) = caught
-    text = str(warning.message)
-    assert "libtorch_cuda.so" in text and "left to PyTorch's own" in text and "\n" not in text
-    assert "do not load" in _load.cuda_problem
-    x = torch.ones(1, 1, 3, 3)
-    assert torch.equal(torchconv.conv2d(x, x), torch.full((1, 1, 1, 1), 9.0))
-
-
-def test_a_torch_without_cuda_never_looks_for_the_library(monkeypatch):
-    monkeypatch.setattr(_load, "cuda_problem", None)
-    monkeypatch.setattr(torch.version, "cuda", None)
-    with patch.object(importlib, "import_module", side_effect=AssertionError):
-        _load.load_cuda_library()
-    assert "not a CUDA build" in _load.cuda_problem
-
-
-def test_an_import_without_the_library_is_silent():
-    """As after a build with TORCHCONV_CUDA=0: None makes Python raise ModuleNotFoundError."""
-    code = (
-        "import sys; sys.modules['torchconv._C_cuda'] = None; "
-        "import torchconv; print(torchconv.show_config())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
-    assert "CUDA kernels: none, torchconv was built without CUDA kernels" in done.stdout
 
 
 def test_the_cpu_is_not_asked(monkeypatch):
