@@ -2,8 +2,8 @@
 // found through a table of tap offsets, are broadcast against panels of packed weights. Takes any
 // stride, dilation, padding and both layouts, which only the load and store stages see.
 //
-//     stage 0   pack the weight as [group][slab][phase][c, r, s][lanes], zero in surplus lanes, and
-//               see if it is finite; jobs of many weights and few pixels do so themselves
+//     stage 0   pack the weight as [group][slab][chunk][phase][block][r, s][c][lanes], zero in
+//               surplus lanes, and see if it is finite; jobs of many weights and few pixels do so themselves
 //     stage 1   job = images x rows x panels; for each chunk of source channels: load the band,
 //               then slab after slab register tiles, whose rows are pixels of a row or the same
 //               pixel of several images
@@ -23,7 +23,6 @@ struct ChannelJob {
   int64_t group, image_begin, images, row_begin, row_count, panel_begin, panel_end;
   int64_t src_channels, dst_channels, src_image, dst_image;
   int64_t pixel_pitch, row_pitch, image_pitch;  // of the band, or of the source in place
-  TapTables tables;
 
   // What the lanes of a register tile hold, and which part of the sum is being added to it.
   struct Slab {
@@ -53,20 +52,21 @@ struct ChannelJob {
     image_pitch = z.in_place ? src_image : z.image_pitch;
   }
 
-  // One table of offsets per phase, in the order c, r, s; a shorter chunk uses its beginning.
-  void fill_offsets(int64_t* offset) const {
+  // One table of offsets per phase, in the order block, r, s, c.
+  void fill_offsets(int64_t* offset, int64_t channels) const {
     for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
       const AxisPhase rows = g.rows.phase(pr);
       for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
         const AxisPhase columns = g.columns.phase(pc);
-        for (int64_t c = 0; c < z.chunk; ++c) {
+        for (int64_t block = 0; block < channels; block += g.block) {
           for (int64_t i = 0; i < rows.taps; ++i) {
             const int64_t down = z.sections > 1
                                      ? i * z.section_rows
                                      : rows.src_first + i * rows.src_delta - g.rows.src_low;
             for (int64_t j = 0; j < columns.taps; ++j) {
               const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
-              *offset++ = c + down * row_pitch + right * pixel_pitch;
+              const int64_t at = block + down * row_pitch + right * pixel_pitch;
+              for (int64_t c = 0; c < g.block; ++c) *offset++ = at + c;
             }
           }
         }
@@ -82,7 +82,6 @@ struct ChannelJob {
       return (const T*)source + (row + g.rows.src_low) * row_pitch +
              g.columns.src_low * pixel_pitch + channel;
     }
-    // Offsets count in whole chunks of channels, so a shorter chunk is loaded with the same pitch.
     BandWindow window = {
         0,       z.section_rows, z.row_skip, g.columns.src_low, z.band_columns, z.column_skip,
         channel, c_count};
@@ -101,13 +100,9 @@ struct ChannelJob {
 
   void run(const T* packed, const T* skip_padding, char* scratch) {
     int64_t* const offsets = (int64_t*)scratch;
-    tables.memory = offsets + z.offsets_size;
-    tables.most = z.tap_tables, tables.slot = z.tap_table_size;
-    tables.channels = z.chunk;
-    T* const band = (T*)(tables.memory + z.tap_tables * z.tap_table_size);
+    T* const band = (T*)(offsets + z.offsets_size);
     T* const sums = band + z.band_size;
     T* const own_weights = sums + z.sums_size;
-    fill_offsets(offsets);
     const int64_t depth = g.src_channels * g.taps(), row_sums = g.columns.longest * z.lanes;
     for (int64_t chunk = 0; chunk < z.chunks; ++chunk) {
       const int64_t c_begin = chunk * z.chunk;
@@ -115,6 +110,7 @@ struct ChannelJob {
       slab.channels = smaller(z.chunk, g.src_channels - c_begin);
       slab.first = chunk == 0, slab.last = chunk == z.chunks - 1;
       const T* const pixels = load(band, c_begin, slab.channels);
+      fill_offsets(offsets, slab.channels);
       const int64_t vector_begin = z.panel_begin(panel_begin),
                     vector_end = z.panel_begin(panel_end);
       int64_t panel = panel_begin;
@@ -133,11 +129,12 @@ struct ChannelJob {
         const T* weights;
         if (z.pack_in_job) {
           weights = own_weights;
-          const bool finite = pack_panel<S>(task, g, group, vector * z.lanes, slab.valid,
+          const bool finite = pack_chunk<S>(task, g, group, vector * z.lanes, slab.valid,
                                             slab.width, c_begin, slab.channels, own_weights);
           slab.skip_padding = z.padded && finite;
         } else {
-          weights = packed + (group * z.vectors + vector) * z.lanes * depth;
+          weights = packed + (group * z.vectors + vector) * z.lanes * depth +
+                    c_begin * g.taps() * slab.width;
           slab.skip_padding = skip_padding[group * z.panels + panel] != 0;
         }
         const int64_t* table = offsets;
@@ -150,14 +147,13 @@ struct ChannelJob {
           for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
             const AxisPhase columns = g.columns.phase(pc);
             const int64_t taps = rows.taps * columns.taps;
-            const T* const at = weights + (z.pack_in_job ? 0 : c_begin * taps * slab.width);
             if (z.across_images && images >= kTileImages) {
-              sum_across_images(slab, rows, columns, pixels, at, table, slab_sums);
+              sum_across_images(slab, rows, columns, pixels, weights, table, slab_sums);
             } else {
-              sum_along_rows(slab, rows, columns, pixels, at, table, slab_sums);
+              sum_along_rows(slab, rows, columns, pixels, weights, table, slab_sums);
             }
-            weights += (z.pack_in_job ? slab.channels : g.src_channels) * taps * slab.width;
-            table += z.chunk * taps;
+            weights += slab.channels * taps * slab.width;
+            table += slab.channels * taps;
             if (z.chunks > 1) slab_sums += z.images * z.rows * row_sums * slab.blocks;
           }
         }
@@ -167,32 +163,18 @@ struct ChannelJob {
 
   // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
   void choose_taps(Tile<T>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                   int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) {
+                   int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
     const int64_t r = r_end - r_begin, s = s_end - s_begin;
-    const int64_t burst = s < columns.taps ? s : r * s;
-    if (r * s < rows.taps * columns.taps && burst < kShortBurst && tables.most) {
-      const TapTables::Taps taps = {tile.offset, rows.taps, columns.taps, slab.width,
-                                    r_begin,     r_end,     s_begin,      s_end};
-      tile.offset = tables.find(taps);
-      tile.b_offset = tile.offset + tables.steps(taps);
-      tile.depth = r * s * slab.channels;
-      return;
-    }
-    const int64_t first = r_begin * columns.taps + s_begin;
+    const int64_t first = (r_begin * columns.taps + s_begin) * g.block;
     tile.offset += first;
     tile.b += first * slab.width;
-    tile.depth = s, tile.burst_gap = columns.taps - s;
-    tile.bursts = r, tile.round_gap = (rows.taps - r) * columns.taps;
-    tile.rounds = slab.channels;
+    tile.depth = s * g.block, tile.burst_gap = (columns.taps - s) * g.block;
+    tile.bursts = r, tile.round_gap = (rows.taps - r) * columns.taps * g.block;
+    tile.rounds = slab.channels / g.block;
     if (s < columns.taps) return;
     tile.depth *= tile.bursts, tile.bursts = 1;
     if (r < rows.taps) return;
     tile.depth *= tile.rounds, tile.rounds = 1;
-  }
-
-  static void run_tile(const Tile<T>& tile, int64_t rows, int64_t lanes) {
-    if (tile.b_offset) return run_rows<T, Steps::kTables>(tile, rows, lanes);
-    run_rows<T, Steps::kTableA>(tile, rows, lanes);
   }
 
   Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
@@ -237,7 +219,7 @@ struct ChannelJob {
           tile.c_row = slab.direct ? g.columns.dst_step * dst_channels : slab.width;
           tile.c =
               (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
-          run_tile(tile, parts.begin[part + 1] - j, slab.valid);
+          run_rows<T, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
         }
         if (slab.last && !slab.direct)
           store(sums, slab.width, dst_row, columns, g.columns.dst_step);
@@ -266,7 +248,7 @@ struct ChannelJob {
         tile.c = slab.direct ? (T*)first.pixel(dst_row, columns.dst_first + j * g.columns.dst_step)
                              : sums + i * row_sums + j * slab.width;
         tile.c_row = slab.direct ? dst_image : image_sums;
-        run_tile(tile, images, slab.valid);
+        run_rows<T, Steps::kTableA>(tile, images, slab.valid);
       }
     }
     if (!slab.last || slab.direct) return;
@@ -299,7 +281,7 @@ void pack_slabs(const Task& task, const Gather& g, const ChannelPlan& z, int64_t
     const int64_t lane = vector * z.lanes;
     const int64_t width = smaller(end - vector, kSlabBlocks<T>) * z.lanes;
     skip_padding &= pack_panel<S>(task, g, group, lane, smaller(width, g.dst_channels - lane),
-                                  width, 0, g.src_channels, out);
+                                  width, z.chunk, out);
     out += depth * width;
   }
   packed[z.packed_size + index] = skip_padding;

@@ -2,26 +2,29 @@
 // that broadcast them against pixels. Included inside the namespace of each isa_*.cpp.
 #pragma once
 
-// As transpose_copy, with surplus lanes up to `width`; returns whether all was finite, which is
-// looked at while it is in the cache.
+// From [lane][channel][tap] to [channel / block][tap][channel % block][width].
 template <class S>
-bool pack_rows(const S* in, int64_t in_stride, int64_t valid, int64_t columns, int64_t width,
-               Compute<S>* out) {
+void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, int64_t taps,
+               int64_t block, int64_t width, Compute<S>* out) {
   using T = Compute<S>;
-  constexpr int64_t kRun = 128;
-  bool finite = true;
-  for (int64_t run = 0; run < columns; run += kRun) {
-    const int64_t count = smaller(kRun, columns - run);
-    transpose_copy<S, T, T>(in + run, in_stride, valid, count, out + run * width, width, nullptr);
-    finite = finite && all_finite(out + run * width, count * width);
+  constexpr int64_t kRun = 64;
+  int64_t row[kRun];
+  for (int64_t run = 0, tap = 0, channel = 0; run < channels * taps; run += kRun) {
+    const int64_t count = smaller(kRun, channels * taps - run);
+    for (int64_t j = 0; j < count; ++j) {
+      row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
+      if (++tap == taps) tap = 0, ++channel;
+    }
+    transpose_to<S, T, T>(
+        in + run, in_stride, valid, count, [=, row = &row[0]](int64_t j) { return out + row[j]; },
+        nullptr);
   }
-  return finite;
 }
 
 // Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
-// [c_begin, c_begin + channels); returns whether all of them are finite.
+// [c_begin, c_begin + channels), as [phase][block][r, s][c][width]; returns whether all of them are finite.
 template <class S>
-bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
+bool pack_chunk(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
                 int64_t width, int64_t c_begin, int64_t channels, Compute<S>* out) {
   using T = Compute<S>;
   const bool forward = task.op == Op::kForward;
@@ -34,20 +37,22 @@ bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
       (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
   const int64_t taps = g.taps(), r = g.rows.kernel, s = g.columns.kernel;
   if (valid < width) fill_zero(out, channels * taps * width);
-  const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
-  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s)) {
-    if (src_stride == taps) {
-      return pack_rows(weight, dst_stride, valid, channels * taps, width, out);
-    }
-    if (dst_stride > 1) {
-      bool finite = true;
-      for (int64_t c = 0; c < channels; ++c, out += taps * width) {
-        finite &= pack_rows(weight + c * src_stride, dst_stride, valid, taps, width, out);
-      }
-      return finite;
-    }
-  }
   const T* const begin = out;
+  const bool every_tap = g.rows.dst_step == 1 && g.columns.dst_step == 1;
+  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 &&
+      src_stride > 1) {
+    // All taps of a channel follow each other.
+    if (src_stride == taps) {
+      pack_taps(weight, dst_stride, valid, channels, taps, g.block, width, out);
+    } else {
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t first = c / g.block * taps * g.block + c % g.block;
+        transpose_copy<S, T, T>(weight + c * src_stride, dst_stride, valid, taps,
+                                out + first * width, g.block * width, nullptr);
+      }
+    }
+    return all_finite(begin, channels * taps * width);
+  }
   for (int64_t pr = 0; pr < g.rows.phases; ++pr) {
     const AxisPhase rows = g.rows.phase(pr);
     for (int64_t pc = 0; pc < g.columns.phases; ++pc) {
@@ -57,7 +62,9 @@ bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
         return weight + (rows.kernel_first + tap / columns.taps * rows.kernel_step) * stride[2] +
                (columns.kernel_first + tap % columns.taps * columns.kernel_step) * stride[3];
       };
-      if (src_stride == 1 && dst_stride > 1) {
+      // Blocks of one tap follow each other like one block.
+      const int64_t block = phase_taps == 1 ? channels : g.block;
+      if (block == 1 && src_stride == 1 && dst_stride > 1) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
           transpose_copy<S, T, T>(tap_at(tap), dst_stride, valid, channels, out + tap * width,
                                   phase_taps * width, nullptr);
@@ -65,19 +72,37 @@ bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, 
         out += channels * phase_taps * width;
         continue;
       }
-      for (int64_t c = 0; c < channels; ++c) {
-        for (int64_t tap = 0; tap < phase_taps; ++tap, out += width) {
-          const S* const at = tap_at(tap) + c * src_stride;
+      const int64_t runs = channels / block * phase_taps;
+      for (int64_t run = 0; run < runs; ++run, out += block * width) {
+        const S* const at = tap_at(run % phase_taps) + run / phase_taps * block * src_stride;
+        if (src_stride == 1 && dst_stride > 1) {
+          transpose_copy<S, T, T>(at, dst_stride, valid, block, out, width, nullptr);
+          continue;
+        }
+        for (int64_t c = 0; c < block; ++c) {
+          const S* const from = at + c * src_stride;
           if (dst_stride == 1) {
             // Lines far apart: no hardware prefetcher sees the next one coming.
-            __builtin_prefetch(at + src_stride);
-            copy_run<S, T, T>(at, out, valid, nullptr);
+            __builtin_prefetch(from + src_stride);
+            copy_run<S, T, T>(from, out + c * width, valid, nullptr);
             continue;
           }
-          for (int64_t l = 0; l < valid; ++l) out[l] = to_compute(at[l * dst_stride]);
+          for (int64_t l = 0; l < valid; ++l) out[c * width + l] = to_compute(from[l * dst_stride]);
         }
       }
     }
   }
   return all_finite(begin, out - begin);
+}
+
+// The same for all source channels, one chunk of them after the other.
+template <class S>
+bool pack_panel(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
+                int64_t width, int64_t chunk, Compute<S>* out) {
+  bool finite = true;
+  for (int64_t c = 0; c < g.src_channels; c += chunk) {
+    finite &= pack_chunk<S>(task, g, group, lane, valid, width, c,
+                            smaller(chunk, g.src_channels - c), out + c * g.taps() * width);
+  }
+  return finite;
 }

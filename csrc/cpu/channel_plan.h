@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cpu/gather.h"
-#include "cpu/tap_tables.h"
 
 namespace torchconv::cpu {
 
@@ -26,7 +25,6 @@ struct ChannelPlan {
   bool padded;         // some taps see padding only
   bool across_images;  // tiles of one pixel of several images, where a job has so many
   int64_t band_size, offsets_size, sums_size;  // elements per thread
-  int64_t tap_tables, tap_table_size;          // how many, and offsets in each
   // Weights are packed once for all jobs, or by each job, a chunk of a slab just before it is used.
   bool pack_in_job;
   int64_t slab_size;    // elements per thread
@@ -51,10 +49,9 @@ constexpr int64_t kBandBytes = 384 << 10;
 // stay in the cache from one stage to the next.
 constexpr int64_t kPackingPixels = 256;
 constexpr int64_t kPackedKept = 1 << 20;  // bytes
-constexpr int64_t kTapTableBytes = 256 << 10;
-constexpr int64_t kFarApart = 4;      // rows from tap to tap
-constexpr int64_t kTileImages = 4;    // fewer do not hide the latency of an fma
-constexpr int64_t kJobsPerImage = 8;  // wanted, so that a single image feeds several threads
+constexpr int64_t kFarApart = 4;          // rows from tap to tap
+constexpr int64_t kTileImages = 4;        // fewer do not hide the latency of an fma
+constexpr int64_t kJobsPerImage = 8;      // wanted, so that a single image feeds several threads
 
 inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
@@ -63,7 +60,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.vectors = ceil_div(g.dst_channels, z.lanes);
   z.chunks = ceil_div(g.src_channels, larger(1, kChunkDepth / g.taps()));
   z.chunk = ceil_div(g.src_channels, z.chunks);
-  if (z.chunks > 1) z.chunk = round_up(z.chunk, 8);  // whole vectors to load
+  if (z.chunks > 1) z.chunk = round_up(z.chunk, g.block);
   z.chunks = ceil_div(g.src_channels, z.chunk);
 
   z.in_place = g.layout == Layout::kChannelsLast &&
@@ -120,11 +117,6 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.across_images = z.images >= kTileImages && (z.padded || g.columns.longest < kTileImages);
   z.band_size = band_bytes(z.rows, z.images) / element;
   z.offsets_size = z.chunk * g.taps();
-  z.tap_table_size = 2 * z.offsets_size;
-  if (z.padded) {
-    z.tap_tables =
-        smaller(TapTables::kMost, kTapTableBytes / (z.tap_table_size * (int64_t)sizeof(int64_t)));
-  }
   const int64_t row_sums = g.columns.longest * z.lanes, all_rows = z.rows * z.images;
   z.sums_size = row_sums * (z.chunks > 1      ? all_rows * g.phases() * most_vectors
                             : z.across_images ? all_rows * kMaxPanel
@@ -139,7 +131,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
 inline int64_t channel_scratch_bytes(const ChannelPlan& z, Dtype dtype) {
   const int64_t element = dtype == Dtype::kFloat64 ? 8 : 4;
   return (z.band_size + z.sums_size + z.slab_size) * element +
-         (z.offsets_size + z.tap_tables * z.tap_table_size) * (int64_t)sizeof(int64_t);
+         z.offsets_size * (int64_t)sizeof(int64_t);
 }
 
 }  // namespace torchconv::cpu

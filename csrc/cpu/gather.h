@@ -114,12 +114,28 @@ inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t k
 struct Gather {
   int64_t n, groups;
   int64_t src_channels, dst_channels;  // per group
+  int64_t block;                       // source channels, see channel_block
   Axis rows, columns;
   Layout layout;
 
   int64_t phases() const { return rows.phases * columns.phases; }
   int64_t taps() const { return rows.kernel * columns.kernel; }
 };
+
+// The order of every sum, whichever algorithm forms it: source channels in blocks of so many, and
+// in a block r, s, c. Taps that only see padding are then runs of steps to be left out. Blocks are
+// equal, of at most 32 channels and 800 steps. Up to three channels are summed plane by plane, as
+// algorithms do that take one plane after the other; so is a kernel that covers its image, where the
+// sum is that of a pointwise layer over the same memory (simplify.h).
+constexpr int64_t kPlaneByPlane = 3, kLargestBlock = 32, kBlockSteps = 800;
+
+inline int64_t channel_block(Op op, const Conv2dShape& d) {
+  const int64_t channels = op == Op::kForward ? d.c_per_group() : d.k_per_group();
+  if (channels <= kPlaneByPlane || covers_image(d)) return 1;
+  int64_t block = smaller(smaller(channels, kLargestBlock), larger(1, kBlockSteps / (d.r * d.s)));
+  while (channels % block) --block;
+  return block;
+}
 
 // A pointwise layer has no rows: small images become one row, so that tiles do not end with it, and
 // larger ones in channels_last rows that leave few pixels to a last tile.
@@ -142,6 +158,7 @@ inline Gather make_gather(Op op, const Conv2dShape& d, bool one_row = false) {
   g.n = d.n, g.groups = d.groups, g.layout = d.layout;
   g.src_channels = forward ? d.c_per_group() : d.k_per_group();
   g.dst_channels = forward ? d.k_per_group() : d.c_per_group();
+  g.block = channel_block(op, d);
   const bool pointwise = d.r == 1 && d.s == 1 && d.stride_h == 1 && d.stride_w == 1 && d.h == d.p &&
                          d.w == d.q && !d.pad_top && !d.pad_left;
   if (pointwise) {

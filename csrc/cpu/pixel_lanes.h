@@ -2,9 +2,9 @@
 // broadcast against shifted walks over planes of the source. Few channels leave no lane empty, and
 // in the contiguous layout nothing is transposed.
 //
-//     stage 0   pack the weight as [group][panel][phase][c, r, s][channels of the panel], and see if
-//               it is finite: then rows of taps that only see padding may be left out, they would
-//               add zeros
+//     stage 0   pack the weight as [group][panel][chunk][phase][block][r, s][c][channels of the
+//               panel], and see if it is finite: then rows of taps that only see padding may be left out, they
+//               would add zeros
 //     stage 1   job = images x groups x rows x columns x panels; for each chunk of source channels:
 //               load the planes, then panel after panel, tiles of 8 channels x 48 pixels
 //
@@ -107,20 +107,21 @@ struct PixelJob {
     }
   }
 
-  // Where the taps of a phase read, relative to the position of the walk, in the order c, r, s.
+  // Where the taps of a phase read, relative to the position of the walk: in the order block, r, s, c.
   void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels,
                     int64_t* offset) const {
-    const int64_t taps = rows.taps * columns.taps;
-    for (int64_t i = 0; i < rows.taps; ++i) {
-      const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
-      for (int64_t j = 0; j < columns.taps; ++j) {
-        const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
-        const int64_t plane = i % z.row_planes * z.column_planes + j % z.column_planes;
-        offset[i * columns.taps + j] =
-            plane * z.plane_pitch + down / g.rows.src_step * z.pitch + right / g.columns.src_step;
+    for (int64_t block = 0; block < channels; block += g.block) {
+      for (int64_t i = 0; i < rows.taps; ++i) {
+        const int64_t down = rows.src_first + i * rows.src_delta - g.rows.src_low;
+        for (int64_t j = 0; j < columns.taps; ++j) {
+          const int64_t right = columns.src_first + j * columns.src_delta - g.columns.src_low;
+          const int64_t plane = i % z.row_planes * z.column_planes + j % z.column_planes;
+          const int64_t at = block * channel_pitch + plane * z.plane_pitch +
+                             down / g.rows.src_step * z.pitch + right / g.columns.src_step;
+          for (int64_t c = 0; c < g.block; ++c) *offset++ = at + c * channel_pitch;
+        }
       }
     }
-    for (int64_t i = taps; i < channels * taps; ++i) offset[i] = offset[i - taps] + channel_pitch;
   }
 
   // A walk that is the destination: whole blocks are summed in the result. The last part of a block
@@ -156,16 +157,16 @@ struct PixelJob {
                         const AxisPhase& columns, T* sums) const {
     for (int64_t first = 0; first < rows.size;) {
       const TapRun run(g.rows, rows, first, rows.size);
-      const int64_t taps = run.r_end - run.r_begin,
-                    length = (run.end - first - 1) * z.pitch + this->columns;
+      const int64_t length = (run.end - first - 1) * z.pitch + this->columns;
+      const int64_t taps = run.r_end - run.r_begin, row_steps = columns.taps * g.block;
       Tile<T> part = tile;
-      part.a += run.r_begin * columns.taps * tile.step;
-      part.offset += run.r_begin * columns.taps;
+      part.a += run.r_begin * row_steps * tile.step;
+      part.offset += run.r_begin * row_steps;
       part.b += first * z.pitch;
       part.c += first * z.pitch;
-      part.depth = taps * columns.taps;
-      part.round_gap = (rows.taps - taps) * columns.taps;
-      part.rounds = g.src_channels;
+      part.depth = taps * row_steps;
+      part.round_gap = (rows.taps - taps) * row_steps;
+      part.rounds = g.src_channels / g.block;
       if (z.direct && first * z.pitch + round_up(length, kBlock<T>) > walk()) {
         multiply_direct(part, channels, length, sums);
       } else {
@@ -271,7 +272,7 @@ struct PixelJob {
             Tile<T> tile;
             tile.depth = c_count * taps;
             tile.a =
-                packed + dst * depth_all + (taps_before * g.src_channels + c_begin * taps) * width;
+                packed + dst * depth_all + (c_begin * g.taps() + taps_before * c_count) * width;
             tile.step = width;
             tile.b = planes + group * g.src_channels * channel_pitch;
             tile.offset = offsets;
@@ -311,8 +312,7 @@ inline void pixel_lanes(const Task& task, const Job& job) {
       const int64_t group = i / z.panels, begin = z.panel_begin(i % z.panels, g.dst_channels);
       const int64_t width = z.panel_begin(i % z.panels + 1, g.dst_channels) - begin;
       T* const out = packed + (group * g.dst_channels + begin) * g.src_channels * g.taps();
-      packed[z.packed_size + i] =
-          pack_panel<S>(task, g, group, begin, width, width, 0, g.src_channels, out);
+      packed[z.packed_size + i] = pack_panel<S>(task, g, group, begin, width, width, z.chunk, out);
     }
   });
 }

@@ -184,12 +184,12 @@ inline PixelPlan make_pixel_plan(const Gather& g, Dtype dtype) {
         larger(1, smaller(smaller(kMergedImages, fitting), (int64_t)(work / image_work + 0.5)));
   }
   z.plane_pitch = plane_size(z.images);
-  z.chunk =
-      z.groups > 1 || z.images > 1
-          ? g.src_channels
-          : larger(1, smaller(g.src_channels, kBandBytes / (planes * z.plane_pitch * element)));
+  z.chunk = z.groups > 1 || z.images > 1
+                ? g.src_channels
+                : smaller(g.src_channels, kBandBytes / (planes * z.plane_pitch * element));
+  z.chunk = larger(1, z.chunk / g.block) * g.block;
   z.chunks = ceil_div(g.src_channels, z.chunk);
-  z.chunk = ceil_div(g.src_channels, z.chunks);
+  z.chunk = round_up(ceil_div(g.src_channels, z.chunks), g.block);
   z.chunks = ceil_div(g.src_channels, z.chunk);
   const int64_t jobs = z.group_jobs * z.row_jobs * z.column_jobs;
   z.pieces = larger(1, smaller(z.panels, smaller(ceil_div(kJobsPerImage, jobs),

@@ -69,6 +69,13 @@ struct Algorithm {
   RunJob run[kIsaLevels];
 };
 
+// A kernel as large as its image has one output pixel: every weight multiplies its own input
+// element, as in a pointwise layer of c * h * w channels.
+inline bool covers_image(const Conv2dShape& d) {
+  return d.r == d.h && d.s == d.w && d.p == 1 && d.q == 1 && !d.pad_top && !d.pad_bottom &&
+         !d.pad_left && !d.pad_right;
+}
+
 inline int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }

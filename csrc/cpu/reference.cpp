@@ -1,8 +1,9 @@
 // The convolution as its definition reads, one output element at a time. Slow, takes every shape,
 // and last in the list of algorithms. Forward and input gradient are one chain of fused
-// multiply-adds per element in the order (c, r, s) resp. (k, r, s), padding multiplied as zeros:
-// the bits every other algorithm must give.
+// multiply-adds per element in the order of channel_block, padding multiplied as zeros: the bits
+// every other algorithm must give.
 #include "cpu/algorithms.h"
+#include "cpu/gather.h"
 #include "cpu/scalar.h"
 
 namespace torchconv::cpu {
@@ -13,6 +14,20 @@ Compute<S> read(const S* image, const Strides& at, int64_t channel, int64_t row,
                 int64_t height, int64_t width) {
   if (row < 0 || row >= height || column < 0 || column >= width) return 0;
   return to_compute(image[channel * at.channel + row * at.row + column * at.column]);
+}
+
+// f(c, r, s) for every step of a sum.
+template <class F>
+void in_order(Op op, const Conv2dShape& d, const F& f) {
+  const int64_t channels = op == Op::kForward ? d.c_per_group() : d.k_per_group();
+  const int64_t block = channel_block(op, d);
+  for (int64_t begin = 0; begin < channels; begin += block) {
+    for (int64_t r = 0; r < d.r; ++r) {
+      for (int64_t s = 0; s < d.s; ++s) {
+        for (int64_t c = begin; c < begin + block; ++c) f(c, r, s);
+      }
+    }
+  }
 }
 
 // One job: one row of one output channel of one image.
@@ -26,18 +41,14 @@ void forward_row(const Task& task, int64_t job) {
   const S* weight = (const S*)task.weight + k * task.weight_stride[0];
   for (int64_t q = 0; q < d.q; ++q) {
     Compute<S> sum = 0;
-    for (int64_t c = 0; c < d.c_per_group(); ++c) {
-      for (int64_t r = 0; r < d.r; ++r) {
-        for (int64_t s = 0; s < d.s; ++s) {
-          const int64_t row = p * d.stride_h - d.pad_top + r * d.dilation_h;
-          const int64_t column = q * d.stride_w - d.pad_left + s * d.dilation_w;
-          const S w = weight[c * task.weight_stride[1] + r * task.weight_stride[2] +
-                             s * task.weight_stride[3]];
-          sum = fused(to_compute(w),
-                      read(image, x, group * d.c_per_group() + c, row, column, d.h, d.w), sum);
-        }
-      }
-    }
+    in_order(Op::kForward, d, [&](int64_t c, int64_t r, int64_t s) {
+      const int64_t row = p * d.stride_h - d.pad_top + r * d.dilation_h;
+      const int64_t column = q * d.stride_w - d.pad_left + s * d.dilation_w;
+      const S w =
+          weight[c * task.weight_stride[1] + r * task.weight_stride[2] + s * task.weight_stride[3]];
+      sum = fused(to_compute(w), read(image, x, group * d.c_per_group() + c, row, column, d.h, d.w),
+                  sum);
+    });
     if (task.bias) sum += to_compute(((const S*)task.bias)[k]);
     from_compute((S*)task.result + n * y.image + k * y.channel + p * y.row + q * y.column, sum);
   }
@@ -54,21 +65,16 @@ void grad_input_row(const Task& task, int64_t job) {
   const S* weight = (const S*)task.weight + c % d.c_per_group() * task.weight_stride[1];
   for (int64_t w = 0; w < d.w; ++w) {
     Compute<S> sum = 0;
-    for (int64_t i = 0; i < d.k_per_group(); ++i) {
+    in_order(Op::kGradInput, d, [&](int64_t i, int64_t r, int64_t s) {
       const int64_t k = group * d.k_per_group() + i;
-      for (int64_t r = 0; r < d.r; ++r) {
-        const int64_t row = h + d.pad_top - r * d.dilation_h;
-        if (row % d.stride_h) continue;
-        for (int64_t s = 0; s < d.s; ++s) {
-          const int64_t column = w + d.pad_left - s * d.dilation_w;
-          if (column % d.stride_w) continue;
-          const S at = weight[k * task.weight_stride[0] + r * task.weight_stride[2] +
-                              s * task.weight_stride[3]];
-          sum = fused(to_compute(at),
-                      read(image, y, k, row / d.stride_h, column / d.stride_w, d.p, d.q), sum);
-        }
-      }
-    }
+      const int64_t row = h + d.pad_top - r * d.dilation_h;
+      const int64_t column = w + d.pad_left - s * d.dilation_w;
+      if (row % d.stride_h || column % d.stride_w) return;
+      const S at =
+          weight[k * task.weight_stride[0] + r * task.weight_stride[2] + s * task.weight_stride[3]];
+      sum = fused(to_compute(at),
+                  read(image, y, k, row / d.stride_h, column / d.stride_w, d.p, d.q), sum);
+    });
     from_compute((S*)task.result + n * x.image + c * x.channel + h * x.row + w * x.column, sum);
   }
 }

@@ -6,12 +6,9 @@
 
 namespace torchconv::cpu {
 
-// A kernel as large as its image has one output pixel: every weight multiplies its own input
-// element, as in a pointwise layer of c * h * w channels. In channels_last its sums would be taken
-// in another order.
+// In channels_last the sums would be taken in another order.
 inline bool is_full_image(const Conv2dShape& d) {
-  return d.layout == Layout::kContiguous && d.r == d.h && d.s == d.w && d.p == 1 && d.q == 1 &&
-         !d.pad_top && !d.pad_bottom && !d.pad_left && !d.pad_right;
+  return d.layout == Layout::kContiguous && covers_image(d);
 }
 
 inline Conv2dShape simplified(Conv2dShape d) {

@@ -51,11 +51,10 @@ bool all_finite(const T* x, int64_t count) {
   return all == 0;
 }
 
-// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, j < columns <=
-// lanes
-template <class T, bool kWhole, class In, class Out>
-inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t columns,
-                             Out* out, int64_t out_stride, const T* bias) {
+// column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, first <= j < columns <= lanes
+template <class T, bool kWhole, class In, class Column>
+inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t first,
+                             int64_t columns, const Column& column, const T* bias) {
   using S = Simd<T>;
   typename S::Vec m[S::kLanes];
 // Unrolled, so that the square stays in registers.
@@ -68,23 +67,25 @@ inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int6
 #pragma GCC unroll 16
   for (int j = 0; j < S::kLanes; ++j) {
     if (!kWhole && j >= columns) break;
+    if (j < first) continue;
     if (bias) m[j] = S::add(m[j], S::broadcast(bias[j]));
     if constexpr (kWhole) {
-      S::store(out + j * out_stride, m[j]);
+      S::store(column(j), m[j]);
     } else {
-      S::store_first(out + j * out_stride, m[j], rows);
+      S::store_first(column(j), m[j], rows);
     }
   }
 }
 
-// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
-template <class In, class Out, class T>
-void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
-                    int64_t out_stride, const T* bias) {
+// column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
+template <class In, class Out, class T, class Column>
+inline void transpose_to(const In* in, int64_t in_stride, int64_t rows, int64_t columns,
+                         const Column& column, const T* bias) {
   constexpr int64_t kLanes = Simd<T>::kLanes, kRun = 64;
   // Along a row first: that is `lanes` streams of memory. After a run of it the next rows, so that a
   // line of the result is still in the cache when its other half is written. The last square of a
-  // side overlaps the one before it rather than being a partial one.
+  // side overlaps the one before it rather than being a partial one. `column` and its captures are
+  // values: through a reference they would be read again after every store.
   for (int64_t run = 0; run < columns; run += kRun) {
     const int64_t run_end = columns - run < kRun ? columns : run + kRun;
     for (int64_t up = 0; up < rows; up += kLanes) {
@@ -95,13 +96,21 @@ void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t colum
         const int64_t width = columns - j < kLanes ? columns - j : kLanes;
         const T* const bias_at = bias ? bias + j : nullptr;
         const In* const from = in + i * in_stride + j;
-        Out* const to = out + j * out_stride + i;
+        const auto to = [=](int64_t k) -> Out* { return column(j + k) + i; };
         if (height == kLanes && width == kLanes) {
-          transpose_square<T, true>(from, in_stride, height, width, to, out_stride, bias_at);
+          transpose_square<T, true>(from, in_stride, height, left - j, width, to, bias_at);
         } else {
-          transpose_square<T, false>(from, in_stride, height, width, to, out_stride, bias_at);
+          transpose_square<T, false>(from, in_stride, height, left - j, width, to, bias_at);
         }
       }
     }
   }
+}
+
+// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
+template <class In, class Out, class T>
+void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
+                    int64_t out_stride, const T* bias) {
+  const auto column = [=](int64_t j) { return out + j * out_stride; };
+  transpose_to<In, Out, T>(in, in_stride, rows, columns, column, bias);
 }
