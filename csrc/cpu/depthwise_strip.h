@@ -92,12 +92,15 @@ void run_depthwise_strips(DepthwiseTile<T> t, int64_t rows, int64_t column, int6
     const int64_t v = i * vecs / strips, n = (i + 1) * vecs / strips - v, first = v * S::kLanes;
     // Lanes of the vectors [tap][n] that lie in the row; t's first vector begins at `column`.
     typename S::Mask inside[kStripPitch * kStripVecs<T, kTaps>];
+    bool whole = true;
     for (int64_t l = 0; kInPlace && l < t.tap_end * n; ++l) {
       const int64_t at = column + first + l / n * t.x_column + l % n * S::kLanes;
+      whole = whole && at >= 0 && at + S::kLanes <= width;
       inside[l] =
           S::lanes(larger(0, smaller(S::kLanes, -at)), larger(0, smaller(S::kLanes, width - at)));
     }
-    const DepthwiseStrip<T> strip = strip_of_vecs<T, kInPlace, kTaps>(n);
+    const DepthwiseStrip<T> strip =
+        whole ? strip_of_vecs<T, false, kTaps>(n) : strip_of_vecs<T, kInPlace, kTaps>(n);
     for (int64_t plane = 0; plane < planes.count; ++plane) {
       planes(t, plane);
       t.x += first, t.out += first, t.count = count - first;
