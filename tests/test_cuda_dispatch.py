@@ -233,6 +233,24 @@ def test_every_algorithm_has_a_source():
         assert len(digest) == 16, name
 
 
+CLASSES = {
+    "grouped": ((4, 128, 56, 56), (128, 4, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 32, 0)),
+    "few_channels": ((4, 3, 224, 224), (64, 3, 7, 7), (2, 2, 3, 3, 3, 3, 1, 1, 1, 0)),
+    "small": ((64, 6, 14, 14), (16, 6, 5, 5), (1, 1, 0, 0, 0, 0, 1, 1, 1, 0)),
+    "pointwise": ((4, 64, 56, 56), (256, 64, 1, 1), (1, 1, 0, 0, 0, 0, 1, 1, 1, 0)),
+    "general": ((4, 64, 56, 56), (64, 64, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 1, 0)),
+    "depthwise": ((4, 64, 56, 56), (64, 1, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 64, 0)),
+}
+
+
+@needs_library
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_of_layers_has_its_algorithm(name):
+    """ResNeXt's groups, ResNet's first layer, LeNet's second one: each is accepted on its own."""
+    text = torch.ops.torchconv._explain_cuda("forward", *CLASSES[name], "bfloat16")
+    assert text.splitlines()[-1] == f"{name}: runs"
+
+
 @needs_library
 def test_an_algorithm_can_be_forced():
     ops = torch.ops.torchconv

@@ -38,6 +38,19 @@ MORE = (
     *(grouped(f"large7_q={q}", 2, 2, (9, q), 1, 7) for q in (8, 12, 14, 56)),
     grouped("large15_q=16", 2, 2, (9, 16), 1, 15),
     grouped("large32", 2, 1, (9, 70), 1, 32, padding=16),
+    # Small groups that are multiplied together: as many as fill a tile, a part of them, one.
+    case("groups4", 3, 16, 7, 16, 3, groups=4, bias=True),
+    case("groups4_stride2", 2, 32, (9, 6), 32, 3, 2, groups=8),
+    case("groups_of_2_to_3", 2, 8, 6, 12, 3, groups=4, bias=True),
+    case("groups_of_5", 2, 30, 5, 30, (1, 3), groups=6, dilation=2),
+    case("groups_of_2_odd", 2, 14, 6, 14, 2, groups=7),
+    case("groups_of_9", 2, 18, 5, 18, 3, groups=2),
+    # First layers: tiles across the edges, two tiles of filters, windows with gaps.
+    case("first7", 2, 3, (21, 20), 33, 7, 2, bias=True),
+    case("first3", 2, 1, (5, 70), 70, 3),
+    case("first_patches", 3, 3, 16, 48, 4, 4, padding=0, bias=True),
+    case("first_dilated", 1, 4, (12, 40), 17, (3, 2), (1, 3), dilation=(2, 3)),
+    case("first11", 1, 3, 30, 20, 11, 4, padding=2),
 )
 # An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
 SMALL = [
@@ -101,12 +114,20 @@ def test_memory_of_any_strides(program):
                         assert_accurate(found, op, one)
 
 
-def test_tf32(program):
+TF32 = {
+    "general": case("", 2, 9, 8, 20, 3, bias=True),
+    "grouped": case("", 2, 24, 8, 24, 3, groups=6, bias=True),
+    "few_channels": case("", 2, 3, 8, 20, 5, bias=True),
+}
+
+
+@pytest.mark.parametrize("algorithm", TF32)
+def test_tf32(algorithm, program):
     """Ten bits of fraction: off by less than 2^-10 of the terms, and by more than float32 is."""
-    one = case("", 2, 9, 8, 20, 3, bias=True)
+    one = TF32[algorithm]
     t = random_operands(one, torch.float32)
-    for op in OPS:
-        found = program.compute("general", op, one, t, allow_tf32=True).double()
+    for op in OPS if algorithm != "few_channels" else OPS[:1]:
+        found = program.compute(algorithm, op, one, t, allow_tf32=True).double()
         error = (found - exact(op, one, t)).abs()
         scale = exact(op, one, t.map(torch.abs))
         assert (error <= 2**-10 * scale).all()
@@ -116,6 +137,8 @@ def test_tf32(program):
 SAME_BITS = (
     case("dense", 5, 8, 8, 24, 3, bias=True),
     case("stride2", 5, 6, 9, 20, 3, 2),
+    case("groups4", 5, 8, 9, 8, 3, groups=2),
+    case("first", 5, 3, 9, 20, 5, 2, bias=True),
     grouped("depthwise", 5, 8, 9, 1, 3),
     grouped("depthwise7", 5, 8, 9, 1, 7),
     grouped("depthwise7_q=8", 5, 8, 8, 1, 7),
@@ -169,6 +192,8 @@ SANITIZED_CASES = (
     case("dense", 1, 3, (4, 5), 5, 3, bias=True),
     case("one", 1, 1, 1, 1, 1),
     case("stride2", 1, 2, 7, 17, 3, 2, groups=1),
+    case("groups3", 1, 6, (4, 5), 6, 3, groups=2),
+    case("first", 1, 3, (4, 9), 17, 3, bias=True),
     grouped("depthwise", 1, 1, (5, 9), 1, 3, bias=True),
     grouped("depthwise7", 2, 8, (8, 9), 1, 7),
     grouped("depthwise5_stride2", 1, 8, (8, 12), 1, 5, stride=2),

@@ -3,9 +3,16 @@
 namespace torchconv::cuda {
 
 Algorithms algorithms() {
-  static const Algorithm list[] = {kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight,
-                                   kDepthwise,         kDepthwiseGradWeight,
-                                   kGeneral,           kReference};
+  static const Algorithm list[] = {kDepthwiseToeplitz,
+                                   kDepthwiseToeplitzGradWeight,
+                                   kDepthwise,
+                                   kDepthwiseGradWeight,
+                                   kGrouped,
+                                   kFewChannels,
+                                   kSmall,
+                                   kPointwise,
+                                   kGeneral,
+                                   kReference};
   return {list, (int)(sizeof list / sizeof list[0])};
 }
 

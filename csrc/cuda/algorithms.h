@@ -14,7 +14,7 @@ namespace torchconv::cuda {
 
 struct Algorithm {
   const char* name;
-  const char* source;  // the file in csrc/cuda that is its own, without extension
+  const char* source;  // the file in csrc/cuda that it is compiled in, without extension
   bool (*applicable)(Op, const Conv2dShape&);
   int64_t (*workspace_bytes)(Op, const Conv2dShape&);
   // The result has elements, and so have the operands. No synchronisation, no allocation.
@@ -22,7 +22,7 @@ struct Algorithm {
 };
 
 extern const Algorithm kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight, kDepthwise,
-    kDepthwiseGradWeight, kGeneral, kReference;
+    kDepthwiseGradWeight, kGrouped, kFewChannels, kSmall, kPointwise, kGeneral, kReference;
 
 struct Algorithms {
   const Algorithm* first;

@@ -2,105 +2,21 @@
 // shared memory. Operands are gathered into registers while the previous tiles are multiplied, and
 // put into the other half of a double buffer. forward and grad_input are one kernel: grad_input is
 // a convolution of grad for each phase of the stride. grad_weight sums over pixels, cut into splits
-// that depend on the shape of one image; a second kernel adds the splits in order.
+// that depend on the shape of one image; a second kernel adds the splits in order. Merged: small
+// groups are multiplied together, which fills the tiles (grouped.cu).
 #pragma once
 
 #include "cuda/general_operands.cuh"
 #include "cuda/general_plan.h"
-#include "cuda/multiply.cuh"
 #include "cuda/ordered_sum.cuh"
-#include "cuda/task.h"
+#include "cuda/tiled_product.cuh"
 
 namespace torchconv::cuda {
 
-template <class Multiply, int Rows, int Columns>
-union GeneralMemory {
-  typename Multiply::Tile tiles[2];
-  struct {
-    typename Multiply::Sum sums[Rows][Columns + 1];
-    int64_t column_offset[Columns];
-  } result;
-};
-
-// What one thread carries from global to shared memory: `Count` vectors of each tile of Size rows.
-template <class Multiply, class Operand, int Size>
-struct Carrier {
-  using S = typename Multiply::Element;
-  static constexpr int kVectors = Multiply::kDepth / Multiply::kVector;  // of a row
-  static constexpr int kTotal = kVectors * Size;
-  static constexpr int kCount = (kTotal + kTileThreads - 1) / kTileThreads;
-
-  typename Operand::Row rows[kCount];
-  Vector<S> vectors[kCount];
-
-  __device__ __forceinline__ static int row_of(int i) {
-    const int index = thread_index() + i * kTileThreads;
-    return Operand::kAlongReduction ? index / kVectors : index % Size;
-  }
-  __device__ __forceinline__ static int depth_of(int i) {
-    const int index = thread_index() + i * kTileThreads;
-    return (Operand::kAlongReduction ? index % kVectors : index / Size) * Multiply::kVector;
-  }
-  __device__ __forceinline__ static bool exists(int i) {
-    return kTotal % kTileThreads == 0 || thread_index() + i * kTileThreads < kTotal;
-  }
-
-  template <class Index>
-  __device__ __forceinline__ void prepare(const Operand& operand, Index first_row) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) rows[i] = operand.prepare(first_row + row_of(i));
-  }
-  __device__ __forceinline__ void load(const Operand& operand, int depth) {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (exists(i)) vectors[i] = operand.load(rows[i], depth + depth_of(i));
-    }
-  }
-  __device__ __forceinline__ void put(S* half) const {
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (exists(i)) Multiply::template put<Size>(half, row_of(i), depth_of(i), vectors[i]);
-    }
-  }
-};
-
-// Leaves the product in memory.result.sums. All threads may read it on return.
-template <class Multiply, int Rows, int Columns, class Left, class Right, class Index>
-__device__ __forceinline__ void multiply_tiles(GeneralMemory<Multiply, Rows, Columns>& memory,
-                                               const Left& left, int first_row, const Right& right,
-                                               Index first_column, int reduction) {
-  Multiply multiply;
-  Carrier<Multiply, Left, Rows> a;
-  Carrier<Multiply, Right, Columns> b;
-  a.prepare(left, first_row);
-  b.prepare(right, first_column);
-  a.load(left, 0);
-  b.load(right, 0);
-  a.put(memory.tiles[0].rows);
-  b.put(memory.tiles[0].columns);
-  sync_block();
-  int half = 0;
-  for (int depth = Multiply::kDepth; depth < reduction; depth += Multiply::kDepth) {
-    a.load(left, depth);
-    b.load(right, depth);
-    multiply.multiply(memory.tiles[half]);
-    half ^= 1;
-    a.put(memory.tiles[half].rows);
-    b.put(memory.tiles[half].columns);
-    sync_block();
-  }
-  multiply.multiply(memory.tiles[half]);
-  sync_block();
-  multiply.for_each_sum([&](int row, int column, typename Multiply::Sum sum) {
-    memory.result.sums[row][column] = sum;
-  });
-  sync_block();
-}
-
 // forward and grad_input: a block computes Rows channels of Columns pixels of one phase.
-template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
+template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast, bool Merged>
 __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kernel(GeneralTask t) {
-  auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
+  auto& memory = shared_memory<ProductMemory<Multiply, Rows, Columns>>();
   for (int64_t place = block_index().x; place < t.tiles; place += grid_size().x) {
     int64_t rows_and_group;
     const int columns = (int)t.by_rows.divide(place, rows_and_group);
@@ -127,16 +43,19 @@ __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kerne
     const LongDivider by_column = t.by_pixel_columns[horizontal.pixels != t.most_columns];
     const LongDivider by_row = t.by_pixel_rows[vertical.pixels != t.most_rows];
 
-    const WeightRows<S, ChannelsLast> weight = {(const S*)t.weight + group * t.weight_group,
-                                                t.rows,
-                                                t.weight_row,
-                                                t.weight_channel,
-                                                t.weight_r,
-                                                t.weight_s,
-                                                t.weight_vectors,
-                                                order,
-                                                vertical,
-                                                horizontal};
+    const S* const filters = (const S*)t.weight + group * t.merged * t.weight_group;
+    const auto weight = [&] {
+      if constexpr (Merged) {
+        return MergedWeightRows<S, ChannelsLast>{
+            filters,    t.rows,     t.weight_group,  t.weight_row,        t.weight_channel,
+            t.weight_r, t.weight_s, t.by_group_rows, t.by_group_channels, order,
+            vertical,   horizontal};
+      } else {
+        return WeightRows<S, ChannelsLast>{
+            filters,    t.rows,           t.weight_row, t.weight_channel, t.weight_r,
+            t.weight_s, t.weight_vectors, order,        vertical,         horizontal};
+      }
+    }();
     const WindowRows<S, ChannelsLast> windows = {
         (const S*)t.source + group * t.channels * t.source_at.channel,
         t.source_at,
@@ -164,25 +83,17 @@ __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_kerne
                     (horizontal.first_pixel + column * horizontal.pixel_step) * t.pixels_at.column;
     }
     sync_block();
-    for (int i = thread_index(); i < Rows * Columns; i += kTileThreads) {
-      const int row = ChannelsLast ? i % Rows : i / Columns;
-      const int column = ChannelsLast ? i / Rows : i % Columns;
-      const int64_t offset = memory.result.column_offset[column];
-      if (first_row + row >= t.rows || offset < 0) continue;
-      const int channel = group * t.rows + first_row + row;
-      Compute<S> sum = memory.result.sums[row][column];
-      if (t.bias) sum += to_compute(((const S*)t.bias)[channel]);
-      from_compute((S*)t.result + offset + channel * t.pixels_at.channel, sum);
-    }
+    store_sums<S, ChannelsLast>(memory, first_row, t.rows, group * t.rows, t.pixels_at.channel,
+                                t.bias, t.result);
     sync_block();
   }
 }
 
 // grad_weight, first stage: a block computes Rows channels and Columns taps of one split.
-template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
+template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast, bool Merged>
 __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_grad_weight_kernel(
     GeneralTask t, SplitSums<ChannelsLast> sums) {
-  auto& memory = shared_memory<GeneralMemory<Multiply, Rows, Columns>>();
+  auto& memory = shared_memory<ProductMemory<Multiply, Rows, Columns>>();
   for (int64_t place = block_index().x; place < t.tiles; place += grid_size().x) {
     int64_t rows_and_group;
     const int columns = (int)t.by_rows.divide(place, rows_and_group);
@@ -225,7 +136,16 @@ __global__ __launch_bounds__(kTileThreads, Multiply::kBlocks) void general_grad_
     for (int i = thread_index(); i < Rows * Columns; i += kTileThreads) {
       const int row = i / Columns, column = i % Columns;
       if (first_row + row >= t.rows || first_column + column >= taps) continue;
-      sums.template put<S>(split, group * t.rows + first_row + row, first_column + column,
+      int index = first_column + column;
+      if constexpr (Merged) {
+        Tap tap = order.at(index);
+        int rest;
+        if (t.by_group_channels.divide(tap.channel, tap.channel) !=
+            t.by_group_rows.divide(first_row + row, rest))
+          continue;
+        index = sums.order.index_of(tap);
+      }
+      sums.template put<S>(split, group * t.rows + first_row + row, index,
                            memory.result.sums[row][column]);
     }
     sync_block();
@@ -238,12 +158,10 @@ inline int64_t general_workspace(Op op, const Conv2dShape& d) {
   return op == Op::kGradWeight ? split_sums_bytes(d, general_splits(d).count) : 0;
 }
 
-constexpr int64_t kMostBlocks = 0x7fffffff;
-
-template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast>
+template <class S, class Multiply, int Rows, int Columns, bool ChannelsLast, bool Merged>
 cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
   const Conv2dShape& d = task.shape;
-  GeneralTask t = general_task(task);
+  GeneralTask t = general_task(task, Merged ? merged_groups(d) : 1);
   const int64_t row_tiles = ceil_div(t.rows, Rows);
   t.by_row_tiles = Divider(row_tiles);
   t.by_rows = LongDivider(row_tiles * t.groups);
@@ -264,8 +182,8 @@ cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
     t.by_tiles = Divider(tiles);
     t.tiles = tiles * phases_h * phases_w * row_tiles * t.groups;
     const Index3 grid = {(int)smaller(t.tiles, kMostBlocks), 1, 1};
-    return launch<kTileThreads>(general_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid,
-                                stream, t);
+    return launch<kTileThreads>(general_kernel<S, Multiply, Rows, Columns, ChannelsLast, Merged>,
+                                grid, stream, t);
   }
   const Splits splits = general_splits(d);
   t.images_per_split = splits.images_per_split;
@@ -278,39 +196,44 @@ cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
   t.tiles = tiles * splits.count * row_tiles * t.groups;
   const Index3 grid = {(int)smaller(t.tiles, kMostBlocks), 1, 1};
   const SplitSums<ChannelsLast> sums =
-      split_sums(task, splits.count, TapOrder<ChannelsLast>(t.channels, t.r, t.s));
+      split_sums(task, splits.count, TapOrder<ChannelsLast>(d.c_per_group(), t.r, t.s));
   const cudaError_t error = launch<kTileThreads>(
-      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast>, grid, stream, t, sums);
+      general_grad_weight_kernel<S, Multiply, Rows, Columns, ChannelsLast, Merged>, grid, stream, t,
+      sums);
   return error == cudaSuccess ? launch_ordered_sum<S>(sums, stream) : error;
 }
 
-// Few rows in a group: a flat tile.
-template <template <class, int, int> class Multiply, class S>
+// Few rows: a flat tile.
+template <class S, template <class, int, int> class Multiply, bool Merged>
 cudaError_t launch_general_as(const Task& task, cudaStream_t stream) {
   const Conv2dShape& d = task.shape;
-  const int64_t rows = task.op == Op::kGradInput ? d.c_per_group() : d.k_per_group();
+  [[maybe_unused]] const int64_t rows =
+      task.op == Op::kGradInput ? d.c_per_group() : d.k_per_group();
   const bool channels_last = d.layout == Layout::kChannelsLast;
-  if (rows <= 16) {
-    using Flat = Multiply<S, 16, 128>;
-    return channels_last ? launch_general_tiles<S, Flat, 16, 128, true>(task, stream)
-                         : launch_general_tiles<S, Flat, 16, 128, false>(task, stream);
+  if constexpr (!Merged) {
+    if (rows > 16) {
+      using Square = Multiply<S, 64, 64>;
+      return channels_last ? launch_general_tiles<S, Square, 64, 64, true, false>(task, stream)
+                           : launch_general_tiles<S, Square, 64, 64, false, false>(task, stream);
+    }
   }
-  using Square = Multiply<S, 64, 64>;
-  return channels_last ? launch_general_tiles<S, Square, 64, 64, true>(task, stream)
-                       : launch_general_tiles<S, Square, 64, 64, false>(task, stream);
+  using Flat = Multiply<S, 16, 128>;
+  return channels_last ? launch_general_tiles<S, Flat, 16, 128, true, Merged>(task, stream)
+                       : launch_general_tiles<S, Flat, 16, 128, false, Merged>(task, stream);
 }
 
-inline cudaError_t launch_general(const Task& task, cudaStream_t stream) {
+template <bool Merged>
+cudaError_t launch_general(const Task& task, cudaStream_t stream) {
   switch (task.shape.dtype) {
     case Dtype::kFloat64:
-      return launch_general_as<FusedMultiplyAdd, double>(task, stream);
+      return launch_general_as<double, FusedMultiplyAdd, Merged>(task, stream);
     case Dtype::kFloat32:
-      return task.allow_tf32 ? launch_general_as<TensorCore, float>(task, stream)
-                             : launch_general_as<FusedMultiplyAdd, float>(task, stream);
+      return task.allow_tf32 ? launch_general_as<float, TensorCore, Merged>(task, stream)
+                             : launch_general_as<float, FusedMultiplyAdd, Merged>(task, stream);
     case Dtype::kBFloat16:
-      return launch_general_as<TensorCore, BFloat16>(task, stream);
+      return launch_general_as<BFloat16, TensorCore, Merged>(task, stream);
     default:
-      return launch_general_as<TensorCore, Float16>(task, stream);
+      return launch_general_as<Float16, TensorCore, Merged>(task, stream);
   }
 }
 

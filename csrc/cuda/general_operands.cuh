@@ -4,6 +4,7 @@
 //
 //   forward, grad_input   reduction: taps of the kernel in all channels of a group, `Tap`
 //       WeightRows        rows: output (input) channels
+//       MergedWeightRows  the same for several groups as one, zero where row and tap differ in theirs
 //       WindowRows        rows: pixels of the result
 //   grad_weight           reduction: pixels of the output in some images, `PixelSpan`
 //       GradRows          rows: output channels
@@ -34,6 +35,10 @@ struct TapOrder {
         by_middle(larger(ChannelsLast ? column_count : row_count, 1)) {}
 
   __device__ __forceinline__ int count() const { return channels * rows * columns; }
+  __device__ __forceinline__ int index_of(const Tap& tap) const {
+    return ChannelsLast ? (tap.row * columns + tap.column) * channels + tap.channel
+                        : (tap.channel * rows + tap.row) * columns + tap.column;
+  }
   __device__ __forceinline__ Tap at(int index) const {
     int inner, middle;
     const int outer = by_middle.divide(by_inner.divide(index, inner), middle);
@@ -84,6 +89,48 @@ struct WeightRows {
     for (int i = 0; i < Vector<S>::kSize; ++i) {
       if (index + i < count) {
         v.at[i] = row.weight[tap.channel * channel_stride +
+                             (vertical.first_tap + tap.row * vertical.tap_step) * tap_row_stride +
+                             (horizontal.first_tap + tap.column * horizontal.tap_step) *
+                                 tap_column_stride];
+      }
+      order.advance(tap);
+    }
+    return v;
+  }
+};
+
+template <class S, bool ChannelsLast>
+struct MergedWeightRows {
+  static constexpr bool kAlongReduction = true;
+
+  const S* weight;  // of the first of the groups
+  int rows;         // of all of them
+  int64_t group_stride, row_stride, channel_stride, tap_row_stride, tap_column_stride;
+  Divider by_group_rows, by_group_channels;
+  TapOrder<ChannelsLast> order;  // with the channels of all
+  Axis vertical, horizontal;
+
+  struct Row {
+    const S* weight;  // null beyond the last row
+    int group;
+  };
+
+  __device__ __forceinline__ Row prepare(int row) const {
+    if (row >= rows) return {nullptr, 0};
+    int rest;
+    const int group = by_group_rows.divide(row, rest);
+    return {weight + group * group_stride + rest * row_stride, group};
+  }
+  __device__ __forceinline__ Vector<S> load(const Row& row, int index) const {
+    Vector<S> v{};
+    const int count = order.count();
+    if (!row.weight || index >= count) return v;
+    Tap tap = order.at(index);
+#pragma unroll
+    for (int i = 0; i < Vector<S>::kSize; ++i) {
+      int channel;
+      if (index + i < count && by_group_channels.divide(tap.channel, channel) == row.group) {
+        v.at[i] = row.weight[channel * channel_stride +
                              (vertical.first_tap + tap.row * vertical.tap_step) * tap_row_stride +
                              (horizontal.first_tap + tap.column * horizontal.tap_step) *
                                  tap_column_stride];

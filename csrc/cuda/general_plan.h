@@ -16,9 +16,13 @@ struct GeneralTask {
   int64_t images;
   int source_height, source_width, height, width;
   Strides source_at, pixels_at;
-  int groups, rows, channels;  // rows and channels of one group; rows are those of the product
+  // Rows and channels of one group, or of the `merged` groups that are multiplied as one; rows are
+  // those of the product.
+  int groups, rows, channels, merged;
+  Divider by_group_rows, by_group_channels;  // of one group alone
   int r, s, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-  int64_t weight_group, weight_row, weight_channel, weight_r, weight_s;
+  int64_t weight_group;  // from one group alone to the next
+  int64_t weight_row, weight_channel, weight_r, weight_s;
   bool weight_vectors, source_vectors, grad_vectors;
 
   // A block computes tile after tile, those of all rows and groups of some columns in turn: they read
@@ -58,6 +62,8 @@ inline Splits general_splits(const Conv2dShape& d) {
   }
   return splits;
 }
+
+constexpr int64_t kMostBlocks = 0x7fffffff;  // of a grid
 
 inline int64_t size_of(Dtype dtype) {
   return dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2;
@@ -101,7 +107,17 @@ inline int greatest_common_divisor(int64_t a, int64_t b) {
   return (int)a;
 }
 
-inline GeneralTask general_task(const Task& task) {
+// Small groups fill a tile of 16 rows together: their weights are the blocks on the diagonal of one
+// matrix. How many do is a matter of the shape, and a part of all groups.
+constexpr int64_t kMergedRows = 16;
+
+inline int64_t merged_groups(const Conv2dShape& d) {
+  int64_t merged = kMergedRows / larger(d.c_per_group(), d.k_per_group());
+  while (merged > 1 && d.groups % merged) --merged;
+  return larger(merged, 1);
+}
+
+inline GeneralTask general_task(const Task& task, int64_t merged = 1) {
   const Conv2dShape& d = task.shape;
   const bool to_input = task.op == Op::kGradInput;
   const bool channels_last = d.layout == Layout::kChannelsLast;
@@ -116,9 +132,11 @@ inline GeneralTask general_task(const Task& task) {
   t.height = (int)(to_input ? d.h : d.p), t.width = (int)(to_input ? d.w : d.q);
   t.source_at = to_input ? output_strides(d) : input_strides(d);
   t.pixels_at = to_input ? input_strides(d) : output_strides(d);
-  t.groups = (int)d.groups;
-  t.rows = (int)(to_input ? d.c_per_group() : d.k_per_group());
-  t.channels = (int)(to_input ? d.k_per_group() : d.c_per_group());
+  const int64_t rows = to_input ? d.c_per_group() : d.k_per_group();
+  const int64_t channels = to_input ? d.k_per_group() : d.c_per_group();
+  t.by_group_rows = Divider(rows), t.by_group_channels = Divider(channels);
+  t.groups = (int)(d.groups / merged), t.merged = (int)merged;
+  t.rows = (int)(rows * merged), t.channels = (int)(channels * merged);
   t.r = (int)d.r, t.s = (int)d.s;
   t.stride_h = (int)d.stride_h, t.stride_w = (int)d.stride_w;
   t.pad_top = (int)d.pad_top, t.pad_left = (int)d.pad_left;
