@@ -145,6 +145,7 @@ __global__ __launch_bounds__(kTileThreads,
 inline PixelTile pixel_tile(const Conv2dShape& d) {
   PixelTile best{};
   double least = 0;
+  if (d.stride_h > kTileBytes || d.stride_w > kTileBytes) return best;
   for (int64_t columns = kTilePixels; columns >= 8; columns /= 2) {
     const int64_t rows = kTilePixels / columns;
     const int64_t source_rows = (rows - 1) * d.stride_h + (d.r - 1) * d.dilation_h + 1;

@@ -1,9 +1,8 @@
-// The general algorithm: every convolution as a product of matrices that exist only tile by tile in
-// shared memory. Operands are gathered into registers while the previous tiles are multiplied, and
-// put into the other half of a double buffer. forward and grad_input are one kernel: grad_input is
-// a convolution of grad for each phase of the stride. grad_weight sums over pixels, cut into splits
-// that depend on the shape of one image; a second kernel adds the splits in order. Merged: small
-// groups are multiplied together, which fills the tiles (grouped.cu).
+// The general algorithm: every convolution as a product of matrices, tile by tile (implicit GEMM).
+// forward and grad_input are one kernel: grad_input is a convolution of grad for each phase of the
+// stride. grad_weight sums over pixels, cut into splits that depend on the shape of one image; a
+// second kernel adds the splits in order. Merged: small groups are multiplied together, which fills
+// the tiles (grouped.cu).
 #pragma once
 
 #include "cuda/general_operands.cuh"
