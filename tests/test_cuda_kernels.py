@@ -51,7 +51,9 @@ MORE = (
     case("first_patches", 3, 3, 16, 48, 4, 4, padding=0, bias=True),
     case("first_dilated", 1, 4, (12, 40), 17, (3, 2), (1, 3), dilation=(2, 3)),
     case("first11", 1, 3, 30, 20, 11, 4, padding=2),
-    case("first_one_pixel", 2, 3, 6, 17, 3, 2**40),
+    # A stride of more than 32 bits.
+    case("first_huge_stride", 2, 3, 6, 17, 3, 2**40),
+    grouped("depthwise_huge_stride", 2, 3, 6, 1, 3, stride=2**40),
 )
 # An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
 SMALL = [

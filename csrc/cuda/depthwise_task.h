@@ -40,13 +40,13 @@ inline DepthwiseTask depthwise_task(const Task& task) {
   t.source_at = to_input ? output_strides(d) : input_strides(d);
   t.pixels_at = to_input ? input_strides(d) : output_strides(d);
   t.r = (int)d.r, t.s = (int)d.s;
-  t.stride_h = (int)d.stride_h, t.stride_w = (int)d.stride_w;
+  t.stride_h = stride_within_reach(d.stride_h), t.stride_w = stride_within_reach(d.stride_w);
   t.pad_top = (int)d.pad_top, t.pad_left = (int)d.pad_left;
   t.dilation_h = (int)d.dilation_h, t.dilation_w = (int)d.dilation_w;
   t.weight_k = task.weight_stride[0];
   t.weight_r = task.weight_stride[2], t.weight_s = task.weight_stride[3];
-  t.common_h = greatest_common_divisor(d.stride_h, d.dilation_h);
-  t.common_w = greatest_common_divisor(d.stride_w, d.dilation_w);
+  t.common_h = greatest_common_divisor(t.stride_h, d.dilation_h);
+  t.common_w = greatest_common_divisor(t.stride_w, d.dilation_w);
   t.phases_h = (int)(to_input ? smaller(d.stride_h, d.h) : 1);
   t.phases_w = (int)(to_input ? smaller(d.stride_w, d.w) : 1);
   return t;

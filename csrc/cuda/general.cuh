@@ -169,8 +169,8 @@ cudaError_t launch_general_tiles(const Task& task, cudaStream_t stream) {
     const int64_t phases_h = to_input ? smaller(d.stride_h, d.h) : 1;
     const int64_t phases_w = to_input ? smaller(d.stride_w, d.w) : 1;
     t.by_phases_w = Divider(phases_w);
-    t.common_h = greatest_common_divisor(d.stride_h, d.dilation_h);
-    t.common_w = greatest_common_divisor(d.stride_w, d.dilation_w);
+    t.common_h = greatest_common_divisor(t.stride_h, d.dilation_h);
+    t.common_w = greatest_common_divisor(t.stride_w, d.dilation_w);
     t.most_rows = (int)ceil_div(t.height, to_input ? d.stride_h : 1);
     t.most_columns = (int)ceil_div(t.width, to_input ? d.stride_w : 1);
     for (int less = 0; less < 2; ++less) {

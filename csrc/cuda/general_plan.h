@@ -70,8 +70,15 @@ inline int64_t size_of(Dtype dtype) {
 }
 
 // Indices within an image, a group of the weight and the kernel's reach are 32-bit numbers.
+constexpr int64_t kReach = 1 << 28;
+
+// A stride beyond the reach leaves one position, as any larger one does.
+inline int stride_within_reach(int64_t stride) {
+  return (int)smaller(stride, kReach);
+}
+
 inline bool general_applicable(Op, const Conv2dShape& d) {
-  const int64_t limit = 1 << 28;
+  const int64_t limit = kReach;
   const int64_t reach_h = larger(d.h + d.pad_top + d.pad_bottom, d.r * d.dilation_h);
   const int64_t reach_w = larger(d.w + d.pad_left + d.pad_right, d.s * d.dilation_w);
   return reach_h < limit && reach_w < limit && d.r < limit && d.s < limit && d.c < limit &&
@@ -138,7 +145,7 @@ inline GeneralTask general_task(const Task& task, int64_t merged = 1) {
   t.groups = (int)(d.groups / merged), t.merged = (int)merged;
   t.rows = (int)(rows * merged), t.channels = (int)(channels * merged);
   t.r = (int)d.r, t.s = (int)d.s;
-  t.stride_h = (int)d.stride_h, t.stride_w = (int)d.stride_w;
+  t.stride_h = stride_within_reach(d.stride_h), t.stride_w = stride_within_reach(d.stride_w);
   t.pad_top = (int)d.pad_top, t.pad_left = (int)d.pad_left;
   t.dilation_h = (int)d.dilation_h, t.dilation_w = (int)d.dilation_w;
   t.weight_group = d.k_per_group() * task.weight_stride[0];
