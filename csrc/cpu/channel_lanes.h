@@ -3,7 +3,8 @@
 // stride, dilation, padding and both layouts, which only the load and store stages see.
 //
 //     stage 0   pack the weight as [group][slab][chunk][phase][block][r, s][c][lanes], zero in
-//               surplus lanes, and see if it is finite; jobs of many weights and few pixels do so themselves
+//               surplus lanes, and see if it is finite; jobs of many weights and few pixels do so
+//               themselves
 //     stage 1   job = images x rows x panels; for each chunk of source channels: load the band,
 //               then slab after slab register tiles, whose rows are pixels of a row or the same
 //               pixel of several images
@@ -110,7 +111,7 @@ struct ChannelJob {
       slab.channels = smaller(z.chunk, g.src_channels - c_begin);
       slab.first = chunk == 0, slab.last = chunk == z.chunks - 1;
       const T* const pixels = load(band, c_begin, slab.channels);
-      fill_offsets(offsets, slab.channels);
+      if (slab.first || slab.channels < z.chunk) fill_offsets(offsets, slab.channels);
       const int64_t vector_begin = z.panel_begin(panel_begin),
                     vector_end = z.panel_begin(panel_end);
       int64_t panel = panel_begin;

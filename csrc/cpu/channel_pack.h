@@ -22,7 +22,8 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
 }
 
 // Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
-// [c_begin, c_begin + channels), as [phase][block][r, s][c][width]; returns whether all of them are finite.
+// [c_begin, c_begin + channels), as [phase][block][r, s][c][width]; returns whether all of them are
+// finite.
 template <class S>
 bool pack_chunk(const Task& task, const Gather& g, int64_t group, int64_t lane, int64_t valid,
                 int64_t width, int64_t c_begin, int64_t channels, Compute<S>* out) {

@@ -60,7 +60,7 @@ inline ChannelPlan make_channel_plan(const Gather& g, Dtype dtype) {
   z.vectors = ceil_div(g.dst_channels, z.lanes);
   z.chunks = ceil_div(g.src_channels, larger(1, kChunkDepth / g.taps()));
   z.chunk = ceil_div(g.src_channels, z.chunks);
-  if (z.chunks > 1) z.chunk = round_up(z.chunk, g.block);
+  z.chunk = round_up(z.chunk, g.block);
   z.chunks = ceil_div(g.src_channels, z.chunk);
 
   z.in_place = g.layout == Layout::kChannelsLast &&

@@ -3,8 +3,8 @@
 // in the contiguous layout nothing is transposed.
 //
 //     stage 0   pack the weight as [group][panel][chunk][phase][block][r, s][c][channels of the
-//               panel], and see if it is finite: then rows of taps that only see padding may be left out, they
-//               would add zeros
+//               panel], and see if it is finite: then rows of taps that only see padding may be
+//               left out, they would add zeros
 //     stage 1   job = images x groups x rows x columns x panels; for each chunk of source channels:
 //               load the planes, then panel after panel, tiles of 8 channels x 48 pixels
 //
@@ -107,7 +107,7 @@ struct PixelJob {
     }
   }
 
-  // Where the taps of a phase read, relative to the position of the walk: in the order block, r, s, c.
+  // Where the taps of a phase read, relative to the position of the walk: block, r, s, c.
   void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels,
                     int64_t* offset) const {
     for (int64_t block = 0; block < channels; block += g.block) {

@@ -20,16 +20,8 @@ struct PixelTile {
   int rows, columns, source_rows, source_columns;
 };
 
-struct FewChannelsTask {
-  const void *input, *weight, *bias;
-  void* result;
-  Strides input_at, result_at;
-  int channels, source_height, source_width, filters, height, width;
-  int r, s, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
-  int64_t weight_filter, weight_channel, weight_r, weight_s;
-  bool weight_vectors;
+struct FewChannelsTask : GeneralTask {
   PixelTile tile;
-  int64_t tiles;
   LongDivider by_image_tiles;  // tiles of an image
   Divider by_tiles_across, by_columns, by_source_columns, by_source_rows, by_channels;
 };
@@ -88,8 +80,8 @@ __global__ __launch_bounds__(kTileThreads,
   }
   const WeightRows<S, ChannelsLast> weight = {
       (const S*)t.weight,
-      t.filters,
-      t.weight_filter,
+      t.rows,
+      t.weight_row,
       t.weight_channel,
       t.weight_r,
       t.weight_s,
@@ -106,7 +98,7 @@ __global__ __launch_bounds__(kTileThreads,
     const int down = t.by_tiles_across.divide((int)in_image, across);
     const int top = down * tile.rows, left = across * tile.columns;
     const int y0 = top * t.stride_h - t.pad_top, x0 = left * t.stride_w - t.pad_left;
-    const S* const source = (const S*)t.input + image * t.input_at.image;
+    const S* const source = (const S*)t.source + image * t.source_at.image;
     for (int i = thread_index(); i < t.channels * tile.source_rows * tile.source_columns;
          i += kTileThreads) {
       int x, y, channel;
@@ -118,11 +110,11 @@ __global__ __launch_bounds__(kTileThreads,
       x += x0, y += y0;
       S v{};
       if ((unsigned)y < (unsigned)t.source_height && (unsigned)x < (unsigned)t.source_width)
-        v = source[channel * t.input_at.channel + y * t.input_at.row + x * t.input_at.column];
+        v = source[channel * t.source_at.channel + y * t.source_at.row + x * t.source_at.column];
       memory.source[i] = v;
     }
     sync_block();
-    for (int first_row = 0; first_row < t.filters; first_row += kFilterRows) {
+    for (int first_row = 0; first_row < t.rows; first_row += kFilterRows) {
       multiply_tiles<Multiply, kFilterRows, kTilePixels>(memory.product, weight, first_row, windows,
                                                          0, steps);
       for (int i = thread_index(); i < kTilePixels; i += kTileThreads) {
@@ -130,12 +122,12 @@ __global__ __launch_bounds__(kTileThreads,
         const int p = top + t.by_columns.divide(i, column), q = left + column;
         memory.product.result.column_offset[i] =
             p < t.height && q < t.width
-                ? image * t.result_at.image + p * t.result_at.row + q * t.result_at.column
+                ? image * t.pixels_at.image + p * t.pixels_at.row + q * t.pixels_at.column
                 : -1;
       }
       sync_block();
-      store_sums<S, ChannelsLast>(memory.product, first_row, t.filters, 0, t.result_at.channel,
-                                  t.bias, t.result);
+      store_sums<S, ChannelsLast>(memory.product, first_row, t.rows, 0, t.pixels_at.channel, t.bias,
+                                  t.result);
       sync_block();
     }
   }
@@ -145,11 +137,12 @@ __global__ __launch_bounds__(kTileThreads,
 inline PixelTile pixel_tile(const Conv2dShape& d) {
   PixelTile best{};
   double least = 0;
-  if (d.stride_h > kTileBytes || d.stride_w > kTileBytes) return best;
+  const int64_t stride_h = stride_within_reach(d.stride_h);
+  const int64_t stride_w = stride_within_reach(d.stride_w);
   for (int64_t columns = kTilePixels; columns >= 8; columns /= 2) {
     const int64_t rows = kTilePixels / columns;
-    const int64_t source_rows = (rows - 1) * d.stride_h + (d.r - 1) * d.dilation_h + 1;
-    const int64_t source_columns = (columns - 1) * d.stride_w + (d.s - 1) * d.dilation_w + 1;
+    const int64_t source_rows = (rows - 1) * stride_h + (d.r - 1) * d.dilation_h + 1;
+    const int64_t source_columns = (columns - 1) * stride_w + (d.s - 1) * d.dilation_w + 1;
     const double staged = (double)source_rows * (double)source_columns;
     if (staged * (double)(d.c * size_of(d.dtype)) > kTileBytes) continue;
     const double all = staged * (double)(ceil_div(d.p, rows) * ceil_div(d.q, columns));
@@ -163,17 +156,8 @@ inline PixelTile pixel_tile(const Conv2dShape& d) {
 template <class S, class Multiply, bool ChannelsLast>
 cudaError_t launch_few_channels_tiles(const Task& task, cudaStream_t stream) {
   const Conv2dShape& d = task.shape;
-  const GeneralTask g = general_task(task);
-  FewChannelsTask t{};
-  t.input = task.input, t.weight = task.weight, t.bias = task.bias, t.result = task.result;
-  t.input_at = g.source_at, t.result_at = g.pixels_at;
-  t.channels = g.channels, t.source_height = g.source_height, t.source_width = g.source_width;
-  t.filters = g.rows, t.height = g.height, t.width = g.width;
-  t.r = g.r, t.s = g.s, t.stride_h = g.stride_h, t.stride_w = g.stride_w;
-  t.pad_top = g.pad_top, t.pad_left = g.pad_left;
-  t.dilation_h = g.dilation_h, t.dilation_w = g.dilation_w;
-  t.weight_filter = g.weight_row, t.weight_channel = g.weight_channel;
-  t.weight_r = g.weight_r, t.weight_s = g.weight_s, t.weight_vectors = g.weight_vectors;
+  FewChannelsTask t;
+  static_cast<GeneralTask&>(t) = general_task(task);
   t.tile = pixel_tile(d);
   const int64_t across = ceil_div(d.q, t.tile.columns), down = ceil_div(d.p, t.tile.rows);
   t.tiles = d.n * across * down;
