@@ -230,33 +230,30 @@ def test_meta_and_fake_tensors_have_the_right_strides(dtype):
 
 
 OPERATORS = torch.ops.torchconv
-OPCHECKS = ("test_schema", "test_faketensor", "test_autograd_registration")
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_opcheck(dtype, channels_last):
+@pytest.mark.parametrize("recorded", [False, True])
+def test_opcheck(dtype, channels_last, recorded):
+    """Schema, fake tensors, autograd keys and compiled gradients, as PyTorch checks operators."""
+    geometry = (2, 1, 1, 2, 0, 1, 1, 1, 2, int(channels_last))
     for layout in (torch.contiguous_format, torch.channels_last):
-        input, weight, bias = (tensor.detach() for tensor in arguments(dtype=dtype))
-        input = input.contiguous(memory_format=layout)
-        geometry = (2, 1, 1, 2, 0, 1, 1, 1, 2, channels_last)
-        output = OPERATORS.conv2d.default(input, weight, bias, geometry)
+        tensors = [tensor.detach() for tensor in arguments(dtype=dtype)]
+        tensors[0] = tensors[0].contiguous(memory_format=layout)
+        tensors.append(OPERATORS.conv2d.default(*tensors, geometry))
+        input, weight, bias, grad = (tensor.requires_grad_(recorded) for tensor in tensors)
+        sizes = input.shape, weight.shape
         for op, arguments_ in (
             (OPERATORS.conv2d.default, (input, weight, bias, geometry)),
             (OPERATORS.conv2d.default, (input[:0], weight, None, geometry)),
-            (OPERATORS.conv2d_grad_input.default, (output, weight, input.shape, geometry)),
-            (OPERATORS.conv2d_grad_weight.default, (output, input, weight.shape, geometry)),
-            (
-                OPERATORS.conv2d_backward.default,
-                (output, input, weight, weight.shape, geometry, True),
-            ),
-            (
-                OPERATORS.conv2d_backward.default,
-                (output, input, None, weight.shape, geometry, False),
-            ),
+            (OPERATORS.conv2d_grad_input.default, (grad, weight, sizes[0], geometry)),
+            (OPERATORS.conv2d_grad_weight.default, (grad, input, sizes[1], geometry)),
+            (OPERATORS.conv2d_backward.default, (grad, input, weight, sizes[1], geometry, True)),
+            (OPERATORS.conv2d_backward.default, (grad, input, None, sizes[1], geometry, False)),
         ):
             result = torch.library.opcheck(op, arguments_)
-            assert set(result.values()) == {"SUCCESS"}
+            assert len(result) == 4 and set(result.values()) == {"SUCCESS"}
 
 
 def test_functional_call_and_module_state():

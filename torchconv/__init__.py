@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _load.load_library()
 _load.load_cuda_library()
 
-from torchconv import _export, _flops, functional  # noqa: E402, F401  (need the operators)
+from torchconv import _export, _flops, _registration, functional  # noqa: E402, F401  (need the operators)
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
 from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402

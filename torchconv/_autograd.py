@@ -9,7 +9,10 @@ the gradients is wanted, as in training, one operator gives all three.
 If nothing is to be differentiated or mapped, the operator is called directly. Otherwise there are
 two Functions for each: torch.func needs one with ``setup_context``; PyTorch inspects its signature
 at every call; that takes longer than a small convolution, so ordinary autograd has one without.
-The operators themselves, torch.ops.torchconv.*, know nothing of autograd.
+
+These functions are also what the operators, torch.ops.torchconv.*, do at the dispatcher's autograd
+keys (_registration.py), so that a graph which holds the operators differentiates as well. From here
+the operators are therefore called below autograd.
 
 Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q]. ``geometry``
 is what ``functional.resolve`` returns: (stride_h, stride_w, top, bottom, left, right, dilation_h,
@@ -17,30 +20,49 @@ dilation_w, groups, flags). The first of the flags is the memory format of the r
 keep it, as those of aten::convolution do. The others are for GPUs (_cuda.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.compiler import is_dynamo_compiling
 
 from torchconv import _vmap
 from torchconv._fakes import output_size
 
+_AUTOGRAD = torch._C.DispatchKey.AutogradFunctionality
+_is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
+_set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
 
-def _callable(op: torch._ops.OpOverload) -> Any:
-    """What calling ``op`` calls: one Python frame less on the way."""
-    return getattr(op, "_op", op)
+
+def _below_autograd(op: torch._ops.OpOverload) -> Callable[..., Any]:
+    """``op``, called below autograd.
+
+    That is what ``torch._C._AutoDispatchBelowAutograd`` does, which takes three times as long.
+    """
+    call = getattr(op, "_op", op)  # one Python frame less on the way
+
+    def below(*arguments: Any) -> Any:
+        if _is_excluded(_AUTOGRAD):  # by inference mode, for one
+            return call(*arguments)
+        _set_excluded(_AUTOGRAD, True)
+        try:
+            return call(*arguments)
+        finally:
+            _set_excluded(_AUTOGRAD, False)
+
+    return below
 
 
-_op_conv2d = _callable(torch.ops.torchconv.conv2d.default)
-_op_grad_input = _callable(torch.ops.torchconv.conv2d_grad_input.default)
-_op_grad_weight = _callable(torch.ops.torchconv.conv2d_grad_weight.default)
-_op_backward = _callable(torch.ops.torchconv.conv2d_backward.default)
+_op_conv2d = _below_autograd(torch.ops.torchconv.conv2d.default)
+_op_grad_input = _below_autograd(torch.ops.torchconv.conv2d_grad_input.default)
+_op_grad_weight = _below_autograd(torch.ops.torchconv.conv2d_grad_weight.default)
+_op_backward = _below_autograd(torch.ops.torchconv.conv2d_backward.default)
 
+_will_run = torch._C._will_engine_execute_node
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
-_FORMATS = (torch.contiguous_format, torch.channels_last) * 16  # by all flags: the first decides
 
 
 def _recording(a: Tensor, b: Tensor) -> bool:
@@ -54,7 +76,12 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequenc
     """Returns [n, k, p, q]."""
     if _transforms_active():
         return _Conv2dTransformed.apply(input, weight, bias, geometry)
-    if _recording(weight, input) or (bias is not None and bias.requires_grad and _grad_enabled()):
+    if (
+        _recording(weight, input) or (bias is not None and bias.requires_grad and _grad_enabled())
+    ) and not (
+        # Of inference tensors alone PyTorch records nothing, parameters or not.
+        input.is_inference() and weight.is_inference() and (bias is None or bias.is_inference())
+    ):
         return _Conv2d.apply(input, weight, bias, geometry)
     return _op_conv2d(input, weight, bias, geometry)
 
@@ -89,30 +116,34 @@ def conv2d_backward(
     geometry: Sequence[int],
     bias_needed: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of input, weight and bias where no derivative of them is wanted.
+    """Returns the gradients of input, weight and bias.
 
-    Without ``weight`` the first has no elements, nor has the last if it is not needed.
+    Without ``weight`` the first has no elements, nor has the last if it is not needed. One operator
+    computes them unless a derivative of them is wanted: it has none.
     """
-    return _op_backward(grad, input, weight, weight_size, geometry, bias_needed)
+    if not (
+        _transforms_active()
+        or _recording(grad, input)
+        or (weight is not None and weight.requires_grad and _grad_enabled())
+    ):
+        return _op_backward(grad, input, weight, weight_size, geometry, bias_needed)
+    return (
+        grad.new_empty(0)
+        if weight is None
+        else conv2d_grad_input(grad, weight, input.shape, geometry),
+        conv2d_grad_weight(grad, input, weight_size, geometry),
+        _sum_per_channel(grad) if bias_needed else grad.new_empty(0),
+    )
 
 
 def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Sequence[int]) -> None:
     """Keeps what the derivatives of a product of ``a`` and ``b`` need, and no more."""
     ctx.sizes, ctx.geometry = sizes, geometry
+    ctx.set_materialize_grads(False)  # a tangent or a gradient that is not there costs nothing
     a_needed, b_needed, *_ = ctx.needs_input_grad
     ctx.save_for_backward(a if b_needed else None, b if a_needed else None)
     if forward_ad._current_level >= 0:
         ctx.save_for_forward(a, b)  # dropped when the call returns
-
-
-def _dense(grad: Tensor, geometry: Sequence[int]) -> Tensor:
-    """``grad`` in the memory format of the result, once for all that read it.
-
-    An expanded one comes from sum() or mean(), one of the other format from a layer behind.
-    """
-    if _transforms_active():  # torch.vmap cannot tell memory formats
-        return grad
-    return grad.contiguous(memory_format=_FORMATS[geometry[-1] & 1])
 
 
 def _sum_per_channel(grad: Tensor) -> Tensor:
@@ -136,6 +167,30 @@ def _product_rule(
     return product(a_t, b, *others) + product(a, b_t, *others)
 
 
+def _asked_for(ctx: Any, argument: int) -> bool:
+    """Whether the backward pass under way goes on to a tensor that may have a gradient."""
+    if is_dynamo_compiling():
+        return True
+    try:
+        return _will_run(ctx.next_functions[argument][0])
+    except RuntimeError:  # the gradient of a leaf for autograd.grad, or no pass of the engine's
+        return True
+
+
+def _wanted(ctx: Any) -> tuple[bool, bool]:
+    """For which of its first two arguments the backward pass under way wants the gradient.
+
+    ``needs_input_grad`` tells which it might want: ``.backward()`` wants both, but
+    ``torch.autograd.grad`` often one. If only one is possible the pass came for that, or for a
+    bias, whose gradient takes little beside a product: asking takes longer where the answer is an
+    exception.
+    """
+    a, b, *_ = ctx.needs_input_grad
+    if a and b:
+        return _asked_for(ctx, 0), _asked_for(ctx, 1)
+    return a, b
+
+
 class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -145,33 +200,32 @@ class _Conv2d(torch.autograd.Function):
         return _op_conv2d(input, weight, bias, geometry)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return None, None, None, None
         input, weight = ctx.saved_tensors
         input_size, weight_size = ctx.sizes
-        input_needed, weight_needed, bias_needed, _ = ctx.needs_input_grad
-        if weight_needed and not _grad_enabled() and not _transforms_active():
+        input_wanted, weight_wanted = _wanted(ctx)
+        bias_wanted = ctx.needs_input_grad[2]
+        grad_input = grad_weight = grad_bias = None
+        if weight_wanted and not (
+            _grad_enabled() or _transforms_active() or forward_ad._current_level >= 0
+        ):
+            kept_weight = weight if input_wanted else None
             grad_input, grad_weight, grad_bias = conv2d_backward(
-                grad,
-                input,
-                weight if input_needed else None,
-                weight_size,
-                ctx.geometry,
-                bias_needed,
+                grad, input, kept_weight, weight_size, ctx.geometry, bias_wanted
             )
             return (
-                grad_input if input_needed else None,
+                grad_input if input_wanted else None,
                 grad_weight,
-                grad_bias if bias_needed else None,
+                grad_bias if bias_wanted else None,
                 None,
             )
-        grad_input = grad_weight = grad_bias = None
-        if not _grad_enabled():
-            grad = _dense(grad, ctx.geometry)
-        if input_needed:
+        if input_wanted:
             grad_input = conv2d_grad_input(grad, weight, input_size, ctx.geometry)
-        if weight_needed:
+        if weight_wanted:
             grad_weight = conv2d_grad_weight(grad, input, weight_size, ctx.geometry)
-        if bias_needed:
+        if bias_wanted and (weight_wanted or _asked_for(ctx, 2)):
             grad_bias = _sum_per_channel(grad)
         return grad_input, grad_weight, grad_bias, None
 
@@ -200,13 +254,15 @@ class _Conv2dGradInput(torch.autograd.Function):
         return _op_grad_input(grad, weight, input_size, geometry)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
+        if cotangent is None:
+            return None, None, None, None
         grad, weight = ctx.saved_tensors
-        grad_needed, weight_needed, *_ = ctx.needs_input_grad
+        grad_wanted, weight_wanted = _wanted(ctx)
         for_grad = for_weight = None
-        if grad_needed:
+        if grad_wanted:
             for_grad = conv2d(cotangent, weight, None, ctx.geometry)
-        if weight_needed:
+        if weight_wanted:
             for_weight = conv2d_grad_weight(grad, cotangent, ctx.sizes[1], ctx.geometry)
         return for_grad, for_weight, None, None
 
@@ -227,13 +283,15 @@ class _Conv2dGradWeight(torch.autograd.Function):
         return _op_grad_weight(grad, input, weight_size, geometry)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
+        if cotangent is None:
+            return None, None, None, None
         grad, input = ctx.saved_tensors
-        grad_needed, input_needed, *_ = ctx.needs_input_grad
+        grad_wanted, input_wanted = _wanted(ctx)
         for_grad = for_input = None
-        if grad_needed:
+        if grad_wanted:
             for_grad = conv2d(input, cotangent, None, ctx.geometry)
-        if input_needed:
+        if input_wanted:
             for_input = conv2d_grad_input(grad, cotangent, ctx.sizes[0], ctx.geometry)
         return for_grad, for_input, None, None
 

@@ -1,0 +1,22 @@
+"""What the dispatcher does with the operators, torch.ops.torchconv.*, above their kernels.
+
+A graph that was exported or traced holds the operators and not the functions that made it. Here
+they are differentiated and mapped as those functions are: at the autograd keys, and under the
+transforms of torch.func before these take the operators apart.
+``torch.library.register_autograd`` would give wrong results under torch.func.jvp.
+"""
+
+import torch
+
+from torchconv import _autograd
+
+_library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
+
+for _function in (
+    _autograd.conv2d,
+    _autograd.conv2d_grad_input,
+    _autograd.conv2d_grad_weight,
+    _autograd.conv2d_backward,
+):
+    for _key in ("Autograd", "FuncTorchDynamicLayerFrontMode"):
+        _library.impl(_function.__name__, _function, _key)
