@@ -60,7 +60,8 @@ _op_grad_input = _below_autograd(torch.ops.torchconv.conv2d_grad_input.default)
 _op_grad_weight = _below_autograd(torch.ops.torchconv.conv2d_grad_weight.default)
 _op_backward = _below_autograd(torch.ops.torchconv.conv2d_backward.default)
 
-_will_run = torch._C._will_engine_execute_node
+_engine_runs = torch._C._will_engine_execute_node
+_everything_is_wanted = torch.autograd.Variable._execution_engine.is_checkpoint_valid
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
 
@@ -167,28 +168,28 @@ def _product_rule(
     return product(a_t, b, *others) + product(a, b_t, *others)
 
 
-def _asked_for(ctx: Any, argument: int) -> bool:
-    """Whether the backward pass under way goes on to a tensor that may have a gradient."""
-    if is_dynamo_compiling():
-        return True
+def _goes_on_to(ctx: Any, argument: int) -> bool:
+    """Whether the backward pass under way wants the gradient of a tensor that may have one."""
     try:
-        return _will_run(ctx.next_functions[argument][0])
-    except RuntimeError:  # the gradient of a leaf for autograd.grad, or no pass of the engine's
+        return _engine_runs(ctx.next_functions[argument][0])
+    except RuntimeError:  # so says PyTorch of a leaf whose gradient is wanted
         return True
 
 
-def _wanted(ctx: Any) -> tuple[bool, bool]:
-    """For which of its first two arguments the backward pass under way wants the gradient.
+def _wanted(ctx: Any) -> tuple[bool, bool, bool]:
+    """Of which of its first three arguments the backward pass under way wants the gradient.
 
-    ``needs_input_grad`` tells which it might want: ``.backward()`` wants both, but
-    ``torch.autograd.grad`` often one. If only one is possible the pass came for that, or for a
-    bias, whose gradient takes little beside a product: asking takes longer where the answer is an
-    exception.
+    ``needs_input_grad`` tells which it might want. ``.backward()`` wants all of them, but
+    ``torch.autograd.grad`` often one. An answer that comes as an exception takes as long as a tiny
+    product; so nothing is asked that follows from other answers, nor for a bias beside its weight.
     """
-    a, b, *_ = ctx.needs_input_grad
-    if a and b:
-        return _asked_for(ctx, 0), _asked_for(ctx, 1)
-    return a, b
+    input, weight, bias, *_ = ctx.needs_input_grad
+    if (input and (weight or bias)) and not is_dynamo_compiling() and not _everything_is_wanted():
+        if weight and _goes_on_to(ctx, 1):
+            return _goes_on_to(ctx, 0), True, bias
+        bias = bias and _goes_on_to(ctx, 2)
+        return not bias or _goes_on_to(ctx, 0), False, bias
+    return input, weight, bias
 
 
 class _Conv2d(torch.autograd.Function):
@@ -205,8 +206,7 @@ class _Conv2d(torch.autograd.Function):
             return None, None, None, None
         input, weight = ctx.saved_tensors
         input_size, weight_size = ctx.sizes
-        input_wanted, weight_wanted = _wanted(ctx)
-        bias_wanted = ctx.needs_input_grad[2]
+        input_wanted, weight_wanted, bias_wanted = _wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if weight_wanted and not (
             _grad_enabled() or _transforms_active() or forward_ad._current_level >= 0
@@ -225,7 +225,7 @@ class _Conv2d(torch.autograd.Function):
             grad_input = conv2d_grad_input(grad, weight, input_size, ctx.geometry)
         if weight_wanted:
             grad_weight = conv2d_grad_weight(grad, input, weight_size, ctx.geometry)
-        if bias_wanted and (weight_wanted or _asked_for(ctx, 2)):
+        if bias_wanted:
             grad_bias = _sum_per_channel(grad)
         return grad_input, grad_weight, grad_bias, None
 
@@ -258,7 +258,7 @@ class _Conv2dGradInput(torch.autograd.Function):
         if cotangent is None:
             return None, None, None, None
         grad, weight = ctx.saved_tensors
-        grad_wanted, weight_wanted = _wanted(ctx)
+        grad_wanted, weight_wanted, _ = _wanted(ctx)
         for_grad = for_weight = None
         if grad_wanted:
             for_grad = conv2d(cotangent, weight, None, ctx.geometry)
@@ -287,7 +287,7 @@ class _Conv2dGradWeight(torch.autograd.Function):
         if cotangent is None:
             return None, None, None, None
         grad, input = ctx.saved_tensors
-        grad_wanted, input_wanted = _wanted(ctx)
+        grad_wanted, input_wanted, _ = _wanted(ctx)
         for_grad = for_input = None
         if grad_wanted:
             for_grad = conv2d(input, cotangent, None, ctx.geometry)
