@@ -1,7 +1,10 @@
 """Who computes a call: torchconv, ATen, or the tensor's own class; and what users are told."""
 
+import asyncio
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
@@ -54,6 +57,73 @@ def test_backend_blocks_nest_and_survive_exceptions():
         assert torchconv.get_backend() == "aten"
         raise KeyError
     assert torchconv.get_backend() == "auto"
+
+
+def test_blocks_of_threads_that_overlap():
+    """Each thread has its own, whichever ends first, though both use one object."""
+    block, entered, left, seen = torchconv.backend("aten"), threading.Event(), threading.Event(), []
+
+    def work():
+        with torchconv.backend("native"), block:
+            entered.set()
+            left.wait(60)
+            seen.append(torchconv.get_backend())
+        seen.append(torchconv.get_backend())
+
+    other = threading.Thread(target=work)
+    with torchconv.backend("native"):
+        other.start()
+        entered.wait(60)
+        with block:
+            seen.append(torchconv.get_backend())
+        seen.append(torchconv.get_backend())
+    seen.append(torchconv.get_backend())
+    left.set()
+    other.join(60)
+    assert seen == ["aten", "native", "auto", "aten", "auto"]
+    assert torchconv.get_backend() == "auto"
+
+
+def test_blocks_of_tasks_that_overlap():
+    async def both():
+        entered, left = asyncio.Event(), asyncio.Event()
+
+        async def first():
+            with torchconv.backend("aten"):
+                await entered.wait()
+                found = torchconv.get_backend()
+            left.set()
+            return found
+
+        async def second():
+            with torchconv.backend("native"):
+                entered.set()
+                await left.wait()
+                return torchconv.get_backend()
+
+        return await asyncio.gather(first(), second())
+
+    assert asyncio.run(both()) == ["aten", "native"]
+    assert torchconv.get_backend() == "auto"
+
+
+def test_the_choice_for_the_process_reaches_other_threads_and_stays():
+    with torchconv.backend("aten"):
+        torchconv.set_backend("native")
+        assert torchconv.get_backend() == "native"
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torchconv.get_backend).result() == "native"
+    assert torchconv.get_backend() == "native"
+
+
+def test_a_backward_pass_runs_what_its_forward_pass_was_told():
+    weight = WEIGHT.clone().requires_grad_()
+    with torchconv.backend("aten"):
+        output = torchconv.conv2d(INPUT, weight)
+    assert not any("torchconv" in name for name in operators(output.sum().backward))
+    output = torchconv.conv2d(INPUT, weight)
+    with torchconv.backend("aten"):
+        assert operators(output.sum().backward) == ["torchconv.conv2d_backward.default"]
 
 
 @pytest.mark.parametrize("choose", [torchconv.set_backend, torchconv.backend])

@@ -252,11 +252,20 @@ def test_output_size():
         dict(input_size=4, kernel_size=0),
         dict(input_size=4, kernel_size=1, stride=0),
         dict(input_size=4, kernel_size=1, padding=-1),
+        dict(input_size=4, kernel_size=3, padding="same", stride=2),
+        dict(input_size=4, kernel_size=3, padding="foo"),
+        dict(input_size=(4, 4, 4), kernel_size=3),
+        dict(input_size=4, kernel_size=(3, 3, 3)),
+        dict(input_size=4, kernel_size=3, stride=(1, 1, 1)),
+        dict(input_size=4, kernel_size=3, padding=()),
+        dict(input_size=4, kernel_size=3, dilation=2**62),
+        dict(input_size=4, kernel_size=3, dilation=2**70),
     ):
-        with pytest.raises(ValueError, match="got"):
+        with pytest.raises(ValueError, match=r"^conv2d_output_size\(\): .*got"):
             torchconv.conv2d_output_size(**bad)
-    with pytest.raises(TypeError, match="kernel_size"):
-        torchconv.conv2d_output_size(4, 1.5)
+    for bad in (dict(kernel_size=1.5), dict(kernel_size=1, padding=None)):
+        with pytest.raises(TypeError, match=r"^conv2d_output_size\(\): (kernel_size|padding)"):
+            torchconv.conv2d_output_size(4, **bad)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)

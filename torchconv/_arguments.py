@@ -10,13 +10,17 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
 _INT64 = 2**63
 SMALL = 2**31  # plain ints below take the short way through pair()
 
 
-def integer(value: Any, name: str) -> int:
-    """A Python or symbolic int from anything that stands for one, except bool."""
+def integer(value: Any, name: str, function: str = "conv2d") -> int:
+    """A Python or symbolic int from anything that stands for one, except bool.
+
+    Errors name the argument and the ``function`` that was called with it.
+    """
     if isinstance(value, torch.SymInt):
         return value
     try:
@@ -26,16 +30,16 @@ def integer(value: Any, name: str) -> int:
     except TypeError as error:
         kind = type(value).__name__
         raise TypeError(
-            f"conv2d(): {name} must be made of ints, but got {value!r} of type {kind}: {error}"
+            f"{function}(): {name} must be made of ints, but got {value!r} of type {kind}: {error}"
         ) from None
     if not -_INT64 <= value < _INT64:
-        raise ValueError(f"conv2d(): {name} does not fit into 64 bits, but got {value}")
+        raise ValueError(f"{function}(): {name} does not fit into 64 bits, but got {value}")
     if value >= _INT64 // 2:
-        raise RuntimeError(f"conv2d(): {name} must be below 2**62, but got {value}")
+        raise RuntimeError(f"{function}(): {name} must be below 2**62, but got {value}")
     return value
 
 
-def pair(value: Any, name: str) -> tuple[int, int]:
+def pair(value: Any, name: str, function: str = "conv2d") -> tuple[int, int]:
     """``value`` for both spatial dimensions."""
     if type(value) is tuple and len(value) == 2:
         first, second = value
@@ -45,38 +49,42 @@ def pair(value: Any, name: str) -> tuple[int, int]:
         return value, value
 
     if not isinstance(value, (tuple, list)):
-        number = integer(value, name)
+        number = integer(value, name, function)
         return number, number
-    numbers = tuple(integer(number, name) for number in value)
+    numbers = tuple(integer(number, name, function) for number in value)
     if len(numbers) == 1:
         return numbers * 2
     if len(numbers) != 2:
         raise RuntimeError(
-            f"conv2d(): expected {name} to be a single integer value or a list of 2 values to "
+            f"{function}(): expected {name} to be a single integer value or a list of 2 values to "
             f"match the convolution dimensions, but got {name}={list(numbers)}"
         )
     return numbers
 
 
 def four_sides(
-    padding: Any, kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+    padding: Any,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    function: str = "conv2d",
 ) -> tuple[int, int, int, int]:
     """``padding`` as (top, bottom, left, right).
 
     'same' makes the output as large as the input; an odd total goes to the bottom and the right.
     """
     if not isinstance(padding, str):
-        height, width = pair(padding, "padding")
+        height, width = pair(padding, "padding", function)
         return height, height, width, width
     if padding == "valid":
         return 0, 0, 0, 0
     if padding != "same":
         raise RuntimeError(
-            f"conv2d(): Invalid padding string: {padding!r}, must be one of 'valid', 'same'"
+            f"{function}(): Invalid padding string: {padding!r}, must be one of 'valid', 'same'"
         )
     if stride[0] != 1 or stride[1] != 1:
         raise RuntimeError(
-            "conv2d(): padding='same' is not supported for strided convolutions, "
+            f"{function}(): padding='same' is not supported for strided convolutions, "
             f"but got stride={list(stride)}"
         )
     height = dilation[0] * (kernel_size[0] - 1)
@@ -103,8 +111,21 @@ def suggests_channels_last(size: Sequence[int], strides: Sequence[int]) -> bool:
         and stride_h >= stride_w * w
         and stride_n >= stride_h * h
         and stride_h * h != stride_c
-        and n * c * h * w != 0
+        and c * h * w != 0
+        and not is_empty(n)
     )
+
+
+def is_empty(n: int) -> bool:
+    """Whether a batch has no image; one whose size is known at run time only counts as having some.
+
+    Empty results in either memory format are alike, so that a graph need not tell them apart.
+    """
+    if not is_dynamo_compiling() and type(n) is int:
+        return n == 0
+    from torch.fx.experimental.symbolic_shapes import guard_or_false  # slow to import
+
+    return guard_or_false(n == 0)
 
 
 def refuse_tensors(**tensors: Any) -> None:

@@ -1,11 +1,13 @@
 """Who computes a call: torchconv or ATen, and how a user finds out and decides."""
 
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
+from torch.compiler import is_dynamo_compiling
 
 from torchconv import _cuda
 from torchconv._arguments import refuse_tensors
@@ -13,7 +15,12 @@ from torchconv._arguments import refuse_tensors
 Backend = Literal["native", "auto", "aten"]
 
 _BACKENDS = ("native", "auto", "aten")
-_backend: str = "auto"
+_default: str = "auto"  # of the process
+_chosen: ContextVar[tuple[str, ...]] = ContextVar("torchconv.backend", default=())  # by blocks
+
+# Older compilers cannot read a context variable: they read what was chosen last, in any thread.
+_COMPILER_READS_CONTEXT = torch.__version__ >= (2, 14)
+_latest: str = "auto"
 
 PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 _STRIDED = torch.strided
@@ -25,6 +32,9 @@ ON_CUDA = "on a GPU"
 
 def set_backend(name: Backend) -> None:
     """Chooses who computes convolutions from now on, in all threads.
+
+    Inside a ``with torchconv.backend(...)`` block the choice holds for the rest of that block, too;
+    blocks of other threads keep theirs.
 
     Args:
         name: ``'native'``: torchconv wherever it has kernels. ``'auto'`` (at the start): torchconv
@@ -41,19 +51,39 @@ def set_backend(name: Backend) -> None:
         'aten'
         >>> set_backend("auto")
     """
-    global _backend
-    if name not in _BACKENDS:
-        raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
-    _backend = name
+    global _default
+    _default = _known(name)
+    blocks = _chosen.get()
+    _choose((*blocks[:-1], name) if blocks else ())
 
 
 def get_backend() -> str:
-    """Returns the name given to :func:`set_backend`; ``'auto'`` at the start."""
-    return _backend
+    """Returns the backend in use: that of the innermost block :class:`backend`, if this thread or
+    task is in one, or the one given to :func:`set_backend`; ``'auto'`` at the start.
+    """
+    if not _COMPILER_READS_CONTEXT and is_dynamo_compiling():
+        return _latest
+    blocks = _chosen.get()
+    return blocks[-1] if blocks else _default
+
+
+def _choose(blocks: tuple[str, ...]) -> None:
+    global _latest
+    _chosen.set(blocks)
+    _latest = get_backend()
+
+
+def _known(name: str) -> str:
+    if name not in _BACKENDS:
+        raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
+    return name
 
 
 class backend:
     """Chooses the backend inside a ``with`` block, as :func:`set_backend` does for good.
+
+    A block counts for its own thread or asyncio task (it sets a ``contextvars.ContextVar``). A
+    backward pass runs what was chosen for its forward pass.
 
     Example:
         >>> with backend("aten"):
@@ -64,14 +94,10 @@ class backend:
     """
 
     def __init__(self, name: Backend) -> None:
-        if name not in _BACKENDS:
-            raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
-        self._name = name
-        self._outer: list[str] = []
+        self._name = _known(name)
 
     def __enter__(self) -> None:
-        self._outer.append(_backend)
-        set_backend(self._name)
+        _choose((*_chosen.get(), self._name))
 
     def __exit__(
         self,
@@ -79,7 +105,7 @@ class backend:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        set_backend(self._outer.pop())
+        _choose(_chosen.get()[:-1])
 
 
 def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
@@ -101,12 +127,13 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
             return "an ONNX model is exported, in operators that others know"
     if _get_tracing_state() is not None:
         return "TorchScript is tracing, in operators that others know"
-    if _backend == "aten":
+    backend = get_backend()
+    if backend == "aten":
         return "the backend is 'aten'"
     if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):
         devices = {tensor.device for tensor in (input, weight, bias) if tensor is not None}
         if devices != {torch.device("meta")}:
-            return _elsewhere(devices, input) or _not_computed(input, weight) or ON_CUDA
+            return _elsewhere(devices, input, backend) or _not_computed(input, weight) or ON_CUDA
     if (
         input.dtype not in _DTYPES
         or input.layout is not _STRIDED
@@ -117,11 +144,11 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
     return None
 
 
-def _elsewhere(devices: set[torch.device], input: Tensor) -> str | None:
+def _elsewhere(devices: set[torch.device], input: Tensor, backend: str) -> str | None:
     """Why there is no kernel for tensors that are not all on the CPU, or None if there may be."""
     if len(devices) > 1 or not input.is_cuda:
         return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
-    return _cuda.reason_for_aten(input, _backend)
+    return _cuda.reason_for_aten(input, backend)
 
 
 def _not_computed(input: Tensor, weight: Tensor) -> str | None:

@@ -17,7 +17,7 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from torchconv import _arguments, _autograd, _cuda
-from torchconv._arguments import output_extent, pair, suggests_channels_last
+from torchconv._arguments import is_empty, output_extent, pair, suggests_channels_last
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 
 Ints = int | Sequence[int]
@@ -121,13 +121,19 @@ def conv2d_output_size(
         >>> conv2d_output_size((224, 200), kernel_size=7, stride=2, padding=3)
         (112, 100)
     """
-    size = pair(input_size, "input_size")
-    kernel = pair(kernel_size, "kernel_size")
-    steps, gaps = pair(stride, "stride"), pair(dilation, "dilation")
-    for name, values in (("kernel_size", kernel), ("stride", steps), ("dilation", gaps)):
-        if min(values) < 1:
-            raise ValueError(f"conv2d_output_size(): {name} must be positive, got {values}")
-    top, bottom, left, right = _arguments.four_sides(padding, kernel, steps, gaps)
+    function = "conv2d_output_size"
+    try:
+        size = pair(input_size, "input_size", function)
+        kernel = pair(kernel_size, "kernel_size", function)
+        steps = pair(stride, "stride", function)
+        gaps = pair(dilation, "dilation", function)
+        for name, values in (("kernel_size", kernel), ("stride", steps), ("dilation", gaps)):
+            if min(values) < 1:
+                raise ValueError(f"conv2d_output_size(): {name} must be positive, got {values}")
+        sides = _arguments.four_sides(padding, kernel, steps, gaps, function)
+    except RuntimeError as error:  # what conv2d raises for such arguments
+        raise ValueError(str(error)) from None
+    top, bottom, left, right = sides
     if min(size) < 0 or min(top, left) < 0:
         raise ValueError(
             "conv2d_output_size(): input_size and padding must not be negative, "
@@ -198,8 +204,8 @@ def resolve(
         strides[3] >= strides[1] * c and suggests_channels_last(input.shape, strides)
     ) or (
         weight_strides[3] >= weight_strides[1] * group_channels
-        and n != 0
         and suggests_channels_last(weight.shape, weight_strides)
+        and not is_empty(n)
     )
     return (
         stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
