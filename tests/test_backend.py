@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv
+from tests.compare import outcome
+from tests.test_functional import CALLS
 from torchconv import _load
 
 
@@ -235,6 +237,45 @@ def test_explain_names_an_algorithm_for_each_operator():
     assert torchconv.explain(INPUT[0], WEIGHT) == torchconv.explain(INPUT[:1], WEIGHT)
     with pytest.raises(RuntimeError, match="stride"):
         torchconv.explain(INPUT, WEIGHT, stride=0)
+
+
+@pytest.mark.parametrize("backend", ["auto", "aten"])
+@pytest.mark.parametrize("name", CALLS)
+def test_explain_refuses_what_conv2d_refuses(name, backend):
+    """Errors of dtype, layout or device apart, which are ATen's and only there when it computes."""
+    arguments = {"input": INPUT, "weight": WEIGHT, **CALLS[name]}
+    with torchconv.backend(backend):
+        ran, value = outcome(torchconv.conv2d, **arguments)
+        explained, text = outcome(torchconv.explain, **arguments)
+    if ran == "ok" or explained != "ok":
+        assert explained == ran, f"conv2d: {value}; explain: {text}"
+    else:
+        assert text.startswith("aten: "), text
+
+
+def test_explain_knows_classes_with_functions_of_their_own():
+    image = INPUT.as_subclass(Logging)
+    assert torchconv.explain(image, WEIGHT).startswith("aten: Logging")
+    assert torchconv.explain(image[0], WEIGHT).startswith("aten: Logging")
+    assert torchconv.explain(INPUT.as_subclass(Plain), WEIGHT) == torchconv.explain(INPUT, WEIGHT)
+    with pytest.raises(RuntimeError, match="to have 4 channels, but got 3"):
+        torchconv.explain(image[:, :3], WEIGHT)
+
+
+def test_explain_knows_the_images_of_torchvision():
+    tv_tensors = pytest.importorskip("torchvision.tv_tensors")
+    image = tv_tensors.Image(torch.ones(4, 6, 6))
+    assert not any("torchconv" in name for name in operators(torchconv.conv2d, image, WEIGHT))
+    assert torchconv.explain(image, WEIGHT).startswith("aten: Image")
+
+
+def test_explain_follows_autocast():
+    """float32 beside bfloat16 is an error, unless autocast makes them one."""
+    weight = WEIGHT.bfloat16()
+    with pytest.raises(RuntimeError, match="should be the same"):
+        torchconv.explain(INPUT, weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torchconv.explain(INPUT, weight) == torchconv.explain(INPUT.bfloat16(), weight)
 
 
 def test_show_config_tells_versions_and_settings(monkeypatch):

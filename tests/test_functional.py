@@ -261,7 +261,7 @@ def test_output_size():
         dict(input_size=4, kernel_size=3, dilation=2**62),
         dict(input_size=4, kernel_size=3, dilation=2**70),
     ):
-        with pytest.raises(ValueError, match=r"^conv2d_output_size\(\): .*got"):
+        with pytest.raises(ValueError, match=r"^conv2d_output_size\(\): .*(got|'foo')"):
             torchconv.conv2d_output_size(**bad)
     for bad in (dict(kernel_size=1.5), dict(kernel_size=1, padding=None)):
         with pytest.raises(TypeError, match=r"^conv2d_output_size\(\): (kernel_size|padding)"):

@@ -12,7 +12,7 @@ at every call; that takes longer than a small convolution, so ordinary autograd 
 
 These functions are also what the operators, torch.ops.torchconv.*, do at the dispatcher's autograd
 keys (_registration.py), so that a graph which holds the operators differentiates as well. From here
-the operators are therefore called below autograd.
+the operators are therefore called below autograd (_below.py).
 
 Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q]. ``geometry``
 is what ``functional.resolve`` returns: (stride_h, stride_w, top, bottom, left, right, dilation_h,
@@ -20,48 +20,17 @@ dilation_w, groups, flags). The first of the flags is the memory format of the r
 keep it, as those of aten::convolution do. The others are for GPUs (_cuda.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.compiler import is_dynamo_compiling
 
-from torchconv import _vmap
+from torchconv import _below, _vmap
 from torchconv._fakes import output_size
+from torchconv._wanted import wanted
 
-_AUTOGRAD = torch._C.DispatchKey.AutogradFunctionality
-_is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
-_set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
-
-
-def _below_autograd(op: torch._ops.OpOverload) -> Callable[..., Any]:
-    """``op``, called below autograd.
-
-    That is what ``torch._C._AutoDispatchBelowAutograd`` does, which takes three times as long.
-    """
-    call = getattr(op, "_op", op)  # one Python frame less on the way
-
-    def below(*arguments: Any) -> Any:
-        if _is_excluded(_AUTOGRAD):  # by inference mode, for one
-            return call(*arguments)
-        _set_excluded(_AUTOGRAD, True)
-        try:
-            return call(*arguments)
-        finally:
-            _set_excluded(_AUTOGRAD, False)
-
-    return below
-
-
-_op_conv2d = _below_autograd(torch.ops.torchconv.conv2d.default)
-_op_grad_input = _below_autograd(torch.ops.torchconv.conv2d_grad_input.default)
-_op_grad_weight = _below_autograd(torch.ops.torchconv.conv2d_grad_weight.default)
-_op_backward = _below_autograd(torch.ops.torchconv.conv2d_backward.default)
-
-_engine_runs = torch._C._will_engine_execute_node
-_everything_is_wanted = torch.autograd.Variable._execution_engine.is_checkpoint_valid
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
 
@@ -84,7 +53,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequenc
         input.is_inference() and weight.is_inference() and (bias is None or bias.is_inference())
     ):
         return _Conv2d.apply(input, weight, bias, geometry)
-    return _op_conv2d(input, weight, bias, geometry)
+    return _below.conv2d(input, weight, bias, geometry)
 
 
 def conv2d_grad_input(
@@ -95,7 +64,7 @@ def conv2d_grad_input(
         return _Conv2dGradInputTransformed.apply(grad, weight, input_size, geometry)
     if _recording(grad, weight):
         return _Conv2dGradInput.apply(grad, weight, input_size, geometry)
-    return _op_grad_input(grad, weight, input_size, geometry)
+    return _below.conv2d_grad_input(grad, weight, input_size, geometry)
 
 
 def conv2d_grad_weight(
@@ -106,7 +75,7 @@ def conv2d_grad_weight(
         return _Conv2dGradWeightTransformed.apply(grad, input, weight_size, geometry)
     if _recording(grad, input):
         return _Conv2dGradWeight.apply(grad, input, weight_size, geometry)
-    return _op_grad_weight(grad, input, weight_size, geometry)
+    return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
 
 def conv2d_backward(
@@ -127,7 +96,7 @@ def conv2d_backward(
         or _recording(grad, input)
         or (weight is not None and weight.requires_grad and _grad_enabled())
     ):
-        return _op_backward(grad, input, weight, weight_size, geometry, bias_needed)
+        return _below.conv2d_backward(grad, input, weight, weight_size, geometry, bias_needed)
     return (
         grad.new_empty(0)
         if weight is None
@@ -168,37 +137,13 @@ def _product_rule(
     return product(a_t, b, *others) + product(a, b_t, *others)
 
 
-def _goes_on_to(ctx: Any, argument: int) -> bool:
-    """Whether the backward pass under way wants the gradient of a tensor that may have one."""
-    try:
-        return _engine_runs(ctx.next_functions[argument][0])
-    except RuntimeError:  # so says PyTorch of a leaf whose gradient is wanted
-        return True
-
-
-def _wanted(ctx: Any) -> tuple[bool, bool, bool]:
-    """Of which of its first three arguments the backward pass under way wants the gradient.
-
-    ``needs_input_grad`` tells which it might want. ``.backward()`` wants all of them, but
-    ``torch.autograd.grad`` often one. An answer that comes as an exception takes as long as a tiny
-    product; so nothing is asked that follows from other answers, nor for a bias beside its weight.
-    """
-    input, weight, bias, *_ = ctx.needs_input_grad
-    if (input and (weight or bias)) and not is_dynamo_compiling() and not _everything_is_wanted():
-        if weight and _goes_on_to(ctx, 1):
-            return _goes_on_to(ctx, 0), True, bias
-        bias = bias and _goes_on_to(ctx, 2)
-        return not bias or _goes_on_to(ctx, 0), False, bias
-    return input, weight, bias
-
-
 class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]
     ) -> Tensor:
         _save(ctx, input, weight, (input.shape, weight.shape), geometry)
-        return _op_conv2d(input, weight, bias, geometry)
+        return _below.conv2d(input, weight, bias, geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -206,7 +151,7 @@ class _Conv2d(torch.autograd.Function):
             return None, None, None, None
         input, weight = ctx.saved_tensors
         input_size, weight_size = ctx.sizes
-        input_wanted, weight_wanted, bias_wanted = _wanted(ctx)
+        input_wanted, weight_wanted, bias_wanted = wanted(ctx)
         grad_input = grad_weight = grad_bias = None
         if weight_wanted and not (
             _grad_enabled() or _transforms_active() or forward_ad._current_level >= 0
@@ -251,14 +196,14 @@ class _Conv2dGradInput(torch.autograd.Function):
         ctx: Any, grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
     ) -> Tensor:
         _save(ctx, grad, weight, (input_size, weight.shape), geometry)
-        return _op_grad_input(grad, weight, input_size, geometry)
+        return _below.conv2d_grad_input(grad, weight, input_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
         if cotangent is None:
             return None, None, None, None
         grad, weight = ctx.saved_tensors
-        grad_wanted, weight_wanted, _ = _wanted(ctx)
+        grad_wanted, weight_wanted, _ = wanted(ctx)
         for_grad = for_weight = None
         if grad_wanted:
             for_grad = conv2d(cotangent, weight, None, ctx.geometry)
@@ -280,14 +225,14 @@ class _Conv2dGradWeight(torch.autograd.Function):
         ctx: Any, grad: Tensor, input: Tensor, weight_size: Sequence[int], geometry: Sequence[int]
     ) -> Tensor:
         _save(ctx, grad, input, (input.shape, weight_size), geometry)
-        return _op_grad_weight(grad, input, weight_size, geometry)
+        return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
         if cotangent is None:
             return None, None, None, None
         grad, input = ctx.saved_tensors
-        grad_wanted, input_wanted, _ = _wanted(ctx)
+        grad_wanted, input_wanted, _ = wanted(ctx)
         for_grad = for_input = None
         if grad_wanted:
             for_grad = conv2d(input, cotangent, None, ctx.geometry)
@@ -306,7 +251,7 @@ class _Conv2dGradWeight(torch.autograd.Function):
 class _Conv2dTransformed(_Conv2d):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _op_conv2d(*arguments)
+        return _below.conv2d(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -322,7 +267,7 @@ class _Conv2dTransformed(_Conv2d):
 class _Conv2dGradInputTransformed(_Conv2dGradInput):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _op_grad_input(*arguments)
+        return _below.conv2d_grad_input(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -338,7 +283,7 @@ class _Conv2dGradInputTransformed(_Conv2dGradInput):
 class _Conv2dGradWeightTransformed(_Conv2dGradWeight):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _op_grad_weight(*arguments)
+        return _below.conv2d_grad_weight(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import torch
 from torch import Tensor
+from torch._C import _is_any_autocast_enabled
+from torch.overrides import has_torch_function_variadic
 
 from torchconv import _config, _cuda, _load, functional
 
@@ -35,12 +37,11 @@ def explain(
         >>> explain(torch.zeros(1, 1, 6, 6).long(), torch.zeros(2, 1, 3, 3).long())
         'aten: torchconv has no kernels for input torch.int64 and weight torch.int64'
     """
-    reason = _config.reason_for_aten(input, weight, bias)
+    options = stride, padding, dilation, groups
+    reason = _left_to_aten(input, weight, bias, *options)
     if reason is not None and reason != _config.ON_CUDA:
         return f"aten: {reason}"
-    if input.dim() == 3:
-        input = input.unsqueeze(0)
-    geometry = functional.resolve(input, weight, bias, stride, padding, dilation, groups)
+    input, weight, _, geometry = functional.resolved(input, weight, bias, *options)
     dtype = str(input.dtype).removeprefix("torch.")
     explain_op, reasons = torch.ops.torchconv._explain, (None, None, None)
     if reason == _config.ON_CUDA:
@@ -48,12 +49,44 @@ def explain(
         geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
     lines = []
     for op, left_to_aten in zip(_cuda.OPERATORS, reasons, strict=True):
-        if left_to_aten is None:
+        if input.shape[0] == 0:
+            text = "nothing to compute in a batch of no images"
+        elif left_to_aten is None:
             text = explain_op(op, input.shape, weight.shape, geometry, dtype)
         else:
             text = f"aten: {left_to_aten}"
         lines.append(f"{op}: {text}")
     return "\n".join(lines)
+
+
+def _left_to_aten(
+    input: Tensor, weight: Tensor, bias: Tensor | None, *options: object
+) -> str | None:
+    """Why ``conv2d`` hands all to ``F.conv2d``, or None or ON_CUDA as _config.reason_for_aten.
+
+    Raises:
+        RuntimeError, TypeError, ValueError: as ``conv2d``.
+    """
+    tensors = [tensor for tensor in (input, weight, bias) if tensor is not None]
+    kind = (
+        functional.class_with_functions(tensors) if has_torch_function_variadic(*tensors) else None
+    )
+    if kind is not None:
+        reason = f"{kind.__name__} has a __torch_function__ of its own"
+    else:
+        reason = _config.reason_for_aten(input, weight, bias)
+    if reason is not None and reason != _config.ON_CUDA:
+        dtype = input.dtype if _is_any_autocast_enabled() else None  # which may make them one
+        functional.resolved(
+            *(_without_data(tensor, dtype) for tensor in (input, weight, bias)), *options
+        )
+    return reason
+
+
+def _without_data(tensor: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
+    if tensor is None:
+        return None
+    return torch.empty(tuple(tensor.shape), dtype=dtype or tensor.dtype, device="meta")
 
 
 def show_config() -> str:

@@ -218,13 +218,11 @@ def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
     if input.dim() == 3:
         return _on_cuda(input.unsqueeze(0), weight, bias, *options).squeeze(0)
     as_given = input, weight, bias  # ATen casts them itself, a weight once in an autocast region
-    if _is_any_autocast_enabled() and torch.is_autocast_enabled("cuda"):
-        input, weight = _autocast(input, "cuda"), _autocast(weight, "cuda")
-        bias = _autocast(bias, "cuda")
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401
     backend = get_backend()
-    geometry, _ = _cuda.choice(input, weight, resolve(input, weight, bias, *options), backend)
+    input, weight, bias, geometry = resolved(input, weight, bias, *options)
+    geometry, _ = _cuda.choice(input, weight, geometry, backend)
     if backend != "native" and _cuda.all_left_to_aten(input, weight, geometry):
         return F.conv2d(*as_given, *options)
     return _autograd.conv2d(input, weight, bias, geometry)
@@ -240,14 +238,29 @@ def _autocast(tensor: Tensor | None, device: str) -> Tensor | None:
 
 
 def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-    """A call on subclasses with ``__torch_function__``, or under a torch function mode.
-
-    A class with an implementation of its own knows ``F.conv2d``, not torchconv, and gets that.
-    """
+    """A call on subclasses with ``__torch_function__``, or under a torch function mode."""
     tensors = [tensor for tensor in (input, weight, bias) if tensor is not None]
-    if any(_has_own_functions(type(tensor)) for tensor in tensors):
+    if class_with_functions(tensors) is not None:
         return F.conv2d(input, weight, bias, *options)
     return handle_torch_function(conv2d, tensors, input, weight, bias, *options)
+
+
+def class_with_functions(tensors: Sequence[Any]) -> type | None:
+    """A class with an implementation of its own: it knows ``F.conv2d``, not torchconv."""
+    return next((type(tensor) for tensor in tensors if _has_own_functions(type(tensor))), None)
+
+
+def resolved(
+    input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
+    """A batch, weight and bias, cast where autocast is on, and the geometry."""
+    device = input.device.type
+    if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
+        input, weight = _autocast(input, device), _autocast(weight, device)
+        bias = _autocast(bias, device)
+    if input.dim() == 3:
+        input = input.unsqueeze(0)
+    return input, weight, bias, resolve(input, weight, bias, *options)
 
 
 def _has_own_functions(kind: type) -> bool:
