@@ -10,7 +10,7 @@ from torch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from torch.func import jvp
 
 import torchconv
-from tests.compare import FLOATS, assert_all_near, assert_near
+from tests.compare import FLOATS, assert_all_near, assert_near, outcome
 from tests.geometries import GEOMETRIES, arguments, conv
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -113,6 +113,40 @@ def test_nothing_is_recorded_without_gradients(mode):
         output = torchconv.conv2d(*tensors)
     assert not output.requires_grad and output.grad_fn is None
     assert torch.equal(output, torchconv.conv2d(*tensors))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("inference", itertools.product((False, True), repeat=2), ids=str)
+@pytest.mark.parametrize("flags", itertools.product((False, True), repeat=2), ids=str)
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_inference_tensors_in_every_mode(mode, flags, inference, bias):
+    """Layer and image, made in inference mode or not, with gradients or not. Where nn.Conv2d runs
+    torchconv does the same; where it cannot record torchconv records if it saves no such tensor."""
+    results = []
+    for layer in (torch.nn.Conv2d, torchconv.Conv2d):
+        torch.manual_seed(3)
+        with torch.inference_mode(inference[0]):
+            made = layer(2, 3, 2, bias=bias).requires_grad_(flags[0])
+        with torch.inference_mode(inference[1]):
+            image = torch.randn(1, 2, 4, 4, requires_grad=flags[1])
+
+        def run(made=made, image=image):
+            with mode():
+                output = made(image)
+            if output.requires_grad:
+                output.sum().backward()
+            gradients = [t.grad for t in (image, *made.parameters()) if t.grad is not None]
+            return output, output.is_inference(), gradients
+
+        results.append(outcome(run))
+    (expected, wanted), (found, value) = results
+    if expected == "ok":
+        assert found == "ok", value
+        assert value[0].requires_grad == wanted[0].requires_grad and value[1] == wanted[1]
+        assert_all_near([value[0], *value[2]], [wanted[0], *wanted[2]])
+    else:
+        assert "Inference tensors cannot be saved" in wanted
+        assert found == "ok" or value == wanted
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -134,6 +134,41 @@ def test_compiled_autograd():
     assert_all_near([tensor.grad for tensor in tensors], expected)
 
 
+CHANNELS_LAST = torch.channels_last
+
+
+class Selected(torch.nn.Module):
+    """A layer on as many of its images as the data say."""
+
+    def __init__(self, weight_format):
+        super().__init__()
+        self.layer = torchconv.Conv2d(4, 6, 3, padding=1).to(memory_format=weight_format)
+
+    def forward(self, images, mask):
+        return self.layer(images[mask]).relu()
+
+
+@pytest.mark.parametrize("weight_format", [torch.contiguous_format, CHANNELS_LAST], ids=str)
+@pytest.mark.parametrize("image_format", [torch.contiguous_format, CHANNELS_LAST], ids=str)
+def test_a_batch_as_large_as_the_data_say(image_format, weight_format):
+    net, mask = Selected(weight_format), torch.tensor([True, False, True])
+    images = torch.randn(3, 4, 7, 6).contiguous(memory_format=image_format).requires_grad_()
+    detached = images.detach()
+    exported = torch.export.export(net, (detached, mask)).module()
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+        for chosen in (mask, ~mask, mask | ~mask, mask & ~mask):
+            expected = net(detached, chosen)
+            for found in (exported(detached, chosen), compiled(images, chosen)):
+                assert torch.equal(found, expected)
+                assert found.stride() == expected.stride() or not chosen.any()
+            wanted = (images, *net.parameters())
+            assert_all_near(
+                torch.autograd.grad(compiled(images, chosen).sin().sum(), wanted),
+                torch.autograd.grad(net(images, chosen).sin().sum(), wanted),
+            )
+
+
 class Net(torch.nn.Module):
     def __init__(self, layer):
         super().__init__()
