@@ -35,7 +35,7 @@ def gradients(net, image, create_graph=False, cotangent=None):
     output = output.sum() if cotangent is None else output
     first = torch.autograd.grad(output, wanted, cotangent, create_graph=create_graph)
     if create_graph:
-        return first + torch.autograd.grad(first[0].pow(2).sum(), wanted[:2])
+        return first + torch.autograd.grad(first[0].pow(2).sum(), net.weight)
     return first
 
 
