@@ -48,13 +48,7 @@ def import_torch():
 
 def cxx_flags(debug):
     flags = ["-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
-    # g++ 12 reports its own AVX-512 intrinsics as uninitialised.
-    flags += [
-        "-Wno-unknown-pragmas",
-        "-Wno-psabi",
-        "-Wno-uninitialized",
-        "-Wno-maybe-uninitialized",
-    ]
+    flags += ["-Wno-unknown-pragmas", "-Wno-psabi"]
     return flags + (["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"])
 
 
