@@ -85,6 +85,6 @@ def _cuda_kernels() -> str:
     if _load.cuda_problem is not None:
         return f"none, {_load.cuda_problem}"
     names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
-    gpus = ", ".join(sorted(_cuda.accepted().gpus)) or "none"
+    found = ", ".join(sorted(_cuda.accepted().capabilities)) or "none"
     toolkit = torch.ops.torchconv._toolkit_cuda()
-    return f"{' '.join(names)} (CUDA {toolkit}); 'auto' runs them on: {gpus}"
+    return f"{' '.join(names)} (CUDA {toolkit}); 'auto' runs some on compute capability: {found}"

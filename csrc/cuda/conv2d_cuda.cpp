@@ -29,6 +29,12 @@ const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
   fail("no CUDA kernel computes this convolution");
 }
 
+// Such as "general", or "depthwise.planes" of an algorithm with several kernels.
+std::string kernel_name(const Algorithm& algorithm, Op op, const Conv2dShape& shape) {
+  return algorithm.variant ? std::string(algorithm.name) + "." + algorithm.variant(op, shape)
+                           : algorithm.name;
+}
+
 Tensor allocate_workspace(const Tensor& like, int64_t bytes) {
   const int64_t stride = 1;
   AtenTensorHandle handle;
@@ -109,7 +115,7 @@ std::tuple<Tensor, Tensor, Tensor> conv2d_backward(const Tensor& grad, const Ten
                                         weight_size, geometry, bias_needed);
 }
 
-// As _explain of the CPU: one line per algorithm up to the one that runs.
+// As _explain of the CPU: one line per algorithm up to the one that runs, which names its kernel.
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
   const Op which = to_op(op);
@@ -117,13 +123,13 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
   const Algorithm& chosen = select_algorithm(which, shape);
   std::string text;
   if (&chosen == forced_algorithm.load(std::memory_order_relaxed)) {
-    return std::string(chosen.name) + ": forced, runs";
+    return kernel_name(chosen, which, shape) + ": forced, runs";
   }
   for (const Algorithm& algorithm : algorithms()) {
     if (&algorithm == &chosen) break;
     text += std::string(algorithm.name) + ": does not apply\n";
   }
-  return text + chosen.name + ": runs";
+  return text + kernel_name(chosen, which, shape) + ": runs";
 }
 
 // Where the name of a source ends, a hash over it follows; see source_hashes() in build_cuda.py.
