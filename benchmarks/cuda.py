@@ -3,10 +3,10 @@
     python -m benchmarks.cuda [--budget SECONDS] [--csv PATH]
 
 `ratio` is time(nn.Conv2d) / time(torchconv) inside a CUDA graph, where only the GPU counts;
-`eager_ratio` is that of calls as Python issues them. nn.Conv2d runs in cuDNN's benchmark mode and in
-the same memory format, for that is what a layer of ours takes the place of; `best_ratio` compares
-with the faster of both formats. `percent_of_floor` is how near the kernel is to reading its
-operands and writing its result once at the speed of a copy.
+`eager_ratio` is that of calls as Python issues them. nn.Conv2d runs in cuDNN's benchmark mode and
+in the same memory format, for that is what a layer of ours takes the place of; `best_ratio`
+compares with the faster of both formats. `percent_of_floor` is how near the kernel is to reading
+its operands and writing its result once at the speed of a copy.
 
 Every row is in the file as soon as it is measured, and a run goes on where the last one ended. What
 is wrong, or ends the process, is a row that says so. The depthwise layers come first.
@@ -278,7 +278,8 @@ def main(argv=None) -> None:
         return work(arguments, path)
     command = [sys.executable, "-m", "benchmarks.cuda", *argv, "--worker"]
     try:
-        supervise(arguments, path, command)
+        if missing(arguments, path):
+            supervise(arguments, path, command)
     finally:
         if rows := cuda_csv.read(path):
             print_means(rows)

@@ -17,7 +17,7 @@ CASES = (
     case("strided", 1, 17, 7, 9, 3, 2),
     case("groups", 2, 12, 7, 12, 3, groups=3),
     case("pointwise", 2, 9, 5, 10, 1),
-    case("first", 1, 3, 12, 8, 7, 2),
+    case("first", 1, 3, 12, 33, 7, 2),
     grouped("depthwise3", 1, 9, 7, 1, 3, bias=True),
     grouped("depthwise7", 3, 2, 9, 1, 7),
 )

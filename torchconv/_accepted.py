@@ -2,9 +2,9 @@
 
 ``gpu_accepted.json`` beside this file holds an entry for every kernel, kernel size, stride,
 dilation, operator, dtype and memory format that was tried on GPUs of one compute capability, with
-the lowest ratio time(nn.Conv2d) / time(torchconv) of the layers that were measured there. An entry speaks for
-the kernel it was measured with: the hash over that kernel's source, comments aside, has to be the
-one compiled in. ``python -m tools.accept`` writes the file.
+the lowest ratio time(nn.Conv2d) / time(torchconv) of the layers that were measured there. An entry
+speaks for the kernel it was measured with: the hash over that kernel's source, comments aside, has
+to be the one compiled in. ``python -m tools.accept`` writes the file.
 """
 
 import json

@@ -112,8 +112,8 @@ inline bool channel_vectors(const Conv2dShape& d) {
 }
 // And aligned.
 inline bool channel_vectors(const Task& task) {
-  return channel_vectors(task.shape) &&
-         aligned(task.op == Op::kForward ? task.input : task.grad) && aligned(task.result);
+  return channel_vectors(task.shape) && aligned(task.op == Op::kForward ? task.input : task.grad) &&
+         aligned(task.result);
 }
 
 }  // namespace torchconv::cuda
