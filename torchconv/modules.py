@@ -18,7 +18,8 @@ Init = TypeVar("Init", bound=Callable[..., None])
 def _one_node(init: Init) -> Init:
     """Makes a layer one node in a graph of torch.fx, under its own name, as ``nn.Conv2d`` is.
 
-    torch.fx traces through every module but those of ``torch.nn``, and asks the instance which it is.
+    torch.fx traces through every module but those of ``torch.nn``, and it asks the instance whether
+    it is one.
     """
 
     @functools.wraps(init)
@@ -111,6 +112,8 @@ def convert(module: Module) -> Module:
     optimizers or other modules are kept. Layers that are a :class:`Conv2d` of torchconv become
     ``nn.Conv2d``, too. Left alone are subclasses (but not the classes that
     ``torch.nn.utils.parametrize`` makes) and layers whose ``_conv_forward`` was replaced by others.
+    A deep copy or a pickle of a layer is independent of it. A shallow copy (``copy.copy``) reads
+    stride, padding and the like from its original, until it is converted itself.
 
     Args:
         module: any module, or a ``nn.Conv2d`` itself. Converting it again changes nothing.
