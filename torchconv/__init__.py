@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 _load.load_library()
 _load.load_cuda_library()
 
-from torchconv import _export, _flops, functional  # noqa: E402, F401  (need the operators)
+from torchconv import _export, _flops, _tools, functional  # noqa: E402, F401  (need operators)
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
 from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402
-from torchconv.modules import Conv2d, convert  # noqa: E402
+from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
 
 __all__ = [
     "Conv2d",
@@ -28,8 +28,10 @@ __all__ = [
     "explain",
     "functional",
     "get_backend",
+    "is_converted",
     "set_backend",
     "show_config",
 ]
 
 _flops.register()
+_tools.register()
