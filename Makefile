@@ -18,7 +18,7 @@ train test: export OMP_WAIT_POLICY = passive
 build: $(VENV)/.built
 
 train: build  ## LeNet on handwritten digits
-	$(BIN)/python -m examples.train --overwrite
+	$(BIN)/python -m examples.train
 
 test: build  ## tests/ and the doctests
 	$(BIN)/python -m pytest tests torchconv examples
