@@ -66,11 +66,7 @@ def extensions(toolkit):
     debug = os.environ.get("DEBUG") == "1"
     flags = cxx_flags(debug)
     macros = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
-    # Those that take longest come first, lest one of them is left for a single core at the end.
-    sources = sorted(
-        glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/*.cpp"),
-        key=lambda path: ("isa_" not in path, "depthwise" not in path, path),
-    )
+    sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/*.cpp"))
     print(f"torchconv: {len(sources)} sources, flags {' '.join(flags)}")
     cpu = CppExtension(
         "torchconv._C",
