@@ -27,6 +27,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
       "_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype, "
       "int[]? weight_stride=None) -> str");
   m.def("_isa() -> str");
+  m.def("_compiler() -> str");
   m.def("_force_isa(str level) -> ()");
   m.def("_force_algorithm(str name) -> ()");
   m.def("_fma_peak(int threads) -> float");

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
 
-from torchconv import _cuda
+from torchconv import _cuda, _load
 from torchconv._arguments import refuse_tensors
 
 Backend = Literal["native", "auto", "aten"]
@@ -34,6 +34,7 @@ def set_backend(name: Backend) -> None:
 
     Raises:
         ValueError: there is no such backend.
+        RuntimeError: ``'native'`` is asked for and there is no compiled library.
 
     Example:
         >>> set_backend("aten")
@@ -44,6 +45,8 @@ def set_backend(name: Backend) -> None:
     global _backend
     if name not in _BACKENDS:
         raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
+    if name == "native":
+        _load.require_library()
     _backend = name
 
 
@@ -101,6 +104,8 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
             return "an ONNX model is exported, in operators that others know"
     if _get_tracing_state() is not None:
         return "TorchScript is tracing, in operators that others know"
+    if _load.problem is not None:
+        return _load.problem
     if _backend == "aten":
         return "the backend is 'aten'"
     if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):

@@ -1,12 +1,12 @@
 """What torchconv is and does, in words for people."""
 
 import os
-import sys
+import platform
 
 import torch
 from torch import Tensor
 
-from torchconv import _config, _cuda, _load, functional
+from torchconv import _config, _cuda, _load, _machine, functional
 
 Ints = functional.Ints
 
@@ -57,7 +57,7 @@ def explain(
 
 
 def show_config() -> str:
-    """Returns versions, instruction set and settings, for bug reports.
+    """Returns versions, machine, instruction set and settings, for bug reports.
 
     Example:
         >>> print(show_config())  # doctest: +ELLIPSIS
@@ -71,14 +71,25 @@ def show_config() -> str:
     return "\n".join(
         (
             f"torchconv {__version__}",
-            f"torch {torch.__version__}, Python {sys.version.split()[0]}",
-            f"instruction set: {torch.ops.torchconv._isa()}",
+            f"torch {torch.__version__}, Python {platform.python_version()}",
+            f"system: {platform.platform()}",
+            f"CPU: {_machine.cpu_name()}",
+            f"memory: {_machine.memory()}",
+            f"CPU kernels: {_cpu_kernels()}",
             f"CUDA kernels: {_cuda_kernels()}",
             f"threads: {torch.get_num_threads()}",
+            f"PyTorch's parallel settings: {_machine.parallel_settings()}",
             f"backend: {_config.get_backend()}",
             f"environment: {' '.join(sorted(variables)) or 'no TORCHCONV_ variable is set'}",
         )
     )
+
+
+def _cpu_kernels() -> str:
+    if _load.problem is not None:
+        return f"none, {_load.problem}; ATen computes everything"
+    ops = torch.ops.torchconv
+    return f"instruction set {ops._isa()}, compiled by {ops._compiler()}"
 
 
 def _cuda_kernels() -> str:

@@ -117,6 +117,16 @@ std::string isa() {
   return isa_name(isa_in_use());
 }
 
+std::string compiler() {
+#if defined(__clang__)
+  return __VERSION__;  // which names itself
+#elif defined(__GNUC__)
+  return "GCC " __VERSION__;
+#else
+  return "an unknown compiler";
+#endif
+}
+
 void force_isa_op(std::string level) {
   require(force_isa(level), "no such ISA level on this CPU: ", level);
 }
@@ -153,6 +163,7 @@ STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
   m.impl("_explain", TORCH_BOX(&explain));
   m.impl("_isa", TORCH_BOX(&isa));
+  m.impl("_compiler", TORCH_BOX(&compiler));
   m.impl("_force_isa", TORCH_BOX(&force_isa_op));
   m.impl("_force_algorithm", TORCH_BOX(&force_algorithm_op));
   m.impl("_fma_peak", TORCH_BOX(&fma_peak));
