@@ -1,56 +1,75 @@
-# Every target sets up what it needs: a virtual environment in $(VENV), and torchconv built in place.
-# PYTHON=python3.12 chooses the interpreter, VENV=path the environment (also one that exists), and
-# TORCH="torch==2.11.* torchvision" another PyTorch.
+# Every target sets up what it needs, once: a virtual environment in $(VENV), and torchconv compiled in
+# place. PYTHON=python3.12 chooses the interpreter, VENV=path the environment (also one that exists),
+# and TORCH="torch==2.11.* torchvision" another PyTorch. Only `make test` builds the CUDA kernels, where
+# a CUDA toolkit fits; TORCHCONV_CUDA=0 leaves them out.
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch torchvision
 BIN := $(VENV)/bin
-SOURCES := $(shell find csrc -type f)
-CXX_FILES := $(filter %.cpp %.h %.cu %.cuh,$(SOURCES))
+# Bytecode is compiled as modules are imported: for all of PyTorch it would take half a minute.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+EDITABLE := TORCHCONV_CUDA=0 $(PIP) --no-build-isolation --editable
+LIBRARY := torchconv/_C.abi3.so
+CPU_SOURCES := $(shell find csrc -type f -not -path 'csrc/cuda/*')
+CUDA_SOURCES := $(wildcard csrc/*.h) $(shell find csrc/cuda -type f)
+CXX_FILES := $(filter %.cpp %.h %.cu %.cuh,$(sort $(CPU_SOURCES) $(CUDA_SOURCES)))
 
 # Idle threads sleep instead of spinning, so that a busy machine does not slow small layers down.
 train test: export OMP_WAIT_POLICY = passive
+# What is trained, tested or measured here is torchconv, never ATen for want of a library.
+train test bench: export TORCHCONV_REQUIRE_NATIVE = 1
 
 .PHONY: build train test lint format bench clean
 .DELETE_ON_ERROR:
 
-build: $(VENV)/.built
+build: $(LIBRARY)
 
-train: build  ## LeNet on handwritten digits
-	$(BIN)/python -m examples.train --overwrite
+train: $(LIBRARY) $(VENV)/.train  ## LeNet on handwritten digits
+	$(BIN)/python -m examples.train
 
-test: build  ## tests/ and the doctests
+test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests
 	$(BIN)/python -m pytest tests torchconv examples
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
 
-format: $(VENV)/.ready
+format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-bench: build  ## fills the table of README.md
+bench: $(LIBRARY) $(VENV)/.dev  ## fills the table of README.md
 	$(BIN)/python -m benchmarks --readme
 
+# What others have made in runs/ and data/ is theirs.
 clean:
-	rm -rf build dist runs *.egg-info torchconv/*.so $(VENV)/.built .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info torchconv/*.so $(VENV)/.cuda .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# The environment. The extension is compiled against the PyTorch that is in it, hence two steps.
-$(VENV)/.ready: pyproject.toml setup.py build_cuda.py
+$(VENV)/.torch:
 	@echo "Setting up $(VENV); the first time this downloads PyTorch and compiles for some minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel ninja numpy $(TORCH)
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	$(PIP) "setuptools>=77" wheel ninja numpy $(TORCH)
 	touch $@
 
-# The installation has just compiled everything; later only what has changed is compiled again.
-$(VENV)/.built: $(SOURCES) | $(VENV)/.ready
-	if ! ls torchconv/_C*.so >/dev/null 2>&1 || [ -n "$$(find csrc -newer $(VENV)/.ready)" ]; then \
-	    $(BIN)/python setup.py build_ext --inplace; \
-	fi
+# Compiled against the PyTorch that is in the environment. Object files are kept in build/.
+$(LIBRARY): $(CPU_SOURCES) setup.py | $(VENV)/.torch
+	TORCHCONV_CUDA=0 $(BIN)/python setup.py build_ext --inplace
 	touch $@
+
+$(VENV)/.cuda: $(CUDA_SOURCES) setup.py build_cuda.py | $(LIBRARY)
+	TORCHCONV_CUDA=$(or $(TORCHCONV_CUDA),$(if $(filter 1,$(FORCE_CUDA)),1,toolkit)) \
+	    $(BIN)/python setup.py build_ext --inplace
+	touch $@
+
+# The packages that the training example needs, and those of tests, linters and benchmarks, too.
+$(VENV)/.train: pyproject.toml | $(LIBRARY)
+	$(EDITABLE) '.[train]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(LIBRARY)
+	$(EDITABLE) '.[dev]'
+	touch $@ $(VENV)/.train

@@ -1,8 +1,10 @@
-"""The CUDA half of the build: whether a toolkit fits this PyTorch, and torchconv._C_cuda.
+"""The CUDA half of the build: whether there is a GPU to build for, whether a toolkit fits this
+PyTorch, and torchconv._C_cuda.
 
 Kernels (csrc/cuda/*.cu) are compiled by nvcc and include nothing of PyTorch; csrc/cuda/*.cpp, which
 does, is compiled by the C++ compiler. The CUDA runtime is linked statically, so that the library
-runs beside whichever one PyTorch brings. A GPU is not needed.
+runs beside whichever one PyTorch brings. As in other extensions of PyTorch, kernels are built for
+the GPUs that are visible, and with FORCE_CUDA=1 without one.
 """
 
 import glob
@@ -15,8 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "TORCHCONV_CUDA"
+FORCE = "FORCE_CUDA"
+ARCHITECTURE_LIST = "TORCH_CUDA_ARCH_LIST"
 STRICT = "TORCHCONV_WERROR"
 ARCHITECTURES = ("8.0", "8.6", "8.9", "9.0a", "10.0", "12.0+PTX")
+OLDEST = (8, 0)
 KERNELS = "csrc/cuda"
 HOST_ONLY = ("device_host.h",)  # stands in for the GPU in tests; no part of a kernel
 
@@ -32,47 +37,66 @@ class Toolkit:
     include: str
     library: str  # the folder of libcudart_static.a
     codes: frozenset[str]  # what nvcc can generate, such as sm_90
+    candidates: tuple[str, ...] = ARCHITECTURES
 
     def architectures(self) -> list[str]:
-        """Of ARCHITECTURES those that this nvcc knows; TORCH_CUDA_ARCH_LIST takes their place."""
-        if wanted := os.environ.get("TORCH_CUDA_ARCH_LIST"):
-            return wanted.replace(" ", ";").split(";")
-        return [name for name in ARCHITECTURES if f"sm_{_number(name).rstrip('a')}" in self.codes]
+        """Of the candidates those that this nvcc knows; TORCH_CUDA_ARCH_LIST takes their place."""
+        if chosen := os.environ.get(ARCHITECTURE_LIST):
+            return chosen.replace(" ", ";").split(";")
+        return [name for name in self.candidates if f"sm_{_number(name).rstrip('a')}" in self.codes]
 
 
 def _number(architecture: str) -> str:
     return architecture.removesuffix("+PTX").replace(".", "")
 
 
-def wanted() -> str:
-    """The variable's value: auto, 1 or 0."""
-    value = os.environ.get(VARIABLE, "") or "auto"
-    if value not in ("auto", "1", "0"):
-        raise SystemExit(f"torchconv: {VARIABLE} must be auto, 1 or 0, got {value!r}")
-    return value
+def wanted() -> tuple[str, str]:
+    """What is to be built (auto, 1, toolkit or 0), and the variable that says so."""
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "auto", "1", "toolkit", "0"):
+        raise SystemExit(f"torchconv: {VARIABLE} must be auto, 1, toolkit or 0, got {value!r}")
+    if not value and os.environ.get(FORCE) == "1":
+        return "1", FORCE
+    return value or "auto", VARIABLE
 
 
 def decide(torch) -> Toolkit | None:
-    """The toolkit to build with, or None for a CPU-only build; exits where the variable forbids it.
+    """The toolkit to build with, or None for a CPU-only build; exits where a variable forbids it.
 
     The reason for a CPU-only build is printed in one line.
     """
-    if (value := wanted()) == "0":
+    value, variable = wanted()
+    if value == "0":
         print(f"torchconv: no CUDA kernels: {VARIABLE}=0")
         return None
     try:
-        return find(torch)
+        if not torch.version.cuda:
+            raise Unfit(f"this PyTorch ({torch.__version__}) is not a CUDA build")
+        return find(torch, visible(torch) if value == "auto" else ARCHITECTURES)
     except Unfit as reason:
         if value == "1":
-            raise SystemExit(f"torchconv: {VARIABLE}=1, but {reason}") from None
+            raise SystemExit(f"torchconv: {variable}=1, but {reason}") from None
         print(f"torchconv: no CUDA kernels: {reason}")
         return None
 
 
-def find(torch) -> Toolkit:
+def visible(torch) -> tuple[str, ...]:
+    """The architectures of the GPUs of this machine. Raises Unfit."""
+    if not torch.cuda.is_available():
+        raise Unfit(f"no GPU is visible; {FORCE}=1 builds them all the same")
+    found = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
+    fit = sorted(capability for capability in found if capability >= OLDEST)
+    if not fit:
+        raise Unfit(
+            f"{torch.cuda.get_device_name(0)} has compute capability "
+            f"{'.'.join(map(str, max(found)))} and they need {'.'.join(map(str, OLDEST))}"
+        )
+    names = (".".join(map(str, capability)) for capability in fit)
+    return tuple("9.0a" if name == "9.0" else name for name in names)  # with its own instructions
+
+
+def find(torch, architectures: tuple[str, ...]) -> Toolkit:
     """The toolkit at CUDA_HOME, or where PyTorch looks for one. Raises Unfit."""
-    if not torch.version.cuda:
-        raise Unfit(f"this PyTorch ({torch.__version__}) is not a CUDA build")
     from torch.utils.cpp_extension import CUDA_HOME
 
     if not CUDA_HOME:
@@ -95,9 +119,10 @@ def find(torch) -> Toolkit:
     if not library:
         raise Unfit(f"there is no libcudart_static.a in the CUDA toolkit at {root}")
     codes = frozenset(_output(nvcc, "--list-gpu-code").split())
-    toolkit = Toolkit(nvcc, f"{release[1]}.{release[2]}", str(root / "include"), library, codes)
+    version, include = f"{release[1]}.{release[2]}", str(root / "include")
+    toolkit = Toolkit(nvcc, version, include, library, codes, architectures)
     if not toolkit.architectures():
-        raise Unfit(f"{nvcc} knows none of {', '.join(ARCHITECTURES)}")
+        raise Unfit(f"{nvcc} does not know sm_{', sm_'.join(map(_number, architectures))}")
     return toolkit
 
 
@@ -191,7 +216,7 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
     nvcc_flags += ["-lineinfo"] if debug else ["-DNDEBUG"]
     if int(toolkit.version.split(".")[0]) >= 13:  # whose drivers can all unpack it
         nvcc_flags += ["--compress-mode=size"]
-    if not os.environ.get("TORCH_CUDA_ARCH_LIST"):  # which PyTorch reads itself
+    if not os.environ.get(ARCHITECTURE_LIST):  # which PyTorch reads itself
         nvcc_flags += _gencode(toolkit.architectures())
     hashes = ",".join(f"{name}:{digest}" for name, digest in source_hashes().items())
     sources = sorted(glob.glob(f"{KERNELS}/*.cu") + glob.glob(f"{KERNELS}/*.cpp"))
@@ -209,7 +234,11 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
             "nvcc": nvcc_flags,
         },
         extra_link_args=["-Wl,--exclude-libs,ALL"],
-        depends=sorted(glob.glob("csrc/*.h") + glob.glob(f"{KERNELS}/*.*h")),
+        depends=[
+            *sorted(glob.glob("csrc/*.h") + glob.glob(f"{KERNELS}/*.*h")),
+            "setup.py",
+            "build_cuda.py",
+        ],
         py_limited_api=True,
     )
 

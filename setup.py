@@ -1,11 +1,13 @@
-"""Builds torchconv._C, the CPU kernels, and beside it torchconv._C_cuda where a CUDA toolkit fits.
+"""Builds torchconv._C, the CPU kernels, and beside it torchconv._C_cuda where a GPU is visible.
 
 Both on the LibTorch stable ABI, for every Python >= 3.10.
 
 Environment:
-    TORCHCONV_CUDA   auto (default): CUDA kernels if a toolkit is found whose major version fits a
-                     PyTorch with CUDA; 1: CUDA kernels or an error; 0: none
-    TORCH_CUDA_ARCH_LIST   GPU architectures, such as "9.0a" (default: 8.0 to 12.0)
+    FORCE_CUDA=1   CUDA kernels also where no GPU is visible, or an error that says what is missing
+    TORCHCONV_CUDA   auto (default): CUDA kernels where a GPU is visible and a CUDA toolkit fits,
+                     for that GPU; 1: as FORCE_CUDA=1; toolkit: wherever a toolkit fits; 0: none
+    TORCH_CUDA_ARCH_LIST   GPU architectures, such as "9.0a" (default: the visible GPU's, or 8.0 to
+                           12.0 where the build does not ask for a GPU)
     TORCHCONV_WERROR=1   warnings about the CUDA kernels are errors
     DEBUG=1    compile with -O0 -g and without NDEBUG
     MAX_JOBS   compile jobs in parallel (default: the number of cores)
@@ -48,13 +50,7 @@ def import_torch():
 
 def cxx_flags(debug):
     flags = ["-std=c++17", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra"]
-    # g++ 12 reports its own AVX-512 intrinsics as uninitialised.
-    flags += [
-        "-Wno-unknown-pragmas",
-        "-Wno-psabi",
-        "-Wno-uninitialized",
-        "-Wno-maybe-uninitialized",
-    ]
+    flags += ["-Wno-unknown-pragmas", "-Wno-psabi"]
     return flags + (["-O0", "-g", "-UNDEBUG"] if debug else ["-O3", "-g0"])
 
 
@@ -73,11 +69,27 @@ def extensions(toolkit):
         define_macros=list(macros),
         extra_compile_args=list(flags),
         extra_link_args=["-Wl,--exclude-libs,ALL"],
-        depends=sorted(glob.glob("csrc/*.h") + glob.glob("csrc/cpu/*.h")),
+        depends=sorted(glob.glob("csrc/*.h") + glob.glob("csrc/cpu/*.h")) + ["setup.py"],
         py_limited_api=True,
     )
     cuda = [build_cuda.extension(toolkit, flags, macros, debug)] if toolkit else []
     return [cpu, *cuda]
+
+
+def incremental_build_ext():
+    """PyTorch's build_ext, which keeps its object files in build/ also where pip runs it.
+
+    An editable install would compile everything in a temporary folder, each time.
+    """
+    from torch.utils.cpp_extension import BuildExtension
+
+    class Incremental(BuildExtension):
+        def finalize_options(self):
+            super().finalize_options()
+            name = f"temp.{self.plat_name}-{sys.implementation.cache_tag}"
+            self.build_temp = os.path.join("build", name)
+
+    return Incremental
 
 
 def main():
@@ -92,12 +104,10 @@ def main():
         f"building needs a C++17 compiler and {compiler!r} is not on the PATH; "
         "install one (Debian: apt-get install g++) or set CXX.",
     )
-    from torch.utils.cpp_extension import BuildExtension
-
     print(f"torchconv: building for torch {torch.__version__} (runs on torch >= 2.11)")
     setup(
         ext_modules=extensions(build_cuda.decide(torch)),
-        cmdclass={"build_ext": BuildExtension},
+        cmdclass={"build_ext": incremental_build_ext()},
         options={"bdist_wheel": {"py_limited_api": "cp310"}},
     )
 

@@ -1,36 +1,53 @@
-"""Measured rows in a file, as many as there are."""
+"""Measured rows in a file, each there as soon as it was measured: whatever ends the program, even
+SIGKILL or a machine that goes away, costs the row at work and no other."""
 
 from __future__ import annotations
 
 import csv
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from dataclasses import asdict, fields
 from pathlib import Path
 
 
-@contextmanager
-def kept(path: Path, rows: list) -> Iterator[None]:
-    """Writes the rows at the end, also where an error or the end of time (SIGTERM) comes before."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit("out of time"))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        if rows:
-            write_csv(path, rows)
-            print(f"wrote {path}", flush=True)
+def append(path: Path, row: object) -> None:
+    """Adds a dataclass to a file of its kind, with four significant digits of every number.
 
-
-def write_csv(path: Path, rows: list) -> None:
-    """Rows of one dataclass; four significant digits of every measured number."""
+    Raises:
+        ValueError: the file has other columns.
+    """
+    names = [field.name for field in fields(row)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(rows[0])], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
-            )
+    path.touch()
+    if path.is_file():
+        _drop_what_was_cut_off(path)
+        if (found := columns(path)) and found != names:
+            raise ValueError(f"{path} has the columns {found}, not {names}: move it away")
+    values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in asdict(row).items()}
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(values)
+        file.flush()
+        if path.is_file():
+            os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a file, none if there is no file; one that was cut off is left out."""
+    if not path.is_file():
+        return []
+    text = path.read_text()
+    rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    return [row for row in rows if None not in row.values()]
+
+
+def columns(path: Path) -> list[str]:
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _drop_what_was_cut_off(path: Path) -> None:
+    data = path.read_bytes()
+    if not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)

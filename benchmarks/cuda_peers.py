@@ -16,18 +16,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.cuda_csv import kept
+from benchmarks import cuda_csv
+from benchmarks.cuda_layers import BATCH, Wanted, every_kind, telling_layers
+from benchmarks.cuda_machine import Machine, machine, slug
 from benchmarks.cuda_timing import copies, seconds, warm_up
 from benchmarks.kinds import kind_of
 from tests.cases import Conv2dCase
-from tests.networks import HELD_OUT, NETWORKS, layers
 
 RESULTS = Path(__file__).parent / "results"
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
@@ -40,38 +41,14 @@ DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
-BATCH = 64
-
 T = TypeVar("T")
 # cuDNN's plans are remembered per thread, and found there whatever the flag says: one that has been
 # chosen by itself would pass for the one of benchmark mode.
 _TUNED = ThreadPoolExecutor(1)
 
-# One layer of each class at a time, then the next of each.
-TELLING = (
-    "mobilenet_v2/b2.dw", "convnext_tiny/s1.dw7", "resnext50/s1.g32", "resnet18/stem",
-    "resnet50/s1.reduce", "resnet18/s1.3x3", "lenet/conv2", "deeplab/aspp.d12",
-    "mobilenet_v2/b3.dw_s2", "efficientnet/dw5_28", "replk31/s1.dw31", "resnext50/s3.g32_s2",
-    "convnext_tiny/patchify", "resnet50/s3.expand", "resnet18/s3.3x3", "lenet/conv1",
-    "mobilenet_v2/b14.dw", "convnext_tiny/s3.dw7", "replk31/s4.dw13", "regnet/g16",
-    "mobilenet_v2/stem", "mobilenet_v2/b7.expand", "resnet18/s2.first_3x3", "alexnet/conv2",
-)  # fmt: skip
-# Where a call is so short that its overhead and half-empty waves of thread blocks decide.
-SINGLE = ("mobilenet_v2/b2.dw", "resnet18/stem", "resnet50/s1.reduce", "resnet18/s3.3x3")
-AT_ONCE = 12  # layers that are measured in one dtype before the next dtype
-
-
-def telling_layers(pattern: str = "", batch: int = BATCH) -> list[Conv2dCase]:
-    """Layers in the order in which they are worth knowing, some of them for one image as well."""
-    named = {case.name: case for case in (*layers(NETWORKS), *layers(HELD_OUT))}
-    wanted = [(name, batch) for name in TELLING]
-    if batch != 1:
-        wanted[AT_ONCE - len(SINGLE) : AT_ONCE - len(SINGLE)] = [(name, 1) for name in SINGLE]
-    return [named[name].with_batch(n) for name, n in wanted if re.search(pattern, name)]
-
 
 @dataclass(frozen=True)
-class PeerRow:
+class PeerRow(Machine):
     case: str
     kind: str
     op: str
@@ -84,14 +61,6 @@ class PeerRow:
     other_layout_ms: float
     floor_ms: float  # operands read and result written once at the speed of a copy
     kernels: str
-
-    @property
-    def same_layout_ms(self) -> float:
-        return min(self.default_ms, self.benchmark_ms)
-
-    @property
-    def best_ms(self) -> float:
-        return min(self.default_ms, self.benchmark_ms, self.without_cudnn_ms, self.other_layout_ms)
 
 
 def operands_bytes(case: Conv2dCase, dtype: torch.dtype) -> int:
@@ -130,6 +99,12 @@ class Layer:
         bias = torch.randn(case.k, device=device).to(dtype) if case.bias else None
         sizes = (case.input_size, case.weight_size, case.output_size)
         return cls(case, dtype, layout, *map(tensors, sizes), bias)
+
+    def first(self, dtype: torch.dtype) -> Layer:
+        """The first copy of every tensor in another dtype."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        one = ([copies[0].to(dtype)] for copies in (self.input, self.weight, self.grad))
+        return Layer(self.case, dtype, self.layout, *one, bias)
 
     def aten(self, op: str) -> Callable[[int], torch.Tensor]:
         """What nn.Conv2d runs for one operator."""
@@ -194,7 +169,8 @@ def measure(
         elsewhere = seconds(other.aten(op), count, device)
     floor = operands_bytes(case, DTYPES[dtype]) / bytes_per_second
     times = (1e3 * value for value in (default, benchmark, without, elsewhere, floor))
-    row = PeerRow(case.name, kind_of(case), op, dtype, layout, case.n, *times, kernels)
+    here = astuple(machine(device))
+    row = PeerRow(*here, case.name, kind_of(case), op, dtype, layout, case.n, *times, kernels)
     return row, layer
 
 
@@ -242,26 +218,10 @@ def matmul_speed(dtype: torch.dtype, device: str) -> float:
     return 2 * size**3 / seconds(lambda _: a @ b, 1, device)
 
 
-def environment(device: str = "cuda") -> str:
-    """Slug of torch, CUDA and GPU, such as `torch214-cu130-nvidia-h200`."""
-    name = torch.cuda.get_device_name() if device != "cpu" else "no gpu"
-    version = "".join(torch.__version__.split(".")[:2])
-    cuda = (torch.version.cuda or "none").replace(".", "")
-    return f"torch{version}-cu{cuda}-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def combinations(arguments: argparse.Namespace) -> list[tuple[Conv2dCase, str, str, str]]:
-    """(layer, op, dtype, layout), the telling ones first."""
-    return list(_combine(telling_layers(arguments.layers, arguments.batch), arguments.dtypes))
-
-
-def _combine(found: list[Conv2dCase], dtypes: str) -> Iterator[tuple[Conv2dCase, str, str, str]]:
-    for start in range(0, len(found), AT_ONCE):
-        for dtype in dtypes.split(","):
-            for case in found[start : start + AT_ONCE]:
-                for layout in FORMATS:
-                    for op in OPERATORS:
-                        yield case, op, dtype, layout
+def combinations(arguments: argparse.Namespace) -> list[Wanted]:
+    """What to measure, the telling layers first."""
+    found = telling_layers(arguments.layers, arguments.batch)
+    return list(every_kind(found, arguments.dtypes, OPERATORS))
 
 
 def parse_arguments(prog: str, description: str | None, argv=None) -> argparse.Namespace:
@@ -270,32 +230,28 @@ def parse_arguments(prog: str, description: str | None, argv=None) -> argparse.N
     )
     add = parser.add_argument
     add("--layers", default="", metavar="REGEX", help="only layers whose name matches")
-    add("--dtypes", default="bfloat16,tf32,float32", help=f"of {','.join(DTYPES)}")
+    add("--dtypes", default="bfloat16,float16,tf32,float32", help=f"of {','.join(DTYPES)}")
     add("--batch", type=int, default=BATCH)
     add("--budget", type=float, default=400, metavar="SECONDS", help="for all rows")
     add("--csv", type=Path, help="default: a file in benchmarks/results named by the environment")
     add("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to try the program")
+    add("--worker", action="store_true", help=argparse.SUPPRESS)  # of benchmarks.cuda
     return parser.parse_args(argv)
 
 
-def measure_all(
-    arguments: argparse.Namespace,
-    name: str,
-    rows: list[T],
-    measure_row: Callable[[Conv2dCase, str, str, str], T],
-    line: Callable[[T], str],
-) -> None:
-    """Adds and prints a row for each combination until the budget is spent, and keeps them."""
-    wanted = combinations(arguments)
+def measure_all(arguments: argparse.Namespace, bytes_per_second: float) -> None:
+    """Appends and prints a row for each combination until the budget is spent."""
+    wanted, done = combinations(arguments), 0
     end = time.monotonic() + arguments.budget
-    path = arguments.csv or RESULTS / f"{name}-{environment(arguments.device)}.csv"
-    with kept(path, rows):
-        for combination in wanted:
-            if time.monotonic() > end:
-                break
-            rows.append(measure_row(*combination))
-            print(line(rows[-1]), flush=True)
-    print(f"{len(rows)} of {len(wanted)} rows in the budget of {arguments.budget:g} s")
+    path = arguments.csv or RESULTS / f"cuda-peers-{slug(arguments.device)}.csv"
+    for combination in wanted:
+        if time.monotonic() > end:
+            break
+        row, _ = measure(*combination, bytes_per_second, arguments.device)
+        cuda_csv.append(path, row)
+        print(_line(row), flush=True)
+        done += 1
+    print(f"{done} of {len(wanted)} rows in the budget of {arguments.budget:g} s in {path}")
 
 
 def main(argv=None) -> None:
@@ -303,13 +259,11 @@ def main(argv=None) -> None:
     device = arguments.device
     warm_up(device)
     speed = copy_speed(device)
-    print(f"{environment(device)}, copy {speed / 1e12:.3f} TB/s, matmul " + ", ".join(
+    print(f"{machine(device)}, copy {speed / 1e12:.3f} TB/s, matmul " + ", ".join(
         f"{name} {matmul_speed(DTYPES[name], device) / 1e12:.3g} TFLOP/s"
         for name in ("bfloat16", "float32")
     ))  # fmt: skip
-    measure_all(
-        arguments, "cuda-peers", [], lambda *wanted: measure(*wanted, speed, device)[0], _line
-    )
+    measure_all(arguments, speed)
 
 
 def _line(row: PeerRow) -> str:

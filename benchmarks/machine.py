@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import re
 
 import torch
 
-
-def cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+from torchconv._machine import cpu_name
 
 
 def environment() -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import cpu_name, environment
+from benchmarks.machine import environment
 from benchmarks.report import grouped_means, read_csv
 from benchmarks.rows import Row
+from torchconv._machine import cpu_name
 
 START, END = "<!-- benchmark:start -->", "<!-- benchmark:end -->"
 ROOT = Path(__file__).parent.parent

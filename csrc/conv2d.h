@@ -93,11 +93,13 @@ inline Strides output_strides(const Conv2dShape& d) {
   return dense(d.layout, d.k, d.p, d.q);
 }
 
-// floor((size + pad_before + pad_after - dilation * (kernel - 1) - 1) / stride) + 1
+// floor((size + pad_before + pad_after - dilation * (kernel - 1) - 1) / stride) + 1, or 0 where the
+// kernel does not fit, however large it is.
 inline int64_t output_size(int64_t size, int64_t pad_before, int64_t pad_after, int64_t dilation,
                            int64_t kernel, int64_t stride) {
-  const int64_t room = size + pad_before + pad_after - dilation * (kernel - 1) - 1;
-  return room < 0 ? 0 : room / stride + 1;
+  const int64_t padded = size + pad_before + pad_after;
+  if (padded < 1 || kernel - 1 > (padded - 1) / dilation) return 0;
+  return (padded - 1 - dilation * (kernel - 1)) / stride + 1;
 }
 
 }  // namespace torchconv

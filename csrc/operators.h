@@ -24,8 +24,8 @@ inline const char* op_name(Op op) {
 }
 
 inline Op to_op(const std::string& name) {
-  STD_TORCH_CHECK(name == "forward" || name == "grad_input" || name == "grad_weight",
-                  "torchconv: op must be forward, grad_input or grad_weight, got ", name);
+  require(name == "forward" || name == "grad_input" || name == "grad_weight",
+          "op must be forward, grad_input or grad_weight, got ", name);
   return name == "forward" ? Op::kForward : name == "grad_input" ? Op::kGradInput : Op::kGradWeight;
 }
 
@@ -37,7 +37,7 @@ inline void print_call(Op op, const Conv2dShape& d, const char* algorithm, const
   }();
   if (!verbose) return;
   std::fprintf(stderr,
-               "torchconv: %s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, "
+               "%s input %lldx%lldx%lldx%lld kernel %lldx%lldx%lld groups %lld: %s, "
                "%s\n",
                op_name(op), (long long)d.n, (long long)d.c, (long long)d.h, (long long)d.w,
                (long long)d.k, (long long)d.r, (long long)d.s, (long long)d.groups, algorithm,
@@ -50,7 +50,7 @@ struct Operators {
 
   static Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                        const Sizes& geometry) {
-    check_operands(input, weight);
+    check_operands(input, "input", weight, "weight");
     Task task{};
     task.op = Op::kForward;
     task.shape = make_shape(input.sizes(), weight.sizes(), geometry, to_dtype(input.scalar_type()));
@@ -60,9 +60,8 @@ struct Operators {
     if (result.numel() == 0) return result;
     std::optional<Tensor> dense_bias;
     if (bias) {
-      check_operands(input, *bias);
-      STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == d.k, "torchconv: bias must have size (",
-                      d.k, ")");
+      check_operands(input, "input", *bias, "bias");
+      require(bias->dim() == 1 && bias->size(0) == d.k, "bias must have size (", d.k, ")");
       dense_bias = bias->is_contiguous() ? *bias : torch::stable::contiguous(*bias);
       task.bias = dense_bias->const_data_ptr();
     }
@@ -76,7 +75,7 @@ struct Operators {
 
   static Tensor conv2d_grad_input(const Tensor& grad, const Tensor& weight, const Sizes& input_size,
                                   const Sizes& geometry) {
-    check_operands(grad, weight);
+    check_operands(grad, "grad", weight, "weight");
     Task task{};
     task.op = Op::kGradInput;
     task.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(grad.scalar_type()));
@@ -96,7 +95,7 @@ struct Operators {
 
   static Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input,
                                    const Sizes& weight_size, const Sizes& geometry) {
-    check_operands(grad, input);
+    check_operands(grad, "grad", input, "input");
     Task task{};
     task.op = Op::kGradWeight;
     task.shape = make_shape(input.sizes(), weight_size, geometry, to_dtype(grad.scalar_type()));
@@ -134,7 +133,7 @@ struct Operators {
                                                           const std::optional<Tensor>& weight,
                                                           const Sizes& weight_size,
                                                           const Sizes& geometry, bool bias_needed) {
-    check_operands(grad, input);
+    check_operands(grad, "grad", input, "input");
     const Sizes input_size = input.sizes().vec();
     const Conv2dShape d =
         make_shape(input_size, weight_size, geometry, to_dtype(grad.scalar_type()));
@@ -149,17 +148,19 @@ struct Operators {
   }
 
  private:
-  static void check_operands(const Tensor& a, const Tensor& b) {
+  static void check_operands(const Tensor& a, const char* a_name, const Tensor& b,
+                             const char* b_name) {
     Device::check(a, b);
-    STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), "torchconv: tensors must have one dtype");
+    require(a.scalar_type() == b.scalar_type(), a_name, " and ", b_name, " must have one dtype");
+    check_allocated(a, a_name);
+    check_allocated(b, b_name);
   }
 
   static void check_size(const Tensor& t, int64_t n, int64_t c, int64_t h, int64_t w,
                          const char* name) {
     const auto sizes = t.sizes();
-    STD_TORCH_CHECK(
-        sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
-        "torchconv: ", name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
+    require(sizes.size() == 4 && sizes[0] == n && sizes[1] == c && sizes[2] == h && sizes[3] == w,
+            name, " must have size (", n, ", ", c, ", ", h, ", ", w, ")");
   }
 
   static Tensor empty_result(const Tensor& like, const int64_t (&size)[4], Layout layout) {

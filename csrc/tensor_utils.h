@@ -4,12 +4,12 @@
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "conv2d.h"
 
 namespace torchconv {
@@ -35,7 +35,7 @@ inline Dtype to_dtype(ScalarType type) {
     case ScalarType::Half:
       return Dtype::kFloat16;
     default:
-      STD_TORCH_CHECK(false, "torchconv: dtype must be float32, float64, bfloat16 or float16");
+      fail("dtype must be float32, float64, bfloat16 or float16");
   }
 }
 
@@ -43,20 +43,19 @@ inline Dtype to_dtype(const std::string& name) {
   if (name == "float32") return Dtype::kFloat32;
   if (name == "float64") return Dtype::kFloat64;
   if (name == "bfloat16") return Dtype::kBFloat16;
-  STD_TORCH_CHECK(name == "float16", "torchconv: unknown dtype ", name);
+  require(name == "float16", "unknown dtype ", name);
   return Dtype::kFloat16;
 }
 
-// In a range in which no product or offset below goes wrong.
+// In a range in which no sum below goes wrong.
 inline int64_t checked(int64_t value, int64_t least, const char* what) {
-  STD_TORCH_CHECK(value >= least, "torchconv: ", what, " must be at least ", least, ", got ",
-                  value);
-  STD_TORCH_CHECK(value < int64_t{1} << 62, "torchconv: ", what, " is too large, got ", value);
+  require(value >= least, what, " must be at least ", least, ", got ", value);
+  require(value < int64_t{1} << 62, what, " is too large, got ", value);
   return value;
 }
 
 inline int64_t checked_padding(int64_t value) {
-  STD_TORCH_CHECK(value < int64_t{1} << 40, "torchconv: padding is too large, got ", value);
+  require(value < int64_t{1} << 40, "padding is too large, got ", value);
   return checked(value, 0, "padding");
 }
 
@@ -64,9 +63,8 @@ inline int64_t checked_padding(int64_t value) {
 template <class InputSize, class WeightSize>
 Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const Sizes& geometry,
                        Dtype dtype) {
-  STD_TORCH_CHECK(input.size() == 4 && weight.size() == 4,
-                  "torchconv: tensors must have 4 dimensions");
-  STD_TORCH_CHECK(geometry.size() == 10, "torchconv: geometry takes 10 integers");
+  require(input.size() == 4 && weight.size() == 4, "tensors must have 4 dimensions");
+  require(geometry.size() == 10, "geometry takes 10 integers");
   const int64_t *const stride = &geometry[0], *const padding = &geometry[2],
                        *const dilation = &geometry[6], groups = geometry[8];
   Conv2dShape d;
@@ -89,15 +87,16 @@ Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const S
   d.groups = checked(groups, 1, "groups");
   d.dtype = dtype;
   d.layout = geometry[9] & kChannelsLastFlag ? Layout::kChannelsLast : Layout::kContiguous;
-  STD_TORCH_CHECK(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups,
-                  "torchconv: weight has ", weight[1], " input channels per group and ", d.k,
-                  " output channels, input has ", d.c, " channels, groups is ", groups);
+  require(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups, "weight has ",
+          weight[1], " input channels per group and ", d.k, " output channels, input has ", d.c,
+          " channels, groups is ", groups);
   d.p = output_size(d.h, d.pad_top, d.pad_bottom, d.dilation_h, d.r, d.stride_h);
   d.q = output_size(d.w, d.pad_left, d.pad_right, d.dilation_w, d.s, d.stride_w);
   return d;
 }
 
 inline bool is_dense(const Tensor& t, Layout layout) {
+  if (t.numel() == 0) return true;
   const auto sizes = t.sizes(), strides = t.strides();
   const int contiguous[4] = {3, 2, 1, 0}, channels_last[4] = {1, 3, 2, 0};
   const int* order = layout == Layout::kContiguous ? contiguous : channels_last;
@@ -116,19 +115,50 @@ inline Tensor make_dense(const Tensor& t, Layout layout) {
       t, layout == Layout::kContiguous ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast);
 }
 
+// "(2, 3, 5, 5)"
+template <class Size>
+std::string size_text(const Size& size) {
+  std::string text;
+  for (const int64_t extent : size) text += (text.empty() ? "" : ", ") + std::to_string(extent);
+  return "(" + text + ")";
+}
+
+// The product, which must be a number of elements.
+inline int64_t checked_product(int64_t a, int64_t b) {
+  int64_t product;
+  require(!__builtin_mul_overflow(a, b, &product), "a tensor has too many elements: ", a, " x ", b);
+  return product;
+}
+
+// A storage may hold less than its tensor needs, or nothing: resize_(0) frees it, as FSDP does with
+// the parameters of layers that are not in use.
+inline void check_allocated(const Tensor& t, const char* name) {
+  if (t.numel() == 0) return;
+  const auto sizes = t.sizes(), strides = t.strides();
+  int64_t elements = t.storage_offset() + 1, bytes = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) elements += (sizes[i] - 1) * strides[i];
+  require(aoti_torch_get_storage_size(t.get(), &bytes) == AOTI_TORCH_SUCCESS, name,
+          " has no storage");
+  const int64_t needed = elements * static_cast<int64_t>(t.element_size());
+  if (bytes >= needed) return;
+  fail("the data of ", name, " ", size_text(sizes), " is not allocated yet: it needs ", needed,
+       " bytes, its storage has ", bytes);
+}
+
 // An uninitialised tensor of the same dtype.
 template <size_t kDims>
 Tensor empty_strided(const Tensor& like, const int64_t (&size)[kDims],
                      const int64_t (&stride)[kDims], int32_t device_type, int32_t device_index) {
   int32_t dtype;
-  STD_TORCH_CHECK(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
+  require(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
   AtenTensorHandle handle;
   const AOTITorchError error =
       aoti_torch_empty_strided(kDims, size, stride, dtype, device_type, device_index, &handle);
   if (error == AOTI_TORCH_SUCCESS) return Tensor(handle);
-  std::string text;
-  for (const int64_t extent : size) text += (text.empty() ? "" : ", ") + std::to_string(extent);
-  STD_TORCH_CHECK(false, "torchconv: cannot allocate a result of size (", text, ")");
+  int64_t bytes = static_cast<int64_t>(like.element_size());
+  for (const int64_t extent : size) bytes = checked_product(bytes, extent);
+  fail("out of memory: a result of size ", size_text(size), " needs ", bytes,
+       " bytes; a smaller batch or image needs less");
 }
 
 // The same, dense in the layout.
@@ -136,10 +166,11 @@ inline Tensor empty_dense(const Tensor& like, const int64_t (&size)[4], Layout l
                           int32_t device_type, int32_t device_index) {
   const int64_t c = std::max<int64_t>(size[1], 1), h = std::max<int64_t>(size[2], 1),
                 w = std::max<int64_t>(size[3], 1);
+  const int64_t image = checked_product(checked_product(h, w), c);
   if (layout == Layout::kContiguous) {
-    return empty_strided(like, size, {c * h * w, h * w, w, 1}, device_type, device_index);
+    return empty_strided(like, size, {image, h * w, w, 1}, device_type, device_index);
   }
-  return empty_strided(like, size, {c * h * w, 1, w * c, c}, device_type, device_index);
+  return empty_strided(like, size, {image, 1, w * c, c}, device_type, device_index);
 }
 
 }  // namespace torchconv

@@ -17,19 +17,24 @@ import torch
 from examples import RunError
 
 
+def temporary(path: Path) -> Path:
+    """Where `atomic_file` collects what it writes; a killed process leaves it behind."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file for writing that appears under `path` only when the block has succeeded."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    part = temporary(path)
     try:
-        with open(temporary, "wb") as file:
+        with open(part, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(part, path)
     except BaseException:
         with suppress(FileNotFoundError):
-            temporary.unlink()
+            part.unlink()
         raise
     if os.name == "posix":  # the rename itself reaches the disk with its directory
         directory = os.open(path.parent, os.O_RDONLY)
@@ -69,21 +74,27 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def random_states() -> dict[str, Any]:
-    """The states of every random generator that training draws from."""
+def random_states(device: torch.device) -> dict[str, Any]:
+    """The states of every random generator that training on `device` draws from."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
-    return {
+    states = {
         "python": random.getstate(),
         "numpy": (name, [int(key) for key in keys], position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    if device.type != "cpu":
+        states["device"] = {device.type: torch.get_device_module(device).get_rng_state(device)}
+    return states
 
 
-def set_random_states(states: dict[str, Any]) -> None:
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Continues where `random_states` was called; a device of another kind is left as it is."""
     random.setstate(states["python"])
     name, keys, *rest = states["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
     torch.set_rng_state(states["torch"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    saved = states.get("device", {})
+    if states.get("cuda"):  # older checkpoints hold the states of all CUDA devices there were
+        saved = {"cuda": states["cuda"][device.index or 0]}
+    if device.type in saved:
+        torch.get_device_module(device).set_rng_state(saved[device.type], device)

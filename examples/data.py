@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from examples import RunError
+from examples import RunError, missing
 from examples.digits import Digits
 from examples.processes import Processes
 
@@ -75,7 +75,11 @@ def load(
         return _read(info.source, directory, train, test)
     except Exception as error:  # whatever a missing or damaged file makes torchvision raise
         if not download:
-            raise RunError(_advice(name, info.source, directory, error)) from error
+            raise RunError(
+                f"The data set {name!r} is missing or damaged in {directory} ({_reason(error)}): "
+                f"{missing.explain(info.source, directory)}; add --download to fetch it, name its "
+                "place with --data-dir, or train with --data digits, which needs no download."
+            ) from error
     _download(name, info.source, directory)
     return _read(info.source, directory, train, test)
 
@@ -97,7 +101,7 @@ def _download(name: str, source: type, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=directory) as temporary:
             new = Path(temporary)
-            for archive in filter(Path.is_file, map(directory.joinpath, _archives(source))):
+            for archive in filter(Path.is_file, map(directory.joinpath, missing.archives(source))):
                 copy = new / archive.relative_to(directory)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(archive, copy)
@@ -110,28 +114,15 @@ def _download(name: str, source: type, directory: Path) -> None:
     except Exception as error:  # no network, no space, no right to write, a wrong checksum ...
         raise RunError(
             f"The data set {name!r} could not be downloaded into {directory} ({_reason(error)}); "
-            f"put {', '.join(_archives(source))} there yourself, or train with --data digits, "
-            "which needs no download."
+            f"put {', '.join(missing.archives(source))} there yourself, or train with "
+            "--data digits, which needs no download."
         ) from error
 
 
-def _advice(name: str, source: type, directory: Path, error: Exception) -> str:
-    return (
-        f"The data set {name!r} is missing or damaged in {directory} ({_reason(error)}); add "
-        "--download to fetch it, name its place with --data-dir, or train with --data digits, "
-        "which needs no download."
-    )
-
-
-def _archives(source: type) -> list[str]:
-    """Where torchvision looks for the archives, relative to the data directory."""
-    if issubclass(source, datasets.MNIST):
-        return [f"{source.__name__}/raw/{file}" for file, _ in source.resources]
-    return [source.filename]
-
-
 def _reason(error: Exception) -> str:
-    words = str(error).split("\n")[0].split(". You can use")[0].rstrip(".")
+    """An exception in one line; torchvision says only in the last ones what a mirror answered."""
+    lines = str(error).split(". You can use")[0].splitlines()
+    words = "; ".join(filter(None, map(str.strip, lines))).replace(":;", ":").rstrip(".")
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from examples import folder
 from examples.checkpoint import atomic_file
 
 
@@ -19,12 +20,16 @@ class MetricsLog:
     """
 
     def __init__(self, directory: Path, last_epoch: int, last_step: int):
-        self.path = directory / "metrics.jsonl"
+        self.path = directory / folder.METRICS
         kept = [r for r in read_records(self.path) if r["epoch"] <= last_epoch]
         with atomic_file(self.path) as file:
             file.writelines(_line(record) for record in kept)
         self._file = open(self.path, "ab")
-        self._board = SummaryWriter(directory / "tensorboard", purge_step=last_step + 1)
+        self._board = SummaryWriter(
+            directory / folder.BOARD,
+            purge_step=last_step + 1,
+            filename_suffix=folder.BOARD_SUFFIX,
+        )
 
     def write(self, record: dict[str, Any]) -> None:
         self._file.write(_line(record))
@@ -55,16 +60,31 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
-def compare(records: list[dict[str, Any]], slow: str, fast: str) -> tuple[float, float]:
-    """Compares two convolutions that were trained on the same batches.
-
-    Returns the median over the steps of the time of `slow` over that of `fast`, and the largest
-    difference of their losses in any step.
-    """
-    steps = {conv: [] for conv in (slow, fast)}
+def steps_of_both(records: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The steps of nn.Conv2d, each with that of torchconv on the same batch."""
+    steps = {conv: [] for conv in ("torch", "torchconv")}
     for record in records:
         if record["kind"] == "step":
             steps[record["conv"]].append(record)
-    pairs = list(zip(steps[slow], steps[fast], strict=True))
-    ratio = statistics.median(a["seconds"] / b["seconds"] for a, b in pairs)
-    return ratio, max(abs(a["loss"] - b["loss"]) for a, b in pairs)
+    return list(zip(steps["torch"], steps["torchconv"], strict=True))
+
+
+def difference(records: list[dict[str, Any]]) -> float:
+    """How far apart the losses of both convolutions were in any step."""
+    return max(abs(a["loss"] - b["loss"]) for a, b in steps_of_both(records))
+
+
+def speed(records: list[dict[str, Any]]) -> tuple[float, int] | None:
+    """How many times as fast a step is with torchconv: the median, and of how many steps.
+
+    Only epochs count in which torchconv has computed anything. None if there is none.
+    """
+    counted = {
+        record["epoch"]
+        for record in records
+        if record["kind"] == "epoch" and record.get("computed", {}).get("torchconv")
+    }
+    ratios = [
+        a["seconds"] / b["seconds"] for a, b in steps_of_both(records) if a["epoch"] in counted
+    ]
+    return (statistics.median(ratios), len(ratios)) if ratios else None

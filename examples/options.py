@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples import RunError, checkpoint
+from examples import RunError, checkpoint, folder
 from examples.data import DATA
 from examples.learner import OPTIMIZERS
 from examples.models import MODELS
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "compares them",
     )
     what.add_argument("--limit", type=_positive, help="use only so many images of each set")
-    what.add_argument("--data-dir", type=Path, default="data", help="data sets (%(default)s)")
+    what.add_argument("--data-dir", type=_path, default="data", help="data sets (%(default)s)")
     what.add_argument("--download", action="store_true", help="download a missing data set")
 
     how = p.add_argument_group("how to train it")
@@ -61,7 +61,12 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--workers", type=int, default=0, help="loading processes (%(default)s)")
 
     where = p.add_argument_group("where the results go")
-    where.add_argument("--out", type=Path, help="directory (runs/DATA-MODEL-CONV)")
+    where.add_argument(
+        "--out",
+        type=_path,
+        help="directory (a new one: runs/DATA-MODEL-CONV, then the same with -2, -3, ...; with "
+        "--overwrite or --resume the newest of them)",
+    )
     where.add_argument("--overwrite", action="store_true", help="replace the run that is in --out")
     where.add_argument("--resume", action="store_true", help="continue the run that is in --out")
     return p
@@ -70,20 +75,19 @@ def parser() -> argparse.ArgumentParser:
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any] | None]:
     """The options, and the checkpoint to continue from if there is one.
 
-    With --resume every option that is not given is that of the interrupted run.
+    With --resume every option that is not given is that of the interrupted run. `out` is None for
+    a run that is to get a new directory.
     """
     options = _fill(parser().parse_args(argv))
-    path = options.out / "checkpoint.pt"
+    if options.out is None and (options.resume or options.overwrite):
+        options.out = folder.newest(default_out(options))
     if not options.resume:
-        if path.exists() and not options.overwrite:
-            raise RunError(
-                f"{options.out} already holds a run; continue it with --resume, replace it with "
-                "--overwrite, or choose another --out."
-            )
+        if options.out is not None:
+            folder.check(options.out, options.overwrite)
         return options, None
-    state = checkpoint.load(path)
+    state = checkpoint.load(options.out / folder.CHECKPOINT)
     again = parser()
-    again.set_defaults(**state["options"])
+    again.set_defaults(**state["options"], out=options.out)
     resumed = _fill(again.parse_args(argv))
     for name in FIXED:
         before, now = state["options"][name], getattr(resumed, name)
@@ -103,9 +107,19 @@ def to_save(options: argparse.Namespace) -> dict[str, Any]:
 def _fill(options: argparse.Namespace) -> argparse.Namespace:
     if options.lr is None:
         options.lr = LEARNING_RATE[options.model]
-    if options.out is None:
-        options.out = Path("runs", f"{options.data}-{options.model}-{options.conv}")
     return options
+
+
+def default_out(options: argparse.Namespace) -> Path:
+    return Path("runs", f"{options.data}-{options.model}-{options.conv}")
+
+
+def _path(text: str) -> Path:
+    """A path, in which ~ is the home of the user also where no shell has replaced it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def _positive(text: str) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from examples import RunError, checkpoint
+from examples import RunError, checkpoint, computed
 from examples import options as run_options
 from examples.data import DATA, batches, load
 from examples.learner import Learner
@@ -79,27 +79,41 @@ class Run:
             disable=None if self.processes.first else True,
             leave=False,
         )
+        shares: dict[str, computed.Shares] = {}
         for images, labels in self._move(bar):
             self.step += 1
             # In turns, so that neither learner always runs first.
             order = self.learners[::-1] if self.step % 2 else self.learners
             measured = {}
             for learner in order:
-                with nullcontext() if learner is order[-1] else self._same_dropout():
+                with (
+                    self._watch(learner, shares),
+                    nullcontext() if learner is order[-1] else self._same_dropout(),
+                ):
                     measured[learner.conv] = learner.step(images, labels)
             for learner in self.learners:
                 self._record(log, "step", learner, measured[learner.conv])
-        records = [
-            self._record(log, "epoch", learner, learner.finish_epoch(self._move(self.test_batches)))
-            for learner in self.learners
-        ]
+        records = []
+        for learner in self.learners:
+            results = learner.finish_epoch(self._move(self.test_batches))
+            if learner.conv in shares:
+                results["computed"] = shares[learner.conv]
+            records.append(self._record(log, "epoch", learner, results))
         self.seconds += time.perf_counter() - start
         return records
 
+    def _watch(self, learner: Learner, shares: dict[str, computed.Shares]):
+        """Finds out in the first step of an epoch who computes the convolutions of torchconv."""
+        if learner.conv == "torch" or learner.conv in shares:
+            return nullcontext()
+        shares[learner.conv] = {}
+        return computed.watch(learner.model, shares[learner.conv])
+
     def _same_dropout(self):
         """Hands the random numbers drawn inside to the next learner once more."""
-        on_gpu = self.processes.device.type == "cuda"
-        return torch.random.fork_rng(devices=[self.processes.device] if on_gpu else [])
+        device = self.processes.device
+        devices = [] if device.type == "cpu" else [device]  # the CPU's are always among them
+        return torch.random.fork_rng(devices, device_type=device.type)
 
     def _move(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
         memory_format = (
@@ -110,7 +124,7 @@ class Run:
             yield images, labels.to(self.processes.device)
 
     def _record(
-        self, log: MetricsLog | None, kind: str, learner: Learner, measured: dict[str, float]
+        self, log: MetricsLog | None, kind: str, learner: Learner, measured: dict[str, Any]
     ) -> dict[str, Any]:
         where = {"kind": kind, "conv": learner.conv, "epoch": self.epoch, "step": self.step}
         record = {**where, **measured}
@@ -126,7 +140,7 @@ class Run:
             "seconds": self.seconds,
             "learners": {learner.conv: learner.state_dict() for learner in self.learners},
             "loader": self.generator.get_state(),
-            "random": self.processes.gather(checkpoint.random_states()),
+            "random": self.processes.gather(checkpoint.random_states(self.processes.device)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -139,7 +153,8 @@ class Run:
         for learner in self.learners:
             learner.load_state_dict(state["learners"][learner.conv])
         self.generator.set_state(state["loader"])
-        checkpoint.set_random_states(state["random"][self.processes.rank])
+        mine = state["random"][self.processes.rank]
+        checkpoint.set_random_states(mine, self.processes.device)
 
 
 def seed_everything(seed: int) -> None:

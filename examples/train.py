@@ -1,61 +1,81 @@
 """Trains LeNet or AlexNet: `python -m examples.train --help`, or with several processes
 `torchrun --nproc-per-node 2 -m examples.train`.
 
-The directory of a run holds metrics.jsonl, a TensorBoard log, curves.png, filters.png and
-checkpoint.pt, which is written before the first epoch and after each one. A run that was stopped
-continues with --resume as if nothing had happened: same weights, same metrics, bit for bit.
+The directory of a run holds metrics.jsonl, a TensorBoard log, curves.png, filters.png, run.json,
+which names them all, and checkpoint.pt, which is written before the first epoch and after each one.
+A run that was stopped continues with --resume as if nothing had happened: same weights, same
+metrics, bit for bit.
 """
 
 import argparse
+import os
 import shlex
-import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from examples import RunError, checkpoint, plots
-from examples.metrics import MetricsLog, compare, read_records
+from examples import RunError, checkpoint, computed, folder, metrics, plots
+from examples.metrics import MetricsLog, read_records
 from examples.models import first_filters
-from examples.options import parse
-from examples.processes import Processes, join
+from examples.options import default_out, parse
+from examples.processes import Processes, join, meet, one_speaks
 from examples.run import Run
 
 NAMES = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
-FILES = ("checkpoint.pt", "metrics.jsonl", "curves.png", "filters.png", "tensorboard")
+BEFORE = "Stopped before training began; no run was changed."
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM; says what is kept and how to go on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    handlers = {number: signal.getsignal(number) for number in STOPPING}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        options, state = parse(argv)
-        with join(options.device) as processes:
-            return train(options, state, processes)
+        store = meet()
+        with one_speaks(store):
+            try:
+                options, state = parse(argv)
+                with join(options.device, store) as processes:
+                    train(options, state, processes)
+            except KeyboardInterrupt:
+                raise Stopped(BEFORE) from None
+        return 0
     except (RunError, OSError) as error:
         print(f"examples.train: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("Stopped before training began; nothing was changed.", file=sys.stderr)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, terminate)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
-def train(options: argparse.Namespace, state: dict[str, Any] | None, processes: Processes) -> int:
+def train(options: argparse.Namespace, state: dict[str, Any] | None, processes: Processes) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     run = Run(options, processes)
     if state:
         run.load_state_dict(state)
-    log = processes.once(lambda: open_log(run, fresh=state is None))
-    if log:
-        print(describe(run), flush=True)
+    choose_directory(run)
+    log, is_ours = None, state is not None
     try:
+        log = processes.once(lambda: open_log(run, fresh=state is None))
+        is_ours = True  # no checkpoint of an earlier run is in the directory any more
+        if log:
+            print(describe(run), flush=True)
         if state is None:
             save(run)
+        first_epoch = run.epoch + 1
         while run.epoch < options.epochs:
             records = run.train_epoch(log)
             if log:
@@ -63,29 +83,41 @@ def train(options: argparse.Namespace, state: dict[str, Any] | None, processes: 
             save(run)
             if log:
                 print(summary(run, records), flush=True)
-    except KeyboardInterrupt:
+                if run.epoch == first_epoch:
+                    tell_who_computed(records)
         if processes.first:
-            print(how_to_resume(run), file=sys.stderr)
-        return 130
+            report(run)
+    except KeyboardInterrupt:
+        for number in STOPPING:  # torchrun sends another one
+            signal.signal(number, signal.SIG_IGN)
+        raise Stopped(how_to_go_on(run, is_ours)) from None
     finally:
         if log:
             log.close()
-    if processes.first:
-        report(run)
-    return 0
+
+
+def choose_directory(run: Run) -> None:
+    """Gives a run without --out a new directory of its own."""
+    options, processes = run.options, run.processes
+    if options.out is None:
+        out = processes.once(lambda: _writing(default_out(options), folder.claim))
+        options.out = processes.gather(out)[0]
 
 
 def open_log(run: Run, fresh: bool) -> MetricsLog:
-    out = run.options.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    def prepare(out: Path) -> MetricsLog:
         if fresh:
-            for path in map(out.joinpath, FILES):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            folder.prepare(out, run.options.overwrite)
+        else:
+            folder.adopt(out)
         return MetricsLog(out, run.epoch, run.step)
+
+    return _writing(run.options.out, prepare)
+
+
+def _writing(out: Path, work: Callable[[Path], T]) -> T:
+    try:
+        return work(out)
     except OSError as error:
         raise RunError(f"Cannot write to {out} ({error}); choose another --out.") from error
 
@@ -93,7 +125,7 @@ def open_log(run: Run, fresh: bool) -> MetricsLog:
 def save(run: Run) -> None:
     state = run.state_dict()
     if run.processes.first:
-        checkpoint.save(run.options.out / "checkpoint.pt", state)
+        checkpoint.save(run.options.out / folder.CHECKPOINT, state)
 
 
 def describe(run: Run) -> str:
@@ -102,7 +134,8 @@ def describe(run: Run) -> str:
     return (
         f"{options.model} with {' and '.join(NAMES[lr.conv] for lr in run.learners)}, "
         f"{run.sizes[0]} training and {run.sizes[1]} test images of {options.data}, "
-        f"on {processes.device} with {torch.get_num_threads()} threads{several}"
+        f"on {processes.device} with {torch.get_num_threads()} threads{several}; "
+        f"results go to {options.out}"
     )
 
 
@@ -116,34 +149,73 @@ def summary(run: Run, records: list[dict[str, Any]]) -> str:
     return f"epoch {run.epoch:2}/{run.options.epochs}  " + "   ".join(results)
 
 
-def how_to_resume(run: Run) -> str:
-    path = run.options.out / "checkpoint.pt"
+def how_to_go_on(run: Run, is_ours: bool) -> str:
+    """What is kept of a run that was stopped, and the command that continues it.
+
+    `is_ours` tells whether a checkpoint can only be that of this run.
+    """
+    out: Path = run.options.out
+    path = out / folder.CHECKPOINT
+    if not path.exists():
+        return f"Stopped before the first checkpoint; {out} holds no run, so start it again."
+    if not is_ours:
+        return BEFORE
     epoch = checkpoint.load(path)["epoch"]
-    several = f"torchrun --nproc-per-node {run.processes.size}"
-    start = "python" if run.processes.size == 1 else several
-    command = f"{start} -m examples.train --resume --out {shlex.quote(str(run.options.out))}"
-    return f"Stopped. {path} holds the run after epoch {epoch}; continue with:\n  {command}"
+    kept = f"{path} holds the run after epoch {epoch}"
+    if epoch < run.options.epochs:
+        what = f"Stopped. {kept}; continue with:"
+    else:
+        what = f"Stopped after the last epoch. {kept}; draw the pictures that are missing with:"
+    start = python()
+    if run.processes.size > 1:
+        start += f" -m torch.distributed.run --nproc-per-node {run.processes.size}"
+    return f"{what}\n  {start} -m examples.train --resume --out {shlex.quote(str(out))}"
+
+
+def python() -> str:
+    """This interpreter, as one would type it here; `python` may be another one, or none."""
+    path = os.path.relpath(sys.executable)
+    return shlex.quote(sys.executable if path.startswith(os.pardir) else path)
+
+
+def tell_who_computed(records: list[dict[str, Any]]) -> None:
+    """Says so if it was not torchconv alone: accuracy and times are then PyTorch's, too."""
+    for record in records:
+        sentence = computed.describe(record["computed"]) if "computed" in record else None
+        if sentence:
+            print(sentence, flush=True)
+
+
+def compare(records: list[dict[str, Any]]) -> str:
+    """How fast torchconv was beside nn.Conv2d, where that can be told, and how exact."""
+    speed = metrics.speed(records)
+    difference = f"their losses differ by at most {metrics.difference(records):.2g}."
+    if speed is None:
+        return (
+            "How fast torchconv.Conv2d is beside nn.Conv2d was not measured, because PyTorch "
+            f"computed both; {difference}"
+        )
+    ratio, steps = speed
+    return (
+        f"A training step with torchconv.Conv2d is {ratio:.2f}x as fast as with nn.Conv2d "
+        f"(median of {steps} interleaved steps); {difference}"
+    )
 
 
 def report(run: Run) -> None:
     """Draws the pictures and says how the run ended."""
     out: Path = run.options.out
-    records = read_records(out / "metrics.jsonl")
-    plots.draw_curves(records, NAMES, out / "curves.png")
-    filters = {NAMES[lr.conv]: first_filters(lr.model) for lr in run.learners}
-    plots.draw_filters(filters, out / "filters.png")
+    records = read_records(out / folder.METRICS)
+    curves, filters = (out / name for name in folder.PICTURES)
+    plots.draw_curves(records, NAMES, curves)
+    plots.draw_filters({NAMES[lr.conv]: first_filters(lr.model) for lr in run.learners}, filters)
     if len(run.learners) == 2:
-        ratio, difference = compare(records, "torch", "torchconv")
-        print(
-            f"A training step with torchconv.Conv2d is {ratio:.2f}x as fast as with nn.Conv2d "
-            f"(median of {run.step} interleaved steps); their losses differ by at most "
-            f"{difference:.2g}."
-        )
+        print(compare(records))
     last = {r["conv"]: r["test_accuracy"] for r in records if r["kind"] == "epoch"}
     accuracy = ", ".join(f"{NAMES[conv]} {value:.2%}" for conv, value in last.items())
     print(
         f"Test accuracy {accuracy} after {run.epoch} epochs, {run.seconds:.1f} s; "
-        f"see {out / 'curves.png'}, {out / 'filters.png'}, {out / 'metrics.jsonl'}"
+        f"see {curves}, {filters}, {out / folder.METRICS}"
     )
 
 

@@ -29,6 +29,26 @@ def assert_all_near(
         assert_near(one, other, tolerance)
 
 
+_INTEGER = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The elements as integers, which tell -0 from +0 and one NaN from another."""
+    return tensor.detach().contiguous().view(_INTEGER[tensor.element_size()])
+
+
+def same_bits(a: Tensor, b: Tensor, any_nan: bool = False) -> bool:
+    """Whether two tensors have the same shape, dtype and bits; with ``any_nan`` every NaN is the
+    same, whatever its sign and payload."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if any_nan:
+        if not torch.equal(a.isnan(), b.isnan()):
+            return False
+        a, b = a.masked_fill(a.isnan(), 0), b.masked_fill(b.isnan(), 0)
+    return torch.equal(bits(a), bits(b))
+
+
 def same_layout(a: Tensor, b: Tensor) -> bool:
     """Equal strides, apart from dimensions of size 1, where a stride means nothing."""
     pairs = zip(a.shape, a.stride(), b.stride(), strict=True)

@@ -1,9 +1,13 @@
 """Every test starts from the same seed and leaves the process as it found it."""
 
-import pytest
-import torch
+import os
 
-import torchconv
+os.environ["TORCHCONV_REQUIRE_NATIVE"] = "1"  # or ATen would pass the tests in silence
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import torchconv  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

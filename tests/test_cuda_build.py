@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,15 +26,26 @@ needs_library = pytest.mark.skipif(not LIBRARIES, reason="built without CUDA ker
 NVCC = """#!/bin/sh
 case "$*" in
   *--version*) echo "Cuda compilation tools, release {version}, V{version}.1" ;;
-  *--list-gpu-code*) printf 'sm_80\\nsm_90\\n' ;;
+  *--list-gpu-code*) printf 'sm_80\\nsm_90\\nsm_90a\\n' ;;
   *--dryrun*) echo '#$ TOP={top}' ;;
   *) {compile} ;;
 esac
 """
 
 
-def fake_torch(cuda: str | None = "13.0"):
-    return SimpleNamespace(__version__="2.14.1+test", version=SimpleNamespace(cuda=cuda))
+H100, A100, T4 = (9, 0), (8, 0), (7, 5)
+
+
+def fake_torch(*gpus: tuple[int, int], cuda: str | None = "13.0"):
+    """A PyTorch that sees GPUs of these compute capabilities."""
+    visible = SimpleNamespace(
+        is_available=lambda: bool(gpus),
+        device_count=lambda: len(gpus),
+        get_device_capability=lambda index: gpus[index],
+        get_device_name=lambda index: f"GPU {gpus[index]}",
+    )
+    version = SimpleNamespace(cuda=cuda)
+    return SimpleNamespace(__version__="2.14.1+test", version=version, cuda=visible)
 
 
 @pytest.fixture
@@ -54,23 +64,71 @@ def toolkit(tmp_path, monkeypatch):
         return tmp_path
 
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
-    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
-    monkeypatch.delenv("TORCHCONV_CUDA", raising=False)
-    monkeypatch.delenv("TORCHCONV_WERROR", raising=False)
     return make
 
 
-def test_a_toolkit_that_fits_is_used(toolkit):
+@pytest.fixture(autouse=True)
+def no_choice_made(monkeypatch):
+    for name in ("TORCH_CUDA_ARCH_LIST", "TORCHCONV_CUDA", "FORCE_CUDA", "TORCHCONV_WERROR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "gpus, architectures",
+    [([H100], ["9.0a"]), ([A100], ["8.0"]), ([H100, A100, H100], ["8.0", "9.0a"])],
+)
+def test_kernels_are_built_for_the_gpus_that_are_visible(toolkit, gpus, architectures):
     folder = toolkit()
-    found = build_cuda.decide(fake_torch())
+    found = build_cuda.decide(fake_torch(*gpus))
     assert (found.version, found.library) == ("13.0", str(folder / "lib64"))
+    assert found.architectures() == architectures
+
+
+def test_without_a_gpu_nothing_is_built_for_one(toolkit, monkeypatch, capsys):
+    """A toolkit alone would double the time that an installation takes."""
+    toolkit()
+    assert build_cuda.decide(fake_torch()) is None
+    assert capsys.readouterr().out == (
+        "torchconv: no CUDA kernels: no GPU is visible; FORCE_CUDA=1 builds them all the same\n"
+    )
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0a")  # may be meant for other packages
+    assert build_cuda.decide(fake_torch()) is None
+
+
+@pytest.mark.parametrize("gpu, reason", [(T4, "compute capability 7.5"), ((12, 0), "sm_120")])
+def test_a_gpu_that_nothing_can_be_built_for_is_told(toolkit, capsys, gpu, reason):
+    """One that is too old for the kernels, and one that this nvcc does not know."""
+    toolkit()
+    assert build_cuda.decide(fake_torch(gpu)) is None
+    assert reason in capsys.readouterr().out
+    assert build_cuda.decide(fake_torch(gpu, A100)).architectures() == ["8.0"]
+
+
+@pytest.mark.parametrize(
+    "variable, value", [("FORCE_CUDA", "1"), ("TORCHCONV_CUDA", "1"), ("TORCHCONV_CUDA", "toolkit")]
+)
+@pytest.mark.parametrize("gpus", [[], [A100]])
+def test_on_demand_all_architectures_are_built(toolkit, monkeypatch, variable, value, gpus):
+    toolkit()
+    monkeypatch.setenv(variable, value)
+    found = build_cuda.decide(fake_torch(*gpus))
     assert found.architectures() == ["8.0", "9.0a"]  # of the default list what this nvcc knows
 
 
-def test_the_architectures_can_be_chosen(toolkit, monkeypatch):
+@pytest.mark.parametrize("gpus, force", [([], "1"), ([A100], "0")])
+def test_the_architectures_can_be_chosen(toolkit, monkeypatch, gpus, force):
     toolkit()
+    monkeypatch.setenv("FORCE_CUDA", force)
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0a 12.0+PTX")
-    assert build_cuda.decide(fake_torch()).architectures() == ["9.0a", "12.0+PTX"]
+    assert build_cuda.decide(fake_torch(*gpus)).architectures() == ["9.0a", "12.0+PTX"]
+
+
+def test_our_own_variable_counts_for_more_than_everyones(toolkit, monkeypatch, capsys):
+    toolkit()
+    monkeypatch.setenv("FORCE_CUDA", "1")
+    monkeypatch.setenv("TORCHCONV_CUDA", "0")
+    assert build_cuda.decide(fake_torch(A100)) is None
+    assert "TORCHCONV_CUDA=0" in capsys.readouterr().out
 
 
 PROBLEMS = {
@@ -90,13 +148,17 @@ def test_what_does_not_fit_is_a_notice_or_an_error(toolkit, monkeypatch, capsys,
     options, reason = PROBLEMS[problem]
     if options is not None:
         toolkit(**options)
-    assert build_cuda.decide(fake_torch()) is None
-    printed = capsys.readouterr().out
-    assert re.search(reason, printed) and printed.count("\n") == 1
-    monkeypatch.setenv("TORCHCONV_CUDA", "1")
-    with pytest.raises(SystemExit, match=reason) as caught:
-        build_cuda.decide(fake_torch())
-    assert str(caught.value).startswith("torchconv: TORCHCONV_CUDA=1, but ")
+    for value, gpus in (("auto", [A100]), ("toolkit", [])):
+        monkeypatch.setenv("TORCHCONV_CUDA", value)
+        assert build_cuda.decide(fake_torch(*gpus)) is None
+        printed = capsys.readouterr().out
+        assert re.search(reason, printed) and printed.count("\n") == 1
+    for variable in ("TORCHCONV_CUDA", "FORCE_CUDA"):
+        monkeypatch.delenv("TORCHCONV_CUDA", raising=False)
+        monkeypatch.setenv(variable, "1")
+        with pytest.raises(SystemExit, match=reason) as caught:
+            build_cuda.decide(fake_torch())
+        assert str(caught.value).startswith(f"torchconv: {variable}=1, but ")
 
 
 def test_a_torch_without_cuda_needs_no_toolkit(toolkit, monkeypatch, capsys):
@@ -115,7 +177,7 @@ def test_zero_asks_nothing(monkeypatch):
 
 def test_other_values_are_refused(monkeypatch):
     monkeypatch.setenv("TORCHCONV_CUDA", "yes")
-    with pytest.raises(SystemExit, match="must be auto, 1 or 0, got 'yes'"):
+    with pytest.raises(SystemExit, match="must be auto, 1, toolkit or 0, got 'yes'"):
         build_cuda.decide(torch)
 
 
@@ -175,24 +237,6 @@ def test_setup_says_what_is_missing():
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("torchconv: TORCHCONV_CUDA=1, but ") and "Traceback" not in done.stderr
-
-
-def test_a_source_distribution_can_build_cuda(tmp_path):
-    for name in ("setup.py", "build_cuda.py", "MANIFEST.in", "pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ("LICENSE", "CHANGELOG.md"):
-        shutil.copy(ROOT / name, tmp_path)
-    ignored = shutil.ignore_patterns("*.so", "__pycache__")
-    for name in ("csrc", "torchconv"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    command = [sys.executable, "setup.py", "-q", "sdist", "--formats=zip"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    (archive,) = (tmp_path / "dist").glob("*.zip")
-    names = subprocess.run(
-        [sys.executable, "-m", "zipfile", "-l", str(archive)], capture_output=True, text=True
-    ).stdout
-    for name in ("build_cuda.py", "csrc/cuda/conv2d_cuda.cpp", "torchconv/gpu_accepted.json"):
-        assert f"/{name} " in names
 
 
 def test_hashes_follow_what_a_kernel_is_made_of(tmp_path):

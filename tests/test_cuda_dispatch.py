@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import torchconv
 from tests.cases import AWKWARD, ids
 from tests.reference import OPS, assert_accurate, random_operands
-from tests.test_cuda_accepted import ENTRY, GPU
+from tests.test_cuda_accepted import CAPABILITY, ENTRY
 from torchconv import _accepted, _autograd, _cuda, _load
 
 needs_library = pytest.mark.skipif(
@@ -60,13 +60,13 @@ def accept(monkeypatch):
     def accept_all(*wanted):
         names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
         entries = [
-            replace(ENTRY, algorithm=name, op=op, dtype=dtype, layout=layout)
+            replace(ENTRY, kernel=name, op=op, dtype=dtype, layout=layout)
             for name in names
             for op, dtype, layout in wanted
         ]
         answers = _accepted.Accepted(entries, dict.fromkeys(names, ENTRY.source))
         monkeypatch.setattr(_cuda, "accepted", lambda: answers)
-        monkeypatch.setattr(_cuda, "gpu_name", lambda index: GPU)
+        monkeypatch.setattr(_cuda, "capability", lambda index: CAPABILITY)
         _cuda._reasons.cache_clear()
 
     yield accept_all
@@ -123,11 +123,11 @@ def test_operators_are_accepted_one_by_one(gpu, accept):
 
 
 @needs_library
-def test_another_gpu_has_accepted_nothing(gpu, accept, monkeypatch):
+def test_another_kind_of_gpu_has_accepted_nothing(gpu, accept, monkeypatch):
     accept(*((op, "float16", "nhwc") for op in OPS))
-    monkeypatch.setattr(_cuda, "gpu_name", lambda index: "Other GPU")
+    monkeypatch.setattr(_cuda, "capability", lambda index: "7.7")
     assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
-    assert "Other GPU" in torchconv.explain(gpu(2, 4, 8, 8), gpu(6, 4, 3, 3))
+    assert "7.7" in torchconv.explain(gpu(2, 4, 8, 8), gpu(6, 4, 3, 3))
 
 
 @needs_library
@@ -215,7 +215,7 @@ def test_explain_tells_for_every_operator(gpu, accept):
     starts = [line for line in lines if line.startswith(tuple(f"{op}: " for op in OPS))]
     assert len(starts) == 3 and not starts[0].startswith("forward: aten")
     assert any(line.endswith(": runs") for line in lines)
-    assert starts[1].startswith("grad_input: aten: ") and GPU in starts[1]
+    assert starts[1].startswith("grad_input: aten: ") and CAPABILITY in starts[1]
 
 
 @needs_library
@@ -239,16 +239,45 @@ CLASSES = {
     "small": ((64, 6, 14, 14), (16, 6, 5, 5), (1, 1, 0, 0, 0, 0, 1, 1, 1, 0)),
     "pointwise": ((4, 64, 56, 56), (256, 64, 1, 1), (1, 1, 0, 0, 0, 0, 1, 1, 1, 0)),
     "general": ((4, 64, 56, 56), (64, 64, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 1, 0)),
-    "depthwise": ((4, 64, 56, 56), (64, 1, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 64, 0)),
+    "depthwise.planes": ((4, 64, 56, 56), (64, 1, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 64, 0)),
+    "depthwise.channels": ((4, 64, 56, 56), (64, 1, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 64, 1)),
+    "depthwise.any": ((4, 64, 56, 56), (64, 1, 3, 3), (1, 1, 1, 1, 1, 1, 2, 2, 64, 0)),
+    "depthwise.vectors": ((4, 64, 56, 56), (64, 1, 3, 3), (1, 1, 1, 1, 1, 1, 2, 2, 64, 1)),
+    "depthwise.multiplier": ((4, 64, 56, 56), (128, 1, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 64, 1)),
+    "depthwise.one_channel": ((4, 1, 28, 28), (6, 1, 5, 5), (1, 1, 2, 2, 2, 2, 1, 1, 1, 0)),
 }
 
 
 @needs_library
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_class_of_layers_has_its_algorithm(name):
-    """ResNeXt's groups, ResNet's first layer, LeNet's second one: each is accepted on its own."""
+    """ResNeXt's groups, ResNet's first layer, LeNet's two, every depthwise kernel: each is accepted
+    on its own."""
     text = torch.ops.torchconv._explain_cuda("forward", *CLASSES[name], "bfloat16")
     assert text.splitlines()[-1] == f"{name}: runs"
+
+
+@needs_library
+def test_one_of_several_kernels_is_accepted_alone(gpu, monkeypatch):
+    """Of one algorithm, by kernel, kernel size and stride: a slow one keeps no other out."""
+    fast = replace(ENTRY, kernel="depthwise.planes", layout="nchw", size="3x3")
+    slow = replace(fast, kernel="depthwise.channels", layout="nhwc", ratio=0.9)
+    answers = _accepted.Accepted([fast, slow], {"depthwise": ENTRY.source})
+    monkeypatch.setattr(_cuda, "accepted", lambda: answers)
+    monkeypatch.setattr(_cuda, "capability", lambda index: CAPABILITY)
+
+    def left_to_aten(layout, size=3, stride=1, channels=64):
+        layout = torch.channels_last if layout == "nhwc" else torch.contiguous_format
+        x = gpu(2, channels, 8, 8, dtype=torch.float16).to(memory_format=layout)
+        weight = gpu(channels, 1, size, size, dtype=torch.float16)
+        calls = dispatched(torchconv.conv2d, x, weight, None, stride, groups=channels)
+        return [name for name, _ in calls] == ["aten::convolution"]
+
+    _cuda._reasons.cache_clear()
+    assert not left_to_aten("nchw")
+    assert left_to_aten("nhwc") and left_to_aten("nchw", 5) and left_to_aten("nchw", stride=2)
+    assert left_to_aten("nhwc", channels=9)  # which another kernel computes
+    _cuda._reasons.cache_clear()
 
 
 @needs_library
@@ -313,7 +342,7 @@ def test_the_cpu_is_not_asked(monkeypatch):
     def never(*arguments):
         raise AssertionError("asked for a tensor on the CPU")
 
-    for name in ("reason_for_aten", "choice", "accepted", "gpu_name", "allow_tf32"):
+    for name in ("reason_for_aten", "choice", "accepted", "capability", "allow_tf32"):
         monkeypatch.setattr(_cuda, name, never)
     layer = torchconv.Conv2d(4, 6, 3)
     layer(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()

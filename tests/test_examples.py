@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import signal
 from pathlib import Path
@@ -132,18 +131,6 @@ def test_other_file_of_torch_is_no_checkpoint(tmp_path):
         checkpoint.load(tmp_path / "c.pt")
 
 
-def test_random_states_come_back(tmp_path):
-    def draw():
-        return random.random(), np.random.rand(), torch.rand(1).item(), random.gauss(0, 1)
-
-    draw()
-    checkpoint.save(tmp_path / "c.pt", {"epoch": 0, "random": checkpoint.random_states()})
-    expected = draw()
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)
-    checkpoint.set_random_states(checkpoint.load(tmp_path / "c.pt")["random"])
-    assert draw() == expected
-
-
 def record(kind, conv, epoch, step, **measured):
     return {"kind": kind, "conv": conv, "epoch": epoch, "step": step, **measured}
 
@@ -177,14 +164,22 @@ def test_resumed_metrics_continue_after_the_checkpoint(tmp_path):
 
 
 def test_comparison_of_two_runs():
-    seconds = {"torch": [4.0, 9.0, 2.0], "torchconv": [2.0, 1.0, 2.0]}
-    losses = {"torch": [1.0, 0.5, 0.25], "torchconv": [1.0, 0.75, 0.125]}
+    seconds = {"torch": [4.0, 9.0, 2.0, 8.0], "torchconv": [2.0, 1.0, 2.0, 1.0]}
+    losses = {"torch": [1.0, 0.5, 0.25, 1.0], "torchconv": [1.0, 0.75, 0.125, 1.0]}
     records = [
-        record("step", conv, 1, i + 1, loss=losses[conv][i], seconds=seconds[conv][i])
-        for i in range(3)
+        record("step", conv, i // 2 + 1, i + 1, loss=losses[conv][i], seconds=seconds[conv][i])
+        for i in range(4)
         for conv in seconds
     ]
-    assert metrics.compare(records, "torch", "torchconv") == (2.0, 0.25)
+    assert metrics.difference(records) == 0.25
+    assert metrics.speed(records) is None, "nothing says who has computed"
+    ours, theirs = ({"torchconv": n, "PyTorch": {"why": 2 - n}} for n in (1, 0))
+    ends = [record("epoch", "torchconv", epoch, 2 * epoch, computed=ours) for epoch in (1, 2)]
+    assert metrics.speed([*records, *ends]) == (5.0, 4)
+    ends[1]["computed"] = theirs
+    assert metrics.speed([*records, *ends]) == (5.5, 2)
+    ends[0]["computed"] = theirs
+    assert metrics.speed([*records, *ends]) is None
 
 
 def colours(path: Path) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 import torchconv  # noqa: F401  (registers the operators)
 from tests.cases import AWKWARD, case, grouped, ids
+from tests.compare import same_bits
 from tests.reference import OPS, Operands, assert_accurate, random_operands, run
 
 LAYOUTS = pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_nothing_around_the_operands_is_used(case, dtype, channels_last):
     t = random_operands(case, dtype).map(in_layout(channels_last))
     for op in OPS:
         expected = run(op, case, t, channels_last)
-        assert torch.equal(run(op, case, t.map(surrounded), channels_last), expected), op
+        assert same_bits(run(op, case, t.map(surrounded), channels_last), expected), op
 
 
 SHAPES = (
@@ -85,7 +86,7 @@ def test_any_strides(shape, channels_last):
     for op in OPS:
         expected = run(op, shape, t, channels_last)
         for view in (transposed, sliced, stepped, channels_last_or_not):
-            assert torch.equal(run(op, shape, t.map(view), channels_last), expected), view.__name__
+            assert same_bits(run(op, shape, t.map(view), channels_last), expected), view.__name__
 
 
 @LAYOUTS
@@ -171,6 +172,98 @@ def test_inf_and_nan_spread_as_in_torch(shape, channels_last, value):
             finite = expected.isfinite()
             assert torch.equal(found.isfinite(), finite), (op, dtype)
             assert torch.equal(found[~finite].nan_to_num(7.0), expected[~finite].nan_to_num(7.0))
+
+
+def freed(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.clone()
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+def shrunk(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.clone(memory_format=torch.contiguous_format)
+    tensor.untyped_storage().resize_(tensor.untyped_storage().nbytes() - 1)
+    return tensor
+
+
+def freed_view(tensor: torch.Tensor) -> torch.Tensor:
+    """Its storage is gone and its offset is not zero, nor is its address."""
+    whole = tensor.new_zeros(tensor.numel() + 64)
+    view = whole[64:].view(tensor.shape)
+    whole.untyped_storage().resize_(0)
+    return view
+
+
+USED = {"forward": "input weight bias", "grad_input": "grad weight", "grad_weight": "grad input"}
+
+
+@LAYOUTS
+@pytest.mark.parametrize("lose", [freed, shrunk, freed_view])
+def test_storage_that_is_not_there_is_an_error(lose, channels_last):
+    """resize_(0) on a storage frees it, which is what FSDP does to the parameters of layers not in
+    use. F.conv2d raises RuntimeError for it; reading on would end the process."""
+    shape = SHAPES[0]
+    t = random_operands(shape, torch.float32)
+    assert t.bias is not None
+    for op in OPS:
+        for name in USED[op].split():
+            gone = replace(t, **{name: lose(getattr(t, name))})
+            with pytest.raises(
+                RuntimeError, match=f"^torchconv: the data of {name} .*not allocated"
+            ):
+                run(op, shape, gone, channels_last)
+
+
+def test_layer_whose_parameters_are_freed():
+    """The same through a layer, before the forward and before the backward pass."""
+    for when in ("forward", "backward"):
+        for name in ("weight", "bias", "input"):
+            layer = torchconv.Conv2d(3, 4, 3)
+            x = torch.randn(2, 3, 8, 8, requires_grad=True)
+            tensor = x if name == "input" else getattr(layer, name)
+            if when == "backward":
+                output = layer(x).sum()
+                tensor.data.untyped_storage().resize_(0)
+                if name == "bias":  # not needed any more
+                    output.backward()
+                    continue
+                with pytest.raises(RuntimeError, match="not allocated"):
+                    output.backward()
+            else:
+                tensor.data.untyped_storage().resize_(0)
+                with pytest.raises(RuntimeError, match="not allocated"):
+                    layer(x)
+
+
+def test_sizes_near_the_end_of_64_bits():
+    """What the raw operators refuse or compute as an empty result, and never wraps around."""
+    ops = torch.ops.torchconv
+    x, weight = torch.ones(1, 1, 8, 8), torch.ones(1, 1, 3, 1)
+    for dilation in (1 << 61, (1 << 62) - 1):
+        output = ops.conv2d(x, weight, None, [1, 1, 0, 0, 0, 0, dilation, 1, 1, 0])
+        assert output.shape == (1, 1, 0, 8)
+    # No elements, but extents whose product with a dilation, or with each other, is too large.
+    for taps in (5, 9, 33):  # the whole kernel extends over 2**63, 2**64 and 2**66 rows
+        long, tall = torch.empty(0, 1, 1 << 61, 1), torch.empty(0, 1, taps, 1)
+        output = ops.conv2d(long, tall, None, [1, 1, 0, 0, 0, 0, 1 << 61, 1, 1, 0])
+        assert output.shape == (0, 0, 0, 1)
+    wide, kernel = torch.empty(1, 0, 1 << 40, 1 << 20), torch.empty(1 << 10, 0, 1, 1)
+    with pytest.raises(RuntimeError, match="^torchconv: a tensor has too many elements"):
+        ops.conv2d(wide, kernel, None, [1, 1, 0, 0, 0, 0, 1, 1, 1, 0])
+
+
+def test_out_of_memory_tells_what_was_asked_for():
+    """A result that finds no room is an error that names its size in bytes and its shape; the next
+    call works."""
+    layer = torchconv.Conv2d(1, 1 << 20, 1)
+    x = torch.ones(1, 1, 1, 1).expand(1 << 16, 1, 1, 1)
+    bytes_needed = 4 << 36
+    with pytest.raises(RuntimeError) as raised:
+        torchconv.conv2d(x, layer.weight)
+    text = str(raised.value)
+    assert text.startswith("torchconv: out of memory")
+    assert str(bytes_needed) in text and f"({1 << 16}, {1 << 20}, 1, 1)" in text
+    assert torchconv.conv2d(x[:1], layer.weight).shape == (1, 1 << 20, 1, 1)
 
 
 def available_memory() -> int:

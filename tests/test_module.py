@@ -235,7 +235,9 @@ def test_convert_swaps_exactly_nn_conv2d_in_place():
     )
     assert {name: module.training for name, module in model.named_modules()} == training
     kinds = {name: type(module) for name, module in model.named_modules()}
-    assert kinds["0"] is kinds["1.a"] is kinds["4"] is torchconv.Conv2d
+    assert kinds["0"] is kinds["1.a"] is kinds["4"] is nn.Conv2d
+    converted = {name for name, module in before.items() if torchconv.is_converted(module)}
+    assert converted == {"0", "1.a", "4"}
     assert kinds["1.special"] is Special
     assert kinds["1.1d"] is nn.Conv1d and kinds["3"] is nn.ConvTranspose2d
     model[2](torch.zeros(1, 4, 5, 5))
@@ -247,19 +249,21 @@ def test_convert_a_layer_with_its_optimizer():
     layer, reference = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
     reference.load_state_dict(layer.state_dict())
     optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in (layer, reference)]
-    assert type(torchconv.convert(layer)) is torchconv.Conv2d
+    assert torchconv.is_converted(torchconv.convert(layer))
     image = torch.randn(2, 2, 5, 5)
     for module, optimizer in zip((layer, reference), optimizers, strict=True):
         module(image).pow(2).sum().backward()
         optimizer.step()
     assert_all_near(list(layer.parameters()), list(reference.parameters()))
-    assert "torchconv" in type(pickle.loads(pickle.dumps(layer))).__module__
 
 
+@pytest.mark.parametrize("converted", [False, True])
 @pytest.mark.parametrize("options", CONSTRUCTIONS[:4] + CONSTRUCTIONS[-2:], ids=str)
 @pytest.mark.filterwarnings("ignore")
-def test_torchscript_records_aten(options):
+def test_torchscript_records_aten(options, converted):
     layer = build(torchconv.Conv2d, options)
+    if converted:
+        torchconv.convert(layer)
     image = torch.randn(2, 4, 6, 6)
     for other in (torch.jit.trace(layer, image), torch.jit.script(layer)):
         assert "torchconv::" not in str(other.inlined_graph)

@@ -1,77 +1,28 @@
 """The training program as a whole: exact resume, comparison, several processes, clear refusals."""
 
 import json
-import os
 import re
-import shlex
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from examples import checkpoint, run, train
-from examples.learner import Learner
+import torchconv
+from examples import checkpoint, metrics, train
+from examples.data import load
 from examples.metrics import read_records
-
-ROOT = Path(__file__).parents[1]
-SMALL = ["--limit", "96", "--epochs", "4", "--device", "cpu"]
-
-
-class Tiny(nn.Module):
-    """A network with a convolution and dropout that trains in no time."""
-
-    image_size = 28
-
-    def __init__(self, conv, channels, classes):
-        super().__init__()
-        self.conv = conv(channels, 4, kernel_size=3, stride=2)
-        self.dropout = nn.Dropout(0.2)
-        self.linear = nn.Linear(4 * 13 * 13, classes)
-
-    def forward(self, x):
-        return self.linear(self.dropout(self.conv(x).relu().flatten(1)))
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setitem(run.MODELS, "lenet", Tiny)
-
-
-def start(out, *options):
-    return train.main([*SMALL, "--out", str(out), *options])
-
-
-def finish(out, *options):
-    torch.manual_seed(999)  # nothing may hang on what the generators held before
-    return train.main(["--resume", "--out", str(out), *options])
-
-
-def weights(out, conv="torchconv"):
-    return checkpoint.load(out / "checkpoint.pt")["learners"][conv]["model"]
-
-
-def measurements(out):
-    """All records without the times."""
-    records = read_records(out / "metrics.jsonl")
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
-
-
-def assert_same_run(one, other):
-    state, expected = (checkpoint.load(out / "checkpoint.pt") for out in (one, other))
-    assert state["epoch"] == expected["epoch"] == 4
-    assert state["learners"].keys() == expected["learners"].keys()
-    for conv in expected["learners"]:
-        for part in ("model", "optimizer"):
-            a, b = (s["learners"][conv][part] for s in (state, expected))
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
-    assert torch.equal(state["random"][0]["torch"], expected["random"][0]["torch"])
-    assert measurements(one) == measurements(other)
-
+from tests.training import (
+    SMALL,
+    Tiny,
+    assert_same_run,
+    finish,
+    launch,
+    measurements,
+    start,
+    tiny,  # noqa: F401
+    weights,
+)
 
 VARIANTS = {
     "torchconv": ["--conv", "torchconv"],
@@ -88,56 +39,6 @@ def test_resumed_run_is_the_uninterrupted_one(tmp_path, variant):
     assert start(tmp_path / "whole", *options) == 0
     assert start(tmp_path / "parts", *options, "--epochs", "2") == 0
     assert finish(tmp_path / "parts", "--epochs", "4") == 0
-    assert_same_run(tmp_path / "parts", tmp_path / "whole")
-
-
-@pytest.mark.parametrize("step", [1, 5])
-def test_interrupt_in_the_middle_of_an_epoch(tmp_path, monkeypatch, capfd, step):
-    assert start(tmp_path / "whole") == 0
-    steps, complete = [], Learner.step
-
-    def interrupted(learner, images, labels):
-        steps.append(1)
-        if len(steps) == step:
-            raise KeyboardInterrupt
-        return complete(learner, images, labels)
-
-    monkeypatch.setattr(Learner, "step", interrupted)
-    assert start(tmp_path / "parts") == 130
-    message = capfd.readouterr().err
-    epoch = (step - 1) // 3
-    assert f"after epoch {epoch};" in message
-    assert f"python -m examples.train --resume --out {tmp_path / 'parts'}" in message
-    assert finish(tmp_path / "parts") == 0
-    assert_same_run(tmp_path / "parts", tmp_path / "whole")
-
-
-def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd):
-    """torch.save turns the interrupt into a RuntimeError of its own."""
-    assert start(tmp_path / "whole") == 0
-    calls, complete = [], torch.save
-
-    class Interrupting:
-        def __init__(self, file):
-            self.file = file
-
-        def write(self, content):
-            if len(calls) == 3:
-                raise KeyboardInterrupt
-            return self.file.write(content)
-
-        def flush(self):
-            self.file.flush()
-
-    def save(state, file):
-        calls.append(1)
-        complete(state, Interrupting(file))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(torch, "save", save)
-        assert start(tmp_path / "parts") == 130
-    assert "after epoch 1; continue with" in capfd.readouterr().err
-    assert finish(tmp_path / "parts") == 0
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
@@ -172,10 +73,49 @@ def test_both_convolutions_side_by_side(tmp_path, capsys):
     torch.testing.assert_close(weights(tmp_path), weights(tmp_path, "torch"), rtol=0, atol=1e-3)
 
 
+ALL_BY_PYTORCH = "PyTorch computes all 2 convolutions of a training step with torchconv.Conv2d"
+
+
+@pytest.mark.parametrize("conv", ["torchconv", "both"])
+def test_who_computed_is_told(tmp_path, capsys, conv):
+    with torchconv.backend("aten"):
+        assert start(tmp_path, "--conv", conv) == 0
+    out = capsys.readouterr().out
+    assert out.count(f"{ALL_BY_PYTORCH}, gradients included (the backend is 'aten').\n") == 1
+    assert "x as fast" not in out
+    if conv == "both":
+        told = r"not measured, because PyTorch computed both; their losses differ by at most 0\.$"
+        assert re.search(told, out, re.M)
+    assert start(tmp_path / "ours", "--conv", "torchconv") == 0
+    assert "PyTorch" not in capsys.readouterr().out
+
+
+def test_speed_counts_only_what_torchconv_computed(tmp_path, capsys):
+    with torchconv.backend("aten"):
+        assert start(tmp_path, "--conv", "both", "--epochs", "1") == 0
+    assert finish(tmp_path, "--epochs", "3") == 0
+    assert "(median of 6 interleaved steps)" in capsys.readouterr().out
+    with torchconv.backend("aten"):
+        assert finish(tmp_path, "--epochs", "4") == 0
+    out = capsys.readouterr().out
+    assert ALL_BY_PYTORCH in out and "(median of 6 interleaved steps)" in out
+
+
+def test_parts_that_pytorch_computed_are_told(tmp_path, capsys, monkeypatch):
+    """As on a GPU, where each operator has to be accepted by itself."""
+    text = "forward: general: no\ndense: runs\ngrad_input: aten: slow\ngrad_weight: aten: not yet"
+    monkeypatch.setattr(torchconv, "explain", lambda *_: text)
+    assert start(tmp_path, "--conv", "both", "--epochs", "1") == 0
+    out = capsys.readouterr().out
+    assert "PyTorch computes 1 of the 2 convolutions of a training step" in out
+    assert "(not yet)" in out, "the gradient of the image is not needed"
+    assert "x as fast" in out
+
+
 def test_results_of_a_run(tmp_path, capsys):
     assert start(tmp_path) == 0
     names = {"checkpoint.pt", "metrics.jsonl", "curves.png", "filters.png", "tensorboard"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == names | {"run.json"}
     for picture in ("curves.png", "filters.png"):
         with Image.open(tmp_path / picture) as image:
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50
@@ -241,38 +181,42 @@ def test_resume_refuses_other_settings(tmp_path, capsys):
     assert "has --batch-size 32, not 16" in capsys.readouterr().err
 
 
-def launch(*command, **options):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    return subprocess.Popen(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **options,
-    )
+def test_tensorboard_shows_each_step_once_after_resuming(tmp_path):
+    """Of steps that a resumed run repeats, only the repetition counts."""
+    assert start(tmp_path, "--epochs", "2") == 0
+    log = metrics.MetricsLog(tmp_path, 2, 6)
+    for step in (7, 8):  # of a third epoch that was not finished
+        log.write({"kind": "step", "conv": "torchconv", "epoch": 3, "step": step, "loss": -1.0})
+    log.close()
+    assert finish(tmp_path, "--epochs", "4") == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    records = read_records(tmp_path / "metrics.jsonl")
+    for tag, kind, name in (
+        ("step/loss/torchconv", "step", "loss"),
+        ("epoch/test_loss/torchconv", "epoch", "test_loss"),
+    ):
+        shown = [(e.step, e.value) for e in events.Scalars(tag)]
+        expected = [(r["step"], pytest.approx(r[name])) for r in records if r["kind"] == kind]
+        assert shown == expected
+    assert shown[-1][0] == 12
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_with_a_checkpoint(tmp_path, sent):
-    command = ["-m", "examples.train", *SMALL, "--epochs", "1000000", "--out", str(tmp_path)]
-    with launch(*command) as process:
-        while not process.stdout.readline().startswith("epoch"):
-            assert process.poll() is None, process.stderr.read()
-        process.send_signal(sent)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "continue with" in error and "Traceback" not in error
-    saved = checkpoint.load(tmp_path / "checkpoint.pt")["epoch"]
-    assert saved >= 1
-    resume = shlex.split(error.splitlines()[-1])[1:]  # without "python"
-    with launch(*resume, "--epochs", str(saved + 1)) as process:
-        out, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
-    assert f"after {saved + 1} epochs" in out
+def test_loss_is_the_mean_over_images_when_the_last_batch_is_smaller(tmp_path):
+    assert start(tmp_path, "--epochs", "1", "--limit", "40", "--no-augment") == 0
+    record = read_records(tmp_path / "metrics.jsonl")[-1]
+    model = Tiny(nn.Conv2d, 1, 10).eval()
+    model.load_state_dict(weights(tmp_path))
+    _, test = load("digits", tmp_path, image_size=28, augment=False, download=False)
+    images, labels = zip(*(test[i] for i in range(40)), strict=True)
+    with torch.inference_mode():
+        logits = model(torch.stack(images)).double()
+    expected = nn.functional.cross_entropy(logits, torch.tensor(labels))
+    assert record["test_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    hits = (logits.argmax(1) == torch.tensor(labels)).double().mean()
+    assert record["test_accuracy"] == pytest.approx(hits.item())
 
 
 @pytest.mark.slow
@@ -291,6 +235,7 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch):
     pairs = list(zip(measurements(tmp_path / "2"), measurements(tmp_path / "1"), strict=True))
     assert len(pairs) == 2 * 3 + 2
     for a, b in pairs:
+        assert a.pop("computed", None) == b.pop("computed", None)
         assert a == pytest.approx(b, abs=1e-3)
 
 

@@ -1,53 +1,94 @@
-"""Writes what a GPU has accepted into torchconv/gpu_accepted.json.
+"""Writes what a GPU has accepted into torchconv/gpu_accepted.json; needs no GPU itself.
 
-    python -m tools.accept CSV [--gpu NAME] [--file PATH]
+    python -m tools.accept FOLDER... [--file PATH]
 
-CSV is what `python -m benchmarks.cuda` wrote after the tests had passed on that GPU with the same
-library; tools/gpu_accept.sh sees to that order. A kernel gets one entry for each operator, dtype
-and memory format, with the lowest ratio of any layer; one below 1.0 is written down, too, and keeps
-the kernel from running by itself.
+The folders hold what tools/gpu_accept.sh wrote on the GPU: smoke.csv, tests.csv and benchmark.csv,
+of one run or of several, whole or cut off. A kernel gets an entry for each kernel size, stride,
+dilation, operator, dtype and memory format, with the lowest ratio of the layers that were measured
+inside a CUDA graph; layers of one image are left out, for what decides there is the launch. An
+entry below 1.0, or of a kernel that has failed or was not tried, is written down, too: it keeps
+that kernel, and no other, from running by itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
-import torch
-
+from benchmarks import cuda_csv
 from torchconv import _accepted
 
+Row = dict[str, str]
+FILES = ("smoke.csv", "tests.csv", "benchmark.csv")
 
-def entries_of(rows: list[dict[str, str]], gpu: str, torch_version: str, date: str):
-    """An entry for every (algorithm, op, dtype, layout) among the rows of a CSV."""
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
-    for row in rows:
+
+def key_of(row: Row) -> _accepted.Key:
+    return _accepted.Key(*(row[name] for name in _accepted.Key._fields))
+
+
+def entries_of(
+    benchmark: Iterable[Row], smoke: Iterable[Row], tests: Iterable[Row], date: str
+) -> list[_accepted.Entry]:
+    """An entry for every key among the rows of a benchmark.
+
+    Raises:
+        ValueError: a row does not say from which source its kernel was compiled, or one kernel was
+            measured from several.
+    """
+    smoke, tests = list(smoke), list(tests)
+    groups: dict[_accepted.Key, list[Row]] = {}
+    for row in benchmark:
         if not row["source"]:
-            raise ValueError(f"{row['case']}: no hash of {row['algorithm']}'s source")
-        groups[row["algorithm"], row["op"], row["dtype"], row["layout"]].append(row)
+            raise ValueError(f"{row['case']}: no hash of {row['kernel']}'s source")
+        groups.setdefault(key_of(row), []).append(row)
     entries = []
-    for (algorithm, op, dtype, layout), group in groups.items():
-        hashes = {row["source"] for row in group}
-        if len(hashes) > 1:
-            raise ValueError(f"{algorithm} was measured from several sources: {sorted(hashes)}")
-        ratio = min(float(row["ratio"]) for row in group)
+    for key, group in groups.items():
+        if len(hashes := {row["source"] for row in group}) > 1:
+            raise ValueError(f"{key.kernel} was measured from several sources: {sorted(hashes)}")
+        problem = (
+            problem_of(smoke, group[0], kernel=key.kernel, op=key.op)
+            or problem_of(tests, group[0], algorithm=key.algorithm)
+            or next((f"{r['case']}: {r['status']}" for r in group if r["status"] != "ok"), "")
+        )
+        timed = [row for row in group if row["status"] == "ok" and row["batch"] != "1"]
+        if not timed and not problem:
+            continue
+        ratio, eager = (
+            min((float(row[name]) for row in timed), default=0.0)
+            for name in ("ratio", "eager_ratio")
+        )
+        machines = (" + ".join(sorted({row[name] for row in group})) for name in ("gpu", "torch"))
+        layers = len({row["case"] for row in timed})
         entries.append(
             _accepted.Entry(
-                gpu, algorithm, op, dtype, layout, hashes.pop(), ratio, len(group),
-                torch_version, date,
+                *key, group[0]["source"], ratio, eager, layers, problem, *machines, date
             )
-        )  # fmt: skip
+        )
     return entries
 
 
-def update(path: Path, new: list[_accepted.Entry]) -> list[_accepted.Entry]:
-    """Puts entries into the file, each in the place of an earlier one; returns all of them."""
+def problem_of(rows: list[Row], measured: Row, **place: str) -> str:
+    """Why the tries of one kernel forbid it to run, or an empty text: none but of this very source
+    and on GPUs of this kind counts, and one that failed counts for more than one that passed."""
+    place = {**place, "source": measured["source"], "capability": measured["capability"]}
+    tried = [row for row in rows if all(row[name] == value for name, value in place.items())]
+    ended = [row for row in tried if row["status"] != "out of time"]  # which another try mends
+    for row in ended or tried:
+        if row["status"] != "passed":
+            return f"{row['status']}: {row['detail']}".rstrip(": ")
+    return "" if tried else f"no {'tests' if 'algorithm' in place else 'smoke run'} of it"
+
+
+def update(path: Path, new: list[_accepted.Entry]) -> None:
+    """Puts entries into the file, each in the place of an earlier one."""
     merged = {entry.key: entry for entry in (*_accepted.read(path), *new)}
     _accepted.write(list(merged.values()), path)
-    return list(merged.values())
+
+
+def rows_of(folders: list[Path], name: str) -> list[Row]:
+    return [row for folder in folders for row in cuda_csv.read(folder / name)]
 
 
 def main(argv=None) -> None:
@@ -55,26 +96,29 @@ def main(argv=None) -> None:
         prog="python -m tools.accept", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("csv", type=Path)
-    parser.add_argument("--gpu", help="default: the GPU of this machine")
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--file", type=Path, default=_accepted.FILE)
     arguments = parser.parse_args(argv)
-    with arguments.csv.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    gpu = arguments.gpu or torch.cuda.get_device_name()
-    today = datetime.date.today().isoformat()
+    smoke, tests, benchmark = (rows_of(arguments.folders, name) for name in FILES)
+    names = ", ".join(map(str, arguments.folders))
+    for rows, name in ((smoke, FILES[0]), (tests, FILES[1]), (benchmark, FILES[2])):
+        if not rows:
+            raise SystemExit(f"nothing was accepted: there is no row of {name} in {names}")
     try:
-        new = entries_of(rows, gpu, torch.__version__, today)
+        new = entries_of(benchmark, smoke, tests, datetime.date.today().isoformat())
     except (KeyError, ValueError) as error:
-        raise SystemExit(f"{arguments.csv}: nothing was accepted: {error}") from None
+        raise SystemExit(f"nothing was accepted: {error}") from None
     update(arguments.file, new)
-    faster = [entry for entry in new if entry.ratio >= _accepted.LEAST_RATIO]
+    measured = {entry.key.algorithm: entry.source for entry in new}
+    judge = _accepted.Accepted(new, measured)
     for entry in sorted(new, key=lambda entry: entry.key):
+        why = judge.why_not(entry.key)
         print(
-            f"{entry.algorithm:24} {entry.op:11} {entry.dtype:8} {entry.layout} {entry.layers:3} "
-            f"layers, lowest {entry.ratio:.2f}x{'' if entry in faster else ': stays with ATen'}"
+            f"{entry.layers:2} layers, lowest {entry.ratio:.2f}x (eager {entry.eager_ratio:.2f}x): "
+            f"{entry.key}{f': stays with ATen: {why}' if why else ''}"
         )
-    print(f"{arguments.file}: {len(new)} kernels on {gpu}, {len(faster)} of them run by themselves")
+    faster = sum(judge.why_not(entry.key) is None for entry in new)
+    print(f"{arguments.file}: {len(new)} entries, {faster} of them let a kernel run by itself")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# The listing names the hash of the file that each algorithm was compiled from, and the algorithms of
+# one file share it.
 stands='
 import build_cuda, torch, torchconv._load as load
 if load.cuda_problem:
     raise SystemExit(load.cuda_problem)
-hashes = build_cuda.source_hashes()
-for line in torch.ops.torchconv._algorithms_cuda().splitlines():
-    name, _, digest = line.partition(" ")
-    if hashes.get(name) != digest:
-        raise SystemExit(f"{name} was built from another source")
+compiled = {line.split()[-1] for line in torch.ops.torchconv._algorithms_cuda().splitlines()}
+stale = [name for name, digest in build_cuda.source_hashes().items() if digest not in compiled]
+if stale:
+    raise SystemExit("built from another source: " + ", ".join(stale))
 '
 if "$1" -c "$stands"; then
     echo "torchconv._C_cuda is there, loads and is made of these sources"

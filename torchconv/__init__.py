@@ -13,11 +13,17 @@ __version__ = "0.1.0"
 _load.load_library()
 _load.load_cuda_library()
 
-from torchconv import _export, _flops, _registration, functional  # noqa: E402, F401  (need the operators)
+from torchconv import (  # noqa: E402  (they need the operators)
+    _export,  # noqa: F401
+    _flops,
+    _registration,  # noqa: F401
+    _tools,
+    functional,
+)
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
 from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402
-from torchconv.modules import Conv2d, convert  # noqa: E402
+from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
 
 __all__ = [
     "Conv2d",
@@ -28,8 +34,10 @@ __all__ = [
     "explain",
     "functional",
     "get_backend",
+    "is_converted",
     "set_backend",
     "show_config",
 ]
 
 _flops.register()
+_tools.register()

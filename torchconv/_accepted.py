@@ -1,37 +1,68 @@
 """Which CUDA kernels may run by themselves: those that a GPU has accepted.
 
-``gpu_accepted.json`` beside this file holds an entry for every algorithm, operator, dtype and
-memory format that passed its tests on a model of GPU, with the lowest ratio time(nn.Conv2d) /
-time(torchconv) of any layer that was measured there. An entry speaks for the kernel it was
-measured with: the hash over that kernel's source, comments aside, has to be the one compiled in.
-tools/gpu_accept.sh writes the file.
+``gpu_accepted.json`` beside this file holds an entry for every kernel, kernel size, stride,
+dilation, operator, dtype and memory format that was tried on GPUs of one compute capability, with
+the lowest ratio time(nn.Conv2d) / time(torchconv) of the layers that were measured there. An entry
+speaks for the kernel it was measured with: the hash over that kernel's source, comments aside, has
+to be the one compiled in. ``python -m tools.accept`` writes the file.
 """
 
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 FILE = Path(__file__).parent / "gpu_accepted.json"
 LEAST_RATIO = 1.0
+LEAST_LAYERS = 2  # one alone may be where a kernel happens to be good
+
+
+class Key(NamedTuple):
+    """What is accepted, or refused, on its own."""
+
+    capability: str  # of the GPU, such as 9.0
+    kernel: str  # an algorithm, or one of its kernels: depthwise.planes
+    size: str  # rows x columns, such as 7x7
+    stride: str
+    dilation: str
+    op: str  # forward, grad_input or grad_weight
+    dtype: str  # with "float32" for TF32 off and "tf32" for on
+    layout: str  # nchw or nhwc
+
+    @property
+    def algorithm(self) -> str:
+        return self.kernel.partition(".")[0]
+
+    def __str__(self) -> str:
+        dilation = "" if self.dilation == "1x1" else f", dilation {self.dilation}"
+        return (
+            f"{self.kernel} for {self.op} of {self.size}, stride {self.stride}{dilation}, in "
+            f"{self.dtype}, {self.layout}"
+        )
 
 
 @dataclass(frozen=True)
 class Entry:
-    gpu: str  # torch.cuda.get_device_name()
-    algorithm: str
-    op: str  # forward, grad_input or grad_weight
-    dtype: str  # with "float32" for TF32 off and "tf32" for on
-    layout: str  # nchw or nhwc
+    capability: str
+    kernel: str
+    size: str
+    stride: str
+    dilation: str
+    op: str
+    dtype: str
+    layout: str
     source: str  # hash over the source, see build_cuda.py
-    ratio: float  # the lowest of any layer measured
-    layers: int  # how many were
+    ratio: float  # the lowest of any layer measured, inside a CUDA graph
+    eager_ratio: float  # the lowest as Python issues the calls; decides nothing
+    layers: int  # how many were measured
+    problem: str  # why it may not run whatever its speed; empty if nothing is known
+    gpu: str  # torch.cuda.get_device_name()
     torch: str
     date: str
 
     @property
-    def key(self) -> tuple[str, ...]:
-        return self.gpu, self.algorithm, self.op, self.dtype, self.layout
+    def key(self) -> Key:
+        return Key(*(getattr(self, name) for name in Key._fields))
 
 
 def read(path: Path = FILE) -> list[Entry]:
@@ -68,25 +99,38 @@ class Accepted:
         self._entries = {entry.key: entry for entry in entries}
         self._sources = sources
         usable = [entry for entry in entries if self._refusal(entry) is None]
-        self.gpus = frozenset(entry.gpu for entry in usable)
+        self.capabilities = frozenset(entry.capability for entry in usable)
 
-    def why_not(self, gpu: str, algorithm: str, op: str, dtype: str, layout: str) -> str | None:
+    def why_not(self, key: Key) -> str | None:
         """Why a kernel may not run by itself, or None if it may."""
-        entry = self._entries.get((gpu, algorithm, op, dtype, layout))
+        entry = self._entries.get(key)
         if entry is None:
-            return f"{algorithm} has not been accepted on {gpu} for {op} in {dtype}, {layout}"
+            return f"no GPU of compute capability {key.capability} has accepted {key}"
         return self._refusal(entry)
 
     def _refusal(self, entry: Entry) -> str | None:
-        source = self._sources.get(entry.algorithm)
+        source = self._sources.get(entry.key.algorithm)
         if not source or source != entry.source:
-            return f"{entry.algorithm} has changed since it was accepted on {entry.date}"
+            return f"{entry.kernel} has changed since it was accepted on {entry.date}"
+        if entry.problem:
+            return f"{entry.kernel} was not accepted on {entry.gpu}: {entry.problem}"
         if not entry.ratio >= LEAST_RATIO:
-            return f"{entry.algorithm} was measured at {entry.ratio:.2f} times nn.Conv2d's speed"
+            return (
+                f"{entry.kernel} was measured at {entry.ratio:.2f} times nn.Conv2d's speed on "
+                f"{entry.gpu}"
+            )
+        if entry.layers < LEAST_LAYERS:
+            return f"{entry.kernel} was measured with one layer alone on {entry.gpu}"
         return None
 
 
+def sources(listing: str) -> dict[str, str]:
+    """The hash of every algorithm; ``listing`` is what torch.ops.torchconv._algorithms_cuda()
+    returns."""
+    pairs = (line.partition(" ") for line in listing.splitlines())
+    return {name: digest for name, _, digest in pairs}
+
+
 def load(listing: str, path: Path = FILE) -> Accepted:
-    """``listing`` is what torch.ops.torchconv._algorithms_cuda() returns."""
-    pairs: list[Any] = [line.partition(" ") for line in listing.splitlines()]
-    return Accepted(read(path), {name: digest for name, _, digest in pairs})
+    """What a file says of the library that gives this listing."""
+    return Accepted(read(path), sources(listing))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._C import _get_tracing_state
 from torch.compiler import is_dynamo_compiling
 
-from torchconv import _cuda
+from torchconv import _cuda, _load
 from torchconv._arguments import refuse_tensors
 
 Backend = Literal["native", "auto", "aten"]
@@ -44,6 +44,7 @@ def set_backend(name: Backend) -> None:
 
     Raises:
         ValueError: there is no such backend.
+        RuntimeError: ``'native'`` is asked for and there is no compiled library.
 
     Example:
         >>> set_backend("aten")
@@ -76,6 +77,8 @@ def _choose(blocks: tuple[str, ...]) -> None:
 def _known(name: str) -> str:
     if name not in _BACKENDS:
         raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
+    if name == "native":
+        _load.require_library()
     return name
 
 
@@ -127,13 +130,15 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
             return "an ONNX model is exported, in operators that others know"
     if _get_tracing_state() is not None:
         return "TorchScript is tracing, in operators that others know"
-    backend = get_backend()
-    if backend == "aten":
+    if _load.problem is not None:
+        return _load.problem
+    chosen = get_backend()
+    if chosen == "aten":
         return "the backend is 'aten'"
     if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):
         devices = {tensor.device for tensor in (input, weight, bias) if tensor is not None}
         if devices != {torch.device("meta")}:
-            return _elsewhere(devices, input, backend) or _not_computed(input, weight) or ON_CUDA
+            return _elsewhere(devices, input, chosen) or _not_computed(input, weight) or ON_CUDA
     if (
         input.dtype not in _DTYPES
         or input.layout is not _STRIDED
@@ -144,11 +149,11 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
     return None
 
 
-def _elsewhere(devices: set[torch.device], input: Tensor, backend: str) -> str | None:
+def _elsewhere(devices: set[torch.device], input: Tensor, chosen: str) -> str | None:
     """Why there is no kernel for tensors that are not all on the CPU, or None if there may be."""
     if len(devices) > 1 or not input.is_cuda:
         return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
-    return _cuda.reason_for_aten(input, backend)
+    return _cuda.reason_for_aten(input, chosen)
 
 
 def _not_computed(input: Tensor, weight: Tensor) -> str | None:

@@ -24,10 +24,11 @@ def accepted() -> _accepted.Accepted:
 
 
 @functools.cache
-def gpu_name(index: int) -> str:
+def capability(index: int) -> str:
+    """Compute capability of a GPU, such as "9.0"."""
     if not torch.cuda.is_available():  # tensors without data need no GPU
-        return "no GPU"
-    return torch.cuda.get_device_name(index)
+        return "none"
+    return "{}.{}".format(*torch.cuda.get_device_capability(index))
 
 
 def reason_for_aten(input: Tensor, backend: str) -> str | None:
@@ -38,10 +39,10 @@ def reason_for_aten(input: Tensor, backend: str) -> str | None:
         return None
     if is_compiling():
         return "a compiler chooses among ATen's convolutions and may fuse them"
-    if not accepted().gpus:
+    if not accepted().capabilities:
         return "no CUDA kernel of torchconv has been accepted on a GPU and found faster yet"
-    if gpu_name(input.device.index) not in accepted().gpus:
-        return f"no CUDA kernel of torchconv has been accepted on {gpu_name(input.device.index)}"
+    if (found := capability(input.device.index)) not in accepted().capabilities:
+        return f"no GPU of compute capability {found} has accepted a CUDA kernel of torchconv"
     return None
 
 
@@ -60,9 +61,8 @@ def choice(
     if backend != "native":
         sizes = (*input.shape, *weight.shape)
         if all(type(size) is int for size in sizes):
-            name = gpu_name(input.device.index)
             dtype = "tf32" if tf32 else str(input.dtype).removeprefix("torch.")
-            reasons = _reasons(name, sizes, tuple(geometry), dtype)
+            reasons = _reasons(capability(input.device.index), sizes, tuple(geometry), dtype)
         else:
             reasons = ("its sizes are symbols",) * 3
         flags += sum(bit for bit, reason in zip(_ATEN, reasons, strict=True) if reason is not None)
@@ -71,28 +71,33 @@ def choice(
 
 @functools.lru_cache(maxsize=4096)
 def _reasons(
-    gpu: str, sizes: tuple[int, ...], geometry: tuple[int, ...], dtype: str
+    capability: str, sizes: tuple[int, ...], geometry: tuple[int, ...], dtype: str
 ) -> tuple[str | None, ...]:
-    layout = "nhwc" if geometry[-1] & 1 else "nchw"
     return tuple(
-        accepted().why_not(
-            gpu, algorithm(op, sizes[:4], sizes[4:], geometry, dtype), op, dtype, layout
-        )
+        accepted().why_not(key(capability, op, sizes[:4], sizes[4:], geometry, dtype))
         for op in OPERATORS
     )
 
 
-def algorithm(
+def key(
+    capability: str,
     op: str,
     input_size: Sequence[int],
     weight_size: Sequence[int],
     geometry: Sequence[int],
     dtype: str,
-) -> str:
-    """The name of the algorithm that torchconv has for a call."""
-    dtype = "float32" if dtype == "tf32" else dtype
-    text = torch.ops.torchconv._explain_cuda(op, input_size, weight_size, geometry, dtype)
-    return text.splitlines()[-1].partition(":")[0]
+) -> _accepted.Key:
+    """What a GPU must have accepted for torchconv's kernel to run a call by itself."""
+    stored = "float32" if dtype == "tf32" else dtype
+    text = torch.ops.torchconv._explain_cuda(op, input_size, weight_size, geometry, stored)
+    return _accepted.Key(
+        capability,
+        text.splitlines()[-1].partition(":")[0],
+        *(f"{rows}x{columns}" for rows, columns in (weight_size[2:], geometry[:2], geometry[6:8])),
+        op,
+        dtype,
+        "nhwc" if geometry[-1] & 1 else "nchw",
+    )
 
 
 def all_left_to_aten(input: Tensor, weight: Tensor, geometry: Sequence[int]) -> bool:

@@ -1,14 +1,14 @@
 """What torchconv is and does, in words for people."""
 
 import os
-import sys
+import platform
 
 import torch
 from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _cuda, _load, functional
+from torchconv import _config, _cuda, _load, _machine, functional
 
 Ints = functional.Ints
 
@@ -90,7 +90,7 @@ def _without_data(tensor: Tensor | None, dtype: torch.dtype | None) -> Tensor | 
 
 
 def show_config() -> str:
-    """Returns versions, instruction set and settings, for bug reports.
+    """Returns versions, machine, instruction set and settings, for bug reports.
 
     Example:
         >>> print(show_config())  # doctest: +ELLIPSIS
@@ -104,20 +104,31 @@ def show_config() -> str:
     return "\n".join(
         (
             f"torchconv {__version__}",
-            f"torch {torch.__version__}, Python {sys.version.split()[0]}",
-            f"instruction set: {torch.ops.torchconv._isa()}",
+            f"torch {torch.__version__}, Python {platform.python_version()}",
+            f"system: {platform.platform()}",
+            f"CPU: {_machine.cpu_name()}",
+            f"memory: {_machine.memory()}",
+            f"CPU kernels: {_cpu_kernels()}",
             f"CUDA kernels: {_cuda_kernels()}",
             f"threads: {torch.get_num_threads()}",
+            f"PyTorch's parallel settings: {_machine.parallel_settings()}",
             f"backend: {_config.get_backend()}",
             f"environment: {' '.join(sorted(variables)) or 'no TORCHCONV_ variable is set'}",
         )
     )
 
 
+def _cpu_kernels() -> str:
+    if _load.problem is not None:
+        return f"none, {_load.problem}; ATen computes everything"
+    ops = torch.ops.torchconv
+    return f"instruction set {ops._isa()}, compiled by {ops._compiler()}"
+
+
 def _cuda_kernels() -> str:
     if _load.cuda_problem is not None:
         return f"none, {_load.cuda_problem}"
     names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
-    gpus = ", ".join(sorted(_cuda.accepted().gpus)) or "none"
+    found = ", ".join(sorted(_cuda.accepted().capabilities)) or "none"
     toolkit = torch.ops.torchconv._toolkit_cuda()
-    return f"{' '.join(names)} (CUDA {toolkit}); 'auto' runs them on: {gpus}"
+    return f"{' '.join(names)} (CUDA {toolkit}); 'auto' runs some on compute capability: {found}"

@@ -1,8 +1,9 @@
-"""How ``conv2d`` is spelled in operators that others know, for ONNX and other consumers of graphs.
+"""How ``conv2d`` is spelled in operators that others know: ONNX, TorchScript and other graphs.
 
 PyTorch keeps decompositions in one table. torch.onnx.export applies it to what ONNX has no
 operator for; torch.compile and ``ExportedProgram.run_decompositions()`` do not unless asked, so
-that compiled and exported programs go on running torchconv's kernels.
+that compiled and exported programs go on running torchconv's kernels. TorchScript, which compiles
+calls of ATen only, takes ``torchconv.conv2d`` for ``aten::conv2d``, as it takes ``F.conv2d``.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch._decomp import register_decomposition
+from torch.jit._builtins import _register_builtin
+
+from torchconv import functional
+
+_register_builtin(functional.conv2d, "aten::conv2d")
 
 
 @register_decomposition(torch.ops.torchconv.conv2d.default)

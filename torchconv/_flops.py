@@ -4,17 +4,14 @@ They are registered once that module is there, which is mostly never: importing 
 importing torchconv.
 """
 
-import importlib.util
-import sys
-from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 
-_COUNTER = "torch.utils.flop_counter"
+from torchconv._imports import when_imported
+
 Size = Sequence[int]
 
 
@@ -52,36 +49,6 @@ def _exchanged(size: Size) -> list[int]:
     return [size[1], size[0], *size[2:]]
 
 
-class _Watch(MetaPathFinder):
-    """Calls ``then(module)`` when a module has been imported, and is gone after that."""
-
-    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
-        self._name, self._then = name, then
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != self._name:
-            return None
-        sys.meta_path.remove(self)  # ask the others
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            sys.meta_path.insert(0, self)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_call(module: ModuleType) -> None:
-            execute(module)
-            sys.meta_path.remove(self)
-            self._then(module)
-
-        spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
-        return spec
-
-
 def register() -> None:
     """Registers the formulas, now or when the counter is imported."""
-    if _COUNTER in sys.modules:
-        _register(sys.modules[_COUNTER])
-    else:
-        sys.meta_path.insert(0, _Watch(_COUNTER, _register))
+    when_imported("torch.utils.flop_counter", _register)

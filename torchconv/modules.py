@@ -1,14 +1,34 @@
 """``Conv2d``, which swaps in for ``torch.nn.Conv2d``, and ``convert``, which does the swapping."""
 
-from typing import TypeVar
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from torchconv import functional
 
 Module = TypeVar("Module", bound=nn.Module)
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def _one_node(init: Init) -> Init:
+    """Makes a layer one node in a graph of torch.fx, under its own name, as ``nn.Conv2d`` is.
+
+    torch.fx traces through every module but those of ``torch.nn``, and it asks the instance whether
+    it is one.
+    """
+
+    @functools.wraps(init)
+    def init_and_tell(self: "Conv2d", *arguments: Any, **options: Any) -> None:
+        super(Conv2d, self).__init__(*arguments, **options)
+        if type(self) is Conv2d:  # of subclasses torch.fx sees the inside, as of those of nn.Conv2d
+            vars(self)["__module__"] = nn.Conv2d.__module__
+
+    return init_and_tell  # type: ignore[return-value]
 
 
 class Conv2d(nn.Conv2d):
@@ -39,43 +59,98 @@ class Conv2d(nn.Conv2d):
         456
     """
 
+    __init__ = _one_node(nn.Conv2d.__init__)
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if torch.jit.is_scripting():  # TorchScript compiles calls of ATen only
-            if self.padding_mode != "zeros":
-                input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-                return F.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
-            return F.conv2d(
-                input, weight, bias, self.stride, self.padding, self.dilation, self.groups
-            )
-        padding = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-            padding = 0
+            return functional.conv2d(
+                input, weight, bias, self.stride, 0, self.dilation, self.groups
+            )
         return functional.conv2d(
-            input, weight, bias, self.stride, padding, self.dilation, self.groups
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+class _ConvForward:
+    """``_conv_forward`` of one layer that computes with torchconv and is an ``nn.Conv2d`` by type.
+
+    The layer holds it as an attribute; copies of the layer, files too, hold one of their own. It
+    refers to the layer weakly: in a cycle, a model's memory would wait for the garbage collector.
+    """
+
+    __slots__ = ("_layer",)
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        self._layer = weakref.ref(layer)
+
+    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        layer = self._layer()
+        if layer is None:
+            raise self._lost()
+        return Conv2d._conv_forward(layer, input, weight, bias)  # type: ignore[arg-type]
+
+    def __reduce__(self) -> tuple[type["_ConvForward"], tuple[nn.Conv2d]]:
+        layer = self._layer()
+        if layer is None:
+            raise self._lost()
+        return _ConvForward, (layer,)
+
+    @staticmethod
+    def _lost() -> ReferenceError:
+        return ReferenceError(
+            "this layer is a shallow copy (copy.copy) of a converted layer that is gone; "
+            "call torchconv.convert on the copy"
         )
 
 
 def convert(module: Module) -> Module:
-    """Makes every ``nn.Conv2d`` in ``module`` a :class:`Conv2d`, in place, and returns ``module``.
+    """Makes every ``nn.Conv2d`` in ``module`` compute with torchconv, and returns ``module``.
 
-    Each layer stays the object it is: parameters, hooks, training flag and references to it from
-    optimizers or other modules are kept. Subclasses of ``nn.Conv2d`` are left alone.
+    Each layer stays the object it is, of the exact type ``nn.Conv2d``, so that tools that look at
+    the type know it. Parameters, hooks, training flag, ``state_dict`` and references to it from
+    optimizers or other modules are kept. Layers that are a :class:`Conv2d` of torchconv become
+    ``nn.Conv2d``, too. Left alone are subclasses (but not the classes that
+    ``torch.nn.utils.parametrize`` makes) and layers whose ``_conv_forward`` was replaced by others.
+    A deep copy or a pickle of a layer is independent of it. A shallow copy (``copy.copy``) reads
+    stride, padding and the like from its original, until it is converted itself.
 
     Args:
-        module: any module, or a ``nn.Conv2d`` itself.
+        module: any module, or a ``nn.Conv2d`` itself. Converting it again changes nothing.
 
     Example:
         >>> from torch import nn
-        >>> convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU()))
+        >>> model = convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU()))
+        >>> model
         Sequential(
           (0): Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1))
           (1): ReLU()
         )
-        >>> type(convert(nn.Conv2d(1, 8, 3)))
-        <class 'torchconv.modules.Conv2d'>
+        >>> type(model[0]) is nn.Conv2d, is_converted(model[0])
+        (True, True)
     """
     for layer in module.modules():
-        if type(layer) is nn.Conv2d:
-            layer.__class__ = Conv2d
+        if not isinstance(vars(layer).get("_conv_forward"), _ConvForward | None):
+            continue
+        if type(layer) is Conv2d:
+            layer.__class__ = nn.Conv2d
+            vars(layer).pop("__module__", None)
+        if type_before_parametrizations(layer) is nn.Conv2d:
+            layer._conv_forward = _ConvForward(layer)
     return module
+
+
+def is_converted(layer: nn.Module) -> bool:
+    """Whether a layer computes with torchconv.
+
+    That is a :class:`Conv2d` of torchconv, or an ``nn.Conv2d`` after :func:`convert`.
+
+    Args:
+        layer: any module. Its submodules are not looked at.
+
+    Example:
+        >>> from torch import nn
+        >>> is_converted(nn.Conv2d(1, 8, 3)), is_converted(convert(nn.Conv2d(1, 8, 3)))
+        (False, True)
+    """
+    return isinstance(layer, Conv2d) or isinstance(vars(layer).get("_conv_forward"), _ConvForward)

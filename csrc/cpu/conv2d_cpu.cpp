@@ -38,12 +38,13 @@ void run(const Task& task, const Algorithm& algorithm, double work) {
   print_call(task.op, task.shape, algorithm.name, isa_name(isa));
   const RunJob run_job = algorithm.run[static_cast<int>(isa)];
   const Plan plan = algorithm.plan(task.op, task.shape);
-  const bool parallel = work > kSerialWork && !is_forked_child();
+  const Conv2dShape& d = task.shape;
+  const bool parallel = work > kSerialWork && !pool_is_lost();
 
   char* const shared = plan.shared_bytes ? shared_arena().reserve(plan.shared_bytes) : nullptr;
   std::atomic<bool> out_of_memory{plan.shared_bytes && !shared};
-  for (int64_t repeat = 0; repeat < plan.repeats && !out_of_memory; ++repeat) {
-    for (int stage = 0; stage < plan.stages; ++stage) {
+  for (int64_t repeat = 0; repeat < plan.repeats; ++repeat) {
+    for (int stage = 0; stage < plan.stages && !out_of_memory; ++stage) {
       for_each_job(plan.jobs[stage], parallel, [&](int64_t begin, int64_t end) {
         char* const scratch =
             plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
@@ -59,8 +60,10 @@ void run(const Task& task, const Algorithm& algorithm, double work) {
     }
   }
   shared_arena().trim();
-  STD_TORCH_CHECK(!out_of_memory, "torchconv: no memory for ", plan.shared_bytes, " + threads * ",
-                  plan.scratch_bytes, " bytes of scratch");
+  if (!out_of_memory) return;
+  fail("out of memory: ", algorithm.name, " of ", size_text(Sizes{d.n, d.c, d.h, d.w}), " with ",
+       size_text(Sizes{d.k, d.c_per_group(), d.r, d.s}), " needs ", plan.shared_bytes,
+       " bytes of scratch and ", plan.scratch_bytes, " for each thread; fewer threads need less");
 }
 
 void run(const Task& given) {
@@ -73,7 +76,7 @@ void run(const Task& given) {
 struct Cpu {
   using Task = cpu::Task;
   static void check(const Tensor& a, const Tensor& b) {
-    STD_TORCH_CHECK(a.is_cpu() && b.is_cpu(), "torchconv: tensors must be on the CPU");
+    require(a.is_cpu() && b.is_cpu(), "tensors must be on the CPU");
   }
   static int32_t type() { return aoti_torch_device_type_cpu(); }
   static int32_t index(const Tensor&) { return 0; }
@@ -93,21 +96,43 @@ struct Cpu {
 };
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
-                    const Sizes& geometry, const std::string& dtype) {
-  const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
-  return explain_choice(to_op(op), simplified(shape));
+                    const Sizes& geometry, const std::string& dtype,
+                    const std::optional<Sizes>& weight_stride) {
+  Task task{};
+  task.op = to_op(op);
+  task.shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
+  const Conv2dShape& d = task.shape;
+  const Strides dense_weight = dense(d.layout, d.c_per_group(), d.r, d.s);
+  if (weight_stride && task.op != Op::kGradWeight) {
+    require(weight_stride->size() == 4, "a weight has 4 strides");
+    std::copy(weight_stride->begin(), weight_stride->end(), task.weight_stride);
+  } else {
+    task.weight_stride[0] = dense_weight.image, task.weight_stride[1] = dense_weight.channel;
+    task.weight_stride[2] = dense_weight.row, task.weight_stride[3] = dense_weight.column;
+  }
+  return explain_choice(task.op, simplified(task).shape);
 }
 
 std::string isa() {
   return isa_name(isa_in_use());
 }
 
+std::string compiler() {
+#if defined(__clang__)
+  return __VERSION__;  // which names itself
+#elif defined(__GNUC__)
+  return "GCC " __VERSION__;
+#else
+  return "an unknown compiler";
+#endif
+}
+
 void force_isa_op(std::string level) {
-  STD_TORCH_CHECK(force_isa(level), "torchconv: no such ISA level on this CPU: ", level);
+  require(force_isa(level), "no such ISA level on this CPU: ", level);
 }
 
 void force_algorithm_op(std::string name) {
-  STD_TORCH_CHECK(force_algorithm(name), "torchconv: no such algorithm: ", name);
+  require(force_algorithm(name), "no such algorithm: ", name);
 }
 
 // The best of several short bursts, in GFLOP/s: the yardstick printed beside every benchmark.
@@ -138,6 +163,7 @@ STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
   m.impl("_explain", TORCH_BOX(&explain));
   m.impl("_isa", TORCH_BOX(&isa));
+  m.impl("_compiler", TORCH_BOX(&compiler));
   m.impl("_force_isa", TORCH_BOX(&force_isa_op));
   m.impl("_force_algorithm", TORCH_BOX(&force_algorithm_op));
   m.impl("_fma_peak", TORCH_BOX(&fma_peak));

@@ -122,11 +122,10 @@ template <class X, class Reach, bool kWhole>
 #pragma GCC unroll 2
       for (int v = 0; v < kVecs; ++v) {
         const int64_t lane = l + v * S::kLanes, rest = lanes - lane;
-        if (t.bias) {
-          const auto bias = rest > 0 ? S::load(t.bias + c + lane) : S::zero();
+        const auto bias =
+            t.bias && rest > 0 ? without_sign_of_zero<S>(S::load(t.bias + c + lane)) : S::zero();
 #pragma GCC unroll 8
-          for (int i = 0; i < kPixels; ++i) sum[i][v] = S::add(sum[i][v], bias);
-        }
+        for (int i = 0; i < kPixels; ++i) sum[i][v] = S::add(sum[i][v], bias);
         X* const out = t.out + c + lane;
         if (rest >= S::kLanes) {
 #pragma GCC unroll 8

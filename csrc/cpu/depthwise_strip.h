@@ -14,7 +14,7 @@ template <class T, bool kInPlace, int kTaps, int kVecs>
   zero_tile<T>(sum);
   const int64_t taps = t.tap_end, x_column = t.x_column;
   const bool whole = t.count >= kVecs * kLanes;
-  const auto bias = t.bias ? S::broadcast(*t.bias) : S::zero();
+  const auto bias = t.bias ? without_sign_of_zero<S>(S::broadcast(*t.bias)) : S::zero();
   const T* x = t.x + t.begin * t.x_tap;
   T* out = t.out;
   // Source row y is tap row m of destination row y - m.
@@ -40,7 +40,7 @@ template <class T, bool kInPlace, int kTaps, int kVecs>
     if (y >= kTaps - 1) {
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) {
-        const auto v = t.bias ? S::add(sum[kTaps - 1][i], bias) : sum[kTaps - 1][i];
+        const auto v = S::add(sum[kTaps - 1][i], bias);
         if (whole || i < kVecs - 1) {
           S::store(out + i * kLanes, v);
         } else {

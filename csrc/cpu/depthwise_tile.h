@@ -47,13 +47,12 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
 [[gnu::always_inline]] inline void store_tile(const DepthwiseTile<T>& t,
                                               typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
   using S = Simd<T>;
-  if (t.bias) {
-    const auto bias = load_weight<T, kBroadcast>(t.bias);
+  const auto bias =
+      t.bias ? without_sign_of_zero<S>(load_weight<T, kBroadcast>(t.bias)) : S::zero();
 #pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) {
+  for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kVecs; ++i) sum[m][i] = S::add(sum[m][i], bias);
-    }
+    for (int i = 0; i < kVecs; ++i) sum[m][i] = S::add(sum[m][i], bias);
   }
   T* out = t.out;
   const int64_t row = t.out_row, step = t.out_step, count = t.count, count_step = t.count_step;

@@ -5,6 +5,9 @@
 #include "cpu/scalar.h"
 
 #if defined(__x86_64__)
+// g++ 12 takes what its own AVX-512 intrinsics leave undefined on purpose for a mistake of ours.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 
 #pragma GCC push_options

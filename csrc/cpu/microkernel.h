@@ -26,9 +26,9 @@ struct Tile {
   int64_t bursts = 1, burst_gap = 0;  // left out after each burst
   int64_t rounds = 1, round_gap = 0;  // left out after each round, beyond that
   const T* a;
-  int64_t a_row;  // not kTableB
+  int64_t a_row = 0;  // not kTableB
   const T* b;
-  int64_t step;  // not kTables
+  int64_t step = 0;  // not kTables
   const int64_t* offset;
   const int64_t* b_offset = nullptr;  // kTables only
   T* c;
@@ -38,6 +38,14 @@ struct Tile {
   const T* lane_bias = nullptr;  // [j]
   const T* row_bias = nullptr;   // [m]
 };
+
+// -0 becomes +0. Every chain ends with it, or with the addition of a bias that is not -0: a product
+// too small for a float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and
+// one that is left out does not, and which are left out may depend on the batch and on the level.
+template <class S>
+inline typename S::Vec without_sign_of_zero(typename S::Vec sum) {
+  return S::add(sum, S::zero());
+}
 
 // A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
 template <class T>
@@ -108,6 +116,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
 #pragma GCC unroll 8
       for (int v = 0; v < kVecs; ++v) {
         T* const at = c + m * c_row + v * kLanes;
+        sum[m][v] = without_sign_of_zero<S>(sum[m][v]);
         if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
         if (t.lane_bias) sum[m][v] = S::add(sum[m][v], S::load(t.lane_bias + v * kLanes));
         if (row_bias) sum[m][v] = S::add(sum[m][v], S::broadcast(row_bias[m]));

@@ -16,6 +16,12 @@ Compute<S> read(const S* image, const Strides& at, int64_t channel, int64_t row,
   return to_compute(image[channel * at.channel + row * at.row + column * at.column]);
 }
 
+// -0 becomes +0: see microkernel.h.
+template <class T>
+T without_sign_of_zero(T sum) {
+  return sum + 0;
+}
+
 // f(c, r, s) for every step of a sum.
 template <class F>
 void in_order(Op op, const Conv2dShape& d, const F& f) {
@@ -49,6 +55,7 @@ void forward_row(const Task& task, int64_t job) {
       sum = fused(to_compute(w), read(image, x, group * d.c_per_group() + c, row, column, d.h, d.w),
                   sum);
     });
+    sum = without_sign_of_zero(sum);
     if (task.bias) sum += to_compute(((const S*)task.bias)[k]);
     from_compute((S*)task.result + n * y.image + k * y.channel + p * y.row + q * y.column, sum);
   }
@@ -75,7 +82,8 @@ void grad_input_row(const Task& task, int64_t job) {
       sum = fused(to_compute(at),
                   read(image, y, k, row / d.stride_h, column / d.stride_w, d.p, d.q), sum);
     });
-    from_compute((S*)task.result + n * x.image + c * x.channel + h * x.row + w * x.column, sum);
+    from_compute((S*)task.result + n * x.image + c * x.channel + h * x.row + w * x.column,
+                 without_sign_of_zero(sum));
   }
 }
 
@@ -103,7 +111,7 @@ void grad_weight_pair(const Task& task, int64_t job) {
       }
       from_compute((S*)task.result + k * task.weight_stride[0] + c * task.weight_stride[1] +
                        r * task.weight_stride[2] + s * task.weight_stride[3],
-                   sum);
+                   without_sign_of_zero(sum));
     }
   }
 }

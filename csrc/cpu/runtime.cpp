@@ -1,22 +1,29 @@
 #include "cpu/runtime.h"
 
-#if !defined(_WIN32)
+#if defined(__linux__)
 #include <pthread.h>
+
+// Of OpenMP 5.0, in the libgomp that libtorch brings; older ones lack it.
+extern "C" int omp_pause_resource_all(int kind) __attribute__((weak));
 #endif
 
 namespace torchconv::cpu {
 namespace {
 
-bool forked = false;
+bool lost = false;
 
-// Registered while the library loads, before any pool of its user can matter.
-[[maybe_unused]] const int at_fork = [] {
-#if !defined(_WIN32)
-  return pthread_atfork(nullptr, nullptr, [] { forked = true; });
-#else
-  return 0;
+#if defined(__linux__)
+thread_local bool kept = false;
+
+// Runs in the thread that forks. Ending its idle threads takes some milliseconds where there are any
+// and next to nothing where there are none; the next parallel region starts new ones.
+void before_fork() {
+  constexpr int kHard = 2;
+  kept = !omp_pause_resource_all || omp_pause_resource_all(kHard) != 0;
+}
+
+[[maybe_unused]] const int at_fork = pthread_atfork(before_fork, nullptr, [] { lost = kept; });
 #endif
-}();
 
 }  // namespace
 
@@ -30,8 +37,8 @@ Arena& shared_arena() {
   return arena;
 }
 
-bool is_forked_child() {
-  return forked;
+bool pool_is_lost() {
+  return lost;
 }
 
 }  // namespace torchconv::cpu

@@ -1,5 +1,5 @@
 // What a call needs from the machine: aligned scratch memory that stays with its thread, denormals
-// flushed inside our loops only, and knowing whether this process is a forked child.
+// flushed inside our loops only, and threads that survive a fork.
 #pragma once
 
 #include <cstdint>
@@ -71,8 +71,10 @@ class Arena {
 Arena& scratch_arena();
 Arena& shared_arena();
 
-// True in a child of fork(): the parent's thread pool does not exist there, a parallel region would
-// wait for it for ever, so the child computes in its own thread.
-bool is_forked_child();
+// OpenMP keeps a pool of threads for each thread that starts parallel regions. In a child of fork()
+// those threads do not exist, and its first parallel region, ours or ATen's, waits for them for ever.
+// So the pool of a thread that forks is ended just before: parent and child make a new one when they
+// need it. True in a child where that was not possible, which then computes in its own thread.
+bool pool_is_lost();
 
 }  // namespace torchconv::cpu

@@ -3,7 +3,6 @@
 #include "cpu/select.h"
 
 #include <atomic>
-#include <cstdio>
 #include <cstdlib>
 
 #include "cpu/algorithms.h"
@@ -42,9 +41,7 @@ int find_isa(const std::string& name) {
 Isa default_isa() {
   if (const char* wanted = std::getenv("TORCHCONV_ISA"); wanted && *wanted) {
     const int found = find_isa(wanted);
-    if (found >= 0) return (Isa)found;
-    std::fprintf(stderr, "torchconv: TORCHCONV_ISA=%s is not a level of this CPU, ignored\n",
-                 wanted);
+    if (found >= 0) return (Isa)found;  // else ignored, as torchconv/_load.py tells
   }
   if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;
   return cpu_has(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;

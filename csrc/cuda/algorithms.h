@@ -19,6 +19,9 @@ struct Algorithm {
   int64_t (*workspace_bytes)(Op, const Conv2dShape&);
   // The result has elements, and so have the operands. No synchronisation, no allocation.
   cudaError_t (*launch)(const Task&, cudaStream_t);
+  // Which of its kernels computes a layer with aligned operands, where it has several: a GPU accepts
+  // each of them apart.
+  const char* (*variant)(Op, const Conv2dShape&) = nullptr;
 };
 
 extern const Algorithm kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight, kDepthwise,

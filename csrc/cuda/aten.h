@@ -32,7 +32,7 @@ inline Tensor pad(const Tensor& input, const Geometry& g) {
 
 inline Tensor empty(const Tensor& like, const int64_t (&size)[4], Layout layout) {
   int32_t type;
-  STD_TORCH_CHECK(aoti_torch_get_device_type(like.get(), &type) == AOTI_TORCH_SUCCESS, "no device");
+  require(aoti_torch_get_device_type(like.get(), &type) == AOTI_TORCH_SUCCESS, "no device");
   return empty_dense(like, size, layout, type, like.get_device_index());
 }
 

@@ -26,7 +26,13 @@ const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
   for (const Algorithm& algorithm : algorithms()) {
     if (algorithm.applicable(op, shape)) return algorithm;
   }
-  STD_TORCH_CHECK(false, "torchconv: no CUDA kernel computes this convolution");
+  fail("no CUDA kernel computes this convolution");
+}
+
+// Such as "general", or "depthwise.planes" of an algorithm with several kernels.
+std::string kernel_name(const Algorithm& algorithm, Op op, const Conv2dShape& shape) {
+  return algorithm.variant ? std::string(algorithm.name) + "." + algorithm.variant(op, shape)
+                           : algorithm.name;
 }
 
 Tensor allocate_workspace(const Tensor& like, int64_t bytes) {
@@ -35,16 +41,15 @@ Tensor allocate_workspace(const Tensor& like, int64_t bytes) {
   const AOTITorchError error =
       aoti_torch_empty_strided(1, &bytes, &stride, aoti_torch_dtype_uint8(),
                                aoti_torch_device_type_cuda(), like.get_device_index(), &handle);
-  STD_TORCH_CHECK(error == AOTI_TORCH_SUCCESS, "torchconv: cannot allocate ", bytes,
-                  " bytes of workspace");
+  require(error == AOTI_TORCH_SUCCESS, "cannot allocate ", bytes, " bytes of workspace");
   return Tensor(handle);
 }
 
 struct Cuda {
   using Task = cuda::Task;
   static void check(const Tensor& a, const Tensor& b) {
-    STD_TORCH_CHECK(a.is_cuda() && b.is_cuda() && a.get_device_index() == b.get_device_index(),
-                    "torchconv: tensors must be on one GPU");
+    require(a.is_cuda() && b.is_cuda() && a.get_device_index() == b.get_device_index(),
+            "tensors must be on one GPU");
   }
   static int32_t type() { return aoti_torch_device_type_cuda(); }
   static int32_t index(const Tensor& t) { return t.get_device_index(); }
@@ -60,8 +65,8 @@ struct Cuda {
     const int32_t device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
     void* stream = nullptr;
-    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(device, &stream) == AOTI_TORCH_SUCCESS,
-                    "torchconv: no current stream on GPU ", device);
+    require(aoti_torch_get_current_cuda_stream(device, &stream) == AOTI_TORCH_SUCCESS,
+            "no current stream on GPU ", device);
     // Freed when this returns and reused in the order of the stream only, after the kernels.
     std::optional<Tensor> workspace;
     if (const int64_t bytes = algorithm.workspace_bytes(task.op, d)) {
@@ -70,10 +75,10 @@ struct Cuda {
     }
     task.allow_tf32 = geometry[9] & kTf32Flag;
     const cudaError_t error = algorithm.launch(task, static_cast<cudaStream_t>(stream));
-    STD_TORCH_CHECK(error == cudaSuccess, "torchconv: the CUDA kernel ", algorithm.name, " (",
-                    op_name(task.op), ", input ", d.n, "x", d.c, "x", d.h, "x", d.w, ", kernel ",
-                    d.k, "x", d.r, "x", d.s, ", groups ", d.groups, ") was not launched on GPU ",
-                    device, ": ", cudaGetErrorString(error));
+    require(error == cudaSuccess, "the CUDA kernel ", algorithm.name, " (", op_name(task.op),
+            ", input ", d.n, "x", d.c, "x", d.h, "x", d.w, ", kernel ", d.k, "x", d.r, "x", d.s,
+            ", groups ", d.groups, ") was not launched on GPU ", device, ": ",
+            cudaGetErrorString(error));
   }
 };
 
@@ -110,7 +115,7 @@ std::tuple<Tensor, Tensor, Tensor> conv2d_backward(const Tensor& grad, const Ten
                                         weight_size, geometry, bias_needed);
 }
 
-// As _explain of the CPU: one line per algorithm up to the one that runs.
+// As _explain of the CPU: one line per algorithm up to the one that runs, which names its kernel.
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
   const Op which = to_op(op);
@@ -118,13 +123,13 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
   const Algorithm& chosen = select_algorithm(which, shape);
   std::string text;
   if (&chosen == forced_algorithm.load(std::memory_order_relaxed)) {
-    return std::string(chosen.name) + ": forced, runs";
+    return kernel_name(chosen, which, shape) + ": forced, runs";
   }
   for (const Algorithm& algorithm : algorithms()) {
     if (&algorithm == &chosen) break;
     text += std::string(algorithm.name) + ": does not apply\n";
   }
-  return text + chosen.name + ": runs";
+  return text + kernel_name(chosen, which, shape) + ": runs";
 }
 
 // Where the name of a source ends, a hash over it follows; see source_hashes() in build_cuda.py.
@@ -155,7 +160,7 @@ void force_algorithm(std::string name) {
   for (const Algorithm& algorithm : algorithms()) {
     if (name == algorithm.name) found = &algorithm;
   }
-  STD_TORCH_CHECK(found || name.empty(), "torchconv: no such CUDA algorithm: ", name);
+  require(found || name.empty(), "no such CUDA algorithm: ", name);
   forced_algorithm.store(found, std::memory_order_relaxed);
 }
 

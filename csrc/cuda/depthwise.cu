@@ -43,9 +43,16 @@ cudaError_t launch_depthwise(const Task& task, cudaStream_t stream) {
   });
 }
 
+const char* variant(Op op, const Conv2dShape& d) {
+  const bool vectors = channel_vectors(d);
+  if (has_window(op, d) && (vectors || d.layout == Layout::kContiguous))
+    return vectors ? "channels" : "planes";
+  return any_variant(d, vectors ? "vectors" : "any");
+}
+
 }  // namespace
 
-const Algorithm kDepthwise = {"depthwise", "depthwise", applicable, workspace_bytes,
-                              launch_depthwise};
+const Algorithm kDepthwise = {"depthwise",     "depthwise",      applicable,
+                              workspace_bytes, launch_depthwise, variant};
 
 }  // namespace torchconv::cuda

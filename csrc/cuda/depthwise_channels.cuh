@@ -106,12 +106,14 @@ cudaError_t launch_depthwise_channels(const Task& task, cudaStream_t stream) {
   return launch<kDepthwiseThreads>(depthwise_channels_kernel<S, Size, Stride>, grid, stream, t);
 }
 
-// Vectors of channels, aligned.
+// Vectors of channels.
+inline bool channel_vectors(const Conv2dShape& d) {
+  return d.layout == Layout::kChannelsLast && d.k == d.c && d.c % (16 / size_of(d.dtype)) == 0;
+}
+// And aligned.
 inline bool channel_vectors(const Task& task) {
-  const Conv2dShape& d = task.shape;
-  const int64_t vector = 16 / size_of(d.dtype);
-  return d.layout == Layout::kChannelsLast && d.k == d.c && d.c % vector == 0 &&
-         aligned(task.op == Op::kForward ? task.input : task.grad) && aligned(task.result);
+  return channel_vectors(task.shape) && aligned(task.op == Op::kForward ? task.input : task.grad) &&
+         aligned(task.result);
 }
 
 }  // namespace torchconv::cuda

@@ -119,9 +119,15 @@ cudaError_t launch_depthwise_grad_weight(const Task& task, cudaStream_t stream) 
   });
 }
 
+const char* variant(Op op, const Conv2dShape& d) {
+  if (has_window(op, d)) return d.layout == Layout::kContiguous ? "planes" : "channels";
+  return any_variant(d, "any");
+}
+
 }  // namespace
 
-const Algorithm kDepthwiseGradWeight = {"depthwise_grad_weight", "depthwise_grad_weight",
-                                        applicable, workspace_bytes, launch_depthwise_grad_weight};
+const Algorithm kDepthwiseGradWeight = {
+    "depthwise_grad_weight", "depthwise_grad_weight",      applicable,
+    workspace_bytes,         launch_depthwise_grad_weight, variant};
 
 }  // namespace torchconv::cuda

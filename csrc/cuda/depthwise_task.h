@@ -60,6 +60,18 @@ inline bool has_window(Op op, const Conv2dShape& d, int size, int stride) {
          d.dilation_w == 1 && d.stride_h == stride && d.stride_w == stride;
 }
 
+// Whether it has one of any size.
+inline bool has_window(Op op, const Conv2dShape& d) {
+  return has_window(op, d, 3, 1) || has_window(op, d, 3, 2) || has_window(op, d, 5, 1) ||
+         has_window(op, d, 5, 2) || has_window(op, d, 7, 1);
+}
+
+// How an acceptance names the kernel for any geometry: a dense layer of one channel and several
+// filters for one are other layers to PyTorch.
+inline const char* any_variant(const Conv2dShape& d, const char* otherwise) {
+  return d.c == 1 ? "one_channel" : d.k != d.c ? "multiplier" : otherwise;
+}
+
 // How such a kernel sees a task: source = origin + pixel * stride + tap.
 struct Window {
   int origin_h, origin_w;

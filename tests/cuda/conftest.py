@@ -6,7 +6,32 @@ import pytest
 import torch
 
 import torchconv
+from tests.cuda import operators
 from tests.cuda.poison import poison_free_memory
+
+MARK = "each_algorithm"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--algorithm", metavar="NAME", help="only what is tried for every algorithm, for this one; "
+        "-: only the other tests",
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", f"{MARK}: is tried for every CUDA algorithm")
+    name = config.getoption("--algorithm", None)
+    operators.only = None if name == "-" else name
+
+
+def pytest_collection_modifyitems(config, items):
+    if name := config.getoption("--algorithm", None):
+        left_out = [
+            item for item in items if (item.get_closest_marker(MARK) is None) != (name == "-")
+        ]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

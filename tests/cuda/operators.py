@@ -13,17 +13,25 @@ from tests.cuda.poison import poison_free_memory, poison_like
 from tests.reference import Operands
 
 TF32 = 2
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+only: str | None = None  # the algorithm that is tried, of a run for one of them
 
 
 def algorithms() -> list[str]:
     return [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
 
 
-def chosen(op: str, case: Conv2dCase, dtype: torch.dtype, channels_last: bool) -> str:
+def kernel_of(op: str, case: Conv2dCase, dtype: torch.dtype, channels_last: bool) -> str:
+    """What runs: an algorithm, or the one of its kernels, such as "depthwise.planes"."""
     text = torch.ops.torchconv._explain_cuda(
         op, case.input_size, case.weight_size, case.geometry(channels_last), str(dtype)[6:]
     )
     return text.splitlines()[-1].partition(":")[0]
+
+
+def chosen(op: str, case: Conv2dCase, dtype: torch.dtype, channels_last: bool) -> str:
+    return kernel_of(op, case, dtype, channels_last).partition(".")[0]
 
 
 @contextmanager
@@ -36,20 +44,31 @@ def forced(name: str) -> Iterator[None]:
 
 
 def applicable(op: str, case: Conv2dCase, dtype: torch.dtype, channels_last: bool) -> list[str]:
-    """Every algorithm that computes this, the one that runs by itself first."""
+    """Every algorithm that computes this, the one that runs by itself first; of a run for one
+    algorithm that one, if it does."""
     names = [chosen(op, case, dtype, channels_last)]
     for name in algorithms():
         with forced(name):
             if chosen(op, case, dtype, channels_last) == name and name not in names:
                 names.append(name)
-    return names
+    return [name for name in names if only in (None, name)]
+
+
+def on_device(operands: Operands, channels_last: bool, device: str) -> Operands:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return operands.map(
+        lambda t: t.to(device).contiguous(memory_format=layout) if t.dim() == 4 else t.to(device)
+    )
 
 
 def on_gpu(operands: Operands, channels_last: bool) -> Operands:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    return operands.map(
-        lambda t: t.cuda() if t.dim() != 4 else t.cuda().contiguous(memory_format=layout)
-    )
+    return on_device(operands, channels_last, "cuda")
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Also of zeros, whose signs are equal as numbers, and of NaN."""
+    as_integers = BITS[a.dtype.itemsize]
+    return a.dtype == b.dtype and torch.equal(a.view(as_integers), b.view(as_integers))
 
 
 def result_size(op: str, case: Conv2dCase) -> tuple[int, int, int, int]:

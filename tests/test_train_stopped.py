@@ -1,0 +1,222 @@
+"""A training run that is stopped or fails: what it says is true, and it can be continued."""
+
+import os
+import re
+import shlex
+import signal
+import time
+
+import pytest
+import torch
+
+from examples import checkpoint, folder, metrics, plots, run, train
+from examples.learner import Learner
+from tests.training import SMALL, assert_same_run, finish, launch, start, tiny  # noqa: F401
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_interrupt_in_the_middle_of_an_epoch(tmp_path, monkeypatch, capfd, step):
+    assert start(tmp_path / "whole") == 0
+    steps, complete = [], Learner.step
+
+    def interrupted(learner, images, labels):
+        steps.append(1)
+        if len(steps) == step:
+            raise KeyboardInterrupt
+        return complete(learner, images, labels)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    assert start(tmp_path / "parts") == 130
+    message = capfd.readouterr().err
+    epoch = (step - 1) // 3
+    assert f"after epoch {epoch};" in message
+    assert f"python -m examples.train --resume --out {tmp_path / 'parts'}" in message
+    assert finish(tmp_path / "parts") == 0
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd):
+    """torch.save turns the interrupt into a RuntimeError of its own."""
+    assert start(tmp_path / "whole") == 0
+    calls, complete = [], torch.save
+
+    class Interrupting:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, content):
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return self.file.write(content)
+
+        def flush(self):
+            self.file.flush()
+
+    def save(state, file):
+        calls.append(1)
+        complete(state, Interrupting(file))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", save)
+        assert start(tmp_path / "parts") == 130
+    assert "after epoch 1; continue with" in capfd.readouterr().err
+    assert finish(tmp_path / "parts") == 0
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_interrupt_before_training(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(run, "load", interrupt)
+    assert start(tmp_path / "out") == 130
+    assert capfd.readouterr().err == "Stopped before training began; no run was changed.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupt_before_an_earlier_run_is_replaced(tmp_path, monkeypatch, capfd):
+    assert start(tmp_path) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(folder, "mark", interrupt)
+    assert start(tmp_path, "--overwrite", "--seed", "1") == 130
+    assert capfd.readouterr().err == "Stopped before training began; no run was changed.\n"
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("place", [(metrics.MetricsLog, "__init__"), (checkpoint, "save")])
+def test_interrupt_when_an_earlier_run_is_gone(tmp_path, monkeypatch, capfd, place):
+    assert start(tmp_path, "--epochs", "1") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, interrupt)
+        assert start(tmp_path, "--overwrite", "--seed", "1") == 130
+    message = capfd.readouterr().err
+    assert message == (
+        f"Stopped before the first checkpoint; {tmp_path} holds no run, so start it again.\n"
+    )
+    assert start(tmp_path) == 0
+
+
+def test_interrupt_while_testing(tmp_path, monkeypatch, capfd):
+    assert start(tmp_path / "whole") == 0
+    calls, complete = [], Learner.finish_epoch
+
+    def interrupted(learner, batches):
+        calls.append(1)
+        if len(calls) == 2:
+            next(iter(batches))
+            raise KeyboardInterrupt
+        return complete(learner, batches)
+
+    monkeypatch.setattr(Learner, "finish_epoch", interrupted)
+    assert start(tmp_path / "parts") == 130
+    assert "after epoch 1; continue with" in capfd.readouterr().err
+    assert finish(tmp_path / "parts") == 0
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("picture", ["draw_curves", "draw_filters"])
+def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, picture):
+    assert start(tmp_path / "whole") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(plots, picture, interrupt)
+        assert start(tmp_path / "parts") == 130
+    message, command = capfd.readouterr().err.splitlines()
+    assert message.startswith("Stopped after the last epoch.")
+    assert "after epoch 4; draw the pictures that are missing with:" in message
+    assert train.main(shlex.split(command)[3:]) == 0
+    assert {path.name for path in (tmp_path / "parts").iterdir()} >= set(folder.PICTURES)
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
+def test_second_signal_does_not_hide_the_message(tmp_path, monkeypatch, capfd, again):
+    """torchrun passes Ctrl-C on to processes that have got it already."""
+    tell = train.how_to_go_on
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), again)
+        return tell(*arguments)
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(train, "how_to_go_on", interrupted)
+    monkeypatch.setattr(Learner, "step", interrupt)
+    assert start(tmp_path) == 130
+    assert "after epoch 0; continue with" in capfd.readouterr().err
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_interrupt_while_a_file_reaches_the_disk(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "c.pt", {"epoch": 3})
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path / "c.pt", {"epoch": 4})
+    assert checkpoint.load(tmp_path / "c.pt")["epoch"] == 3
+    assert os.listdir(tmp_path) == ["c.pt"]
+
+
+PLANT = """
+import os, sys, time
+from examples import checkpoint, run, train
+from examples.learner import Learner
+
+def fail(*_, **__):
+    with open(sys.argv[1], "w") as file:
+        file.write(str(time.time()))
+    raise {error}
+
+if os.environ["RANK"] == "{rank}":
+    {place} = fail
+sys.exit(train.main(sys.argv[2:]))
+"""
+ALL_KINDS = {
+    "rank 0 in a step": (0, "Learner.step", "ValueError('planted')"),
+    "rank 1 in a step": (1, "Learner.step", "ValueError('planted')"),
+    "rank 0 before the others": (0, "train.open_log", "ValueError('planted')"),
+    "rank 0 while it saves": (0, "checkpoint.save", "OSError('planted')"),
+    "rank 1 before it joins": (1, "train.parse", "train.RunError('planted')"),
+    "rank 1 is interrupted": (1, "Learner.step", "KeyboardInterrupt"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_process_ends_soon_and_one_says_why(tmp_path, kind):
+    rank, place, error = ALL_KINDS[kind]
+    script, when, out = (tmp_path / name for name in ("plant.py", "when", "out"))
+    script.write_text(PLANT.format(rank=rank, place=place, error=error))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with launch(*torchrun, str(script), str(when), *SMALL, "--out", str(out)) as process:
+        _, errors = process.communicate(timeout=120)
+    # torchrun would kill a process that waits for the other one, after half a minute
+    assert time.time() - float(when.read_text()) < 20, errors
+    assert process.returncode != 0
+    if error == "KeyboardInterrupt":
+        told = re.findall(r"^Stopped.*continue with:$", errors, re.MULTILINE)
+    else:
+        told = re.findall(r"^(?:examples\.train|\[rank\d\]: \w+Error): planted$", errors, re.M)
+    assert len(told) == 1, errors
+    assert "gloo" not in errors, "a process complains that another one is gone"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stops_with_a_checkpoint(tmp_path, sent):
+    command = ["-m", "examples.train", *SMALL, "--epochs", "1000000", "--out", str(tmp_path)]
+    with launch(*command) as process:
+        while not process.stdout.readline().startswith("epoch"):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(sent)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continue with" in error and "Traceback" not in error
+    saved = checkpoint.load(tmp_path / "checkpoint.pt")["epoch"]
+    assert saved >= 1
+    resume = shlex.split(error.splitlines()[-1])[1:]  # without "python"
+    with launch(*resume, "--epochs", str(saved + 1)) as process:
+        out, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error
+    assert f"after {saved + 1} epochs" in out

@@ -1,0 +1,91 @@
+"""Runs of the training program, small enough for tests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from examples import checkpoint, run, train
+from examples.metrics import read_records
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--limit", "96", "--epochs", "4", "--device", "cpu"]
+
+
+class Tiny(nn.Module):
+    """A network with a convolution and dropout that trains in no time."""
+
+    image_size = 28
+
+    def __init__(self, conv, channels, classes):
+        super().__init__()
+        self.conv = conv(channels, 4, kernel_size=3, stride=2)
+        self.dropout = nn.Dropout(0.2)
+        self.linear = nn.Linear(4 * 13 * 13, classes)
+
+    def forward(self, x):
+        return self.linear(self.dropout(self.conv(x).relu().flatten(1)))
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(run.MODELS, "lenet", Tiny)
+
+
+def start(out, *options):
+    return train.main([*SMALL, "--out", str(out), *options])
+
+
+def finish(out, *options):
+    torch.manual_seed(999)  # nothing may hang on what the generators held before
+    return train.main(["--resume", "--out", str(out), *options])
+
+
+def weights(out, conv="torchconv"):
+    return checkpoint.load(out / "checkpoint.pt")["learners"][conv]["model"]
+
+
+def measurements(out):
+    """All records without the times."""
+    records = read_records(out / "metrics.jsonl")
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def bits(state):
+    """The floats in a tree as integers, which tell -0 from 0."""
+    return tree_map_only(torch.Tensor, lambda t: t.view(torch.int32), state)
+
+
+def assert_same_run(one, other):
+    state, expected = (checkpoint.load(out / "checkpoint.pt") for out in (one, other))
+    assert state["epoch"] == expected["epoch"] == 4
+    assert state["learners"].keys() == expected["learners"].keys()
+    for conv in expected["learners"]:
+        for part in ("model", "optimizer"):
+            a, b = (bits(s["learners"][conv][part]) for s in (state, expected))
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert torch.equal(state["random"][0]["torch"], expected["random"][0]["torch"])
+    assert measurements(one) == measurements(other)
+
+
+def launch(*command, **options):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+    }
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )

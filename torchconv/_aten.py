@@ -1,0 +1,83 @@
+"""The operators where there is no compiled library: the same schemas, computed by ATen.
+
+``torchconv.conv2d`` does not come here, it calls ``F.conv2d`` (_config.py). Exported programs and
+other graphs that hold the operators do; and what is registered for them (derivatives, shapes,
+decompositions, FLOPs) needs no second way. ``geometry`` is explained in csrc/library.cpp.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+Ints = Sequence[int]
+
+
+def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints) -> Tensor:
+    return _dense(F.conv2d(_padded(input, geometry), weight, bias, **_options(geometry)), geometry)
+
+
+def _conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
+    n, c, h, w = input_size
+    top, bottom, left, right = geometry[2:6]
+    size = n, c, h + top + bottom, w + left + right
+    padded = conv2d_input(size, weight, grad, **_options(geometry))
+    return _dense(padded[:, :, top : top + h, left : left + w], geometry)
+
+
+def _conv2d_grad_weight(grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints) -> Tensor:
+    result = conv2d_weight(_padded(input, geometry), weight_size, grad, **_options(geometry))
+    return _dense(result, geometry)
+
+
+def _conv2d_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor | None,
+    weight_size: Ints,
+    geometry: Ints,
+    bias_needed: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    nothing = grad.new_empty(0)
+    return (
+        nothing if weight is None else _conv2d_grad_input(grad, weight, input.shape, geometry),
+        _conv2d_grad_weight(grad, input, weight_size, geometry),
+        grad.sum((0, 2, 3)) if bias_needed else nothing.clone(),
+    )
+
+
+def _padded(input: Tensor, geometry: Ints) -> Tensor:
+    top, bottom, left, right = geometry[2:6]
+    return F.pad(input, (left, right, top, bottom))
+
+
+def _options(geometry: Ints) -> dict[str, Ints | int]:
+    return {"stride": geometry[:2], "dilation": geometry[6:8], "groups": geometry[8]}
+
+
+def _dense(tensor: Tensor, geometry: Ints) -> Tensor:
+    last = torch.channels_last if geometry[-1] & 1 else torch.contiguous_format
+    return tensor.contiguous(memory_format=last)
+
+
+# As csrc/library.cpp defines them.
+OPERATORS = {
+    "conv2d(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor": _conv2d,
+    "conv2d_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, int[] geometry) "
+    "-> Tensor": _conv2d_grad_input,
+    "conv2d_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
+    "-> Tensor": _conv2d_grad_weight,
+    "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
+    "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)": _conv2d_backward,
+}
+
+
+def define() -> torch.library.Library:
+    """Defines the operators for every device, as long as the result lives."""
+    library = torch.library.Library("torchconv", "FRAGMENT")
+    for schema, function in OPERATORS.items():
+        library.define(schema)
+        library.impl(schema.partition("(")[0], function, "CompositeExplicitAutograd")
+    return library

@@ -1,0 +1,62 @@
+"""What tools that count operations are told, because they would silently count too few.
+
+They look layers up by exact type, or operators by name. Other tools that know ``nn.Conv2d`` alone
+say so or leave a layer as it is; ``torchconv.convert`` makes layers that they know.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from torchconv._imports import when_imported
+from torchconv.modules import Conv2d
+
+
+def register() -> None:
+    """Tells each tool that is imported, now or later."""
+    for module, tell in _TOOLS.items():
+        when_imported(module, _or_warn(tell))
+
+
+def _thop(profile: ModuleType) -> None:
+    profile.register_hooks[Conv2d] = profile.register_hooks[nn.Conv2d]
+
+
+def _by_type(ops: ModuleType) -> None:
+    ops.MODULES_MAPPING[Conv2d] = ops.MODULES_MAPPING[nn.Conv2d]
+
+
+def _ptflops_operators(ops: ModuleType) -> None:
+    count = ops.conv_flop_count
+
+    def conv2d(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        input, weight, bias, *_ = inputs
+        return count(input.shape, weight.shape, outputs[0].shape, bias=bias is not None)
+
+    ops.ATEN_OPS_MAPPING[torch.ops.torchconv.conv2d] = conv2d
+
+
+_TOOLS: dict[str, Callable[[ModuleType], None]] = {
+    "thop.profile": _thop,
+    "ptflops.pytorch_ops": _by_type,
+    "ptflops.aten_ops": _ptflops_operators,
+    "torch_pruning.utils.op_counter": _by_type,
+}
+
+
+def _or_warn(tell: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    """A version of a tool that is built otherwise can still be imported."""
+
+    def attempt(module: ModuleType) -> None:
+        try:
+            tell(module)
+        except (AttributeError, KeyError, TypeError) as error:
+            warnings.warn(
+                f"{module.__name__} has changed: it may not count layers of torchconv ({error!r})",
+                stacklevel=2,
+            )
+
+    return attempt
