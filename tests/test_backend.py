@@ -1,6 +1,8 @@
 """Who computes a call: torchconv, ATen, or the tensor's own class; and what users are told."""
 
 import asyncio
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -288,3 +290,40 @@ def test_importing_torchconv_does_not_import_the_compiler():
     code = "import sys, torchconv; print('torch._dynamo' in sys.modules, torchconv.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", torchconv.__version__]
+
+
+TRACE = """
+import torch, torchconv
+torch.manual_seed(0)
+layers = {
+    "3x3": (torch.randn(2, 16, 14, 14), torch.randn(16, 16, 3, 3)),
+    "first": (torch.randn(2, 3, 32, 32), torch.randn(16, 3, 3, 3)),
+    "1x1": (torch.randn(2, 16, 14, 14), torch.randn(32, 16, 1, 1)),
+    "whole image": (torch.randn(4, 16, 5, 5), torch.randn(24, 16, 5, 5)),
+    "whole image, filters transposed": (
+        torch.randn(4, 2, 5, 5), torch.randn(24, 2, 5, 5).transpose(2, 3)
+    ),
+    "whole image, filters sliced": (
+        torch.randn(4, 2, 5, 5), torch.randn(24, 2, 5, 7)[..., 1:6]
+    ),
+}
+for name, (input, weight) in layers.items():
+    for line in torchconv.explain(input, weight).splitlines():
+        if line.endswith(": runs"):
+            print(name, line.split(": ")[-2], flush=True)
+    input.requires_grad_(), weight.requires_grad_()
+    output = torchconv.conv2d(input, weight)
+    torch.autograd.grad(output, (input, weight), torch.ones_like(output))
+"""
+
+
+def test_explain_names_what_runs():
+    """The trace of a call and of its backward pass has the algorithms that explain told."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRACE],
+        env=os.environ | {"TORCHCONV_VERBOSE": "1"},
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    told = [line.rsplit(" ", 1)[1] for line in done.stdout.splitlines()]
+    traced = re.findall(r"groups \d+: (\w+), ", done.stderr)
+    assert len(told) == 18 and [name for name in traced if name != "grad_bias"] == told

@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 
 import torchconv  # noqa: F401  (registers the operators)
-from tests.cases import AWKWARD, Conv2dCase
+from tests.cases import AWKWARD, Conv2dCase, grouped
 from tests.cases import case as build_case
-from tests.cases import grouped
 from tests.compare import same_bits
 from tests.networks import HELD_OUT, NETWORKS, layers
 from tests.reference import DTYPES, OPS, Operands, random_operands, run, threads

@@ -94,8 +94,8 @@ def assert_accurate(found: torch.Tensor, op: str, sample: Sample, t: Operands) -
 
 
 def special_weight_in_gradient(op: str, sample: Sample) -> bool:
-    """Whether the input gradient meets a weight that is not finite. The reference multiplies it with
-    the zeros around grad; whoever leaves them out gives fewer NaN. Both are right."""
+    """Whether the input gradient meets a weight that is not finite. The reference multiplies it
+    with the zeros around grad; whoever leaves them out gives fewer NaN. Both are right."""
     return op == "grad_input" and sample.values[1] == "special"
 
 

@@ -16,7 +16,18 @@ ROUND = 200  # samples
 def fuzz(seconds: float, seed: int, checked=check) -> tuple[int, str | None]:
     """How many samples were checked, and what is wrong with the smallest that fails, or None."""
     count, end = 0, time.monotonic() + seconds
-    smallest: list[tuple[Sample, BaseException]] = []
+    smallest: list[tuple[Sample, Exception]] = []
+
+    def one(sample: Sample) -> None:
+        nonlocal count
+        if not smallest and time.monotonic() > end:
+            return
+        count += 1
+        try:
+            checked(sample)
+        except Exception as error:
+            smallest[:] = [(sample, error)]
+            raise
 
     while time.monotonic() < end:
 
@@ -32,15 +43,7 @@ def fuzz(seconds: float, seed: int, checked=check) -> tuple[int, str | None]:
         )
         @given(samples())
         def one_round(sample: Sample) -> None:
-            nonlocal count
-            if not smallest and time.monotonic() > end:
-                return
-            count += 1
-            try:
-                checked(sample)
-            except Exception as error:
-                smallest[:] = [(sample, error)]
-                raise
+            one(sample)
 
         try:
             one_round()

@@ -16,7 +16,7 @@ MEMORY = ("dense", "channels_last", "sliced", "stepped", "transposed", "shifted"
 DTYPES = {str(t).removeprefix("torch."): t for t in
           (torch.float32, torch.float64, torch.bfloat16, torch.float16)}  # fmt: skip
 COUNTS = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 48, 50, 64, 65, 96, 130]
-# Enough that threads share a convolution and jobs have several parts, little enough for many of them.
+# Enough that threads share a convolution, little enough for many of them.
 MOST_WORK = 800_000  # multiply-adds
 MOST_ELEMENTS = 20_000  # of input or output
 
