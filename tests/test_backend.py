@@ -199,10 +199,12 @@ def test_torch_function_modes_see_the_call():
 
 
 def test_torch_fx_records_the_call():
-    model = torch.nn.Sequential(torchconv.Conv2d(4, 6, 3, padding="same"), torch.nn.ReLU())
-    traced = torch.fx.symbolic_trace(model)
+    def call(input, weight):
+        return torchconv.conv2d(input, weight, padding="same").relu()
+
+    traced = torch.fx.symbolic_trace(call)
     assert torchconv.conv2d in [node.target for node in traced.graph.nodes]
-    assert torch.equal(traced(INPUT), model(INPUT))
+    assert torch.equal(traced(INPUT, WEIGHT), call(INPUT, WEIGHT))
 
 
 def test_wrappers_with_other_dispatchers_stay_with_aten():
