@@ -20,7 +20,7 @@ train test: export OMP_WAIT_POLICY = passive
 # What is trained, tested or measured here is torchconv, never ATen for want of a library.
 train test bench: export TORCHCONV_REQUIRE_NATIVE = 1
 
-.PHONY: build train test lint format bench clean
+.PHONY: build train test sanitize lint format bench clean
 .DELETE_ON_ERROR:
 
 build: $(LIBRARY)
@@ -30,6 +30,9 @@ train: $(LIBRARY) $(VENV)/.train  ## LeNet on handwritten digits
 
 test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests
 	$(BIN)/python -m pytest tests torchconv examples
+
+sanitize: $(LIBRARY) $(VENV)/.dev  ## the CPU kernels under ASan, UBSan and TSan, every case
+	$(BIN)/python -m tests.sanitize
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

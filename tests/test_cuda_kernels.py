@@ -5,8 +5,6 @@ See tests/cuda_host. What this cannot show is speed, and anything else that only
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,11 +13,21 @@ import torch
 from tests import cuda_host
 from tests.cases import AWKWARD, case, grouped, ids
 from tests.compare import same_bits
-from tests.cuda_host import FORMATS, HostProgram, ProgramDied
+from tests.cuda_host import CudaHost
+from tests.kernel_host import (
+    COMPILER,
+    FORMATS,
+    ROOT,
+    SANITIZERS,
+    ProgramDied,
+    compiler_is_missing,
+    damaged,
+    sanitizer_prefix,
+)
 from tests.reference import DTYPES, OPS, Operands, assert_accurate, exact, random_operands
 
 pytestmark = pytest.mark.skipif(
-    cuda_host.compiler_is_missing(), reason=f"there is no C++ compiler {cuda_host.COMPILER}"
+    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
 )
 
 MORE = (
@@ -67,7 +75,7 @@ COMBINATIONS = [(dtype, channels_last) for dtype in DTYPES for channels_last in 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    with HostProgram(cuda_host.build(tmp_path_factory.mktemp("cuda_host"))) as running:
+    with CudaHost(cuda_host.build(tmp_path_factory.mktemp("cuda_host"))) as running:
         yield running
 
 
@@ -188,10 +196,6 @@ def test_every_float16_survives(program):
 
 # ---- Sanitizers. Small programs of one algorithm, unoptimised: they compile faster.
 
-SANITIZERS = {
-    "address": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-    "thread": ("-fsanitize=thread",),
-}
 SANITIZED_CASES = (
     case("dense", 1, 3, (4, 5), 5, 3, bias=True),
     case("one", 1, 1, 1, 1, 1),
@@ -205,26 +209,13 @@ SANITIZED_CASES = (
 )
 
 
-def start_sanitized(folder: Path, kind: str, sources: Path) -> HostProgram:
+def start_sanitized(folder: Path, kind: str, sources: Path) -> CudaHost:
     """A program under a sanitizer; skips the test where the machine has none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    prefix = []
-    if kind == "thread":  # its shadow memory needs addresses that are not random
-        prefix = ["setarch", "-R"]
-    trial = folder / "trial.cpp"
-    trial.write_text("int main() {}\n")
-    command = [cuda_host.COMPILER, *SANITIZERS[kind], str(trial), "-o", str(folder / "trial")]
-    if (
-        not shutil.which("setarch")
-        or subprocess.run(command, capture_output=True).returncode
-        or subprocess.run([*prefix, str(folder / "trial")], capture_output=True).returncode
-    ):
-        pytest.skip(f"this machine has no working {kind} sanitizer")
-    built = cuda_host.build(folder, ["-O0", *SANITIZERS[kind]], sources)
-    return HostProgram(built, {"TSAN_OPTIONS": "halt_on_error=1"}, prefix)
+    prefix = sanitizer_prefix(folder, kind)
+    return CudaHost(cuda_host.build(folder, SANITIZERS[kind], sources), prefix=prefix)
 
 
-def run_sanitized(running: HostProgram, cases=SANITIZED_CASES) -> None:
+def run_sanitized(running: CudaHost, cases=SANITIZED_CASES) -> None:
     """Layouts and dtypes take turns."""
     turn = 0
     for algorithm in running.algorithms:
@@ -243,14 +234,13 @@ def run_sanitized(running: HostProgram, cases=SANITIZED_CASES) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SANITIZERS)
 def test_sanitizers_find_nothing(kind, tmp_path):
-    with start_sanitized(tmp_path, kind, cuda_host.ROOT / "csrc") as running:
+    with start_sanitized(tmp_path, kind, ROOT / "csrc") as running:
         run_sanitized(running)
 
 
-def damaged(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
+def damaged_algorithm(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
     """A copy of csrc with that algorithm alone, one of its lines changed."""
-    sources = folder / "csrc"
-    shutil.copytree(cuda_host.ROOT / "csrc", sources)
+    sources = damaged(folder, f"cuda/{file}", before, after)
     for other in sources.glob("cuda/*.cu"):
         if other.stem != algorithm:
             other.unlink()
@@ -259,14 +249,11 @@ def damaged(folder: Path, algorithm: str, file: str, before: str, after: str) ->
         '#include "cuda/algorithms.h"\nnamespace torchconv::cuda {\n'
         f"Algorithms algorithms() {{ return {{&{name}, 1}}; }}\n}}\n"
     )
-    text = (sources / "cuda" / file).read_text()
-    assert text.count(before) == 1, f"{before!r} is not once in {file}"
-    (sources / "cuda" / file).write_text(text.replace(before, after))
     return sources
 
 
 def test_a_read_out_of_bounds_is_found(tmp_path):
-    sources = damaged(
+    sources = damaged_algorithm(
         tmp_path, "reference", "reference.cuh", "row >= height || column", "row > height || column"
     )
     with start_sanitized(tmp_path / "build", "address", sources) as running:
@@ -278,7 +265,7 @@ def test_a_read_out_of_bounds_is_found(tmp_path):
 def test_a_missing_barrier_is_found(tmp_path):
     before = "memory.sums[strand][lane] = sum;\n  sync_block();"
     after = "memory.sums[strand][lane] = sum;"
-    sources = damaged(tmp_path, "general", "ordered_sum.cuh", before, after)
+    sources = damaged_algorithm(tmp_path, "general", "ordered_sum.cuh", before, after)
     with start_sanitized(tmp_path / "build", "thread", sources) as running:
         with pytest.raises(ProgramDied, match="data race"):
             run_sanitized(running, SANITIZED_CASES[-1:])
@@ -286,9 +273,9 @@ def test_a_missing_barrier_is_found(tmp_path):
 
 def test_a_barrier_that_some_threads_skip_is_found(tmp_path):
     before = "int64_t a, b, c, d;"
-    sources = damaged(
+    sources = damaged_algorithm(
         tmp_path, "reference", "reference.cuh", before, before + "if (i % 2) sync_block();"
     )
-    with HostProgram(cuda_host.build(tmp_path / "build", ["-O0"], sources)) as running:
+    with CudaHost(cuda_host.build(tmp_path / "build", ["-O0"], sources)) as running:
         with pytest.raises(ProgramDied, match="barrier that others skip"):
             run_sanitized(running)

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "cpu/algorithms.h"
-#include "cpu/runtime.h"
+#include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
 #include "operators.h"
@@ -20,47 +20,23 @@ constexpr double kSerialWork = 250e3;
 // What an element costs that is only added up, in multiply-adds.
 constexpr double kSumWork = 4;
 
-// Runs f(job) for every job, on all threads or on this one; jobs are handed out as threads get
-// free.
-template <class F>
-void for_each_job(int64_t jobs, bool parallel, const F& f) {
-  const int64_t threads = parallel ? smaller(jobs, torch::stable::get_num_threads()) : 1;
-  if (threads <= 1) return f(int64_t{0}, jobs);
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
-    for (int64_t job; (job = next.fetch_add(1, std::memory_order_relaxed)) < jobs;) f(job, job + 1);
-  });
-}
+struct TorchThreads {
+  bool parallel;
+  int64_t count() const { return parallel ? torch::stable::get_num_threads() : 1; }
+  template <class F>
+  void run(int64_t count, const F& f) const {
+    torch::stable::parallel_for(0, count, 1, [&](int64_t, int64_t) { f(); });
+  }
+};
 
 // Work in multiply-adds, to judge if it repays to wake other threads.
 void run(const Task& task, const Algorithm& algorithm, double work) {
   const Isa isa = isa_in_use();
   print_call(task.op, task.shape, algorithm.name, isa_name(isa));
-  const RunJob run_job = algorithm.run[static_cast<int>(isa)];
   const Plan plan = algorithm.plan(task.op, task.shape);
+  const TorchThreads threads{work > kSerialWork && !pool_is_lost()};
+  if (run_plan(task, plan, algorithm.run[static_cast<int>(isa)], threads)) return;
   const Conv2dShape& d = task.shape;
-  const bool parallel = work > kSerialWork && !pool_is_lost();
-
-  char* const shared = plan.shared_bytes ? shared_arena().reserve(plan.shared_bytes) : nullptr;
-  std::atomic<bool> out_of_memory{plan.shared_bytes && !shared};
-  for (int64_t repeat = 0; repeat < plan.repeats; ++repeat) {
-    for (int stage = 0; stage < plan.stages && !out_of_memory; ++stage) {
-      for_each_job(plan.jobs[stage], parallel, [&](int64_t begin, int64_t end) {
-        char* const scratch =
-            plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
-        if (plan.scratch_bytes && !scratch) {
-          out_of_memory = true;
-          return;
-        }
-        const FlushDenormals flush;
-        for (int64_t job = begin; job < end; ++job)
-          run_job(task, {plan.details, stage, job, repeat, shared, scratch});
-        scratch_arena().trim();
-      });
-    }
-  }
-  shared_arena().trim();
-  if (!out_of_memory) return;
   fail("out of memory: ", algorithm.name, " of ", size_text(Sizes{d.n, d.c, d.h, d.w}), " with ",
        size_text(Sizes{d.k, d.c_per_group(), d.r, d.s}), " needs ", plan.shared_bytes,
        " bytes of scratch and ", plan.scratch_bytes, " for each thread; fewer threads need less");

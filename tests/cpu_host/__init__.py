@@ -1,0 +1,87 @@
+"""Runs the CPU kernels without torch: the files of csrc/cpu, all but the one that knows torch.
+
+`build` makes a program of them and main.cpp, `CpuHost` is one running process of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tests import kernel_host
+from tests.cases import Conv2dCase
+from tests.kernel_host import ROOT
+from tests.reference import Operands
+
+HERE = Path(__file__).parent
+LEVELS = {"portable": "Portable", "avx2": "Avx2", "avx512": "Avx512"}
+PARTS = [f"{level}{part}" for level in LEVELS for part in ("", "_depthwise")]
+
+
+def build(
+    folder: Path,
+    flags: Sequence[str],
+    parts: Sequence[str] = PARTS,
+    sources: Path = ROOT / "csrc",
+) -> Path:
+    """Compiles the program with the kernels of `isa_<part>.cpp`, and with none of other parts."""
+    files = [HERE / "main.cpp", *(sources / f"cpu/isa_{part}.cpp" for part in parts)]
+    files += [
+        file
+        for file in sorted(sources.glob("cpu/*.cpp"))
+        if not file.name.startswith(("isa_", "conv2d_cpu"))
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    files.append(_without_kernels(folder / "left_out.cpp", set(PARTS) - set(parts)))
+    options = ["-std=c++17", "-ffp-contract=off", "-g1", "-Wno-psabi", *flags]
+    return kernel_host.build(folder, files, options, [sources])
+
+
+def _without_kernels(file: Path, parts: set[str]) -> Path:
+    """Defines the kernels of these parts as null."""
+    lines = ['#include "cpu/algorithms.h"', "namespace torchconv::cpu {"]
+    for part in sorted(parts):
+        level, _, depthwise = part.partition("_")
+        kind = "DepthwiseKernels" if depthwise else "Kernels"
+        lines.append(f"const {kind} k{LEVELS[level]}{kind} = {{}};")
+    text = "\n".join([*lines, "}  // namespace torchconv::cpu", ""])
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+    return file
+
+
+class CpuHost(kernel_host.HostProgram):
+    """One process; `compute` sends it one call and gets the result."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.levels = self._list("--levels")
+
+    def compute(
+        self,
+        algorithm: str,
+        op: str,
+        case: Conv2dCase,
+        t: Operands,
+        channels_last: bool = False,
+        level: str = "portable",
+        threads: int = 1,
+        exact: bool = False,
+        callers: int = 1,
+        misaligned: bool = False,
+    ) -> torch.Tensor | None:
+        """The result, or None if the algorithm does not apply or is not compiled for the level.
+
+        `exact` gives every job scratch memory of its own, not a byte larger than the plan asks for
+        and full of NaN. `callers`: one or two threads make the same call at once.
+        """
+        index = list(LEVELS).index(level)
+        status, result = self.request(
+            algorithm, op, case, t, channels_last, misaligned, (index, threads, exact, callers)
+        )
+        if status > 1:
+            reason = "has no memory" if status == 2 else "gives two callers different bits"
+            raise RuntimeError(f"{algorithm} {reason}: {op} of {case}")
+        return result if status else None

@@ -1,0 +1,111 @@
+// Runs the CPU algorithms without torch for tests/test_sanitizers.py; options of a request are
+// {level, threads, exact, callers}.
+//
+// `exact`: scratch memory, too, lies in blocks of exactly the size that the plan asks for, a new
+// one full of NaN for every job, in place of the arenas, which are larger and remember.
+// `callers`: as many threads make the same call at once and must get the same bits.
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cpu/algorithms.h"
+#include "cpu/run_plan.h"
+#include "cpu/select.h"
+#include "cpu/simplify.h"
+#include "kernel_host/host.h"
+
+namespace {
+
+using namespace torchconv;
+using namespace torchconv::cpu;
+
+const Algorithm* const kAlgorithms[] = {
+    &kDepthwise,    &kDepthwiseGradWeight, &kPointwise, &kPixelLanes,
+    &kChannelLanes, &kGradWeight,          &kGradBias,  &kReference};
+constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
+
+struct HostThreads {
+  int64_t most;
+  int64_t count() const { return most; }
+  template <class F>
+  void run(int64_t count, const F& f) const {
+    std::vector<std::thread> others;
+    for (int64_t i = 1; i < count; ++i) others.emplace_back([&] { f(); });
+    f();
+    for (std::thread& other : others) other.join();
+  }
+};
+
+struct Exact {
+  RunJob run;
+  int64_t scratch_bytes;
+  char* shared;
+};
+Exact exact;
+
+void run_exact(const Task& task, const Job& job) {
+  const host::Buffer scratch(exact.scratch_bytes, 0, 64);
+  exact.run(task,
+            {job.details, job.stage, job.index, job.repeat, exact.shared, (char*)scratch.data});
+}
+
+bool compute(const Task& task, const Algorithm& algorithm, const host::Request& request) {
+  Plan plan = algorithm.plan(task.op, task.shape);
+  const RunJob run_job = algorithm.run[request.options[0]];
+  const HostThreads threads{request.options[1]};
+  if (!request.options[2]) return run_plan(task, plan, run_job, threads);
+  const host::Buffer shared(plan.shared_bytes, 0, 64);
+  exact = {run_job, plan.scratch_bytes, (char*)shared.data};
+  plan.shared_bytes = plan.scratch_bytes = 0;
+  return run_plan(task, plan, run_exact, threads);
+}
+
+// 1: computed, 0: the algorithm does not apply or is not compiled for the level, 2: no memory,
+// 3: callers got different bits.
+int64_t run(const host::Request& request, void* const (&data)[5]) {
+  Task given{};
+  given.op = (Op)request.op;
+  given.shape = host::shape_of(request);
+  given.input = data[0], given.weight = data[1], given.bias = data[2], given.grad = data[3];
+  std::memcpy(given.weight_stride, request.weight_stride, sizeof given.weight_stride);
+  given.result = data[4];
+  for (const Algorithm* algorithm : kAlgorithms) {
+    if (std::strcmp(algorithm->name, request.algorithm)) continue;
+    const Task task = algorithm == &kGradBias ? given : simplified(given);
+    if (algorithm->refuse(task.op, task.shape)) return 0;
+    if (!algorithm->run[request.options[0]]) return 0;
+    if (request.options[3] < 2) return compute(task, *algorithm, request) ? 1 : 2;
+    const int64_t bytes = request.bytes[4];
+    const host::Buffer result(bytes);
+    bool computed = false, computed_too = false;
+    std::thread other([&] {
+      Task own = task;
+      own.result = result.data;
+      computed_too = compute(own, *algorithm, request);
+    });
+    computed = compute(task, *algorithm, request);
+    other.join();
+    if (!computed || !computed_too) return 2;
+    return std::memcmp(result.data, data[4], bytes) ? 3 : 1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  const std::string wanted = count == 2 ? arguments[1] : "";
+  if (wanted == "--list") {
+    for (const Algorithm* algorithm : kAlgorithms) std::puts(algorithm->name);
+    return 0;
+  }
+  if (wanted == "--levels") {  // that the machine has and that some kernels are compiled for
+    for (const Isa isa : kIsas) {
+      const bool compiled = kernels_of(isa).pointwise || kDepthwise.run[(int)isa];
+      if (compiled && force_isa(isa_name(isa))) std::puts(isa_name(isa));
+    }
+    return 0;
+  }
+  return host::serve(
+      [](const host::Request& request, void* const(&data)[5]) { return run(request, data); });
+}

@@ -1,0 +1,150 @@
+"""Runs the CPU kernels under sanitizers, against float64: every algorithm, case, dtype and level.
+
+    python -m tests.sanitize [address|thread]      without a name both, one after the other
+
+`address` finds reads and writes outside of operands and scratch memory, and undefined behaviour;
+`thread` finds data races. tests/test_sanitizers.py runs a part of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from tests import cpu_host
+from tests.cases import AWKWARD, Conv2dCase, case, grouped
+from tests.compare import same_bits
+from tests.cpu_host import CpuHost
+from tests.kernel_host import ROOT, SANITIZERS, sanitizer_prefix
+from tests.reference import DTYPES, OPS, Operands, assert_accurate, random_operands
+
+COMBINATIONS = list(product(DTYPES, (False, True)))
+BUILDS = ROOT / "build" / "sanitize"  # kept, so that the next build compiles only what has changed
+
+# Distances at which a product of 32 bits overflows, and some of 64 bits nearly do.
+FAR = (
+    case("huge_stride", 2, 3, 6, 17, 3, 2**40),
+    grouped("depthwise_huge_stride", 2, 3, 6, 1, 3, stride=2**40),
+    case("1x1_huge_stride", 2, 20, 6, 17, 1, 2**40),
+)
+# The same for padding, which no tensor of float64 could hold: bits are compared with the reference.
+FAR_PADDED = (
+    case("far_padding", 1, 3, (2, 3), 5, 1, 2**30, padding=2**30),
+    case("far_dilation", 1, 3, (2, 3), 5, 3, 2**30, padding=2**30, dilation=2**30),
+    grouped("depthwise_far_padding", 1, 3, (2, 3), 1, 1, stride=2**30, padding=2**30),
+    grouped("depthwise_far_dilation", 1, 3, 3, 1, 3, padding=2**31, dilation=2**31),
+)
+# Jobs for several threads: both stages of packed weights, repeats of weight gradients.
+SHARED = (
+    case("dense", 3, 20, (9, 10), 40, 3, bias=True),
+    case("few", 3, 3, (9, 12), 10, 3, bias=True),
+    case("1x1", 3, 40, (9, 10), 70, 1),
+    case("groups", 2, 12, 8, 12, 3, groups=3),
+    case("many_images", 70, 3, 6, 4, 3),
+    grouped("depthwise", 3, 35, (9, 10), 1, 3, bias=True),
+    grouped("depthwise_many_images", 300, 16, 5, 1, 3),
+    case("one_pixel", 300, 70, 1, 50, 1, bias=True),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call of the host program varies beside its operands."""
+
+    dtype: torch.dtype
+    channels_last: bool
+    level: str
+    misaligned: bool = False
+
+
+def start(kind: str, parts: Sequence[str], folder: Path | None = None, **options) -> CpuHost:
+    """The kernels of `parts` under a sanitizer, compiled where that is needed."""
+    folder = folder or BUILDS / kind
+    prefix = sanitizer_prefix(folder, kind)
+    return CpuHost(cpu_host.build(folder, SANITIZERS[kind], parts, **options), prefix=prefix)
+
+
+def check(running: CpuHost, algorithm: str, op: str, one: Conv2dCase, call: Call, **how) -> bool:
+    """Whether the algorithm computes the case at this level, and then as the reference does."""
+    t = random_operands(one, call.dtype)
+    if 0 in one.input_size + one.weight_size + one.output_size:  # never reaches an algorithm
+        return False
+    arguments = (one, t, call.channels_last, call.level)
+    found = running.compute(algorithm, op, *arguments, misaligned=call.misaligned, **how)
+    if found is None:
+        return False
+    if op == "grad_bias":
+        assert_bias_accurate(found, t)
+    elif one in FAR_PADDED:
+        expected = running.compute("reference", op, *arguments)
+        assert op == "grad_weight" or same_bits(found, expected), (algorithm, op, one, call)
+    else:
+        assert_accurate(found, op, one)
+    return True
+
+
+def assert_bias_accurate(found: torch.Tensor, t: Operands) -> None:
+    """The tolerance of `assert_accurate`, for a sum of gradients."""
+    grad = t.grad.double()
+    value, magnitude = grad.sum((0, 2, 3)), grad.abs().sum((0, 2, 3))
+    eps = torch.finfo(torch.float64 if found.dtype == torch.float64 else torch.float32).eps
+    tolerance = magnitude * eps * (2 + (grad.numel() / found.numel()) ** 0.5)
+    if found.dtype.itemsize == 2:
+        tolerance += value.abs() * torch.finfo(found.dtype).eps
+    assert ((found.double() - value).abs() <= tolerance).all(), (found, value)
+
+
+def ops_of(algorithm: str) -> tuple[str, ...]:
+    return ("grad_bias",) if algorithm == "grad_bias" else OPS
+
+
+def calls(running: CpuHost, turn: int, everything: bool) -> Iterable[Call]:
+    """All dtypes, layouts and levels, or the one whose turn it is."""
+    every = list(product(running.levels, COMBINATIONS))
+    for level, (dtype, channels_last) in every if everything else [every[turn * 5 % len(every)]]:
+        yield Call(dtype, channels_last, level, misaligned=turn % 2 == 1)
+
+
+def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> dict[str, int]:
+    """How many calls of every algorithm were computed."""
+    computed = dict.fromkeys(running.algorithms, 0)
+    for index, one in enumerate(cases):
+        if everything:
+            print(f"{index}/{len(cases)} {one.name}", flush=True)
+        for number, algorithm in enumerate(running.algorithms):
+            for op in ops_of(algorithm):
+                turn = index + number + len(op)
+                for call in calls(running, turn, everything):
+                    computed[algorithm] += check(running, algorithm, op, one, call, exact=True)
+    return computed
+
+
+def run_threads(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> dict[str, int]:
+    """Every call from two threads at once, each of which brings two others."""
+    computed = dict.fromkeys(running.algorithms, 0)
+    for index, one in enumerate(cases):
+        for number, algorithm in enumerate(running.algorithms):
+            for op in ops_of(algorithm):
+                for call in calls(running, index + number, everything):
+                    how = dict(threads=3, callers=2)
+                    computed[algorithm] += check(running, algorithm, op, one, call, **how)
+    return computed
+
+
+def main(kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        print(f"{kind}: compiling", flush=True)
+        with start(kind, cpu_host.PARTS) as running:
+            run = run_address if kind == "address" else run_threads
+            cases = (*AWKWARD, *FAR, *FAR_PADDED) if kind == "address" else SHARED
+            computed = run(running, cases, everything=True)
+        print(f"{kind}: {sum(computed.values())} calls at {', '.join(running.levels)}: {computed}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or SANITIZERS)
