@@ -201,6 +201,8 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("groups_of_17", 1, 34, 7, 34, 3, groups=2),
     grouped("multiplier2", 2, 7, (9, 17), 2, 3, bias=True),
     grouped("multiplier3_stride2", 2, 5, 11, 3, 3, stride=2),
+    grouped("multiplier2_one_column", 2, 7, 11, 2, (3, 1), stride=2),
+    grouped("multiplier3_one_column", 2, 2, 11, 3, (3, 1), stride=2, bias=True),
     grouped("depthwise_1x1", 2, 9, 7, 1, 1, bias=True),
     # Windows of the depthwise weight gradient: whole and cut blocks, several parts of rows.
     *(
@@ -271,13 +273,22 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     # One pixel in, one pixel out, and shapes where several rules meet.
     case("one_by_one", 1, 1, 1, 1, 1),
     case("1x1_image_3x3", 2, 20, 1, 18, 3, bias=True),
-    case("full_image", 20, 6, (5, 7), 36, (5, 7), bias=True),
-    case("full_image_groups", 3, 20, (3, 4), 40, (3, 4), stride=2, groups=4),
+    case("full_image", 20, 6, (5, 7), 36, (5, 7), padding=0, bias=True),
+    case("full_image_groups", 3, 20, (3, 4), 40, (3, 4), stride=2, padding=0, groups=4),
+    case("full_image_padded", 20, 6, (5, 7), 36, (5, 7), bias=True),
     case("one_pixel", 33, 70, 1, 50, 1, bias=True),
     case("single_row", 2, 3, (1, 50), 5, (1, 3)),
     case("single_column", 2, 3, (50, 1), 5, (3, 1)),
     case("many_taps", 1, 130, 6, 20, 3),
-    case("deep", 1, 300, 4, 33, 3),
+    case("deep", 1, 300, 4, 33, 3, bias=True),
+    # A walk that is the result, summed in several chunks of source channels; its end is a part of a
+    # vector.
+    case("walk_in_chunks", 1, 70, (46, 33), 1, (3, 1), bias=True),
+    case("walk_in_chunks_to_12", 1, 300, (26, 33), 12, (3, 1)),
+    case("rows_in_chunks", 1, 80, (18, 101), 17, (3, 1), bias=True),
+    # More chunks of samples than are summed at once, and a last wave of them that is not full.
+    case("many_chunks", 1100, 2, (2, 3), 3, (1, 2), padding=0),
+    grouped("many_chunks_depthwise", 1100, 3, (2, 3), 1, (1, 3)),
     case("tall", 1, 2, (70, 3), 3, 3),
     case("tile_edges", 2, 33, (15, 17), 49, 3, bias=True),
 )

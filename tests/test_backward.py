@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import torchconv  # noqa: F401  (registers the operators)
+import torchconv
 from tests.cases import AWKWARD, case, ids
 from tests.compare import same_bits
 from tests.reference import DTYPES, random_operands, run, threads
@@ -17,6 +17,7 @@ SUMS = (
     case("few_channels", 3, 1, (160, 170), 6, 1, bias=True),
     case("one_channel", 3, 2, (111, 160), 1, 1, bias=True),
     case("many_channels", 5, 1, (13, 17), 300, 1, bias=True),
+    case("one_channel_two_chunks", 1, 1, (257, 256), 1, 1, bias=True),
     case("one_pixel", 1200, 1, 1, 100, 1, bias=True),
 )
 
@@ -72,6 +73,10 @@ def test_bias_has_the_same_bits_everywhere(shape, dtype, channels_last):
             torch.ops.torchconv._force_isa(level)
             found = backward(shape, t, channels_last, weight=False)[2]
             assert same_bits(found, expected), level
+        for count in (2, 5):
+            with threads(count):
+                found = backward(shape, t, channels_last, weight=False)[2]
+            assert same_bits(found, expected), count
     finally:
         torch.ops.torchconv._force_isa("")
 
@@ -100,14 +105,17 @@ def test_a_grad_of_another_memory_format():
         assert same_bits(found, expected)
 
 
-def test_wrong_sizes_are_refused():
-    shape = SUMS[0]
-    t = in_format(shape, torch.float32, False)
-    with pytest.raises(RuntimeError, match="grad must have size"):
-        torch.ops.torchconv.conv2d_backward(
-            t.grad[..., :-1], t.input, t.weight, shape.weight_size, shape.geometry(False), True
-        )
-    with pytest.raises(RuntimeError, match="one dtype"):
-        torch.ops.torchconv.conv2d_backward(
-            t.grad, t.input.double(), t.weight, shape.weight_size, shape.geometry(False), True
-        )
+@pytest.mark.parametrize("pixels", [2**15 - 1, 2**15, 2**15 + 1, 2**16 + 1])
+@pytest.mark.parametrize("derivative_wanted", [False, True])
+def test_bias_of_one_channel_on_any_number_of_threads(pixels, derivative_wanted):
+    """ATen splits a sum to one number by threads from 2^15 terms on."""
+    weight, bias = torch.randn(1, 1, 1, 1), torch.zeros(1, requires_grad=True)
+    input, grad = torch.randn(1, 1, 1, pixels), torch.randn(1, 1, 1, pixels, requires_grad=True)
+    found = []
+    for count in (1, 2, 3, 5):
+        with threads(count):
+            output = torchconv.conv2d(input, weight, bias)
+            found += torch.autograd.grad(output, bias, grad, create_graph=derivative_wanted)
+    for other in found[1:]:
+        assert same_bits(other, found[0])
+    torch.testing.assert_close(found[0].double(), grad.double().sum()[None], rtol=0, atol=1e-2)

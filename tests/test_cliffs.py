@@ -202,6 +202,21 @@ def test_scratch_is_bounded(shape, channels_last):
             assert extra < 64 << 20, f"{op} took {extra >> 20} MB beside its result"
 
 
+@needs_proc
+def test_large_scratch_is_given_back():
+    """What a call needs beyond some megabytes for all its threads, as for the packed weights of a
+    large layer, is gone after it."""
+    shape = case("37 MB of weights", 1, 1024, 4, 1024, 3)
+    t = random_operands(shape, torch.float32)
+    trim = ctypes.CDLL(None).malloc_trim
+    for op in ("forward", "grad_input"):
+        trim(0)
+        before = status_bytes("VmRSS")
+        run(op, shape, t)
+        trim(0)
+        assert status_bytes("VmRSS") - before < 16 << 20, op
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("op", OPS)

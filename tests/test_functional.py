@@ -273,3 +273,20 @@ def test_output_size_is_the_size_of_the_output(geometry):
     geometry = {name: value for name, value in geometry.items() if name != "groups"}
     output = torchconv.conv2d(torch.zeros(1, 1, 17, 14), torch.zeros(1, 1, 2, 3), **geometry)
     assert output.shape[2:] == torchconv.conv2d_output_size((17, 14), (2, 3), **geometry)
+
+
+def test_float64_keeps_its_type_under_autocast():
+    """torch.autocast lowers no float64, nor do we; another dtype beside it is an error."""
+    arguments = [torch.randn(2, 4, 6, 6), torch.randn(6, 4, 3, 3), torch.randn(6)]
+    doubles = [tensor.double().requires_grad_() for tensor in arguments]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, actual = F.conv2d(*doubles), torchconv.conv2d(*doubles)
+        assert actual.dtype is expected.dtype is torch.float64
+        assert_near(actual, expected)
+        for mixed in ((doubles[0], *arguments[1:]), (arguments[0], *doubles[1:])):
+            assert outcome(torchconv.conv2d, *mixed)[0] == outcome(F.conv2d, *mixed)[0] != "ok"
+    cotangent = torch.randn_like(expected)
+    assert_all_near(
+        torch.autograd.grad(actual, doubles, cotangent),
+        torch.autograd.grad(expected, doubles, cotangent),
+    )

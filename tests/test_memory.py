@@ -61,8 +61,12 @@ SHAPES = (
 )
 
 
+COVERED = (case("full_image", 3, 6, (5, 7), 10, (5, 7), padding=0, bias=True),
+           case("full_image_groups", 3, 8, (3, 4), 12, (3, 4), padding=0, groups=4))  # fmt: skip
+
+
 @LAYOUTS
-@pytest.mark.parametrize("shape", SHAPES, ids=ids(SHAPES))
+@pytest.mark.parametrize("shape", SHAPES + COVERED, ids=ids(SHAPES + COVERED))
 def test_any_strides(shape, channels_last):
     """Transposed, sliced, stepped, expanded and channels-last operands give the same bits."""
 
@@ -79,13 +83,24 @@ def test_any_strides(shape, channels_last):
         wide[..., ::2] = x
         return wide[..., ::2]
 
+    def every_other_row(axis):
+        def view(x):
+            axis_of_x = axis if x.dim() == 4 else 0
+            steps = (slice(None),) * axis_of_x + (slice(None, None, 2),)
+            wide = x.repeat_interleave(2, axis_of_x)
+            wide[(slice(None),) * axis_of_x + (slice(1, None, 2),)] = torch.nan
+            return wide[steps]
+
+        return view
+
     def channels_last_or_not(x):
         return in_layout(not channels_last)(x)
 
     t = random_operands(shape, torch.float32)
+    views = [transposed, sliced, stepped, channels_last_or_not]
     for op in OPS:
         expected = run(op, shape, t, channels_last)
-        for view in (transposed, sliced, stepped, channels_last_or_not):
+        for view in views + [every_other_row(axis) for axis in range(3)]:
             assert same_bits(run(op, shape, t.map(view), channels_last), expected), view.__name__
 
 

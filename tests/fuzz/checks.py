@@ -44,6 +44,7 @@ def check(sample: Sample) -> None:
             found = run(op, sample.shape, t, sample.channels_last)
             assert_accurate(found, op, sample, t)
             assert_same_bits(found, op, sample, t)
+        assert_backward(sample, t)
     finally:
         torch.ops.torchconv._force_isa("")
         torch.ops.torchconv._force_algorithm("")
@@ -123,6 +124,46 @@ def assert_same_bits(found: torch.Tensor, op: str, sample: Sample, t: Operands) 
     part = Operands(t.input[one : one + 1], t.weight, t.bias, t.grad[one : one + 1])
     alone = run(op, shape.with_batch(1), part, sample.channels_last)
     same(alone, found[one : one + 1], "alone than in its batch")
+
+
+def assert_backward(sample: Sample, t: Operands) -> None:
+    """All gradients at once have the bits of one after the other; that of the bias is the sum of
+    grad, with the same bits at every level and on any number of threads."""
+    shape, geometry = sample.shape, sample.shape.geometry(sample.channels_last)
+    any_nan = {"special", "huge"} & set(sample.values) != set()
+
+    def backward():
+        return torch.ops.torchconv.conv2d_backward(
+            t.grad, t.input, t.weight, shape.weight_size, geometry, True
+        )
+
+    grad_input, grad_weight, grad_bias = backward()
+    for op, found in (("grad_input", grad_input), ("grad_weight", grad_weight)):
+        alone = run(op, shape, t, sample.channels_last)
+        assert same_bits(found, alone, any_nan), f"backward: other bits of {op} than alone"
+    for level in levels():
+        torch.ops.torchconv._force_isa(level)
+        assert same_bits(backward()[2], grad_bias, any_nan), f"bias: other bits at level {level}"
+    torch.ops.torchconv._force_isa("")
+    for count in (1, 3):
+        with threads(count):
+            found = backward()[2]
+        assert same_bits(found, grad_bias, any_nan), f"bias: other bits on {count} threads"
+
+    grad = seen(t.grad)
+    value, magnitude = grad.sum((0, 2, 3)), grad.abs().sum((0, 2, 3))
+    sums = torch.finfo(torch.float64 if t.grad.dtype == torch.float64 else torch.float32)
+    count = shape.n * shape.p * shape.q
+    roundings = count if "expanded" in sample.memory else count**0.5
+    tolerance = magnitude * sums.eps * (2 + roundings) + sums.tiny * (2 + count)
+    info = torch.finfo(t.grad.dtype)
+    if t.grad.dtype.itemsize == 2:
+        tolerance += value.abs() * info.eps / 2 * (1 + info.eps) + info.smallest_normal * info.eps
+    got = grad_bias.double()
+    same = (got == value) | (got.isnan() & value.isnan())
+    bad = ~((got - value).abs() <= tolerance) & (magnitude < min(sums.max, info.max))
+    bad |= ~magnitude.isfinite() & ~same
+    assert not bad.any(), f"bias: {got.tolist()}, not {value.tolist()}"
 
 
 def assert_second_derivatives(sample: Sample, t: Operands) -> None:

@@ -123,7 +123,7 @@ def samples(draw: st.DrawFn) -> Sample:
     pixel_work = r * s * groups * c_per_group * k_per_group  # of one output pixel
     elements = groups * max(c_per_group * stride[0] * stride[1], k_per_group)
     most_pixels = max(1, min(MOST_WORK // pixel_work, MOST_ELEMENTS // elements))
-    n = draw(st.one_of(small, st.integers(1, 40)))
+    n = draw(st.one_of(small, small, st.integers(1, 40), st.integers(1, 1200)))
     n = min(n, most_pixels)
     p = draw(st.integers(1, max(1, min(60, most_pixels // n))))
     q = draw(st.integers(1, max(1, min(400, most_pixels // (n * p)))))
