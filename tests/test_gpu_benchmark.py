@@ -59,8 +59,9 @@ cuda.main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_is_a_row(tmp_path):
+def test_what_goes_wrong_is_a_row(tmp_path, monkeypatch):
     """A wrong result, an error, and a process that is killed: what comes after is measured."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     program = tmp_path / "faulty.py"
     program.write_text(FAULTY)
     path = tmp_path / "benchmark.csv"

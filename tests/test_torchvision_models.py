@@ -66,12 +66,15 @@ def test_swapped_networks(build, dtype, tolerance, memory_format):
     labels = torch.tensor([1, 7, 0, 7])
     actual = train_step(smooth(swapped), images, labels)
     expected = train_step(smooth(original), images, labels)
+    exact = train_step(copy.deepcopy(original).double(), images.double(), labels)
     largest = max(gradient.abs().max().item() for gradient in expected.values())
     for name, gradient in expected.items():
         # Some gradients are zero but for rounding: a bias before a batch normalisation.
         scale = max(gradient.abs().max().item(), 1e-4 * largest)
-        difference = (actual[name] - gradient).abs().max().item()
-        assert difference <= tolerance * scale, name
+        ours, theirs = (
+            (value.double() - exact[name]).abs().max().item() for value in (actual[name], gradient)
+        )
+        assert ours <= max(tolerance * scale, 2 * theirs), name
         assert same_layout(actual[name], gradient), name
 
     with torch.inference_mode():
