@@ -112,14 +112,41 @@ def test_auto_runs_what_was_accepted(gpu, accept):
 
 
 @needs_library
-def test_operators_are_accepted_one_by_one(gpu, accept):
-    """A weight gradient of ours beside a forward pass of ATen; but for nothing else of ours it
-    would only be a detour."""
-    accept(("grad_weight", "float16", "nhwc"))
-    assert flags_of(conv(gpu, training=True)) == 1 | ATEN["forward"] | ATEN["grad_input"]
+def test_a_layer_is_not_shared(gpu, accept):
+    """Whatever a call asks for has been accepted, or ATen computes all of it: networks were slower
+    with gradients of ours beside forward passes of ATen."""
+    accept(("grad_input", "float16", "nhwc"), ("grad_weight", "float16", "nhwc"))
+    assert [name for name, _ in conv(gpu, training=True)] == ["aten::convolution"]
     assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
+    accept(("forward", "float16", "nhwc"))
+    assert flags_of(conv(gpu)) == 1 | ATEN["grad_input"] | ATEN["grad_weight"]
+    assert [name for name, _ in conv(gpu, training=True)] == ["aten::convolution"]
     with torch.no_grad():
-        assert [name for name, _ in conv(gpu, training=True)] == ["aten::convolution"]
+        assert flags_of(conv(gpu, training=True)) & ATEN["forward"] == 0
+    accept(("forward", "float16", "nhwc"), ("grad_weight", "float16", "nhwc"))
+    weight = gpu(6, 4, 3, 3, dtype=torch.float16).requires_grad_()
+    image = gpu(2, 4, 8, 8, dtype=torch.float16).to(memory_format=torch.channels_last)
+    assert flags_of(dispatched(torchconv.conv2d, image, weight)) == 1 | ATEN["grad_input"]
+
+
+@needs_library
+def test_explain_tells_that_a_layer_is_not_shared(gpu, accept):
+    accept(("grad_weight", "float16", "nchw"))
+    weight = gpu(6, 4, 3, 3, dtype=torch.float16).requires_grad_()
+    lines = torchconv.explain(gpu(2, 4, 8, 8, dtype=torch.float16), weight).splitlines()
+    assert lines[2] == "grad_weight: aten: ATen computes forward, and a layer is not shared"
+
+
+@needs_library
+def test_a_kernel_size_that_nothing_serves_is_left_to_aten_at_once(gpu, accept, monkeypatch):
+    """Most layers of most networks: no argument is looked at, nothing is cast."""
+    accept(*((op, "float16", "nhwc") for op in OPS))
+    image = gpu(2, 4, 8, 8).half()
+    with monkeypatch.context() as patch:
+        patch.setattr("torchconv.functional.resolve", None)
+        calls = dispatched(torchconv.conv2d, image, gpu(6, 4, 1, 1).half())
+    assert [name for name, _ in calls] == ["aten::convolution"]
+    assert "1x1 with 4 channels per group" in torchconv.explain(image, gpu(6, 4, 1, 1).half())
 
 
 @needs_library

@@ -100,6 +100,18 @@ class Accepted:
         self._sources = sources
         usable = [entry for entry in entries if self._refusal(entry) is None]
         self.capabilities = frozenset(entry.capability for entry in usable)
+        self._sizes = frozenset(
+            (entry.capability, entry.size, entry.key.algorithm.startswith("depthwise"))
+            for entry in usable
+        )
+
+    def may_serve(self, capability: str, rows: int, columns: int, channels: int) -> bool:
+        """Whether some kernel may run for kernels of this size and this many channels per group,
+        whatever the rest of the layer: a quick answer for the many layers without any."""
+        size = f"{rows}x{columns}"
+        return (capability, size, False) in self._sizes or (
+            channels == 1 and (capability, size, True) in self._sizes
+        )
 
     def why_not(self, key: Key) -> str | None:
         """Why a kernel may not run by itself, or None if it may."""

@@ -138,7 +138,11 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
     if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):
         devices = {tensor.device for tensor in (input, weight, bias) if tensor is not None}
         if devices != {torch.device("meta")}:
-            return _elsewhere(devices, input, chosen) or _not_computed(input, weight) or ON_CUDA
+            return (
+                _elsewhere(devices, input, weight, chosen)
+                or _not_computed(input, weight)
+                or ON_CUDA
+            )
     if (
         input.dtype not in _DTYPES
         or input.layout is not _STRIDED
@@ -149,11 +153,13 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
     return None
 
 
-def _elsewhere(devices: set[torch.device], input: Tensor, chosen: str) -> str | None:
+def _elsewhere(
+    devices: set[torch.device], input: Tensor, weight: Tensor, chosen: str
+) -> str | None:
     """Why there is no kernel for tensors that are not all on the CPU, or None if there may be."""
     if len(devices) > 1 or not input.is_cuda:
         return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
-    return _cuda.reason_for_aten(input, chosen)
+    return _cuda.reason_for_aten(input, weight, chosen)
 
 
 def _not_computed(input: Tensor, weight: Tensor) -> str | None:
