@@ -11,7 +11,6 @@ import secrets
 
 import pytest
 import torch
-from hypothesis import settings
 
 import torchconv  # noqa: F401  (registers the operators)
 from tests.cases import Conv2dCase
@@ -51,24 +50,6 @@ def test_random_convolutions():
     count, problem = fuzz(SECONDS, seed)
     assert problem is None, f"seed {seed}: {problem}"
     assert count > 0
-
-
-@pytest.fixture
-def repeating():
-    """Hypothesis as it is in continuous integration, where it would rather repeat itself."""
-    before = settings.get_current_profile_name()
-    settings.load_profile("ci")
-    yield
-    settings.load_profile(before)
-
-
-def test_every_round_has_samples_of_its_own(repeating):
-    rounds = []
-    for seed in (1, 1, 2):
-        seen: list[Sample] = []
-        fuzz(1, seed, seen.append)
-        rounds.append(seen[:50])
-    assert rounds[0] == rounds[1] != rounds[2]
 
 
 def last_tap_dropped(op, shape, t, found):

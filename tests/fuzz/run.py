@@ -36,7 +36,6 @@ def fuzz(seconds: float, seed: int, checked=check) -> tuple[int, str | None]:
             max_examples=ROUND,
             deadline=None,
             database=None,
-            derandomize=False,  # which Hypothesis does by itself in continuous integration
             phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
             verbosity=Verbosity.quiet,
