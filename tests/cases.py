@@ -281,11 +281,10 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("single_column", 2, 3, (50, 1), 5, (3, 1)),
     case("many_taps", 1, 130, 6, 20, 3),
     case("deep", 1, 300, 4, 33, 3, bias=True),
-    # A walk that is the result, summed in several chunks of source channels; its end is a part of a
-    # vector.
-    case("walk_in_chunks", 1, 70, (46, 33), 1, (3, 1), bias=True),
-    case("walk_in_chunks_to_12", 1, 300, (26, 33), 12, (3, 1)),
-    case("rows_in_chunks", 1, 80, (18, 101), 17, (3, 1), bias=True),
+    # A walk that is the result, summed in several chunks of source channels, by jobs of several panels;
+    # its end is a part of a vector.
+    case("walk_in_chunks", 1, 210, (48, 33), 17, (3, 1), bias=True),
+    case("rows_in_chunks", 1, 210, (6, 101), 17, (3, 1), bias=True),
     # More chunks of samples than are summed at once, and a last wave of them that is not full.
     case("many_chunks", 1100, 2, (2, 3), 3, (1, 2), padding=0),
     grouped("many_chunks_depthwise", 1100, 3, (2, 3), 1, (1, 3)),
