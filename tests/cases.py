@@ -281,8 +281,8 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("single_column", 2, 3, (50, 1), 5, (3, 1)),
     case("many_taps", 1, 130, 6, 20, 3),
     case("deep", 1, 300, 4, 33, 3, bias=True),
-    # A walk that is the result, summed in several chunks of source channels, by jobs of several panels;
-    # its end is a part of a vector.
+    # A walk that is the result, summed in several chunks of source channels, by jobs of several
+    # panels; its end is a part of a vector.
     case("walk_in_chunks", 1, 210, (48, 33), 17, (3, 1), bias=True),
     case("rows_in_chunks", 1, 210, (6, 101), 17, (3, 1), bias=True),
     # More chunks of samples than are summed at once, and a last wave of them that is not full.
