@@ -154,6 +154,18 @@ def test_random_shapes(shape, dtype, channels_last, seed):
         assert_accurate(run(op, shape, t, channels_last), op, shape, t)
 
 
+@pytest.mark.parametrize("channels_last", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("groups", (1, 3))
+@pytest.mark.parametrize("dilation", (2**20, 2**30, 2**31 - 2, 2**31 - 1, 2**31, 2**32))
+def test_dilation_far_beyond_the_image(dilation, groups, channels_last):
+    """Only the centre of the kernel sees the image: no size of a plan may wrap around."""
+    x = torch.randn(1, 3, 3, 3)
+    weight = torch.randn(3, 3 // groups, 3, 3)
+    geometry = (1, 1, *[dilation] * 6, groups, channels_last)
+    found = torch.ops.torchconv.conv2d(x, weight, None, geometry)
+    torch.testing.assert_close(found, F.conv2d(x, weight[..., 1:2, 1:2], groups=groups))
+
+
 def test_half_types_keep_every_float16():
     """Subnormal float16 values are ordinary float32 numbers: they must survive, flushing or not."""
     values = torch.tensor([6e-8, 1.2e-7, 3e-6, 6e-5, -6e-8, 65504.0], dtype=torch.float16)

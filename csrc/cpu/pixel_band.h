@@ -59,6 +59,7 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
   using V = Simd<Compute<S>>;
   constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(S);
   const int64_t count = w.last - w.first, ahead = 2 * image.height * image.width;
+  const int64_t reach = count ? (count - 1) * w.step + 1 : 0;  // less than a row, whatever the step
   const S* from = image.data + (channel * image.height + y) * image.width + w.x + w.first * w.step;
   zero_run(out, w.first);
   // A row ends with the zeros that begin the next one.
@@ -67,7 +68,7 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
     int64_t x = 0;
     if (y >= 0 && y < image.height) {
       // Planes are far apart: no hardware prefetcher sees the next one coming.
-      for (int64_t at = 0; at < count * w.step; at += kLine) __builtin_prefetch(from + ahead + at);
+      for (int64_t at = 0; at < reach; at += kLine) __builtin_prefetch(from + ahead + at);
       if (w.step > 1) {
         load_run(from, out, count, w.step);
         x = count;

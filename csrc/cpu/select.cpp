@@ -17,6 +17,15 @@ const Algorithm* const kAlgorithms[] = {&kDepthwise,  &kDepthwiseGradWeight, &kP
 std::atomic<const Algorithm*> forced_algorithm{nullptr};
 std::atomic<int> forced_isa{-1};
 
+// Elements of an image with its padding. A plan's sizes are less than 2^14 times as large, in bytes.
+constexpr double kMostPadded = 0x1p46;
+
+bool reaches_too_far(const Conv2dShape& d) {
+  const double height = (double)d.h + (double)d.pad_top + (double)d.pad_bottom;
+  const double width = (double)d.w + (double)d.pad_left + (double)d.pad_right;
+  return height * width * (double)larger(d.c, d.k) > kMostPadded;
+}
+
 bool cpu_has(Isa isa) {
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -49,12 +58,17 @@ Isa default_isa() {
 
 }  // namespace
 
+const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape) {
+  if (&algorithm != &kReference && reaches_too_far(shape)) return "padding reaches too far";
+  return algorithm.refuse(op, shape);
+}
+
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
   if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    if (!forced->refuse(op, shape)) return *forced;
+    if (!refusal(*forced, op, shape)) return *forced;
   }
   for (const Algorithm* algorithm : kAlgorithms) {
-    if (!algorithm->refuse(op, shape)) return *algorithm;
+    if (!refusal(*algorithm, op, shape)) return *algorithm;
   }
   return kReference;
 }
@@ -62,13 +76,13 @@ const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
 std::string explain_choice(Op op, const Conv2dShape& shape) {
   std::string text;
   if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    const char* reason = forced->refuse(op, shape);
+    const char* reason = refusal(*forced, op, shape);
     text += std::string(forced->name) + ": forced, " + (reason ? reason : "runs");
     if (!reason) return text;
     text += "\n";
   }
   for (const Algorithm* algorithm : kAlgorithms) {
-    const char* reason = algorithm->refuse(op, shape);
+    const char* reason = refusal(*algorithm, op, shape);
     text += std::string(algorithm->name) + ": " + (reason ? reason : "runs");
     if (!reason) break;
     text += "\n";

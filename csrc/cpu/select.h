@@ -7,6 +7,10 @@
 
 namespace torchconv::cpu {
 
+// Why the algorithm does not apply, null where it does: its own reason, or padding so far that sizes of
+// its plan would not fit into 64 bits. Only the reference takes such shapes.
+const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape);
+
 // The first algorithm of the list that applies, or the forced one where it applies.
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape);
 

@@ -72,7 +72,7 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
   for (const Algorithm* algorithm : kAlgorithms) {
     if (std::strcmp(algorithm->name, request.algorithm)) continue;
     const Task task = algorithm == &kGradBias ? given : simplified(given);
-    if (algorithm->refuse(task.op, task.shape)) return 0;
+    if (algorithm != &kGradBias && refusal(*algorithm, task.op, task.shape)) return 0;
     if (!algorithm->run[request.options[0]]) return 0;
     if (request.options[3] < 2) return compute(task, *algorithm, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
