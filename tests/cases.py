@@ -180,9 +180,11 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("dilation3x2", 2, 4, (15, 17), 5, 3, dilation=(3, 2), padding=2),
     case("dilation2_stride2", 2, 4, (13, 16), 6, 3, 2, dilation=2),
     case("dilation3_stride2x3", 1, 3, 23, 5, 3, (2, 3), dilation=3, padding=1),
+    case("dilation2_stride3", 2, 4, (13, 16), 6, 3, 3, dilation=2),
     case("dilation_over_image", 1, 4, 7, 5, 3, dilation=6),
     grouped("depthwise_dilation2", 2, 6, (10, 21), 1, 3, dilation=2),
     grouped("depthwise_dilation2_stride2", 2, 6, (11, 22), 1, 3, dilation=2, stride=2),
+    grouped("depthwise_dilation2_stride3", 2, 6, (11, 22), 1, 3, dilation=2, stride=3),
     # Padding that reaches past the kernel, and one that differs on the four sides.
     case("pad_is_kernel", 2, 3, 6, 4, 3, padding=3),
     case("pad_over_kernel", 2, 3, 6, 4, 3, padding=(5, 4), bias=True),
