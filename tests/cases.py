@@ -283,6 +283,7 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("single_column", 2, 3, (50, 1), 5, (3, 1)),
     case("many_taps", 1, 130, 6, 20, 3),
     case("deep", 1, 300, 4, 33, 3, bias=True),
+    case("uneven_chunks_stride2", 1, 24, 7, 130, 3, 2),
     # A walk that is the result, summed in several chunks of source channels, by jobs of several
     # panels; its end is a part of a vector.
     case("walk_in_chunks", 1, 210, (48, 33), 17, (3, 1), bias=True),
