@@ -294,3 +294,13 @@ def test_float64_keeps_its_type_under_autocast():
         torch.autograd.grad(actual, doubles, cotangent),
         torch.autograd.grad(expected, doubles, cotangent),
     )
+
+
+@pytest.mark.parametrize("kernel", [(2, 3), (3, 2), (4, 4)], ids=str)
+def test_size_on_the_meta_device_with_uneven_padding(kernel):
+    """One row or column more at the bottom or on the right."""
+    tensors = torch.randn(2, 4, 9, 8), torch.randn(6, 4, *kernel)
+    expected = torchconv.conv2d(*tensors, padding="same")
+    found = torchconv.conv2d(*(tensor.to("meta") for tensor in tensors), padding="same")
+    assert found.shape == expected.shape == (2, 6, 9, 8)
+    assert found.stride() == expected.stride()
