@@ -286,7 +286,7 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("uneven_chunks_stride2", 1, 24, 7, 130, 3, 2),
     # A walk that is the result, summed in several chunks of source channels, by jobs of several
     # panels; its end is a part of a vector.
-    case("walk_in_chunks", 1, 210, (48, 33), 17, (3, 1), bias=True),
+    case("walk_in_chunks", 1, 240, (48, 33), 17, (3, 1), bias=True),
     case("rows_in_chunks", 1, 210, (6, 101), 17, (3, 1), bias=True),
     # More chunks of samples than are summed at once, and a last wave of them that is not full.
     case("many_chunks", 1100, 2, (2, 3), 3, (1, 2), padding=0),
