@@ -248,7 +248,7 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("pointwise_long_row", 2, 48, (1, 800), 50, 1),
     case("pointwise_stride2", 3, 40, (9, 8), 60, 1, 2, bias=True),
     case("pointwise_stride3_row", 2, 48, (1, 50), 49, 1, 3),
-    case("pointwise_groups", 2, 100, 6, 98, 1, groups=2),
+    case("pointwise_groups", 2, 100, 6, 98, 1, groups=2, bias=True),
     case("pointwise_pieces", 2, 64, 14, 208, 1, bias=True),
     case("pointwise_pieces_stride2", 1, 72, 28, 400, 1, 2),
     case("pointwise_rows", 3, 40, 14, 24, 1, bias=True),
