@@ -190,6 +190,8 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("pad_over_kernel", 2, 3, 6, 4, 3, padding=(5, 4), bias=True),
     case("pad_1x1", 2, 6, 5, 4, 1, padding=2),
     case("pad_stride", 2, 3, 5, 4, 3, 2, padding=4),
+    case("stride_over_image", 2, 3, (4, 5), 4, 3, (6, 7), padding=5),
+    case("dilation_over_image_padded", 2, 3, (4, 5), 4, 2, padding=4, dilation=(6, 7)),
     case("four_sides", 2, 3, (7, 9), 5, 3, padding=(0, 1, 2, 3)),
     case("four_sides_stride2", 2, 3, (8, 9), 5, 3, 2, padding=(0, 1, 1, 2), bias=True),
     case("same_2x4", 2, 5, (7, 8), 6, (2, 4), padding=(0, 1, 1, 2)),
