@@ -280,6 +280,8 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("full_image", 20, 6, (5, 7), 36, (5, 7), padding=0, bias=True),
     case("full_image_groups", 3, 20, (3, 4), 40, (3, 4), stride=2, padding=0, groups=4),
     case("full_image_padded", 20, 6, (5, 7), 36, (5, 7), bias=True),
+    case("full_image_below_a_row", 2, 6, (5, 7), 9, (5, 7), 2, padding=(1, 0, 0, 0)),
+    case("full_image_beside_a_column", 2, 6, (5, 7), 9, (5, 7), 2, padding=(0, 0, 1, 0)),
     case("one_pixel", 33, 70, 1, 50, 1, bias=True),
     case("single_row", 2, 3, (1, 50), 5, (1, 3)),
     case("single_column", 2, 3, (50, 1), 5, (3, 1)),
