@@ -39,7 +39,8 @@ def explained(op, case, t, channels_last) -> str:
 def test_explain_names_what_runs():
     root = Path(__file__).parent.parent
     done = subprocess.run(
-        [sys.executable, "-m", "tests.test_explain_trace"], cwd=root, capture_output=True, text=True,
+        [sys.executable, "-m", "tests.test_explain_trace"], cwd=root, capture_output=True,
+        text=True,
         env=os.environ | {"TORCHCONV_VERBOSE": "1"}, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
