@@ -46,7 +46,7 @@ class GuardedBuffer:
 
 
 def main(side: str) -> None:
-    buffers = [GuardedBuffer(pages=600) for _ in range(4)]
+    buffers = [GuardedBuffer(pages=800) for _ in range(4)]
     for case in AWKWARD:
         for dtype in DTYPES:
             for memory_format in (torch.contiguous_format, torch.channels_last):

@@ -240,3 +240,14 @@ def test_importing_torchconv_does_not_import_the_compiler():
     code = "import sys, torchconv; print('torch._dynamo' in sys.modules, torchconv.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", torchconv.__version__]
+
+
+def test_a_backend_block_can_be_entered_again():
+    block = torchconv.backend("aten")
+    for outer in ("native", "auto"):
+        torchconv.set_backend(outer)
+        with block:
+            with block:
+                pass
+            assert torchconv.get_backend() == "aten"
+        assert torchconv.get_backend() == outer

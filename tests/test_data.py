@@ -144,18 +144,19 @@ def test_augmentation_moves_training_images_only():
     assert all(torch.equal(test[0][0], test[0][0]) for _ in range(5))
 
 
-def make_batches(processes, workers=0, epoch=1):
+def make_batches(processes, workers=0, epoch=1, train=True):
     dataset = torch.utils.data.TensorDataset(torch.arange(100))
     loader = data.batches(
         dataset,
         20,
         processes,
-        train=True,
+        train=train,
         seed=3,
         workers=workers,
         generator=torch.Generator().manual_seed(0),
     )
-    loader.sampler.set_epoch(epoch)
+    if train:
+        loader.sampler.set_epoch(epoch)
     return [batch for (batch,) in loader]
 
 
@@ -175,3 +176,9 @@ def test_processes_share_each_batch():
     shares = [make_batches(Processes(rank, 2, ALONE.device)) for rank in range(2)]
     for batch, left, right in zip(whole, *shares, strict=True):
         assert torch.equal(torch.cat([left, right]).sort().values, batch.sort().values)
+
+
+def test_processes_share_the_test_images():
+    shares = [make_batches(Processes(rank, 3, ALONE.device), train=False) for rank in range(3)]
+    seen = torch.cat([batch for share in shares for batch in share])
+    assert torch.equal(seen.sort().values, torch.arange(100))

@@ -39,6 +39,9 @@ CALLS = {
     "groups None": dict(groups=None),
     "groups numpy": dict(groups=np.int64(1)),
     "kernel too large": dict(input=ones(2, 4, 2, 2)),
+    "kernel one row too large": dict(input=ones(2, 4, 2, 6)),
+    "kernel one column too large": dict(input=ones(2, 4, 6, 2)),
+    "kernel one row too large, dilated": dict(input=ones(2, 4, 4, 6), dilation=2),
     "dilation too large": dict(dilation=3),
     "padding negative": dict(padding=-1),
     "padding half negative": dict(padding=(1, -1)),
@@ -161,6 +164,7 @@ def test_accepts_and_refuses_what_f_conv2d_does(name):
         (dict(dilation=3), ("(6 x 6)", "(7 x 7)", "[2, 4, 6, 6]")),
         (dict(groups=0), ("groups=0",)),
         (dict(groups=3), ("groups=3", "12 channels", "[2, 4, 6, 6]")),
+        (dict(groups=2, weight=ones(5, 2, 3, 3)), ("groups=2", "divisible by 2", "[5, 2, 3, 3]")),
         (dict(weight=WEIGHT.double()), ("float32", "float64")),
         (dict(input=[1.0]), ("input", "list")),
     ],
@@ -290,3 +294,13 @@ def test_float64_keeps_its_type_under_autocast():
         torch.autograd.grad(actual, doubles, cotangent),
         torch.autograd.grad(expected, doubles, cotangent),
     )
+
+
+@pytest.mark.parametrize("kernel", [(2, 3), (3, 2), (4, 4)], ids=str)
+def test_size_on_the_meta_device_with_uneven_padding(kernel):
+    """One row or column more at the bottom or on the right."""
+    tensors = torch.randn(2, 4, 9, 8), torch.randn(6, 4, *kernel)
+    expected = torchconv.conv2d(*tensors, padding="same")
+    found = torchconv.conv2d(*(tensor.to("meta") for tensor in tensors), padding="same")
+    assert found.shape == expected.shape == (2, 6, 9, 8)
+    assert found.stride() == expected.stride()

@@ -88,6 +88,19 @@ def test_every_algorithm(algorithm, op, forced):
         pytest.skip(f"{algorithm} does not compute {op}")
 
 
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_a_forced_algorithm_that_refuses_is_passed_over(algorithm, op, forced):
+    forced.algorithm(algorithm)
+    refused = 0
+    for case in AWKWARD[::5]:
+        if "forced, runs" not in explanation(op, case, torch.float32, False)[0]:
+            assert_accurate(run(op, case, random_operands(case, torch.float32)), op, case)
+            refused += 1
+    if not refused:
+        pytest.skip(f"{algorithm} computes every {op}")
+
+
 @pytest.mark.parametrize("name", ["no such algorithm", "referenc"])
 def test_unknown_algorithm_is_refused(name):
     with pytest.raises(RuntimeError, match="algorithm"):

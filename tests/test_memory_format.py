@@ -40,6 +40,8 @@ def laid_out(tensor, layout):
         return torch.stack((tensor, tensor), -1).movedim(1, -1).flatten(-2).movedim(-1, 1)[:, ::2]
     if layout == "expanded":
         return tensor[:1].expand(tensor.shape[0], -1, -1, -1)
+    if layout == "expanded channels":
+        return tensor[:, :1].expand(-1, tensor.shape[1], -1, -1)
     return tensor
 
 
@@ -47,7 +49,14 @@ def laid_out(tensor, layout):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_memory_formats_are_those_of_f_conv2d(shape, dtype):
     n, c, k, groups, h, w, r, s = shape
-    layouts = ("contiguous", "channels_last", "transposed", "every other channel", "expanded")
+    layouts = (
+        "contiguous",
+        "channels_last",
+        "transposed",
+        "every other channel",
+        "expanded",
+        "expanded channels",
+    )
     for layout, weight_layout in itertools.product(layouts, layouts[:2]):
         input = laid_out(torch.randn(n, c, h, w).to(dtype), layout).requires_grad_()
         weight = torch.randn(k, c // groups, r, s).to(dtype)

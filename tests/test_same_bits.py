@@ -3,6 +3,7 @@ in every run; output and input gradient also in both layouts and as in the reada
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -239,16 +240,22 @@ def test_a_weight_that_is_not_finite_meets_the_padding(op, channels_last):
         build_case("unpadded", 3, 6, 14, 16, 5, padding=0),
         build_case("much_padding", 2, 5, (9, 13), 7, 9, 2, padding=5),
         build_case("many_channels", 2, 33, 7, 40, 3),
+        build_case("weights_packed_by_each_job", 1, 176, 4, 176, 3),
+        grouped("depthwise_48", 2, 48, 7, 1, 3),
+        grouped("depthwise_48_stride2", 2, 48, 8, 1, 5, stride=2),
+        grouped("depthwise_planes", 2, 5, (6, 33), 1, 5),
+        grouped("depthwise_small_planes", 2, 5, (3, 9), 1, 3),
     ]
+    values = (torch.nan, torch.inf, -torch.inf)
     for shape in shapes:
-        for value in (torch.nan, torch.inf, -torch.inf):
-            t = random_operands(shape, torch.float32)
+        for value, dtype in itertools.product(values, (torch.float32, torch.bfloat16)):
+            t = random_operands(shape, dtype)
             t.weight[-1, -1, 0, -1] = value
             found = run(op, shape, t, channels_last)
             torch.ops.torchconv._force_algorithm("reference")
             expected = run(op, shape, t, channels_last)
             torch.ops.torchconv._force_algorithm("")
-            assert same_bits(found, expected, any_nan=True), (value, shape)
+            assert same_bits(found, expected, any_nan=True), (value, dtype, shape)
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -206,7 +206,9 @@ def test_tensorboard_shows_each_step_once_after_resuming(tmp_path):
 
 def test_loss_is_the_mean_over_images_when_the_last_batch_is_smaller(tmp_path):
     assert start(tmp_path, "--epochs", "1", "--limit", "40", "--no-augment") == 0
-    record = read_records(tmp_path / "metrics.jsonl")[-1]
+    *steps, record = read_records(tmp_path / "metrics.jsonl")
+    trained = sum(size * step["loss"] for size, step in zip((32, 8), steps, strict=True)) / 40
+    assert record["train_loss"] == pytest.approx(trained, rel=1e-5)
     model = Tiny(nn.Conv2d, 1, 10).eval()
     model.load_state_dict(weights(tmp_path))
     _, test = load("digits", tmp_path, image_size=28, augment=False, download=False)
@@ -217,6 +219,13 @@ def test_loss_is_the_mean_over_images_when_the_last_batch_is_smaller(tmp_path):
     assert record["test_loss"] == pytest.approx(expected.item(), rel=1e-5)
     hits = (logits.argmax(1) == torch.tensor(labels)).double().mean()
     assert record["test_accuracy"] == pytest.approx(hits.item())
+
+
+def test_learning_rate_falls_after_each_epoch(tmp_path):
+    assert start(tmp_path, "--lr", "0.01", "--lr-decay", "0.5") == 0
+    records = read_records(tmp_path / "metrics.jsonl")
+    rates = [record["lr"] for record in records if record["kind"] == "epoch"]
+    assert rates == pytest.approx([0.01, 0.005, 0.0025, 0.00125])
 
 
 @pytest.mark.slow
