@@ -14,7 +14,7 @@
 namespace torchconv::host {
 
 // Threads that wait for each other wait for ever.
-constexpr unsigned kSecondsPerRequest = 300;
+constexpr unsigned kSecondsPerRequest = 120;
 
 struct Request {
   char algorithm[32];
