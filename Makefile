@@ -15,6 +15,9 @@ CPU_SOURCES := $(shell find csrc -type f -not -path 'csrc/cuda/*')
 CUDA_SOURCES := $(wildcard csrc/*.h) $(shell find csrc/cuda -type f)
 CXX_FILES := $(filter %.cpp %.h %.cu %.cuh,$(sort $(CPU_SOURCES) $(CUDA_SOURCES)))
 
+# Many tests wait for a compiler or for processes that they start. A file stays in one process.
+IN_TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 # Idle threads sleep instead of spinning, so that a busy machine does not slow small layers down.
 train test: export OMP_WAIT_POLICY = passive
 # What is trained, tested or measured here is torchconv, never ATen for want of a library.
@@ -29,7 +32,7 @@ train: $(LIBRARY) $(VENV)/.train  ## LeNet on handwritten digits
 	$(BIN)/python -m examples.train
 
 test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests
-	$(BIN)/python -m pytest tests torchconv examples
+	$(BIN)/python -m pytest $(IN_TWO_PROCESSES) tests torchconv examples
 
 sanitize: $(LIBRARY) $(VENV)/.dev  ## the CPU kernels under ASan, UBSan and TSan, every case
 	$(BIN)/python -m tests.sanitize

@@ -10,6 +10,12 @@ import torch  # noqa: E402
 import torchconv  # noqa: E402
 
 
+def pytest_collection_modifyitems(items):
+    """Long files come first, so that no process of `make test` is left with one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def _same_start():
     threads = torch.get_num_threads()

@@ -21,7 +21,14 @@ from tests.cases import AWKWARD, Conv2dCase, case, grouped
 from tests.compare import same_bits
 from tests.cpu_host import CpuHost
 from tests.kernel_host import ROOT, SANITIZERS, sanitizer_prefix
-from tests.reference import DTYPES, OPS, Operands, assert_accurate, random_operands
+from tests.reference import (
+    DTYPES,
+    OPS,
+    Operands,
+    assert_accurate,
+    is_too_large,
+    random_operands,
+)
 
 COMBINATIONS = list(product(DTYPES, (False, True)))
 BUILDS = ROOT / "build" / "sanitize"  # kept, so that the next build compiles only what has changed
@@ -114,6 +121,8 @@ def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool)
         if everything:
             print(f"{index}/{len(cases)} {one.name}", flush=True)
         for number, algorithm in enumerate(running.algorithms):
+            if is_too_large(algorithm, one):
+                continue
             for op in ops_of(algorithm):
                 turn = index + number + len(op)
                 for call in calls(running, turn, everything):
