@@ -4,6 +4,7 @@ Sphinx-Gallery runs every script `<chapter>/plot_*.py`, puts what it prints and 
 texts, and offers it as a notebook. A page whose assertion fails stops the build.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for the processes th
 from chapters import CHAPTERS  # noqa: E402
 
 import torchconv  # noqa: E402
+
+logging.getLogger("matplotlib.animation").setLevel(logging.WARNING)
 
 project = "torchconv"
 author = "the torchconv developers"
@@ -44,7 +47,7 @@ sphinx_gallery_conf = {
 
 
 def setup(app):
-    """The interactive page is copied as it is; `html_extra_path` would copy it over the site's own."""
+    """The interactive page keeps its folder, of which `html_extra_path` would copy the contents."""
     app.connect("build-finished", _copy_interactive_page)
 
 

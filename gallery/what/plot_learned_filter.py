@@ -64,20 +64,23 @@ axis.set(xlabel="step", ylabel="mean squared error")
 # %%
 # What the kernel looks like on the way: every step at first, when most happens, then fewer.
 
-steps = [0, 1, 2, 3, 5, 8, 12, 17, 23, 30, 40, 55, 75, 100, 150, 200, 300, 499]
-film, (left, right) = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 
+def write_film(path):
+    film, (left, right) = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 
-def frame(step):
-    kernel = kernels[step]
-    edges_so_far = torchconv.conv2d(images[:1], kernel[None, None])[0, 0]
-    left.clear()
-    right.clear()
-    draw_matrix(left, kernel, f"kernel before step {step + 1}", limits=(-2, 2), form=".2f")
-    right.imshow(edges_so_far, cmap="RdBu_r", vmin=-6, vmax=6)
-    right.set(title=f"its edges, error {errors[step]:.1e}", xticks=[], yticks=[])
+    def draw_frame(step):
+        kernel = kernels[step]
+        edges_so_far = torchconv.conv2d(images[:1], kernel[None, None])[0, 0]
+        left.clear()
+        right.clear()
+        draw_matrix(left, kernel, f"kernel before step {step + 1}", limits=(-2, 2), form=".2f")
+        right.imshow(edges_so_far, cmap="RdBu_r", vmin=-6, vmax=6)
+        right.set(title=f"its edges, error {errors[step]:.1e}", xticks=[], yticks=[])
+
+    steps = [*range(20), *range(20, 60, 4), *range(60, 200, 20), 300, 499]
+    FuncAnimation(film, draw_frame, frames=steps).save(path, writer=PillowWriter(fps=3))
+    plt.close(film)
 
 
 path = Path(tempfile.mkdtemp()) / "learning.gif"
-FuncAnimation(film, frame, frames=steps).save(path, writer=PillowWriter(fps=2))
-plt.close(film)
+write_film(path)

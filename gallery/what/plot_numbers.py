@@ -60,9 +60,9 @@ around = sum(int(corner[row, column]) for row, column in [(0, 1), (1, 0), (1, 2)
 assert edges[0, 0] == around - 4 * int(corner[1, 1])
 
 # %%
-# The idea is the same for any number of dimensions: a sound has one, a film has three. One dimension is
-# an image of height one. A convolution over three, here five frames under a kernel that covers two of
-# them, is a sum of convolutions over two.
+# The idea is the same for any number of dimensions: a sound has one, a film has three. One is
+# an image of height one. A convolution over three, here five frames under a kernel that covers
+# two of them, is a sum of convolutions over two.
 
 frames, kernel = torch.rand(5, 1, 1, 8, 8), torch.rand(2, 1, 1, 3, 3)
 film = frames[:, 0, 0][None, None]
