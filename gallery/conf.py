@@ -31,6 +31,7 @@ html_title = "torchconv: convolution by running it"
 html_static_path = ["static"]
 html_css_files = ["gallery.css"]
 html_copy_source = False
+html_show_copyright = False
 
 sphinx_gallery_conf = {
     "examples_dirs": list(CHAPTERS),

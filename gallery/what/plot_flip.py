@@ -13,9 +13,11 @@ Neural networks leave that out. What they call a convolution is the *cross-corre
 Where the kernel is learned it makes no difference: the network learns it turned around.
 """
 
+import matplotlib.pyplot as plt
 import torch
 
 import torchconv
+from gallery.drawing import draw_matrix
 
 # %%
 # ``torchconv.conv2d``, as everything in PyTorch, does not flip. The true convolution is the same
@@ -48,6 +50,16 @@ one[1, 1] = 1
 
 assert torch.equal(convolve(one, kernel)[1:3, 1:3], kernel)
 assert torch.equal(correlate(one, kernel)[1:3, 1:3], kernel.flip(0, 1))
+
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.8), layout="constrained", width_ratios=[3, 2, 4, 4])
+pictures = {
+    "image": one,
+    "kernel": kernel,
+    "convolution": convolve(one, kernel),
+    "cross-correlation": correlate(one, kernel),
+}
+for axis, (name, values) in zip(axes, pictures.items(), strict=True):
+    draw_matrix(axis, values, name, limits=(-3, 3))
 
 # %%
 # Why mathematicians flip: their convolution commutes. Image and kernel may change places, :math:`I

@@ -27,10 +27,10 @@ assert 0 <= grey.min() and grey.max() <= 255
 # %%
 # A corner of a roof, 12 × 12 pixels of it, as picture and as numbers:
 
-corner = grey[150:162, 300:312]
+corner = grey[130:142, 300:312]
 figure, (whole, part) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 whole.imshow(grey, cmap="gray", vmin=0, vmax=255)
-whole.add_patch(plt.Rectangle((300, 150), 12, 12, fill=False, color="red"))
+whole.add_patch(plt.Rectangle((300, 130), 12, 12, fill=False, color="red"))
 draw_matrix(part, corner, limits=(0, 255), cmap="gray", fontsize=7)
 for axis in (whole, part):
     axis.set_axis_off()
