@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -340,3 +341,10 @@ def test_every_package_is_installed():
     }
     listed = (ROOT / "pyproject.toml").read_text().partition("\npackages = ")[2].splitlines()[0]
     assert set(json.loads(listed)) == packages
+
+
+def test_pictures_of_the_readme_are_there_and_small():
+    names = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert len(names) >= 3
+    for name in names:
+        assert (ROOT / name).stat().st_size < 300_000, name
