@@ -225,6 +225,53 @@ def test_file_shows_window_padding_and_output(tmp_path, suffix, theme):
             assert found == ImageColor.getrgb(fill)
 
 
+@pytest.mark.parametrize("options", [{}, {"stride": 3, "dilation": 2, "padding": 1}])
+def test_in_one_dimension_all_lies_below_its_window(options):
+    shown = sliding(integers(12), integers(4), **options)
+    layout = Painter(shown, THEMES["light"]).layout
+    for step in shown.steps():
+        window = [layout.box("input", 0, 0, column) for column in step.columns]
+        for block in ("kernel", "products"):
+            lefts = [layout.box(block, 0, 0, j, step)[0] for j in range(4)]
+            assert lefts == [box[0] for box in window]
+        output = layout.box("output", 0, 0, step.column)
+        centre = (middle(window[0])[0] + middle(window[-1])[0]) / 2
+        assert middle(output)[0] == pytest.approx(centre, abs=1)
+
+
+@pytest.mark.parametrize(
+    "shapes, options",
+    [
+        (((6, 6), (3, 3)), {}),
+        (((3, 6, 6), (2, 3, 3, 3)), {"padding": 1}),
+        (((1, 14), (1, 2)), {}),
+        (((14, 1), (2, 1)), {}),
+        (((12, 12), (11, 11)), {}),
+        (((2, 3, 3), (2, 3, 2, 2)), {"transposed": True, "stride": 2}),
+    ],
+)
+def test_panels_lie_apart_and_inside_the_picture(shapes, options):
+    shown = sliding(*(torch.randn(shape) for shape in shapes), **options)
+    painter = Painter(shown, THEMES["light"])
+    width, height = painter.size
+    extents = {
+        "input": shown.source.shape,
+        "kernel": shown.kernel.shape[1:],
+        "products": shown.kernel.shape[1:],
+        "output": shown.output.shape,
+    }
+    taken = np.zeros((height, width), dtype=int)
+    for block, (grids, rows, columns) in extents.items():
+        for grid in range(grids):
+            left, top = painter.layout.box(block, grid, 0, 0)[:2]
+            right, bottom = painter.layout.box(block, grid, rows - 1, columns - 1)[2:]
+            assert 0 <= left < right < width and 0 <= top < bottom < height
+            taken[top : bottom + 1, left : right + 1] += 1
+    sums = painter.layout.sum_top
+    taken[sums : sums + 20 * max(map(len, painter.sums))] += 1
+    assert taken.max() == 1
+
+
 @pytest.mark.parametrize("size", range(1, 12))
 def test_kernels_from_1_to_11(size):
     painter = Painter(
