@@ -1,7 +1,6 @@
 """The values that animate() shows are those of PyTorch's convolutions and of NumPy's padding."""
 
 import re
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from torch import nn
 
 from torchconv.visualize import animate
 from torchconv.visualize._movie import HOLD
-from torchconv.visualize._numbers import MINUS, Numbers
+from torchconv.visualize._numbers import MINUS
 from torchconv.visualize._painter import Painter
 from torchconv.visualize._sliding import MODES, slide
 from torchconv.visualize._theme import THEMES
@@ -225,18 +224,6 @@ def test_file_shows_window_padding_and_output(tmp_path, suffix, theme):
             assert found == ImageColor.getrgb(fill)
 
 
-@pytest.mark.parametrize("size", range(1, 12))
-def test_kernels_from_1_to_11(size):
-    painter = Painter(
-        sliding(torch.rand(size + 2, size + 2), torch.rand(size, size)), THEMES["dark"]
-    )
-    frames = list(painter.frames())
-    assert len(frames) == 9
-    assert {frame.size for frame in frames} == {painter.size}
-    assert all(side % 2 == 0 for side in painter.size)  # for video encoders
-    assert all((a.tobytes() != b.tobytes()) for a, b in pairwise(frames))
-
-
 def test_numbers_of_any_type_are_taken(tmp_path):
     for values in (
         [[1, 2], [3, 4]],
@@ -246,86 +233,3 @@ def test_numbers_of_any_type_are_taken(tmp_path):
         assert animate(values, [[1]], path=tmp_path / "a.gif").stat().st_size > 0
     learned = torch.ones(1, 1, dtype=torch.bfloat16, requires_grad=True)
     assert animate([[0.5]], learned, path=str(tmp_path / "b.gif")) == tmp_path / "b.gif"
-
-
-@pytest.mark.parametrize(
-    "values, written",
-    [
-        ([0, 3, -12], ["0", "3", f"{MINUS}12"]),
-        ([0.5, 0, -2], ["0.5", "0", f"{MINUS}2.0"]),
-        ([1 / 9], ["0.111"]),
-        ([0.123456, 7.5], ["0.12", "7.50"]),
-        ([250.25, 0.01], ["250.2", "0.0"]),
-        ([12345.678], ["12346"]),
-        ([1.5e7], ["1.5e7"]),
-        ([2.5e-5, 0], [f"2.5e{MINUS}5", "0"]),
-        ([float("nan"), float("-inf"), 1], ["nan", f"{MINUS}∞", "1"]),
-        ([-0.0, -0.001, 5.25], ["0", "0.00", "5.25"]),
-    ],
-)
-def test_how_numbers_are_written(values, written):
-    assert list(map(Numbers(values), values)) == written
-
-
-def test_what_is_exact():
-    assert Numbers([1, 2.5]).is_exact and Numbers([0.25]).is_exact
-    assert not Numbers([1 / 3]).is_exact and not Numbers([100.25]).is_exact
-    assert Numbers([-3]).factor(-3) == f"({MINUS}3)"
-
-
-IMAGE = [[1, 2, 3]] * 3
-
-
-@pytest.mark.parametrize(
-    "arguments, options, error, message",
-    [
-        (
-            (IMAGE, [1, 2]),
-            {},
-            RuntimeError,
-            r"got an input of size \[3, 3\] and a kernel of size \[2\]",
-        ),
-        ((IMAGE, [[1] * 4]), {}, RuntimeError, "Kernel size can't be greater"),
-        ((torch.zeros(2, 3, 3), [[1]]), {}, RuntimeError, "channels"),
-        ((torch.zeros(0, 3), [[1]]), {}, RuntimeError, "elements"),
-        ((IMAGE, [[1]]), {"stride": 0}, RuntimeError, r"stride must be positive, but got \(0, 0\)"),
-        ((IMAGE, [[1]]), {"padding": -1}, RuntimeError, "padding must not be negative"),
-        ((IMAGE, [[1]]), {"padding": 3, "padding_mode": "reflect"}, RuntimeError, "[Pp]adding"),
-        ((IMAGE, [[1]]), {"padding": "full"}, RuntimeError, "'full'"),
-        ((IMAGE, [[1]]), {"padding_mode": "mirror"}, ValueError, "'mirror'"),
-        ((IMAGE, [[1]]), {"padding_mode": "reflect", "transposed": True}, ValueError, "'reflect'"),
-        ((IMAGE, [[1]]), {"padding": "same", "transposed": True}, TypeError, "'same'"),
-        ((torch.zeros(3, 3, dtype=torch.complex64), [[1]]), {}, TypeError, "complex64"),
-        ((IMAGE, [[1]]), {"dilation": 1.5}, TypeError, "dilation"),
-        ((IMAGE, [[1]]), {"theme": "blue"}, ValueError, "'light', 'dark', but got 'blue'"),
-        ((IMAGE, [[1]]), {"seconds_per_step": 0}, ValueError, "seconds_per_step"),
-        ((torch.zeros(21, 21), [[1]]), {}, ValueError, "takes 441 steps, and at most 400"),
-        ((torch.zeros(70, 70), torch.ones(64, 64)), {}, ValueError, "cannot be drawn"),
-        ((torch.zeros(40, 5, 5), torch.ones(40, 3, 3)), {}, ValueError, "40 input channel"),
-    ],
-)
-def test_refusals(tmp_path, arguments, options, error, message):
-    with pytest.raises(error, match=message):
-        animate(*arguments, path=tmp_path / "a.gif", **options)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_paths_that_cannot_be_written(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"must end in .gif, .webp, .mp4, but got .*a.png"):
-        animate(IMAGE, [[1]], path=tmp_path / "a.png")
-    with pytest.raises(FileNotFoundError, match="there is no directory"):
-        animate(IMAGE, [[1]], path=tmp_path / "none" / "a.gif")
-    from matplotlib.animation import FFMpegWriter
-
-    monkeypatch.setattr(FFMpegWriter, "isAvailable", classmethod(lambda cls: False))
-    with pytest.raises(RuntimeError, match="needs the program ffmpeg"):
-        animate(IMAGE, [[1]], path=tmp_path / "a.mp4")
-
-
-def test_video(tmp_path):
-    from matplotlib.animation import FFMpegWriter
-
-    if not FFMpegWriter.isAvailable():
-        pytest.skip("needs ffmpeg")
-    path = animate(IMAGE, [[1, 2]], path=tmp_path / "a.mp4")
-    assert b"ftyp" in path.read_bytes()[:16]

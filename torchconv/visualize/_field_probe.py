@@ -5,6 +5,7 @@ element of its window. A NaN passes through both, and 0 times NaN is NaN.
 """
 
 import copy
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,10 @@ class _TooSmall(ValueError):
     """The image has no room for three windows."""
 
 
+class _NotRun(RuntimeError):
+    """The model ended without the layer."""
+
+
 class _Reached(Exception):
     """Ends a forward pass with the output of the layer."""
 
@@ -28,19 +33,24 @@ def probe(model: nn.Module, layer: Named, image_size: Pair | None, function: str
     """Measures the field of a layer; ValueError if it has none that moves by a constant step."""
     model = copy.deepcopy(model).cpu().double().eval()
     module = model.get_submodule(layer.name)
-    sizes = [image_size] if image_size else [(size, size) for size in SIZES]
-    for size in sizes:
-        try:
-            return _probe(model, module, size, f"{function}(): {title(layer)}")
-        except (_TooSmall, RuntimeError) as error:
-            # Smaller images than a model is made for are refused by its own layers.
-            if size == sizes[-1] or isinstance(error, _NotRun):
-                raise
-    raise AssertionError("unreachable")
-
-
-class _NotRun(RuntimeError):
-    """The model ended without the layer."""
+    for part in model.modules():
+        part._forward_hooks.clear()  # the user's, which are not to meet the NaNs
+    who = f"{function}(): {title(layer)}"
+    if image_size:
+        return _probe(model, module, image_size, who)
+    for size in SIZES[:-1]:
+        # Images smaller than those a model is made for are refused by its own layers.
+        with suppress(_TooSmall, RuntimeError):
+            return _probe(model, module, (size, size), who)
+    try:
+        return _probe(model, module, (SIZES[-1], SIZES[-1]), who)
+    except _NotRun:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"{who} cannot be measured with images of {SIZES[0]} to {SIZES[-1]} pixels ({error}); "
+            "give the image_size that the model takes"
+        ) from error
 
 
 def _probe(model: nn.Module, module: nn.Module, size: Pair, who: str) -> ReceptiveField:

@@ -21,7 +21,6 @@ STYLES = (
 TEXT_SIZE = 14
 LINE_HEIGHT = 21
 LABEL_HEIGHT = 20
-LABEL_WIDTH = 84  # of "products [0]"
 GAP = 26
 MARGIN = 18
 MIN_WIDTH = 480
@@ -137,11 +136,12 @@ def _candidates(sliding: Sliding, cells: dict[str, Cell], size: int) -> Iterator
             for name in blocks:
                 height = extents[name][0] * cells[name][1]
                 width = extents[name][1] * cells[name][0]
-                wide = max(width, LABEL_WIDTH)
+                label = sliding.label(name, counts[name] - 1, k - 1)
+                wide = max(width, math.ceil(font(TEXT_SIZE).getlength(label)))
                 if sideways:
                     steps = [(i * (wide + GAP // 2), 0) for i in range(counts[name])]
                 else:
-                    steps = [(0, i * (height + LABEL_HEIGHT)) for i in range(counts[name])]
+                    steps = [(0, i * (height + LABEL_HEIGHT + 8)) for i in range(counts[name])]
                 origins[name] = [(x + dx, y + LABEL_HEIGHT + dy) for dx, dy in steps]
                 last_x, last_y = origins[name][-1]
                 x = last_x + wide + GAP
