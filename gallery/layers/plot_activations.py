@@ -14,8 +14,8 @@ import torchconv
 # %%
 # Two linear layers are one
 # -------------------------
-# Two convolutions in a row, 3 × 3 each, are a single convolution of 5 × 5. Its kernel is the first one
-# convolved with the second.
+# Two convolutions in a row, 3 × 3 each, are a single convolution of 5 × 5. Its kernel is the first
+# one convolved with the second.
 
 torch.manual_seed(0)
 first, second = torch.randn(2, 1, 1, 3, 3).double().unbind(0)
@@ -28,8 +28,8 @@ assert torch.allclose(
 )
 
 # %%
-# With a ReLU between them they are not: it sets what is negative to zero, so that the sum of two images no longer
-# gives the sum of the two maps.
+# With a ReLU between them they are not: it sets what is negative to zero, so that the sum of two
+# images no longer gives the sum of the two maps.
 
 
 def network(image):
@@ -43,8 +43,8 @@ assert not torch.allclose(network(image + other), network(image) + network(other
 # %%
 # The usual ones
 # --------------
-# ReLU is cheap, and its slope is one wherever it is not zero. Sigmoid and tanh are flat on both sides:
-# their gradients vanish. GELU and SiLU are smooth versions of ReLU.
+# ReLU is cheap, and its slope is one wherever it is not zero. Sigmoid and tanh are flat on both
+# sides: their gradients vanish. GELU and SiLU are smooth versions of ReLU.
 
 x = torch.linspace(-4, 4, 801, requires_grad=True)
 activations = [nn.ReLU(), nn.LeakyReLU(0.1), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.SiLU()]
@@ -69,8 +69,8 @@ assert float(slopes["Tanh"][-1]) < 0.002
 # %%
 # Vanishing gradients
 # -------------------
-# Through twelve layers the slopes multiply. With sigmoids, at most 0.25 each, next to nothing of the
-# gradient reaches the first layer; with ReLU it does.
+# Through twelve layers the slopes multiply. With sigmoids, at most 0.25 each, next to nothing of
+# the gradient reaches the first layer; with ReLU it does.
 
 
 def gradient_of_first_layer(activation):
@@ -92,8 +92,8 @@ print({name: f"{value:.1e}" for name, value in gradients.items()})
 assert gradients["Sigmoid"] < gradients["ReLU"] / 1000
 
 # %%
-# An activation has no parameters and works on each number alone. So it does not matter whether it comes
-# before or after a max-pooling, as long as it never falls:
+# An activation has no parameters and works on each number alone. So it does not matter whether it
+# comes before or after a max-pooling, as long as it never falls:
 
 maps = torch.randn(1, 8, 16, 16)
 pool = nn.MaxPool2d(2)

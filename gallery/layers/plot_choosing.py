@@ -2,8 +2,8 @@
 Choosing a kernel
 =================
 
-A convolution has few knobs: the size of its kernel, padding, stride, dilation and groups. This is what
-each of them is good for.
+A convolution has few knobs: the size of its kernel, padding, stride, dilation and groups. This is
+what each of them is good for.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +15,8 @@ from torchconv import conv2d_output_size
 # %%
 # The simplest kernel
 # -------------------
-# A single one gives the image back. In the middle of a larger kernel it does, too, with the padding
-# that keeps the size; next to the middle it moves the image by one pixel.
+# A single one gives the image back. In the middle of a larger kernel it does, too, with the
+# padding that keeps the size; next to the middle it moves the image by one pixel.
 
 image = torch.rand(1, 1, 8, 8)
 
@@ -33,9 +33,9 @@ assert torch.equal(torchconv.conv2d(image, beside, padding=1)[..., 1:], image[..
 # %%
 # Size
 # ----
-# Odd sizes have a middle, so that input and output lie on top of each other. Two layers of 3 × 3 see as
-# far as one of 5 × 5, with 18 weights a pair of channels in the place of 25, and a non-linearity between them. That
-# is why most networks are made of 3 × 3.
+# Odd sizes have a middle, so that input and output lie on top of each other. Two layers of 3 × 3
+# see as far as one of 5 × 5, with 18 weights a pair of channels in the place of 25, and a
+# non-linearity between them. That is why most networks are made of 3 × 3.
 
 
 def seen(*layers):
@@ -61,8 +61,8 @@ assert (2 * 3 * 3, 5 * 5) == (18, 25)
 # %%
 # Padding
 # -------
-# Without padding each layer takes ``k - 1`` rows and columns away: ten layers of 3 × 3 leave 12 of 32.
-# ``padding="same"`` keeps the size, and the edge takes part as often as the middle.
+# Without padding each layer takes ``k - 1`` rows and columns away: ten layers of 3 × 3 leave 12 of
+# 32. ``padding="same"`` keeps the size, and the edge takes part as often as the middle.
 
 size = 32
 for _ in range(10):
@@ -74,8 +74,8 @@ assert conv2d_output_size(32, 3, padding="same") == (32, 32)
 # %%
 # Stride
 # ------
-# A stride of two halves height and width: a quarter of the work in all layers that follow, and each
-# of them sees twice as far.
+# A stride of two halves height and width: a quarter of the work in all layers that follow, and
+# each of them sees twice as far.
 
 assert conv2d_output_size(32, 3, stride=2, padding=1) == (16, 16)
 assert seen(layer(3), layer(3), layer(3)) == (7, 7)
@@ -84,8 +84,9 @@ assert seen(layer(3, stride=2), layer(3), layer(3)) == (11, 11)
 # %%
 # Dilation
 # --------
-# A dilated kernel sees further with the same nine weights, without giving up resolution. Dilations of
-# 1, 2 and 4, one after the other, see 15 × 15 and miss nothing; the same dilation twice leaves holes.
+# A dilated kernel sees further with the same nine weights, without giving up resolution. Dilations
+# of 1, 2 and 4, one after the other, see 15 × 15 and miss nothing; the same dilation twice leaves
+# holes.
 
 assert seen(layer(3, dilation=4)) == (9, 9)
 assert seen(layer(3), layer(3, dilation=2), layer(3, dilation=4)) == (15, 15)
@@ -111,8 +112,8 @@ assert int((touched(4, 4) > 0).sum()) == 5 * 5
 # %%
 # Groups
 # ------
-# With ``groups=g`` a filter sees only its share of the channels: a ``g``-th of the weights and of the work.
-# With as many groups as channels, *depthwise*, each channel is filtered by itself.
+# With ``groups=g`` a filter sees only its share of the channels: a ``g``-th of the weights and of
+# the work. With as many groups as channels, *depthwise*, each channel is filtered by itself.
 
 dense = torchconv.Conv2d(32, 32, 3, bias=False)
 grouped = torchconv.Conv2d(32, 32, 3, groups=4, bias=False)

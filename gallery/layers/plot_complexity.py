@@ -2,9 +2,9 @@ r"""
 What a layer costs
 ==================
 
-A convolution makes :math:`N \cdot K \cdot P \cdot Q` outputs, and each takes :math:`C / g \cdot R \cdot S` multiplications
-and as many additions: *multiply-accumulates*, MACs for short. A MAC counts as two floating-point
-operations, FLOPs.
+A convolution makes :math:`N \cdot K \cdot P \cdot Q` outputs, and each takes :math:`C / g \cdot R
+\cdot S` multiplications and as many additions: *multiply-accumulates*, MACs for short. A MAC
+counts as two floating-point operations, FLOPs.
 """
 
 import time
@@ -30,8 +30,8 @@ def flops(*layers, input):
 
 
 # %%
-# A layer from the middle of a network: 64 channels of 56 × 56 in and out, 3 × 3. PyTorch's counter and the
-# formula agree.
+# A layer from the middle of a network: 64 channels of 56 × 56 in and out, 3 × 3. PyTorch's counter
+# and the formula agree.
 
 images = torch.rand(1, 64, 56, 56)
 dense = torchconv.Conv2d(64, 64, 3, padding=1, bias=False)
@@ -43,9 +43,10 @@ assert flops(dense, input=images) == 2 * macs(dense, images)
 # %%
 # Bytes
 # -----
-# It reads 64 · 56 · 56 numbers and 36,864 weights and writes 64 · 56 · 56 numbers: 1.75 MB in ``float32``. That is
-# 132 operations a byte. A processor core does some tens of operations in the time in which memory brings one byte, so this
-# layer is limited by arithmetic, if it is written well.
+# It reads 64 · 56 · 56 numbers and 36,864 weights and writes 64 · 56 · 56 numbers: 1.75 MB in
+# ``float32``. That is 132 operations a byte. A processor core does some tens of operations in the
+# time in which memory brings one byte, so this layer is limited by arithmetic, if it is written
+# well.
 
 traffic = 4 * (images.numel() + dense.weight.numel() + images.numel())
 print(f"{traffic:,} bytes, {flops(dense, input=images) / traffic:.0f} operations a byte")
@@ -78,8 +79,8 @@ assert separable == 2 * 56 * 56 * 64 * (9 + 64)
 assert round(separable / flops(dense, input=images), 3) == 0.127
 
 # %%
-# The depthwise part has 2.2 operations a byte. It waits for memory, and takes more time than its number of
-# operations says:
+# The depthwise part has 2.2 operations a byte. It waits for memory, and takes more time than its
+# number of operations says:
 
 moved = 4 * (2 * images.numel() + depthwise.weight.numel())
 
@@ -104,7 +105,9 @@ layers = {"3 × 3": dense, "5 × 5": large, "depthwise": depthwise, "1 × 1": po
 times = {name: seconds(layer) for name, layer in layers.items()}
 for name, layer in layers.items():
     work = flops(layer, input=images)
-    print(f"{name:10} {work / 1e6:6.1f} MFLOP  {times[name] * 1e3:6.2f} ms  {work / times[name] / 1e9:6.1f} GFLOP/s")
+    print(
+        f"{name:10} {work / 1e6:6.1f} MFLOP  {times[name] * 1e3:6.2f} ms  {work / times[name] / 1e9:6.1f} GFLOP/s"
+    )
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 axes[0].bar(list(layers), [flops(layer, input=images) / 1e6 for layer in layers.values()])
@@ -115,8 +118,8 @@ axes[1].set_title("milliseconds")
 # %%
 # Training
 # --------
-# The gradient of the input and that of the weight are convolutions, too, of the same number of operations
-# each: a training step costs three times the forward pass.
+# The gradient of the input and that of the weight are convolutions, too, of the same number of
+# operations each: a training step costs three times the forward pass.
 
 images.requires_grad_()
 with FlopCounterMode(display=False) as counter:

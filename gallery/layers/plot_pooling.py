@@ -2,8 +2,8 @@
 Pooling layers
 ==============
 
-Pooling makes maps smaller: of each little square it keeps one number, the largest or the mean. It has no
-parameters, and works on each map alone.
+Pooling makes maps smaller: of each little square it keeps one number, the largest or the mean. It
+has no parameters, and works on each map alone.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +25,9 @@ assert mean.tolist() == [[2.5, 1], [1, 5]]
 assert not list(nn.MaxPool2d(2).parameters()) and not list(nn.AvgPool2d(2).parameters())
 
 figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.8), layout="constrained", width_ratios=[2, 1, 1])
-for axis, name, values in zip(axes, ("input", "max", "mean"), (numbers, largest, mean), strict=True):
+for axis, name, values in zip(
+    axes, ("input", "max", "mean"), (numbers, largest, mean), strict=True
+):
     draw_matrix(axis, values, name, limits=(0, 8), cmap="Blues", form="g")
 
 # %%
@@ -38,7 +40,8 @@ one_by_one = torch.cat([pool(maps[:, c : c + 1]) for c in range(3)], dim=1)
 assert torch.equal(pool(maps), one_by_one)
 
 # %%
-# Average pooling *is* a convolution: depthwise, with a stride as large as its kernel, all weights 1/4.
+# Average pooling *is* a convolution: depthwise, with a stride as large as its kernel, all weights
+# 1/4.
 
 quarter = torch.full((3, 1, 2, 2), 1 / 4)
 
@@ -54,8 +57,9 @@ assert not torch.allclose(pool(maps) + pool(-maps), torch.zeros(1, 3, 4, 4))
 # %%
 # What it is good for
 # -------------------
-# A pattern that moves by a pixel often stays in its square, and the pooled map does not change. Here a
-# single bright pixel stands at each of 64 places; how many different maps are there before and after pooling?
+# A pattern that moves by a pixel often stays in its square, and the pooled map does not change.
+# Here a single bright pixel stands at each of 64 places; how many different maps are there before
+# and after pooling?
 
 places = torch.eye(64).reshape(64, 1, 8, 8)
 
@@ -65,8 +69,9 @@ assert len(pool(places).flatten(1).unique(dim=0)) == 16
 # %%
 # A stride in its place
 # ---------------------
-# A convolution with stride two makes maps smaller as well, and computes only what it keeps: a quarter of the
-# work of a convolution that is pooled afterwards. Newer networks, ResNet for one, mostly do that.
+# A convolution with stride two makes maps smaller as well, and computes only what it keeps: a
+# quarter of the work of a convolution that is pooled afterwards. Newer networks, ResNet for one,
+# mostly do that.
 
 images = torch.rand(1, 3, 32, 32)
 layer = torchconv.Conv2d(3, 8, 3, padding=1)
@@ -78,8 +83,8 @@ assert layer(images).numel() == 4 * strided(images).numel()
 assert torch.allclose(strided(images), layer(images)[..., ::2, ::2], atol=1e-6)
 
 # %%
-# Global average pooling at the end of a network makes one number of each map, so that images of any size
-# fit:
+# Global average pooling at the end of a network makes one number of each map, so that images of
+# any size fit:
 
 head = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
