@@ -104,10 +104,9 @@ def seconds(layer):
 layers = {"3 × 3": dense, "5 × 5": large, "depthwise": depthwise, "1 × 1": pointwise}
 times = {name: seconds(layer) for name, layer in layers.items()}
 for name, layer in layers.items():
-    work = flops(layer, input=images)
-    print(
-        f"{name:10} {work / 1e6:6.1f} MFLOP  {times[name] * 1e3:6.2f} ms  {work / times[name] / 1e9:6.1f} GFLOP/s"
-    )
+    work, milliseconds = flops(layer, input=images) / 1e6, times[name] * 1e3
+    rate = work / milliseconds  # million operations a millisecond: GFLOP/s
+    print(f"{name:10} {work:6.1f} MFLOP {milliseconds:7.3f} ms {rate:7.1f} GFLOP/s")
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 axes[0].bar(list(layers), [flops(layer, input=images) / 1e6 for layer in layers.values()])

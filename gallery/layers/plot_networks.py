@@ -86,14 +86,13 @@ assert cifar[-1][1] == [10]
 # Where the parameters and the work are:
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-for axis, column, title in zip(axes, (2, 3), ("parameters", "multiply-accumulates"), strict=True):
-    for number, (name, rows) in enumerate({"LeNet": lenet, "AlexNet": alexnet}.items()):
-        total = sum(row[column] for row in rows)
-        for kind, colour, left in (("Conv2d", "tab:blue", 0), ("Linear", "tab:orange", None)):
-            share = sum(row[column] for row in rows if row[0] == kind) / total
-            axis.barh(number, share, left=0 if left == 0 else 1 - share, color=colour,
-                      label=kind if number == 0 else None)  # fmt: skip
-    axis.set_yticks([0, 1], ["LeNet", "AlexNet"])
+for axis, column, title in zip(axes, (2, 3), ("parameters", "work"), strict=True):
+    share = [
+        sum(row[column] for row in rows if row[0] == "Conv2d") / sum(row[column] for row in rows)
+        for rows in (lenet, alexnet)
+    ]
+    axis.barh(["LeNet", "AlexNet"], share, label="convolutions")
+    axis.barh(["LeNet", "AlexNet"], [1 - x for x in share], left=share, label="fully connected")
     axis.set_title(f"share of the {title}")
 axes[0].legend(loc="lower left")
 
