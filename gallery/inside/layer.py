@@ -88,7 +88,7 @@ def on_threads(threads: int, call: Callable[[], Tensor]) -> Tensor:
 
 
 def timed(call: Callable[[], Tensor], pixels: int, threads: int = 1, budget: float = 0.5) -> Timed:
-    """Calls for about `budget` seconds, at least three times; the peak is measured before and after."""
+    """Calls for about `budget` seconds, at least three times, and measures the peak."""
 
     def measure() -> Timed:
         result = call()  # the first call sets up memory and threads
@@ -115,7 +115,7 @@ def time_torchconv(size: int, threads: list[int], budget: float) -> list[Timed]:
 
 
 def results_of(size: int, settings: list[tuple[int, int]]) -> list[np.ndarray]:
-    """The first image of the result for each setting (batch, threads), at the level of this process."""
+    """The first image of the result for each (batch, threads), at the level of this process."""
     results = []
     for batch, threads in settings:
         input, weight = operands(size, batch)

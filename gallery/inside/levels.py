@@ -44,7 +44,7 @@ def at_level(level: str, function: Callable, *arguments) -> Any:
     The function has to be one that the process can import: of a module, not of a script.
 
     Raises:
-        subprocess.CalledProcessError: the function failed; its traceback is on stderr.
+        subprocess.CalledProcessError: the CPU lacks the level, or the function failed; see stderr.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     finished = subprocess.run(
@@ -59,5 +59,7 @@ def at_level(level: str, function: Callable, *arguments) -> Any:
 
 
 if __name__ == "__main__":
+    if in_use() != os.environ["TORCHCONV_ISA"]:
+        sys.exit(f"no level {os.environ['TORCHCONV_ISA']!r} on this CPU: {in_use()!r} is in use")
     called, given = pickle.load(sys.stdin.buffer)
     sys.stdout.buffer.write(pickle.dumps(called(*given)))

@@ -2,8 +2,9 @@
 
     python -m gallery.inside.measure
 
-prints for each way how many GF/s it reaches on this machine, 10^9 multiplications and additions a
-second, and which share that is of what the machine can do at most on so many threads, measured, too.
+prints for each way how many GF/s it reaches on this machine (10^9 multiplications and additions a
+second), and which share that is of the most that the machine can do on so many threads, which is
+measured, too.
 """
 
 from __future__ import annotations
