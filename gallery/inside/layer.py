@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import torchconv
 from benchmarks.machine import fma_peak
-from benchmarks.timing import lower_quartile
 
 CHANNELS, KERNEL, PADDING = 64, 3, 1
 
@@ -21,7 +20,7 @@ CHANNELS, KERNEL, PADDING = 64, 3, 1
 class Timed:
     """One way to compute the layer, as measured."""
 
-    seconds: float  # of a call
+    seconds: float  # of the fastest call: other programs only add to it
     gflops: float  # of what the call computes: a multiplication and an addition are two
     peak: float  # GF/s of fused multiply-adds on registers alone, at that level on those threads
     result: np.ndarray
@@ -97,7 +96,7 @@ def timed(call: Callable[[], Tensor], pixels: int, threads: int = 1, budget: flo
             start = time.perf_counter()
             call()
             samples.append(time.perf_counter() - start)
-        seconds = lower_quartile(samples)
+        seconds = min(samples)
         peak = max(peak, fma_peak(torch.float32))
         return Timed(seconds, flops(pixels) / seconds * 1e-9, peak, result.numpy())
 
