@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import torchconv
 from benchmarks.machine import fma_peak
+from gallery.inside import levels
 
 CHANNELS, KERNEL, PADDING = 64, 3, 1
 
@@ -113,11 +115,54 @@ def time_torchconv(size: int, threads: list[int], budget: float) -> list[Timed]:
     ]
 
 
-def results_of(size: int, settings: list[tuple[int, int]]) -> list[np.ndarray]:
-    """The first image of the result for each (batch, threads), at the level of this process."""
-    results = []
-    for batch, threads in settings:
-        input, weight = operands(size, batch)
-        compute = lambda: torchconv.conv2d(input, weight, padding=PADDING)  # noqa: B023, E731
-        results.append(on_threads(threads, compute)[0].numpy())
-    return results
+def time_both(size: int, threads: list[int], budget: float) -> tuple[list[Timed], list[Timed]]:
+    """The same, and beside it nn.Conv2d."""
+    input, weight = operands(size)
+    conv = nn.Conv2d(CHANNELS, CHANNELS, KERNEL, padding=PADDING, bias=False)
+    conv.weight = nn.Parameter(weight)
+    theirs = [timed(lambda: conv(input), size**2, count, budget) for count in threads]
+    return time_torchconv(size, threads, budget), theirs
+
+
+def time_sizes(sizes: list[int], threads: list[int], budget: float) -> dict[int, list[Timed]]:
+    """torchconv again, for images of several sizes."""
+    return {size: time_torchconv(size, threads, budget) for size in sizes}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What should not change the result of an image."""
+
+    batch: int
+    threads: int
+    channels_last: bool = False
+
+
+def results_of(compute: Callable, size: int, settings: list[Setting]) -> list[np.ndarray]:
+    """The first image of the layer's result in each setting, [64, size, size].
+
+    Args:
+        compute: torchconv.conv2d, torch.nn.functional.conv2d, or one that is called like them.
+    """
+
+    def result(setting: Setting) -> np.ndarray:
+        input, weight = operands(size, setting.batch)
+        if setting.channels_last:
+            input = input.to(memory_format=torch.channels_last)
+        output = on_threads(setting.threads, lambda: compute(input, weight, padding=PADDING))
+        return output[0].contiguous().numpy()
+
+    return [result(setting) for setting in settings]
+
+
+# How oneDNN, which computes convolutions for PyTorch, calls the levels. It has none below SSE 4.1.
+ONEDNN = {"portable": "SSE41", "avx2": "AVX2", "avx512": "AVX512_CORE"}
+
+
+def results_of_both(
+    size: int, settings: list[Setting]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Those of torchconv and of PyTorch at the level of this process, which has to be a new one."""
+    os.environ["ONEDNN_MAX_CPU_ISA"] = ONEDNN[levels.in_use()]  # read at the first convolution
+    ours = results_of(torchconv.conv2d, size, settings)
+    return ours, results_of(nn.functional.conv2d, size, settings)

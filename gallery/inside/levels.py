@@ -46,12 +46,14 @@ def at_level(level: str, function: Callable, *arguments) -> Any:
     Raises:
         subprocess.CalledProcessError: the CPU lacks the level, or the function failed; see stderr.
     """
+    # Idle threads sleep: on a busy machine those that spin keep the others from their cores.
+    idle = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     finished = subprocess.run(
         [sys.executable, "-m", "gallery.inside.levels"],
         input=pickle.dumps((function, arguments)),
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, "TORCHCONV_ISA": level},
+        env={**os.environ, **idle, "PYTHONPATH": path, "TORCHCONV_ISA": level},
         cwd=ROOT,
         check=True,
     )

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from gallery.inside import layer, levels
 from gallery.inside.layer import Timed, timed
@@ -64,18 +63,16 @@ def ladder(size: int = 56, budget: float = 0.5) -> list[Step]:
         ("reference in Python", 1, timed(reference, rows * columns, budget=0)),
         ("im2col and matmul", 1, timed(unfolded, size**2, budget=budget)),
     ]
-    found = levels.available()
-    for level in found:
-        counts = threads if level == found[-1] else [1]
-        times = levels.at_level(level, layer.time_torchconv, size, counts, budget)
-        measured += [(f"torchconv {level}", *pair) for pair in zip(counts, times, strict=True)]
-    conv = nn.Conv2d(layer.CHANNELS, layer.CHANNELS, layer.KERNEL, padding=1, bias=False)
-    conv.weight = nn.Parameter(weight, requires_grad=False)
-    for count in threads:
-        measured.append(("nn.Conv2d", count, timed(lambda: conv(input), size**2, count, budget)))
+    *others, best = levels.available()
+    for level in others:
+        (once,) = levels.at_level(level, layer.time_torchconv, size, [1], budget)
+        measured.append((f"torchconv {level}", 1, once))
+    ours, theirs = levels.at_level(best, layer.time_both, size, threads, budget)
+    measured += [(f"torchconv {best}", *pair) for pair in zip(threads, ours, strict=True)]
+    measured += [("nn.Conv2d", *pair) for pair in zip(threads, theirs, strict=True)]
 
     peaks = {count: max(t.peak for _, n, t in measured if n == count) for count in threads}
-    exact = nn.functional.conv2d(input.double(), weight.double(), padding=1)[0].numpy()
+    exact = torch.nn.functional.conv2d(input.double(), weight.double(), padding=1)[0].numpy()
     for name, _, time in measured:
         check(name, time.result[0], exact)
     return [

@@ -143,9 +143,9 @@ assert all(registers(*tile) <= 32 for tile in tiles)
 assert all(rows * vectors >= 8 for rows, vectors in tiles)  # enough to hide the latency
 
 # %%
-# The tiles with one vector are for layers of few channels; they load more than one operand for each
-# multiply-add, which is what such a layer costs. Our layer has 64 output channels and takes tiles of
-# 6 × 2 with AVX2 and of 12 × 2 with AVX-512.
+# The tiles with one vector are for layers of few channels; they load more than one operand for
+# each multiply-add, which is what such a layer costs. Our layer has 64 output channels and takes
+# tiles of 6 × 2 with AVX2 and of 12 × 2 with AVX-512.
 #
 # The same text, three times
 # --------------------------
