@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from gallery.inside import layer, levels
-from gallery.inside.measure import cores
+from gallery.inside.measure import cores, ladder, table
 from gallery.inside.source import constant, excerpt
 
 # %%
@@ -142,3 +142,26 @@ for times in measured.values():
 # is no second pool that competes with the first.
 
 print("PyTorch's threads:", torch.get_num_threads())
+
+# %%
+# All steps together
+# ------------------
+#
+# From the ten lines of the first page to both threads, and beside them the matrix product of
+# im2col and ``nn.Conv2d``. The last column is the share of the best peak on as many threads. For
+# the same table of your machine, run ``python -m gallery.inside.measure``.
+
+steps = ladder(size=56, budget=0.2)
+print(table(steps))
+
+figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+names = [f"{step.name}, {step.threads} thread{'s' * (step.threads > 1)}" for step in steps]
+colors = ["tab:blue" if "torchconv" in step.name else "tab:gray" for step in steps]
+bars = axis.barh(names, [step.gflops for step in steps], color=colors)
+axis.bar_label(bars, fmt=" %.3g")
+axis.set_xscale("log")
+axis.set_xlim(1e-3, 1e4)
+axis.set_xlabel("GF/s; from line to line ten times as many")
+axis.grid(axis="x", alpha=0.3)
+axis.invert_yaxis()
+axis.spines[["top", "right"]].set_visible(False)
