@@ -86,9 +86,9 @@ assert 64 * 64 // (64 + 64) == 32
 # %%
 # Two more things keep the arithmetic busy (``csrc/cuda/tiled_product.cuh``,
 # ``csrc/cuda/multiply.cuh``). There are two tiles of each operand: while one pair is multiplied,
-# the numbers of the next are on their way. And the multiplication itself is done by *tensor
-# cores* in half types and TF32: one instruction of a warp multiplies a matrix of 16 × 16 by one
-# of 16 × 8.
+# the numbers of the next are on their way. And half types and TF32 are multiplied by *tensor
+# cores*: one instruction of a warp takes a whole matrix times another, 16 × 16 by 16 × 8 in half
+# types.
 #
 # A depthwise row as a matrix
 # ---------------------------
@@ -147,7 +147,7 @@ print(excerpt("csrc/cuda/algorithms.cpp", "static const Algorithm", "};"))
 # (``device_host.h``), in which the threads of a block take turns on the CPU. There shared memory
 # begins as NaN, an asynchronous copy arrives no sooner than it is waited for, and a barrier that
 # some thread skips ends the program. ``tests/test_cuda_kernels.py`` runs every kernel like that,
-# on every machine.
+# wherever there is a C++ compiler.
 #
 # The same bits, here too: no kernel adds atomically, in the order in which threads happen to
 # come. Where a weight's gradient is cut into splits, their sums are stored, and a second kernel

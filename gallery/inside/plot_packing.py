@@ -173,12 +173,12 @@ figure, axes = plt.subplots(2, 2, figsize=(9, 5), sharex=True, layout="constrain
 for axis, (what, addresses) in zip(axes.flat, reads.items(), strict=True):
     addresses = np.array(addresses)[:64].reshape(64, -1)
     lines[what] = len(np.unique(addresses // 64))
+    print(f"{what:24}{lines[what]:4} cache lines")
     axis.plot(addresses / 1024, ".", color="tab:blue", markersize=3)
     axis.set_title(f"{what}: {lines[what]} cache lines", fontsize=10)
     axis.set_ylabel("address, KiB")
 for axis in axes[1]:
     axis.set_xlabel("step")
-print(lines)
 
 assert lines["pixels, in the image"] == 32
 assert lines["pixels, in the band"] == 4
@@ -278,7 +278,7 @@ assert row[0::2][1:6].tolist() == [2, 4, 6, 8, 10]
 # ``csrc/cpu/pixel_plan.h``          how ``pixel_lanes`` cuts a layer; planes and walks
 # ``csrc/cpu/pixel_band.h``          fills planes
 # ``csrc/cpu/microkernel.h``         the inner loop of both
-# ``csrc/cpu/row_store.h``           puts sums where the result has its pixels
+# ``csrc/cpu/row_store.h``           puts the sums of ``channel_lanes`` into the result
 # =================================  ==========================================================
 #
 # ``csrc/cpu/depthwise*.h`` and ``csrc/cpu/pointwise.h`` do the same for layers where each channel

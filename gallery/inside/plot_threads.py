@@ -23,9 +23,10 @@ from gallery.inside.source import constant, excerpt
 # ----
 #
 # torchconv first makes a *plan*: a list of jobs, each some rows of the result for some output
-# channels. The plan looks at the shape of one image, the type of its numbers, and its memory
-# format. It does not look at the number of threads. For our layer (64 channels in and out, 3 × 3,
-# 56 × 56 pixels) ``csrc/cpu/channel_plan.h`` cuts like this:
+# channels. (Before them, jobs of a first stage pack the weights.) The plan looks at the shape of
+# one image, the type of its numbers, and its memory format. It does not look at the number of
+# threads. For our layer (64 channels in and out, 3 × 3, 56 × 56 pixels)
+# ``csrc/cpu/channel_plan.h`` cuts like this:
 
 plan = "csrc/cpu/channel_plan.h"
 rows = -(-constant(plan, "kJobPixels") // 56)  # enough for 512 pixels, so that weights repay
