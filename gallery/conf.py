@@ -42,7 +42,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
-    "ignore_pattern": r"/(?!plot_)\w+\.py$",  # what the pages import
+    "ignore_pattern": r"^(?!plot_)",  # what the pages import
     "min_reported_time": 1,
     "plot_gallery": True,
 }
