@@ -39,12 +39,12 @@ sphinx_gallery_conf = {
     "within_subsection_order": "chapters.order",
     "image_scrapers": ("scraper", "matplotlib"),
     "abort_on_example_error": True,
+    "capture_repr": (),  # what is printed, not what a line returns
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
     "ignore_pattern": r"^(?!plot_)",  # what the pages import
     "min_reported_time": 1,
-    "plot_gallery": True,
 }
 
 

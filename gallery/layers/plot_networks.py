@@ -94,7 +94,7 @@ for axis, column, title in zip(axes, (2, 3), ("parameters", "work"), strict=True
     axis.barh(["LeNet", "AlexNet"], share, label="convolutions")
     axis.barh(["LeNet", "AlexNet"], [1 - x for x in share], left=share, label="fully connected")
     axis.set_title(f"share of the {title}")
-axes[0].legend(loc="lower left")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 # %%
 # PyTorch's own counter agrees, two operations for each multiply-accumulate:

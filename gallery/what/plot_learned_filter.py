@@ -53,9 +53,10 @@ learned = layer.weight.detach()[0, 0]
 print(learned)
 
 # %%
-# It is Sobel's kernel, to three decimals:
+# It is Sobel's kernel, to three decimals, and the error has shrunk to less than a millionth:
 
 assert torch.equal(learned.round(decimals=3) + 0.0, sobel)
+assert errors[-1] < 1e-6 * errors[0]
 
 figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 axis.semilogy(errors)
