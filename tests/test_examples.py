@@ -218,7 +218,8 @@ def test_filters_of_every_shape(tmp_path, shape):
     assert len(colours(tmp_path / "filters.png")) > min(2 * weight.numel(), 50)
 
 
-def test_code_in_the_readme_runs():
+def test_code_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # pictures are written there
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) >= 2
     exec("\n".join(blocks), {})  # its asserts hold
