@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -186,7 +187,10 @@ class HostProgram:
         return data
 
     def _errors(self) -> str:
-        return self._process.stderr.read().decode()
+        errors = self._process.stderr.read().decode()
+        if self._process.wait() == -signal.SIGALRM:
+            errors += "no answer within the time that host.h gives a request"
+        return errors
 
 
 class ProgramDied(Exception):
