@@ -23,9 +23,11 @@ logging.getLogger("matplotlib.animation").setLevel(logging.WARNING)
 project = "torchconv"
 author = "the torchconv developers"
 release = torchconv.__version__
-extensions = ["mathml", "sphinx_gallery.gen_gallery"]
+extensions = ["mathml", "sources", "sphinx_gallery.gen_gallery"]
 html_math_renderer = "mathml"
 exclude_patterns = ["_build", *(f"{chapter}/*" for chapter in CHAPTERS)]
+# Tables of running times load scripts from the network.
+exclude_patterns += ["sg_execution_times.rst", "pages/*/sg_execution_times.rst"]
 html_theme = "furo"
 html_title = "torchconv: convolution by running it"
 html_static_path = ["static"]

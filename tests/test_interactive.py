@@ -175,6 +175,24 @@ def test_stepping(page):
     assert page.text("play") == "play"
 
 
+def test_numbers_are_written_exactly_where_they_are_short(page):
+    page.open(image_preset="0 to 35", kernel_preset="mean")
+    pixels = [0, 1, 2, 6, 7, 8, 12, 13, 14]
+    terms = " + ".join(f"{pixel}×1/9" for pixel in pixels)
+    assert page.text("sum") == f"output[0, 0] = {terms} = 7"
+    products = [cell.text for cell in page.cells("products")]
+    assert products == ["0", "1/9", "2/9", "2/3", "7/9", "8/9", "4/3", "13/9", "14/9"]
+    for typed, shown in [
+        ("1/8", "0.125"),
+        ("-2/3", "-2/3"),
+        ("3.14159", "3.142"),
+        ("1e-5", "1.0e-5"),
+    ]:
+        page.type(page.cells("kernel")[4], typed)
+        page.browser.find_element("tag name", "h1").click()
+        assert page.cells("kernel")[4].get_property("value") == shown
+
+
 def test_numbers_can_be_typed(page):
     page.open(image_preset="one bright pixel", kernel_preset="identity")
     assert sum(map(sum, page.values("output", 5))) == 1

@@ -2,9 +2,19 @@
 "use strict";
 
 (function () {
-  // At most three decimals, so that a cell stays narrow.
+  const LARGEST_DENOMINATOR = 16;
+  const equal = (one, other) => Math.abs(one - other) <= 1e-12 * Math.abs(one);
+
+  // At most three decimals, so that a cell stays narrow; or a fraction, such as 1/9, where they would
+  // not be exact: most sums then add up as they are written.
   function write(value) {
-    return String(Math.round(value * 1000) / 1000 || 0);
+    const decimals = Math.round(value * 1000) / 1000;
+    if (equal(value, decimals)) return String(decimals || 0);
+    for (let below = 3; below <= LARGEST_DENOMINATOR; below++) {
+      const above = Math.round(value * below);
+      if (equal(value, above / below)) return `${above}/${below}`;
+    }
+    return decimals === 0 ? value.toExponential(1) : String(decimals);
   }
 
   // A number or a fraction; null for anything else.

@@ -62,7 +62,7 @@ assert (2 * 3 * 3, 5 * 5) == (18, 25)
 # Padding
 # -------
 # Without padding each layer takes ``k - 1`` rows and columns away: ten layers of 3 × 3 leave 12 of
-# 32. ``padding="same"`` keeps the size, and the edge takes part as often as the middle.
+# 32. ``padding="same"`` keeps the size.
 
 size = 32
 for _ in range(10):
@@ -70,6 +70,24 @@ for _ in range(10):
 
 assert size == 12
 assert conv2d_output_size(32, 3, padding="same") == (32, 32)
+
+# %%
+# It also lets the edge of the image take part more often. A pixel in the middle is in nine
+# windows of 3 × 3, one in the corner without padding in a single one, and with it in four:
+
+
+def windows_of_each_pixel(padding):
+    pixels = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    torchconv.conv2d(pixels, torch.ones(1, 1, 3, 3), padding=padding).sum().backward()
+    return pixels.grad[0, 0]
+
+
+without, same = windows_of_each_pixel(0), windows_of_each_pixel(1)
+print(same.int())
+
+assert without[4, 4] == same[4, 4] == 9
+assert without[0, 0] == 1
+assert same[0, 0] == 4
 
 # %%
 # Stride

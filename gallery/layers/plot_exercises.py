@@ -85,8 +85,8 @@ assert torch.allclose(
 )
 
 # %%
-# 6. A moving mean by hand
-# ------------------------
+# 6. By hand
+# ----------
 # Write the convolution of one channel without any library for it, with ``unfold``.
 #
 # *Solution.* ``unfold`` lists all windows; each is multiplied with the kernel and added up.
