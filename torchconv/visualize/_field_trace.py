@@ -1,0 +1,192 @@
+"""Receptive fields by arithmetic along the graph of a model, which torch.fx records."""
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from torchconv import _arguments
+from torchconv.visualize._layers import Named
+
+Pair = tuple[int, int]
+
+WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
+POINTWISE = (
+    nn.BatchNorm2d, nn.Identity, nn.LocalResponseNorm, nn.ChannelShuffle,
+    nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU,
+    nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Hardshrink, nn.Softshrink,
+    nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Tanhshrink, nn.Softplus, nn.Softsign, nn.Threshold,
+    nn.Softmax2d,
+)  # fmt: skip
+POINTWISE_FUNCTIONS: set[Callable] = {
+    operator.add, operator.iadd, operator.sub, operator.mul, operator.imul, operator.truediv,
+    operator.neg, torch.add, torch.sub, torch.mul, torch.relu, torch.sigmoid, torch.tanh, torch.abs,
+    F.relu, F.relu6, F.leaky_relu, F.elu, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid,
+    F.sigmoid, F.tanh, F.softplus, F.dropout, F.dropout2d,
+}  # fmt: skip
+POINTWISE_METHODS = {
+    "add", "add_", "mul", "mul_", "sub", "relu", "relu_", "sigmoid", "tanh", "clone", "contiguous",
+}  # fmt: skip
+POOL_FUNCTIONS = {F.max_pool2d, F.avg_pool2d}
+
+
+class ReceptiveField(NamedTuple):
+    """Pixels of the image, as pairs (rows, columns), that an element of a layer's output sees."""
+
+    size: Pair
+    stride: Pair
+    offset: Pair
+
+
+class Unknown(Exception):
+    """The arithmetic has no rule for the model; says for what."""
+
+
+class _Window(NamedTuple):
+    kernel: Pair
+    stride: Pair
+    padding: Pair  # top and left
+    dilation: Pair
+
+
+class _Tracer(fx.Tracer):
+    """Records a model and finds the node that holds the output of one layer."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = layer
+        self.found: fx.Node | None = None
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        known = isinstance(module, (*WINDOWED, *POINTWISE))
+        return known or super().is_leaf_module(module, name)
+
+    def call_module(self, module: nn.Module, forward: Callable, args: Any, kwargs: Any) -> Any:
+        output = super().call_module(module, forward, args, kwargs)
+        if module is self.layer and isinstance(output, fx.Proxy):
+            self.found = output.node
+        return output
+
+
+def trace(model: nn.Module, layer: Named, function: str) -> list[tuple[Named, ReceptiveField]]:
+    """The fields of the windowed layers that lead to a layer, and its own as the last one.
+
+    Raises:
+        Unknown: something on the way has no rule, or torch.fx cannot record the model.
+        RuntimeError: the layer does not run.
+        ValueError: branches that meet have different strides.
+    """
+    if model is layer.module and isinstance(model, WINDOWED):
+        model = nn.Sequential(model)
+    tracer = _Tracer(layer.module)
+    try:
+        graph = tracer.trace(model)
+    except Exception as error:  # the model's own code ran, with stand-ins for tensors
+        raise Unknown(str(error)) from error
+    if model is layer.module:
+        tracer.found = next(node for node in graph.nodes if node.op == "output").all_input_nodes[0]
+    if tracer.found is None:
+        raise RuntimeError(f"{function}(): the layer {layer.name!r} does not run")
+    modules = dict(model.named_modules())
+    image = next(node for node in graph.nodes if node.op == "placeholder")
+    known = {image: ReceptiveField((1, 1), (1, 1), (0, 0))}
+    ancestors = _ancestors(tracer.found)
+    path = []
+    for node in graph.nodes:
+        if node not in ancestors or node is image:
+            continue
+        module = modules[node.target] if node.op == "call_module" else None
+        window = _window(node, module)
+        before = _join([known[n] for n in node.all_input_nodes], node, function)
+        known[node] = _through(before, window) if window else before
+        if window and node is not tracer.found:
+            path.append((_named(node, module), known[node]))
+    return [*path, (layer, known[tracer.found])]
+
+
+def _ancestors(node: fx.Node) -> set[fx.Node]:
+    found, waiting = set(), [node]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting.extend(node.all_input_nodes)
+    return found
+
+
+def _named(node: fx.Node, module: nn.Module | None) -> Named:
+    return Named(str(node.target), module) if module else Named(node.name, nn.Module())
+
+
+def _window(node: fx.Node, module: nn.Module | None) -> _Window | None:
+    """The window with which a node looks at its input; None if it looks at each element alone."""
+    if isinstance(module, WINDOWED):
+        return _window_of(
+            module.kernel_size,
+            module.stride,
+            getattr(module, "padding", 0),
+            getattr(module, "dilation", 1),
+        )
+    if isinstance(module, POINTWISE):
+        return None
+    if node.op == "call_function":
+        if node.target in POOL_FUNCTIONS:
+            return _window_of_pool(*node.args[1:], **node.kwargs)
+        if node.target in POINTWISE_FUNCTIONS:
+            return None
+        if node.target is torch.cat:
+            dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+            if dim in (1, -3):
+                return None
+    if node.op == "call_method" and node.target in POINTWISE_METHODS:
+        return None
+    raise Unknown(f"no rule for {node.format_node()}")
+
+
+def _window_of_pool(kernel_size, stride=None, padding=0, *rest, dilation=1, **others) -> _Window:
+    if rest or not {"ceil_mode", "input"} >= set(others):
+        raise Unknown("a pooling function with further arguments")
+    return _window_of(kernel_size, stride, padding, dilation)
+
+
+def _window_of(kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> _Window:
+    try:
+        kernel = _arguments.pair(kernel_size, "kernel_size")
+        steps = _arguments.pair(kernel if stride is None else stride, "stride")
+        gaps = _arguments.pair(dilation, "dilation")
+        top, _, left, _ = _arguments.four_sides(padding, kernel, steps, gaps)
+    except (TypeError, RuntimeError) as error:  # numbers that the graph computes
+        raise Unknown(str(error)) from error
+    return _Window(kernel, steps, (top, left), gaps)
+
+
+def _through(field: ReceptiveField, window: _Window) -> ReceptiveField:
+    """The field behind a window, whose input has the given one."""
+    sizes, strides, offsets = [], [], []
+    for size, stride, offset, kernel, step, padding, gap in zip(*field, *window, strict=True):
+        sizes.append(size + gap * (kernel - 1) * stride)
+        strides.append(stride * step)
+        offsets.append(offset - padding * stride)
+    return ReceptiveField(tuple(sizes), tuple(strides), tuple(offsets))
+
+
+def _join(fields: list[ReceptiveField], node: fx.Node, function: str) -> ReceptiveField:
+    """What an element sees through several branches: from the first pixel to the last one."""
+    if not fields:
+        raise Unknown(f"{node.format_node()} depends on no image")
+    strides = {field.stride for field in fields}
+    if len(strides) > 1:
+        raise ValueError(
+            f"{function}(): the branches that meet in {node.name} have the strides "
+            f"{sorted(strides)}, so that no single window describes it"
+        )
+    offset, end = [], []
+    for i in range(2):
+        offset.append(min(field.offset[i] for field in fields))
+        end.append(max(field.offset[i] + field.size[i] for field in fields))
+    size = (end[0] - offset[0], end[1] - offset[1])
+    return ReceptiveField(size, strides.pop(), (offset[0], offset[1]))
