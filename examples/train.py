@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from examples import RunError, checkpoint, computed, folder
+from examples import RunError, checkpoint, computed, folder, presets
+from examples import options as run_options
 from examples.metrics import MetricsLog
 from examples.options import default_out, parse
 from examples.processes import Processes, join, meet, one_speaks
@@ -108,6 +109,8 @@ def open_log(run: Run, fresh: bool) -> MetricsLog:
     def prepare(out: Path) -> MetricsLog:
         if fresh:
             folder.prepare(out, run.options.overwrite)
+            with checkpoint.atomic_file(out / folder.OPTIONS) as file:
+                file.write(presets.to_yaml(run_options.to_save(run.options)).encode())
         else:
             folder.adopt(out)
         return MetricsLog(out, run.epoch, run.step)
