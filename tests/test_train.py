@@ -221,14 +221,7 @@ def test_parts_that_pytorch_computed_are_told(tmp_path, capsys, monkeypatch):
 def test_results_of_a_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(results, "draw", draw)
     assert start(tmp_path) == 0
-    names = {
-        "checkpoint.pt",
-        "best.pt",
-        "metrics.jsonl",
-        "predictions.csv",
-        "tensorboard",
-        "options.yaml",
-    }
+    names = {*folder.RESULTS, "metrics.jsonl", "options.yaml", "run.json", "tensorboard"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for picture in folder.PICTURES:
         with Image.open(tmp_path / picture) as image:
