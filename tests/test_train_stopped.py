@@ -1,5 +1,6 @@
 """A training run that is stopped or fails: what it says is true, and it can be continued."""
 
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,8 @@ import torch
 
 from examples import checkpoint, folder, metrics, predictions, results, run, train
 from examples.learner import Learner
+from tests import planted
+from tests.planted import FAILURES
 from tests.training import (
     SMALL,
     assert_same_run,
@@ -172,48 +175,65 @@ def test_interrupt_while_a_file_reaches_the_disk(tmp_path, monkeypatch):
 
 
 PLANT = """
-import os, sys, time
-from examples import checkpoint, run, train
-from examples.learner import Learner
+import os
+import sys
+from pathlib import Path
+from examples import train
+from tests import planted
 
-def fail(*_, **__):
-    with open(sys.argv[1], "w") as file:
-        file.write(str(time.time()))
-    raise {error}
-
-if os.environ["RANK"] == "{rank}":
-    {place} = fail
-sys.exit(train.main(sys.argv[2:]))
+planted.plant({kind!r}, int(os.environ["RANK"]), Path({directory!r}))
+sys.exit(train.main([*planted.SMALL, "--out", {out!r}]))
 """
-ALL_KINDS = {
-    "rank 0 in a step": (0, "Learner.step", "ValueError('planted')"),
-    "rank 1 in a step": (1, "Learner.step", "ValueError('planted')"),
-    "rank 0 before the others": (0, "train.open_log", "ValueError('planted')"),
-    "rank 0 while it saves": (0, "checkpoint.save", "OSError('planted')"),
-    "rank 1 before it joins": (1, "train.parse", "train.RunError('planted')"),
-    "rank 1 is interrupted": (1, "Learner.step", "KeyboardInterrupt"),
-}
+needs_pairs = pytest.mark.skipif(
+    not torch.distributed.is_available() or not hasattr(os, "fork"),
+    reason="needs torch.distributed and fork",
+)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
-@pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_process_ends_soon_and_one_says_why(tmp_path, kind):
-    rank, place, error = ALL_KINDS[kind]
-    script, when, out = (tmp_path / name for name in ("plant.py", "when", "out"))
-    script.write_text(PLANT.format(rank=rank, place=place, error=error))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    with launch(*torchrun, str(script), str(when), *SMALL, "--out", str(out)) as process:
-        _, errors = process.communicate(timeout=120)
-    # torchrun would kill a process that waits for the other one, after half a minute
-    assert time.time() - float(when.read_text()) < 20, errors
-    assert process.returncode != 0
-    if error == "KeyboardInterrupt":
+def check_what_was_told(kind, errors):
+    if FAILURES[kind][3] is KeyboardInterrupt:
         told = re.findall(r"^Stopped.*continue with:$", errors, re.MULTILINE)
     else:
         told = re.findall(r"^(?:examples\.train|\[rank\d\]: \w+Error): planted$", errors, re.M)
     assert len(told) == 1, errors
     assert "gloo" not in errors, "a process complains that another one is gone"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """The directory in which every pair of processes has failed, all of them at once."""
+    directory = tmp_path_factory.mktemp("pairs")
+    with launch("-m", "tests.planted", str(directory)) as process:
+        _, errors = process.communicate(timeout=planted.LIMIT)
+    assert process.returncode == 0, errors
+    return directory
+
+
+@pytest.mark.slow
+@needs_pairs
+@pytest.mark.parametrize("kind", FAILURES)
+def test_every_process_ends_soon_and_one_says_why(pairs, kind):
+    result = json.loads((pairs / kind / "result.json").read_text())
+    errors = "".join((pairs / kind / f"{rank}.txt").read_text() for rank in range(2))
+    assert len(result["codes"]) == 2 and 0 not in result["codes"], errors
+    assert result["end"] - float((pairs / kind / "when").read_text()) < 20, errors
+    check_what_was_told(kind, errors)
+
+
+@pytest.mark.slow
+@needs_pairs
+def test_torchrun_ends_soon_and_one_process_says_why(tmp_path):
+    kind = "rank 1 is interrupted"
+    script = tmp_path / "plant.py"
+    out = str(tmp_path / "out")
+    script.write_text(PLANT.format(kind=kind, directory=str(tmp_path), out=out))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with launch(*torchrun, str(script)) as process:
+        _, errors = process.communicate(timeout=120)
+    # torchrun would kill a process that waits for the other one, after half a minute
+    assert time.time() - float((tmp_path / "when").read_text()) < 20, errors
+    assert process.returncode != 0
+    check_what_was_told(kind, errors)
 
 
 @pytest.mark.slow
