@@ -71,7 +71,7 @@ def pixels(image: Tensor, info: DataInfo) -> Tensor:
 
 
 def in_text(images: list[Tensor], captions: list[str], width: int = 18) -> Iterator[str]:
-    """Lines that show images [c, h, w], from 0 to 1, side by side, with a caption under each."""
+    """Lines that show images [c, h, w], from 0 to 1, side by side, with captions below."""
     size = (width // 2, width)  # a letter is twice as high as wide
     rows = [[] for _ in range(size[0])]
     for image in images:
@@ -81,4 +81,7 @@ def in_text(images: list[Tensor], captions: list[str], width: int = 18) -> Itera
             row.append("".join(GREYS[shade] for shade in line))
     for row in rows:
         yield "  ".join(row).rstrip()
-    yield "  ".join(f"{caption:^{width}}" for caption in captions).rstrip()
+    if max(map(len, captions)) <= width:
+        yield "  ".join(f"{caption:^{width}}" for caption in captions).rstrip()
+    else:
+        yield f"From left to right: {'; '.join(captions)}"

@@ -36,7 +36,7 @@ PRESETS = {
     ),
     "alexnet-photographs": Preset(
         {"data": "photographs", "model": "alexnet-cifar", "epochs": 8, "batch-size": 64},
-        NOT_RUN,
+        "43 % of twelve classes, with one seed",
     ),
     "alexnet-cifar10": Preset(
         {

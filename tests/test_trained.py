@@ -130,6 +130,8 @@ def test_text_picture_of_a_ramp():
     lines = list(predictions.in_text([ramp, ramp], ["a", "b"], width=10))
     assert len(lines) == 6 and lines[0] == " .:-=+*#%@   .:-=+*#%@"
     assert lines[-1].split() == ["a", "b"]
+    long = list(predictions.in_text([ramp, ramp], ["a", "b of a long name"], width=10))
+    assert long[:-1] == lines[:-1] and long[-1].endswith(": a; b of a long name")
 
 
 def parse(*arguments):
