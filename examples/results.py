@@ -71,9 +71,11 @@ def wrong(run: Run, said: Predictions) -> Figure:
     """The test images that were taken for something else, those first that were so most surely."""
     places = said.wrong().tolist()
     shown = places[:MOST_WRONG]
-    columns = min(8, max(4, len(shown)))
+    longest = max(map(len, run.classes))
+    width = max(1.25, 0.075 * longest + 0.2)  # inches, so that names do not overlap
+    columns = min(int(10 / width), max(4, len(shown)))
     rows = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(1.25 * columns, 1.55 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(width * columns, 1.75 * rows + 0.5), layout="constrained")
     title = f"{len(places)} of {len(said.labels)} predictions are wrong"
     if len(places) > len(shown):
         title += f"; the {len(shown)} surest of them"
@@ -85,7 +87,8 @@ def wrong(run: Run, said: Predictions) -> Figure:
         image = pixels(run.test_set[place][0], DATA[run.options.data]).permute(1, 2, 0)
         axis.imshow(image.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         label, predicted = (run.classes[int(c[place])] for c in (said.labels, said.predicted))
-        taken = f"{label}{' ' if len(label + predicted) < 4 else chr(10)}taken for {predicted}"
+        words = (label, "taken for", predicted)
+        taken = (" " if longest < 4 else "\n").join(words)
         axis.set_title(f"{taken}\n{said.probability[place]:.0%} sure", fontsize=8)
     return figure
 
