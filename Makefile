@@ -28,7 +28,7 @@ train test bench gallery: export TORCHCONV_REQUIRE_NATIVE = 1
 
 build: $(LIBRARY)
 
-train: $(LIBRARY) $(VENV)/.train  ## LeNet on handwritten digits
+train: $(LIBRARY) $(VENV)/.train  ## LeNet on 5,000 digits of MNIST
 	$(BIN)/python -m examples.train
 
 test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests

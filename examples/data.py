@@ -1,4 +1,4 @@
-"""Labelled images: the digits that ship with scikit-learn, or a data set of torchvision.
+"""Labelled images: a set that comes with a Python package, or a data set of torchvision.
 
 Files are downloaded into a directory of their own and move to their place only when torchvision
 has checked and read them, so an interrupted download leaves nothing behind that looks whole.
@@ -6,6 +6,7 @@ has checked and read them, so an interrupted download leaves nothing behind that
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,14 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from examples import RunError, missing
-from examples.digits import Digits
+from examples import RunError, bundled, missing
+from examples.augment import RandomAffine
 from examples.processes import Processes
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """`shift` is how far training images are moved at random; `flip`: mirrored at random too."""
+    """How training images change at random: `shift` pixels, `turn` degrees, mirrored (`flip`)."""
 
     source: type | None  # a class of torchvision.datasets
     size: int
@@ -31,6 +32,8 @@ class DataInfo:
     std: tuple[float, ...]
     shift: int
     flip: bool = False
+    turn: float = 0.0
+    images: Callable[..., bundled.Images] | None = None  # where there is no `source`
 
     @property
     def channels(self) -> int:
@@ -38,7 +41,17 @@ class DataInfo:
 
 
 DATA = {
-    "digits": DataInfo(None, 28, 10, (0.305,), (0.325,), shift=2),
+    "mnist-5k": DataInfo(None, 28, 10, (0.1307,), (0.3081,), 2, turn=10, images=bundled.mnist_5k),
+    "digits": DataInfo(None, 28, 10, (0.305,), (0.325,), 2, turn=10, images=bundled.digits),
+    "photographs": DataInfo(
+        None,
+        32,
+        12,
+        (0.392, 0.434, 0.398),
+        (0.375, 0.302, 0.329),
+        2,
+        images=bundled.photographs,
+    ),
     "mnist": DataInfo(datasets.MNIST, 28, 10, (0.1307,), (0.3081,), shift=2),
     "fashionmnist": DataInfo(datasets.FashionMNIST, 28, 10, (0.2860,), (0.3530,), 2, flip=True),
     "cifar10": DataInfo(
@@ -50,10 +63,18 @@ DATA = {
 }
 
 
+SCALE = 0.1  # how much larger or smaller digits become at random
+
+
 def transform(info: DataInfo, image_size: int, augment: bool) -> v2.Transform:
-    """Turns an image into a normalised float32 tensor [c, image_size, image_size]."""
+    """Turns an image into a normalised float32 tensor [c, image_size, image_size].
+
+    Of the sets in memory it takes a batch of images, too.
+    """
     steps: list[Any] = [v2.ToImage()]
-    if augment:
+    if augment and info.images:
+        steps.append(RandomAffine(info.turn, info.shift, SCALE))
+    elif augment:
         steps.append(v2.RandomCrop(info.size, padding=info.shift))
         if info.flip:
             steps.append(v2.RandomHorizontalFlip())
@@ -69,8 +90,8 @@ def load(
     """The training set and the test set; raises RunError where they cannot be had."""
     info = DATA[name]
     train, test = (transform(info, image_size, augment and part) for part in (True, False))
-    if info.source is None:
-        return Digits(True, train), Digits(False, test)
+    if info.images:
+        return info.images(True, train), info.images(False, test)
     try:
         return _read(info.source, directory, train, test)
     except Exception as error:  # whatever a missing or damaged file makes torchvision raise
@@ -82,6 +103,12 @@ def load(
             ) from error
     _download(name, info.source, directory)
     return _read(info.source, directory, train, test)
+
+
+def class_names(name: str, dataset: Dataset) -> list[str]:
+    """What the labels 0, 1, ... mean; of digits themselves."""
+    names = getattr(dataset, "classes", None) or map(str, range(DATA[name].classes))
+    return [text.split(" - ")[0] for text in names]  # torchvision's MNIST has "0 - zero"
 
 
 def _read(source: type, directory: Path, *transforms: v2.Transform) -> tuple[Dataset, Dataset]:

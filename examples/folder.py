@@ -12,14 +12,17 @@ from pathlib import Path, PurePosixPath
 from examples import RunError, checkpoint
 
 MARKER = "run.json"
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, BEST = "checkpoint.pt", "best.pt"
 METRICS = "metrics.jsonl"
-PICTURES = ("curves.png", "filters.png")
+PREDICTIONS = "predictions.csv"
+OPTIONS = "options.yaml"
+PICTURES = ("curves.png", "filters.png", "confusion.png", "wrong.png")
 BOARD = "tensorboard"
 BOARD_SUFFIX = ".run"  # of the names that TensorBoard's writer makes up
-WRITTEN = (CHECKPOINT, METRICS, *PICTURES, f"{BOARD}/events.out.tfevents.*{BOARD_SUFFIX}")
+RESULTS = (CHECKPOINT, BEST, PREDICTIONS, *PICTURES)
+WRITTEN = (*RESULTS, METRICS, OPTIONS, f"{BOARD}/events.out.tfevents.*{BOARD_SUFFIX}")
 # What runs wrote before there was a marker.
-UNMARKED = (CHECKPOINT, METRICS, *PICTURES, f"{BOARD}/events.out.tfevents.*")
+UNMARKED = (CHECKPOINT, METRICS, "curves.png", "filters.png", f"{BOARD}/events.out.tfevents.*")
 
 _PROGRAM = "examples.train"
 
@@ -63,9 +66,13 @@ def mark(out: Path, before: Iterable[str] = UNMARKED) -> None:
 
 
 def adopt(out: Path) -> None:
-    """Gives a run that is continued the marker that runs did not write at first."""
-    if not (out / MARKER).exists():
-        mark(out)
+    """Gives a run that is continued the marker, which runs did not write at first.
+
+    It is written anew also where there is one, which may name fewer files than there are today.
+    """
+    names = _names(out)
+    if names is not None or not (out / MARKER).exists():
+        mark(out, names or UNMARKED)
 
 
 def claim(base: Path) -> Path:
@@ -128,7 +135,7 @@ def _is_result(path: Path) -> bool:
     """Whether a file is worth keeping; before its first checkpoint a run has written no result."""
     if path.name == METRICS:
         return path.stat().st_size > 0
-    return path.name in (CHECKPOINT, *PICTURES)
+    return path.name in RESULTS
 
 
 def _temporary(name: str) -> str:

@@ -1,5 +1,6 @@
-"""A model with what it needs to learn: optimizer, schedule and metrics."""
+"""A model with what it needs to learn: optimizer, schedule, moving average and metrics."""
 
+import argparse
 import math
 import time
 from collections.abc import Iterable
@@ -8,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from examples import RunError
+from examples import RunError, schedule
 from examples.processes import Processes
 
+NAMES = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
 OPTIMIZERS = {
     "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr),
     "sgd": lambda parameters, lr: torch.optim.SGD(
@@ -25,8 +28,7 @@ OPTIMIZERS = {
 class Learner:
     """Trains one model; `conv` names its convolution in the records.
 
-    The learning rate falls by the factor `lr_decay` after every epoch. The schedule does not depend
-    on how many epochs are asked for, so a run can be continued to any number of them.
+    With `options.ema` the model that is tested and used is the moving average of the weights.
     """
 
     def __init__(
@@ -35,49 +37,70 @@ class Learner:
         model: nn.Module,
         classes: int,
         processes: Processes,
-        *,
-        optimizer: str,
-        lr: float,
-        lr_decay: float,
-        amp: bool,
+        options: argparse.Namespace,
+        steps_per_epoch: int,
     ):
-        self.conv = conv
-        self.model = model
-        self.processes = processes
-        self.amp = amp
-        self.optimizer = OPTIMIZERS[optimizer](model.parameters(), lr)
-        self.scheduler = torch.optim.lr_scheduler.ExponentialLR(self.optimizer, lr_decay)
+        self.conv, self.model, self.processes = conv, model, processes
+        self.amp, self.clip = options.amp, options.clip_norm
+        self.optimizer = OPTIMIZERS[options.optimizer](model.parameters(), options.lr)
+        self.scheduler = schedule.make(
+            self.optimizer,
+            options.schedule,
+            steps_per_epoch=steps_per_epoch,
+            epochs=options.epochs,
+            warmup=options.warmup,
+            decay=options.lr_decay,
+        )
+        self.average = None
+        if options.ema:
+            average = get_ema_multi_avg_fn(options.ema)
+            self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self._to_learn = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self._parallel = processes.parallel(model)
         self._accuracy = MulticlassAccuracy(classes, average="micro").to(processes.device)
         self._loss = MeanMetric().to(processes.device)
 
+    @property
+    def result(self) -> nn.Module:
+        """The model that is tested, saved for use and drawn."""
+        return self.average.module if self.average else self.model
+
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One optimizer step on a batch; returns its loss and the seconds it took."""
+        """One optimizer step on a batch; returns its cross-entropy and the seconds it took.
+
+        That is the one of the true labels also where smoothed ones are learned, so that it compares
+        with the loss on the test images.
+        """
         self.model.train()
         start = self._now()
         self.optimizer.zero_grad()
         logits = self._logits(self._parallel, images)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
+        self._to_learn(logits, labels).backward()
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.model)
         seconds = self._now() - start
-        value = self._finite(self.processes.mean(loss.detach()))
-        self._accuracy.update(logits.detach(), labels)
-        self._loss.update(loss.detach(), weight=len(labels))
+        logits = logits.detach()
+        loss = F.cross_entropy(logits, labels)
+        value = self._finite(self.processes.mean(loss))
+        self._accuracy.update(logits, labels)
+        self._loss.update(loss, weight=len(labels))
+        self._lr = self.scheduler.get_last_lr()[0]
+        self.scheduler.step()
         return {"loss": value, "seconds": seconds}
 
     def finish_epoch(self, test_batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Takes the averages over the epoch, tests the model and lowers the learning rate."""
+        """Takes the averages over the epoch and tests the model; the loss is the plain one."""
         train = self._take_averages("train")
-        self.model.eval()
+        model = self.result.eval()
         with torch.inference_mode():
             for images, labels in test_batches:
-                logits = self._logits(self.model, images)
+                logits = self._logits(model, images)
                 self._accuracy.update(logits, labels)
                 self._loss.update(F.cross_entropy(logits, labels), weight=len(labels))
-        lr = self.scheduler.get_last_lr()[0]
-        self.scheduler.step()
-        return {**train, **self._take_averages("test"), "lr": lr}
+        return {**train, **self._take_averages("test"), "lr": self._lr}
 
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts()}
@@ -87,8 +110,8 @@ class Learner:
             part.load_state_dict(state[name])
 
     def _parts(self) -> list[tuple[str, Any]]:
-        names = ("model", "optimizer", "scheduler")
-        return [(name, getattr(self, name)) for name in names]
+        names = ("model", "optimizer", "scheduler", "average")
+        return [(name, part) for name in names if (part := getattr(self, name))]
 
     def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
@@ -107,7 +130,7 @@ class Learner:
     def _finite(self, loss: Tensor) -> float:
         value = loss.item()
         if not math.isfinite(value):
-            lr = self.scheduler.get_last_lr()[0]
+            lr = max(self.scheduler.base_lrs)
             raise RunError(f"The loss has become {value}; try a smaller --lr than {lr:g}.")
         return value
 

@@ -6,10 +6,15 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
 
 from examples import folder
 from examples.checkpoint import atomic_file
+
+MOST_TILES = 64
 
 
 class MetricsLog:
@@ -37,6 +42,15 @@ class MetricsLog:
             if isinstance(value, float):
                 tag = f"{record['kind']}/{name}/{record['conv']}"
                 self._board.add_scalar(tag, value, record["step"])
+
+    def show_filters(self, conv: str, weight: Tensor, step: int) -> None:
+        """Shows filters [k, c, r, s] as images in TensorBoard, each in its own range."""
+        tiles = weight.float().cpu()
+        if tiles.shape[1] != 3:
+            tiles = tiles.flatten(0, 1)[:, None]
+        tiles = F.interpolate(tiles[:MOST_TILES], scale_factor=8, mode="nearest")
+        grid = make_grid(tiles, normalize=True, scale_each=True, pad_value=1)
+        self._board.add_image(f"filters/{conv}", grid, step)
 
     def flush(self) -> None:
         self._file.flush()
@@ -79,12 +93,23 @@ def speed(records: list[dict[str, Any]]) -> tuple[float, int] | None:
 
     Only epochs count in which torchconv has computed anything. None if there is none.
     """
+    ratios = [a["seconds"] / b["seconds"] for a, b in _steps_that_count(records)]
+    return (statistics.median(ratios), len(ratios)) if ratios else None
+
+
+def rates(records: list[dict[str, Any]]) -> tuple[float, float]:
+    """Batches per second of nn.Conv2d and of torchconv, in the steps of which `speed` tells."""
+    pairs = zip(*_steps_that_count(records), strict=True)
+    theirs, ours = (1 / statistics.median(r["seconds"] for r in steps) for steps in pairs)
+    return theirs, ours
+
+
+def _steps_that_count(
+    records: list[dict[str, Any]],
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     counted = {
         record["epoch"]
         for record in records
         if record["kind"] == "epoch" and record.get("computed", {}).get("torchconv")
     }
-    ratios = [
-        a["seconds"] / b["seconds"] for a, b in steps_of_both(records) if a["epoch"] in counted
-    ]
-    return (statistics.median(ratios), len(ratios)) if ratios else None
+    return [pair for pair in steps_of_both(records) if pair[0]["epoch"] in counted]

@@ -1,20 +1,24 @@
 """The options of the training program, and how a resumed run takes up those it started with."""
 
 import argparse
+import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples import RunError, checkpoint, folder
+from examples import RunError, checkpoint, folder, presets
 from examples.data import DATA
 from examples.learner import OPTIMIZERS
 from examples.models import MODELS
+from examples.schedule import SCHEDULES
 
 LEARNING_RATE = {"lenet": 3e-3, "alexnet": 2e-4, "alexnet-cifar": 5e-4}
 
 # What decides the weights and metrics: a resumed run cannot change these.
 FIXED = (
-    "data model conv batch_size lr lr_decay optimizer augment limit seed amp channels_last workers"
+    "data model conv batch_size optimizer lr schedule warmup lr_decay label_smoothing clip_norm "
+    "ema patience augment limit seed amp channels_last workers"
 ).split()
 
 
@@ -23,8 +27,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m examples.train",
         description="Train LeNet or AlexNet with torchconv.Conv2d, nn.Conv2d, or both together.",
     )
+    presets.add_arguments(p)
     what = p.add_argument_group("what to train")
-    what.add_argument("--data", choices=DATA, default="digits", help="images (%(default)s)")
+    what.add_argument("--data", choices=DATA, default="mnist-5k", help="images (%(default)s)")
     what.add_argument("--model", choices=MODELS, default="lenet", help="network (%(default)s)")
     what.add_argument(
         "--conv",
@@ -38,20 +43,52 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--download", action="store_true", help="download a missing data set")
 
     how = p.add_argument_group("how to train it")
-    how.add_argument("--epochs", type=_positive, default=20, help="in all (%(default)s)")
+    how.add_argument("--epochs", type=_positive, default=15, help="in all (%(default)s)")
     how.add_argument(
         "--batch-size", type=_positive, default=32, help="over all processes (%(default)s)"
     )
     how.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="(%(default)s)")
     how.add_argument("--lr", type=float, help="learning rate (what suits the model)")
     how.add_argument(
-        "--lr-decay", type=float, default=0.85, help="factor on it after each epoch (%(default)s)"
+        "--schedule",
+        choices=SCHEDULES,
+        default="cosine",
+        help="how the learning rate falls (%(default)s); 'cosine' ends with the last epoch, so a "
+        "run keeps its --epochs",
+    )
+    how.add_argument(
+        "--warmup",
+        type=_not_negative,
+        default=1.0,
+        help="epochs in which it rises first (%(default)s)",
+    )
+    how.add_argument(
+        "--lr-decay", type=float, default=0.85, help="factor of 'exponential' (%(default)s)"
+    )
+    how.add_argument(
+        "--label-smoothing",
+        type=_fraction,
+        default=0.05,
+        help="share of each label that is spread over all classes while training (%(default)s)",
+    )
+    how.add_argument(
+        "--ema",
+        type=_fraction,
+        default=0.0,
+        help="decay of a moving average of the weights, which is then what is "
+        "tested, such as 0.99 (no average)",
+    )
+    how.add_argument("--clip-norm", type=_norm, help="largest norm of the gradient (any)")
+    how.add_argument(
+        "--patience",
+        type=_positive,
+        help="stop after so many epochs without a better test accuracy (never)",
     )
     how.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="shift the training images at random, and mirror photographs (yes)",
+        help="move the training images at random, turn digits, mirror photographs (yes)",
     )
     how.add_argument("--seed", type=int, default=0, help="of all that is random (%(default)s)")
     how.add_argument("--amp", action="store_true", help="mixed precision with bfloat16")
@@ -78,6 +115,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any
     With --resume every option that is not given is that of the interrupted run. `out` is None for
     a run that is to get a new directory.
     """
+    argv = presets.expand(sys.argv[1:] if argv is None else argv)
     options = _fill(parser().parse_args(argv))
     if options.out is None and (options.resume or options.overwrite):
         options.out = folder.newest(default_out(options))
@@ -86,14 +124,21 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any
             folder.check(options.out, options.overwrite)
         return options, None
     state = checkpoint.load(options.out / folder.CHECKPOINT)
+    if not set(FIXED) <= state["options"].keys():
+        raise RunError(
+            f"The run in {options.out} was written by an older version of this program and cannot "
+            "be continued; start again without --resume."
+        )
     again = parser()
     again.set_defaults(**state["options"], out=options.out)
     resumed = _fill(again.parse_args(argv))
-    for name in FIXED:
+    fixed = (*FIXED, "epochs") if resumed.schedule == "cosine" else FIXED
+    for name in fixed:
         before, now = state["options"][name], getattr(resumed, name)
         if before != now:
             option = "--" + name.replace("_", "-")
-            raise RunError(f"The run in {options.out} has {option} {before}, not {now}.")
+            why = ", on which --schedule cosine depends" if name == "epochs" else ""
+            raise RunError(f"The run in {options.out} has {option} {before}, not {now}{why}.")
     return resumed, state
 
 
@@ -120,6 +165,27 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{number} is not 0 or more")
+    return number
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not from 0 to 1, without 1")
+    return number
+
+
+def _norm(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from examples import RunError, checkpoint, computed
+from examples import RunError, checkpoint, computed, summary
 from examples import options as run_options
-from examples.data import DATA, batches, load
-from examples.learner import Learner
+from examples.data import DATA, batches, class_names, load
+from examples.learner import NAMES, Learner
 from examples.metrics import MetricsLog
-from examples.models import MODELS
+from examples.models import MODELS, first_filters
 from examples.processes import Processes
 
 
@@ -33,11 +33,12 @@ class Run:
         self.options, self.processes = options, processes
         self.epoch = self.step = 0
         self.seconds = 0.0
-        seed_everything(options.seed)
-        self.learners = make_learners(options, processes)
-        seed_everything(options.seed + processes.rank)
+        self.best_accuracy, self.best_epoch = -1.0, 0
         self.generator = torch.Generator().manual_seed(options.seed)
         self.train_batches, self.test_batches = self._load_data()
+        seed_everything(options.seed)
+        self.learners = make_learners(options, processes, len(self.train_batches))
+        seed_everything(options.seed + processes.rank)
 
     def _load_data(self) -> list[DataLoader]:
         options, processes = self.options, self.processes
@@ -52,9 +53,11 @@ class Run:
             )
 
         parts = processes.once(load_data) or load_data()  # the first process alone downloads
+        self.classes = class_names(options.data, parts[1])
         if options.limit:
             parts = [Subset(part, range(min(options.limit, len(part)))) for part in parts]
         self.sizes = [len(part) for part in parts]
+        self.test_set = parts[1]
         return [
             batches(
                 part,
@@ -67,6 +70,16 @@ class Run:
             )
             for part, train in zip(parts, (True, False), strict=True)
         ]
+
+    def summary(self) -> str:
+        """What the networks cost; nothing of the run changes, its random numbers included."""
+        images = torch.stack(
+            [self.test_set[0][0]] * (self.options.batch_size // self.processes.size)
+        )
+        ((images, _),) = self._move([(images, torch.zeros(0))])
+        models = {NAMES[learner.conv]: learner.model for learner in self.learners}
+        steps = len(self.train_batches)
+        return summary.describe(models, images, steps, self.options.amp)
 
     def train_epoch(self, log: MetricsLog | None) -> list[dict[str, Any]]:
         """Trains and tests for one epoch; returns one record per learner."""
@@ -99,8 +112,19 @@ class Run:
             if learner.conv in shares:
                 results["computed"] = shares[learner.conv]
             records.append(self._record(log, "epoch", learner, results))
+            if log:
+                log.show_filters(learner.conv, first_filters(learner.result), self.step)
         self.seconds += time.perf_counter() - start
+        accuracy = sum(record["test_accuracy"] for record in records) / len(records)
+        if accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_epoch = accuracy, self.epoch
         return records
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are trained, or --patience is at its end."""
+        patience = self.options.patience or self.options.epochs
+        return self.epoch >= self.options.epochs or self.epoch - self.best_epoch >= patience
 
     def _watch(self, learner: Learner, shares: dict[str, computed.Shares]):
         """Finds out in the first step of an epoch who computes the convolutions of torchconv."""
@@ -138,9 +162,20 @@ class Run:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "best": (self.best_accuracy, self.best_epoch),
+            "classes": self.classes,
             "learners": {learner.conv: learner.state_dict() for learner in self.learners},
             "loader": self.generator.get_state(),
             "random": self.processes.gather(checkpoint.random_states(self.processes.device)),
+        }
+
+    def best_state(self) -> dict[str, Any]:
+        """What is needed to use the networks, not to go on with them."""
+        return {
+            "options": run_options.to_save(self.options),
+            "epoch": self.epoch,
+            "classes": self.classes,
+            "learners": {lr.conv: {"model": lr.result.state_dict()} for lr in self.learners},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -150,6 +185,7 @@ class Run:
                 f"exactly with {self.processes.size}."
             )
         self.epoch, self.step, self.seconds = state["epoch"], state["step"], state["seconds"]
+        self.best_accuracy, self.best_epoch = state["best"]
         for learner in self.learners:
             learner.load_state_dict(state["learners"][learner.conv])
         self.generator.set_state(state["loader"])
@@ -176,7 +212,9 @@ def conv_class(name: str) -> type[nn.Conv2d]:
     return torchconv.Conv2d
 
 
-def make_learners(options: argparse.Namespace, processes: Processes) -> list[Learner]:
+def make_learners(
+    options: argparse.Namespace, processes: Processes, steps_per_epoch: int
+) -> list[Learner]:
     info = DATA[options.data]
     convs = ("torch", "torchconv") if options.conv == "both" else (options.conv,)
     learners = []
@@ -186,15 +224,7 @@ def make_learners(options: argparse.Namespace, processes: Processes) -> list[Lea
             model.load_state_dict(learners[0].model.state_dict())
         if options.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        learner = Learner(
-            name,
-            model.to(processes.device),
-            info.classes,
-            processes,
-            optimizer=options.optimizer,
-            lr=options.lr,
-            lr_decay=options.lr_decay,
-            amp=options.amp,
-        )
+        model = model.to(processes.device)
+        learner = Learner(name, model, info.classes, processes, options, steps_per_epoch)
         learners.append(learner)
     return learners

@@ -1,8 +1,9 @@
 """Trains LeNet or AlexNet: `python -m examples.train --help`, or with several processes
 `torchrun --nproc-per-node 2 -m examples.train`.
 
-The directory of a run holds metrics.jsonl, a TensorBoard log, curves.png, filters.png, run.json,
-which names them all, and checkpoint.pt, which is written before the first epoch and after each one.
+The directory of a run holds metrics.jsonl, a TensorBoard log, predictions.csv, pictures, run.json,
+which names them all, checkpoint.pt, which is written before the first epoch and after each one, and
+best.pt, the weights with which most test images were right.
 A run that was stopped continues with --resume as if nothing had happened: same weights, same
 metrics, bit for bit.
 """
@@ -18,14 +19,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from examples import RunError, checkpoint, computed, folder, metrics, plots
-from examples.metrics import MetricsLog, read_records
-from examples.models import first_filters
+from examples import RunError, checkpoint, computed, folder, presets
+from examples import options as run_options
+from examples.learner import NAMES
+from examples.metrics import MetricsLog
 from examples.options import default_out, parse
 from examples.processes import Processes, join, meet, one_speaks
+from examples.results import report
 from examples.run import Run
 
-NAMES = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
 BEFORE = "Stopped before training began; no run was changed."
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -73,10 +75,11 @@ def train(options: argparse.Namespace, state: dict[str, Any] | None, processes: 
         is_ours = True  # no checkpoint of an earlier run is in the directory any more
         if log:
             print(describe(run), flush=True)
+            print(run.summary(), flush=True)
         if state is None:
-            save(run)
+            first_save(run)
         first_epoch = run.epoch + 1
-        while run.epoch < options.epochs:
+        while not run.over:
             records = run.train_epoch(log)
             if log:
                 log.flush()
@@ -108,6 +111,8 @@ def open_log(run: Run, fresh: bool) -> MetricsLog:
     def prepare(out: Path) -> MetricsLog:
         if fresh:
             folder.prepare(out, run.options.overwrite)
+            with checkpoint.atomic_file(out / folder.OPTIONS) as file:
+                file.write(presets.to_yaml(run_options.to_save(run.options)).encode())
         else:
             folder.adopt(out)
         return MetricsLog(out, run.epoch, run.step)
@@ -123,9 +128,19 @@ def _writing(out: Path, work: Callable[[Path], T]) -> T:
 
 
 def save(run: Run) -> None:
+    """The best first: where a run ends between the two, its last epoch is repeated."""
     state = run.state_dict()
     if run.processes.first:
+        if run.best_epoch == run.epoch:
+            checkpoint.save(run.options.out / folder.BEST, run.best_state())
         checkpoint.save(run.options.out / folder.CHECKPOINT, state)
+
+
+def first_save(run: Run) -> None:
+    """No process starts before the checkpoint is there, so that each knows how to go on."""
+    state = run.state_dict()
+    path = run.options.out / folder.CHECKPOINT
+    run.processes.once(lambda: checkpoint.save(path, state))
 
 
 def describe(run: Run) -> str:
@@ -162,7 +177,7 @@ def how_to_go_on(run: Run, is_ours: bool) -> str:
         return BEFORE
     epoch = checkpoint.load(path)["epoch"]
     kept = f"{path} holds the run after epoch {epoch}"
-    if epoch < run.options.epochs:
+    if epoch < run.epoch or not run.over:
         what = f"Stopped. {kept}; continue with:"
     else:
         what = f"Stopped after the last epoch. {kept}; draw the pictures that are missing with:"
@@ -184,39 +199,6 @@ def tell_who_computed(records: list[dict[str, Any]]) -> None:
         sentence = computed.describe(record["computed"]) if "computed" in record else None
         if sentence:
             print(sentence, flush=True)
-
-
-def compare(records: list[dict[str, Any]]) -> str:
-    """How fast torchconv was beside nn.Conv2d, where that can be told, and how exact."""
-    speed = metrics.speed(records)
-    difference = f"their losses differ by at most {metrics.difference(records):.2g}."
-    if speed is None:
-        return (
-            "How fast torchconv.Conv2d is beside nn.Conv2d was not measured, because PyTorch "
-            f"computed both; {difference}"
-        )
-    ratio, steps = speed
-    return (
-        f"A training step with torchconv.Conv2d is {ratio:.2f}x as fast as with nn.Conv2d "
-        f"(median of {steps} interleaved steps); {difference}"
-    )
-
-
-def report(run: Run) -> None:
-    """Draws the pictures and says how the run ended."""
-    out: Path = run.options.out
-    records = read_records(out / folder.METRICS)
-    curves, filters = (out / name for name in folder.PICTURES)
-    plots.draw_curves(records, NAMES, curves)
-    plots.draw_filters({NAMES[lr.conv]: first_filters(lr.model) for lr in run.learners}, filters)
-    if len(run.learners) == 2:
-        print(compare(records))
-    last = {r["conv"]: r["test_accuracy"] for r in records if r["kind"] == "epoch"}
-    accuracy = ", ".join(f"{NAMES[conv]} {value:.2%}" for conv, value in last.items())
-    print(
-        f"Test accuracy {accuracy} after {run.epoch} epochs, {run.seconds:.1f} s; "
-        f"see {curves}, {filters}, {out / folder.METRICS}"
-    )
 
 
 if __name__ == "__main__":

@@ -6,14 +6,12 @@ import re
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 import torchconv
-from examples import RunError, checkpoint, metrics, options, plots
+from examples import RunError, checkpoint, metrics, options
 from examples.models import MODELS, first_filters
 
 ROOT = Path(__file__).parents[1]
@@ -182,42 +180,6 @@ def test_comparison_of_two_runs():
     assert metrics.speed([*records, *ends]) is None
 
 
-def colours(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        pixels = np.asarray(image.convert("RGB"))
-    assert min(pixels.shape[:2]) >= 80
-    return np.unique(pixels.reshape(-1, 3), axis=0)
-
-
-def curves(convs, epochs):
-    for conv in convs:
-        for epoch in range(1, epochs + 1):
-            yield record("step", conv, epoch, epoch, loss=2 / epoch, seconds=1.0)
-            averages = {"train_loss": 2 / epoch, "test_loss": 2.5 / epoch}
-            averages.update(train_accuracy=1 - 0.5**epoch, test_accuracy=1 - 0.6**epoch)
-            yield record("epoch", conv, epoch, epoch, **averages)
-
-
-@pytest.mark.parametrize("epochs", [1, 3])
-@pytest.mark.parametrize("convs", [("torchconv",), ("torch", "torchconv")])
-def test_curves_show_every_network(tmp_path, convs, epochs):
-    names = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
-    plots.draw_curves(list(curves(convs, epochs)), names, tmp_path / "curves.png")
-    seen = {tuple(colour) for colour in colours(tmp_path / "curves.png")}
-    used = {tuple(bytes.fromhex(colour[1:])) for colour in plots.COLOURS[len(convs) - 1 :]}
-    assert used & seen, "the last network, drawn on top, is not to be seen"
-    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
-
-
-@pytest.mark.parametrize("shape", [(6, 1, 5, 5), (64, 3, 11, 11), (4, 2, 3, 3), (1, 1, 1, 1)])
-def test_filters_of_every_shape(tmp_path, shape):
-    torch.manual_seed(0)
-    weight = torch.randn(shape)
-    plots.draw_filters({"a": weight, "b": -weight}, tmp_path / "filters.png")
-    assert len(colours(tmp_path / "filters.png")) > min(2 * weight.numel(), 50)
-
-
 def test_code_in_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # pictures are written there
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -225,9 +187,13 @@ def test_code_in_the_readme_runs(tmp_path, monkeypatch):
     exec("\n".join(blocks), {})  # its asserts hold
 
 
-def test_options_in_the_readme_exist():
+def test_options_in_the_readme_exist(tmp_path, monkeypatch):
     commands = re.findall(r"-m examples\.train ([^#\n]+)", (ROOT / "README.md").read_text())
     assert len(commands) >= 3
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/mnist-5k-lenet-torchconv"
+    run.mkdir(parents=True)
+    (run / "options.yaml").write_text("seed: 1\n")
     for command in commands:
         if "--help" not in command:
-            options.parser().parse_args(command.split())
+            options.parse(command.split())

