@@ -1,10 +1,8 @@
 """A training run that is stopped or fails: what it says is true, and it can be continued."""
 
 import os
-import re
 import shlex
 import signal
-import time
 
 import pytest
 import torch
@@ -159,69 +157,3 @@ def test_interrupt_while_a_file_reaches_the_disk(tmp_path, monkeypatch):
         checkpoint.save(tmp_path / "c.pt", {"epoch": 4})
     assert checkpoint.load(tmp_path / "c.pt")["epoch"] == 3
     assert os.listdir(tmp_path) == ["c.pt"]
-
-
-PLANT = """
-import os, sys, time
-from examples import checkpoint, run, train
-from examples.learner import Learner
-
-def fail(*_, **__):
-    with open(sys.argv[1], "w") as file:
-        file.write(str(time.time()))
-    raise {error}
-
-if os.environ["RANK"] == "{rank}":
-    {place} = fail
-sys.exit(train.main(sys.argv[2:]))
-"""
-ALL_KINDS = {
-    "rank 0 in a step": (0, "Learner.step", "ValueError('planted')"),
-    "rank 1 in a step": (1, "Learner.step", "ValueError('planted')"),
-    "rank 0 before the others": (0, "train.open_log", "ValueError('planted')"),
-    "rank 0 while it saves": (0, "checkpoint.save", "OSError('planted')"),
-    "rank 1 before it joins": (1, "train.parse", "train.RunError('planted')"),
-    "rank 1 is interrupted": (1, "Learner.step", "KeyboardInterrupt"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
-@pytest.mark.parametrize("kind", ALL_KINDS)
-def test_every_process_ends_soon_and_one_says_why(tmp_path, kind):
-    rank, place, error = ALL_KINDS[kind]
-    script, when, out = (tmp_path / name for name in ("plant.py", "when", "out"))
-    script.write_text(PLANT.format(rank=rank, place=place, error=error))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    with launch(*torchrun, str(script), str(when), *SMALL, "--out", str(out)) as process:
-        _, errors = process.communicate(timeout=120)
-    # torchrun would kill a process that waits for the other one, after half a minute
-    assert time.time() - float(when.read_text()) < 20, errors
-    assert process.returncode != 0
-    if error == "KeyboardInterrupt":
-        told = re.findall(r"^Stopped.*continue with:$", errors, re.MULTILINE)
-    else:
-        told = re.findall(r"^(?:examples\.train|\[rank\d\]: \w+Error): planted$", errors, re.M)
-    assert len(told) == 1, errors
-    assert "gloo" not in errors, "a process complains that another one is gone"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_with_a_checkpoint(tmp_path, sent):
-    command = ["-m", "examples.train", *SMALL, "--epochs", "1000000", "--out", str(tmp_path)]
-    with launch(*command) as process:
-        while not process.stdout.readline().startswith("epoch"):
-            assert process.poll() is None, process.stderr.read()
-        process.send_signal(sent)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "continue with" in error and "Traceback" not in error
-    saved = checkpoint.load(tmp_path / "checkpoint.pt")["epoch"]
-    assert saved >= 1
-    resume = shlex.split(error.splitlines()[-1])[1:]  # without "python"
-    with launch(*resume, "--epochs", str(saved + 1)) as process:
-        out, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
-    assert f"after {saved + 1} epochs" in out
