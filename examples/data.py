@@ -43,6 +43,15 @@ class DataInfo:
 DATA = {
     "mnist-5k": DataInfo(None, 28, 10, (0.1307,), (0.3081,), 2, turn=10, images=bundled.mnist_5k),
     "digits": DataInfo(None, 28, 10, (0.305,), (0.325,), 2, turn=10, images=bundled.digits),
+    "photographs": DataInfo(
+        None,
+        32,
+        12,
+        (0.392, 0.434, 0.398),
+        (0.375, 0.302, 0.329),
+        2,
+        images=bundled.photographs,
+    ),
     "mnist": DataInfo(datasets.MNIST, 28, 10, (0.1307,), (0.3081,), shift=2),
     "fashionmnist": DataInfo(datasets.FashionMNIST, 28, 10, (0.2860,), (0.3530,), 2, flip=True),
     "cifar10": DataInfo(

@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from examples import RunError, schedule
 from examples.processes import Processes
 
+NAMES = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
 OPTIMIZERS = {
     "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr),
     "sgd": lambda parameters, lr: torch.optim.SGD(

@@ -2,11 +2,12 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples import RunError, checkpoint, folder
+from examples import RunError, checkpoint, folder, presets
 from examples.data import DATA
 from examples.learner import OPTIMIZERS
 from examples.models import MODELS
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m examples.train",
         description="Train LeNet or AlexNet with torchconv.Conv2d, nn.Conv2d, or both together.",
     )
+    presets.add_arguments(p)
     what = p.add_argument_group("what to train")
     what.add_argument("--data", choices=DATA, default="mnist-5k", help="images (%(default)s)")
     what.add_argument("--model", choices=MODELS, default="lenet", help="network (%(default)s)")
@@ -86,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "--augment",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="shift the training images at random, and mirror photographs (yes)",
+        help="move the training images at random, turn digits, mirror photographs (yes)",
     )
     how.add_argument("--seed", type=int, default=0, help="of all that is random (%(default)s)")
     how.add_argument("--amp", action="store_true", help="mixed precision with bfloat16")
@@ -113,6 +115,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any
     With --resume every option that is not given is that of the interrupted run. `out` is None for
     a run that is to get a new directory.
     """
+    argv = presets.expand(sys.argv[1:] if argv is None else argv)
     options = _fill(parser().parse_args(argv))
     if options.out is None and (options.resume or options.overwrite):
         options.out = folder.newest(default_out(options))

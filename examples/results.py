@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from examples import folder, metrics, predictions
 from examples.checkpoint import atomic_file
 from examples.data import DATA
+from examples.learner import NAMES
 from examples.metrics import read_records
 from examples.models import first_filters
 from examples.predictions import Predictions, in_text, pixels
 from examples.run import Run
 
-NAMES = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
 SAMPLES = 4
 MOST_WRONG = 24  # in the picture
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from examples import RunError, checkpoint, computed
+from examples import RunError, checkpoint, computed, summary
 from examples import options as run_options
 from examples.data import DATA, batches, class_names, load
-from examples.learner import Learner
+from examples.learner import NAMES, Learner
 from examples.metrics import MetricsLog
 from examples.models import MODELS, first_filters
 from examples.processes import Processes
@@ -70,6 +70,16 @@ class Run:
             )
             for part, train in zip(parts, (True, False), strict=True)
         ]
+
+    def summary(self) -> str:
+        """What the networks cost; nothing of the run changes, its random numbers included."""
+        images = torch.stack(
+            [self.test_set[0][0]] * (self.options.batch_size // self.processes.size)
+        )
+        ((images, _),) = self._move([(images, torch.zeros(0))])
+        models = {NAMES[learner.conv]: learner.model for learner in self.learners}
+        steps = len(self.train_batches)
+        return summary.describe(models, images, steps, self.options.amp)
 
     def train_epoch(self, log: MetricsLog | None) -> list[dict[str, Any]]:
         """Trains and tests for one epoch; returns one record per learner."""

@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from examples import RunError, checkpoint, computed, folder
+from examples import RunError, checkpoint, computed, folder, presets
+from examples import options as run_options
+from examples.learner import NAMES
 from examples.metrics import MetricsLog
 from examples.options import default_out, parse
 from examples.processes import Processes, join, meet, one_speaks
-from examples.results import NAMES, report
+from examples.results import report
 from examples.run import Run
 
 BEFORE = "Stopped before training began; no run was changed."
@@ -73,6 +75,7 @@ def train(options: argparse.Namespace, state: dict[str, Any] | None, processes: 
         is_ours = True  # no checkpoint of an earlier run is in the directory any more
         if log:
             print(describe(run), flush=True)
+            print(run.summary(), flush=True)
         if state is None:
             first_save(run)
         first_epoch = run.epoch + 1
@@ -108,6 +111,8 @@ def open_log(run: Run, fresh: bool) -> MetricsLog:
     def prepare(out: Path) -> MetricsLog:
         if fresh:
             folder.prepare(out, run.options.overwrite)
+            with checkpoint.atomic_file(out / folder.OPTIONS) as file:
+                file.write(presets.to_yaml(run_options.to_save(run.options)).encode())
         else:
             folder.adopt(out)
         return MetricsLog(out, run.epoch, run.step)

@@ -85,7 +85,7 @@ def assert_same(one: Path, other: Path) -> None:
         a, b = ([_bytes(leaf) for leaf in tree_leaves(state)] for state in states)
         assert a == b, name
     assert measurements(one) == measurements(other)
-    for name in (folder.PREDICTIONS, "filters.png", "confusion.png", "wrong.png"):
+    for name in (folder.PREDICTIONS, folder.OPTIONS, *folder.PICTURES[1:]):  # curves show seconds
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 

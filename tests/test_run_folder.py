@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from examples import RunError, checkpoint, folder, metrics, options, train
+from tests.training import no_pictures  # noqa: F401
 
 QUICK = [
     "--data",
@@ -23,7 +24,7 @@ QUICK = [
     "cpu",
 ]
 PICTURES = ["confusion.png", "curves.png", "filters.png", "wrong.png"]
-FILES = ["best.pt", "checkpoint.pt", "metrics.jsonl", "predictions.csv", "run.json"]
+FILES = ["best.pt", "checkpoint.pt", "metrics.jsonl", "options.yaml", "predictions.csv", "run.json"]
 RUN = sorted([*FILES, *PICTURES, "tensorboard"])
 
 

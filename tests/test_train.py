@@ -1,6 +1,7 @@
 """The training program as a whole: exact resume, comparison, several processes, clear refusals."""
 
 import json
+import math
 import re
 
 import pytest
@@ -9,16 +10,20 @@ from PIL import Image
 from torch import nn
 
 import torchconv
-from examples import checkpoint, metrics, train
+from examples import checkpoint, folder, metrics, results, train
 from examples.data import load
+from examples.learner import Learner
 from examples.metrics import read_records
 from tests import forked
 from tests.training import (
     SMALL,
     Tiny,
     assert_same_run,
+    bits,
+    draw,
     finish,
     measurements,
+    no_pictures,  # noqa: F401
     start,
     tiny,  # noqa: F401
     weights,
@@ -40,6 +45,102 @@ def test_resumed_run_is_the_uninterrupted_one(tmp_path, variant):
     assert start(tmp_path / "parts", *options, "--epochs", "2") == 0
     assert finish(tmp_path / "parts", "--epochs", "4") == 0
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+EXTRAS = "--schedule cosine --warmup 0.5 --ema 0.9 --clip-norm 0.5 --conv both --patience 4".split()
+
+
+@pytest.mark.parametrize("step", [1, 14, 20])
+def test_schedule_and_average_continue_exactly(tmp_path, monkeypatch, step):
+    """The rate of a cosine depends on the last epoch, so such a run can only be interrupted."""
+    assert start(tmp_path / "whole", *EXTRAS) == 0
+    steps, complete = [], Learner.step
+
+    def interrupted(learner, images, labels):
+        steps.append(1)
+        if len(steps) == step:
+            raise KeyboardInterrupt
+        return complete(learner, images, labels)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "step", interrupted)
+        assert start(tmp_path / "parts", *EXTRAS) == 130
+    assert finish(tmp_path / "parts") == 0
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    states = [checkpoint.load(tmp_path / name / "best.pt") for name in ("parts", "whole")]
+    assert states[0]["epoch"] == states[1]["epoch"]
+    for conv in ("torch", "torchconv"):
+        a, b = (bits(state["learners"][conv]["model"]) for state in states)
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_cosine_keeps_its_epochs(tmp_path, capsys):
+    assert start(tmp_path, *EXTRAS) == 0
+    assert finish(tmp_path, "--epochs", "6") == 1
+    told = "has --epochs 4, not 6, on which --schedule cosine depends."
+    assert told in capsys.readouterr().err
+
+
+def test_learning_rate_follows_the_schedule(tmp_path, monkeypatch):
+    rates, complete = [], Learner.step
+
+    def watched(learner, *batch):
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+        return complete(learner, *batch)
+
+    monkeypatch.setattr(Learner, "step", watched)
+    options = "--schedule cosine --warmup 1 --lr 0.01 --epochs 3".split()
+    assert start(tmp_path, *options) == 0
+    fall = [0.005 * (1 + math.cos(math.pi * i / 6)) for i in range(6)]
+    assert rates == pytest.approx([0.01 / 3, 0.02 / 3, 0.01, *fall])
+
+
+def test_average_is_tested_and_the_model_is_clipped(tmp_path):
+    """Both against the formulas, in a loop of its own."""
+    options = "--schedule constant --optimizer sgd --lr 0.1 --epochs 1 --no-augment".split()
+    assert start(tmp_path, *options, "--ema", "0.5", "--clip-norm", "0.1") == 0
+    learner = checkpoint.load(tmp_path / "checkpoint.pt")["learners"]["torchconv"]
+    best = checkpoint.load(tmp_path / "best.pt")["learners"]["torchconv"]["model"]
+    average = learner["average"]
+    assert all(torch.equal(average[f"module.{key}"], value) for key, value in best.items())
+    assert start(tmp_path / "first", *options, "--clip-norm", "0.1", "--limit", "32") == 0
+    assert start(tmp_path / "none", *options, "--clip-norm", "1e9", "--limit", "32") == 0
+    torch.manual_seed(0)
+    begin = torch.cat([p.flatten() for p in Tiny(nn.Conv2d, 1, 10).parameters()]).detach()
+    ends = [
+        torch.cat([w.flatten() for w in weights(tmp_path / name).values()])
+        for name in ("first", "none")
+    ]
+    # A first step of SGD is the learning rate times gradient and weight decay.
+    gradients = [(begin - end) / 0.1 - 5e-4 * begin for end in ends]
+    assert gradients[1].norm() > 0.2
+    expected = gradients[1] * (0.1 / gradients[1].norm())
+    torch.testing.assert_close(gradients[0], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_early_stopping_keeps_the_best(tmp_path, monkeypatch, capsys):
+    accuracies = iter([0.5, 0.7, 0.6, 0.7, 0.7, 0.8])
+    complete = Learner.finish_epoch
+
+    def chosen(learner, batches):
+        return {**complete(learner, batches), "test_accuracy": next(accuracies)}
+
+    monkeypatch.setattr(Learner, "finish_epoch", chosen)
+    assert start(tmp_path, "--epochs", "9", "--patience", "3") == 0
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["epoch"] == 5
+    assert checkpoint.load(tmp_path / "best.pt")["epoch"] == 2
+    assert "best after epoch 2 (70.00%; " in capsys.readouterr().out
+    assert finish(tmp_path) == 0  # still over
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["epoch"] == 5
+
+
+def test_run_of_an_older_version_is_refused(tmp_path, capsys):
+    assert start(tmp_path) == 0
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    del state["options"]["schedule"]
+    checkpoint.save(tmp_path / "checkpoint.pt", state)
+    assert finish(tmp_path) == 1
+    assert "older version of this program" in capsys.readouterr().err
 
 
 def test_run_that_is_complete_can_be_resumed(tmp_path, capsys):
@@ -117,12 +218,12 @@ def test_parts_that_pytorch_computed_are_told(tmp_path, capsys, monkeypatch):
     assert "x as fast" in out
 
 
-def test_results_of_a_run(tmp_path, capsys):
+def test_results_of_a_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results, "draw", draw)
     assert start(tmp_path) == 0
-    names = {"checkpoint.pt", "best.pt", "metrics.jsonl", "predictions.csv", "tensorboard"}
-    pictures = {"curves.png", "filters.png", "confusion.png", "wrong.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names | pictures | {"run.json"}
-    for picture in pictures:
+    names = {*folder.RESULTS, "metrics.jsonl", "options.yaml", "run.json", "tensorboard"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for picture in folder.PICTURES:
         with Image.open(tmp_path / picture) as image:
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():

@@ -9,7 +9,14 @@ import torch
 
 from examples import checkpoint, folder, metrics, predictions, results, run, train
 from examples.learner import Learner
-from tests.training import SMALL, assert_same_run, finish, launch, start, tiny  # noqa: F401
+from tests.training import (
+    assert_same_run,
+    draw,
+    finish,
+    no_pictures,  # noqa: F401
+    start,
+    tiny,  # noqa: F401
+)
 from torchconv import visualize
 
 
@@ -121,6 +128,7 @@ def test_interrupt_while_testing(tmp_path, monkeypatch, capfd):
 )
 def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, place):
     assert start(tmp_path / "whole") == 0
+    monkeypatch.setattr(results, "draw", draw)
     with monkeypatch.context() as patched:
         patched.setattr(*place, interrupt)
         assert start(tmp_path / "parts") == 130

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from examples import checkpoint, run, train
+from examples import checkpoint, folder, results, run, train
 from examples.metrics import read_records
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +33,20 @@ class Tiny(nn.Module):
 
     def forward(self, x):
         return self.linear(self.dropout(self.conv(x).relu().flatten(1)))
+
+
+draw = results.draw
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Drawing takes longer than training here: the pictures are empty files, but for `draw`."""
+
+    def touch(run, _):
+        for name in folder.PICTURES:
+            (run.options.out / name).touch()
+
+    monkeypatch.setattr(results, "draw", touch)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +75,9 @@ def measurements(out):
 
 def bits(state):
     """The floats in a tree as integers, which tell -0 from 0."""
-    return tree_map_only(torch.Tensor, lambda t: t.view(torch.int32), state)
+    return tree_map_only(
+        torch.Tensor, lambda t: t.view(torch.int32) if t.is_floating_point() else t, state
+    )
 
 
 def assert_same_run(one, other):
