@@ -19,11 +19,11 @@ CXX_FILES := $(filter %.cpp %.h %.cu %.cuh,$(sort $(CPU_SOURCES) $(CUDA_SOURCES)
 IN_TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Idle threads sleep instead of spinning, so that a busy machine does not slow small layers down.
-train test: export OMP_WAIT_POLICY = passive
+train test gallery: export OMP_WAIT_POLICY = passive
 # What is trained, tested or measured here is torchconv, never ATen for want of a library.
-train test bench: export TORCHCONV_REQUIRE_NATIVE = 1
+train test bench gallery: export TORCHCONV_REQUIRE_NATIVE = 1
 
-.PHONY: build train test sanitize lint format bench clean
+.PHONY: build train test gallery sanitize lint format bench clean
 .DELETE_ON_ERROR:
 
 build: $(LIBRARY)
@@ -33,6 +33,10 @@ train: $(LIBRARY) $(VENV)/.train  ## LeNet on 5,000 digits of MNIST
 
 test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests
 	$(BIN)/python -m pytest $(IN_TWO_PROCESSES) tests torchconv examples
+
+gallery: $(LIBRARY) $(VENV)/.gallery  ## pages that run, in gallery/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html gallery gallery/_build/html
+	@echo "Open gallery/_build/html/index.html"
 
 sanitize: $(LIBRARY) $(VENV)/.dev  ## the CPU kernels under ASan, UBSan and TSan, every case
 	$(BIN)/python -m tests.sanitize
@@ -52,7 +56,7 @@ bench: $(LIBRARY) $(VENV)/.dev  ## fills the table of README.md
 
 # What others have made in runs/ and data/ is theirs.
 clean:
-	rm -rf build dist *.egg-info torchconv/*.so $(VENV)/.cuda .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info gallery/_build gallery/pages gallery/sg_execution_times.rst torchconv/*.so $(VENV)/.cuda .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(VENV)/.torch:
@@ -75,6 +79,10 @@ $(VENV)/.cuda: $(CUDA_SOURCES) setup.py build_cuda.py | $(LIBRARY)
 $(VENV)/.train: pyproject.toml | $(LIBRARY)
 	$(EDITABLE) '.[train]'
 	touch $@
+
+$(VENV)/.gallery: pyproject.toml | $(LIBRARY)
+	$(EDITABLE) '.[gallery]'
+	touch $@ $(VENV)/.train
 
 $(VENV)/.dev: pyproject.toml | $(LIBRARY)
 	$(EDITABLE) '.[dev]'

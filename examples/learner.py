@@ -66,22 +66,27 @@ class Learner:
         return self.average.module if self.average else self.model
 
     def step(self, images: Tensor, labels: Tensor) -> dict[str, float]:
-        """One optimizer step on a batch; returns its loss and the seconds it took."""
+        """One optimizer step on a batch; returns its cross-entropy and the seconds it took.
+
+        That is the one of the true labels also where smoothed ones are learned, so that it compares
+        with the loss on the test images.
+        """
         self.model.train()
         start = self._now()
         self.optimizer.zero_grad()
         logits = self._logits(self._parallel, images)
-        loss = self._to_learn(logits, labels)
-        loss.backward()
+        self._to_learn(logits, labels).backward()
         if self.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.model)
         seconds = self._now() - start
-        value = self._finite(self.processes.mean(loss.detach()))
-        self._accuracy.update(logits.detach(), labels)
-        self._loss.update(loss.detach(), weight=len(labels))
+        logits = logits.detach()
+        loss = F.cross_entropy(logits, labels)
+        value = self._finite(self.processes.mean(loss))
+        self._accuracy.update(logits, labels)
+        self._loss.update(loss, weight=len(labels))
         self._lr = self.scheduler.get_last_lr()[0]
         self.scheduler.step()
         return {"loss": value, "seconds": seconds}

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         help="decay of a moving average of the weights, which is then what is "
         "tested, such as 0.99 (no average)",
     )
-    how.add_argument("--clip-norm", type=float, help="largest norm of the gradient (any)")
+    how.add_argument("--clip-norm", type=_norm, help="largest norm of the gradient (any)")
     how.add_argument(
         "--patience",
         type=_positive,
@@ -178,6 +178,13 @@ def _fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not from 0 to 1, without 1")
+    return number
+
+
+def _norm(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
     return number
 
 

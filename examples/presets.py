@@ -31,6 +31,13 @@ PRESETS = {
     ),
     "lenet-mnist": Preset({"data": "mnist", "model": "lenet", "epochs": 15}),
     "lenet-fashionmnist": Preset({"data": "fashionmnist", "model": "lenet", "epochs": 30}),
+    "lenet-digits": Preset(
+        {"data": "digits", "model": "lenet", "epochs": 15}, "99.7 and 100 % with two seeds"
+    ),
+    "alexnet-photographs": Preset(
+        {"data": "photographs", "model": "alexnet-cifar", "epochs": 8, "batch-size": 64},
+        NOT_RUN,
+    ),
     "alexnet-cifar10": Preset(
         {
             "data": "cifar10",

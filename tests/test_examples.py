@@ -198,7 +198,8 @@ def test_comparison_of_two_runs():
     assert metrics.speed([*records, *ends]) is None
 
 
-def test_code_in_the_readme_runs():
+def test_code_in_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # pictures are written there
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(blocks) >= 2
     exec("\n".join(blocks), {})  # its asserts hold

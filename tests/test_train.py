@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 import torchconv
-from examples import checkpoint, folder, metrics, results, train
+from examples import checkpoint, folder, metrics, results, run, train
 from examples.data import load
 from examples.learner import Learner
 from examples.metrics import read_records
@@ -72,6 +72,28 @@ def test_schedule_and_average_continue_exactly(tmp_path, monkeypatch, step):
     for conv in ("torch", "torchconv"):
         a, b = (bits(state["learners"][conv]["model"]) for state in states)
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_smoothed_labels_are_learned_and_true_ones_measured(tmp_path, monkeypatch):
+    class NoDropout(Tiny):
+        def forward(self, x):
+            return self.linear(self.conv(x).relu().flatten(1))
+
+    monkeypatch.setitem(run.MODELS, "lenet", NoDropout)
+    options = "--schedule constant --optimizer sgd --lr 0.1 --epochs 1 --no-augment --limit 32"
+    assert start(tmp_path, *options.split(), "--label-smoothing", "0.3") == 0
+    train_set, _ = load("digits", tmp_path, image_size=28, augment=False, download=False)
+    images, labels = zip(*(train_set[i] for i in range(32)), strict=True)
+    torch.manual_seed(0)
+    model = NoDropout(nn.Conv2d, 1, 10)
+    logits = model(torch.stack(images))
+    plain = nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
+    assert read_records(tmp_path / "metrics.jsonl")[0]["loss"] == pytest.approx(plain, rel=1e-5)
+    target = nn.functional.one_hot(torch.tensor(labels), 10) * 0.7 + 0.3 / 10
+    (-(target * logits.log_softmax(1)).sum(1).mean()).backward()
+    begin, end = model.linear.bias.detach(), weights(tmp_path)["linear.bias"]
+    learned = (begin - end) / 0.1 - 5e-4 * begin  # a first step of SGD with weight decay
+    torch.testing.assert_close(learned, model.linear.bias.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_cosine_keeps_its_epochs(tmp_path, capsys):

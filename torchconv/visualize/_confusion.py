@@ -60,7 +60,7 @@ def confusion(run: str | os.PathLike[str], *, theme: str = "light") -> Figure:
     if len(classes) <= MOST_NUMBERS:
         for (i, j), count in np.ndenumerate(counts):
             if count:
-                ink = colours.page if shares[i, j] > 0.5 else colours.ink
+                ink = _theme.clearest(("#000000", "#ffffff"), image.to_rgba(shares[i, j]))
                 axes.text(j, i, count, ha="center", va="center", fontsize=8, color=ink)
     bar = figure.colorbar(
         image,

@@ -73,7 +73,7 @@ def fields(
 ) -> Fields:
     """What both public functions start from."""
     named = _layers.find(model, layer, function)
-    size = None if image_size is None else _image_size(image_size, function)
+    size = None if image_size is None else image_size_of(image_size, function)
     try:
         path = _field_trace.trace(model, named, function)
         return Fields(named, path[-1][1], path[:-1])
@@ -81,7 +81,7 @@ def fields(
         return Fields(named, _field_probe.probe(model, named, size, function), [])
 
 
-def _image_size(value: int | tuple[int, int], function: str) -> Pair:
+def image_size_of(value: int | tuple[int, int], function: str) -> Pair:
     size = _arguments.pair(value, "image_size", function)
     if min(size) < 1:
         raise ValueError(f"{function}(): image_size must be positive, but got {size}")

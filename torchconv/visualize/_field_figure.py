@@ -51,7 +51,7 @@ def receptive_field(
     if image_size is None:
         height, width = (size + 4 * stride for size, stride in zip(*found.field[:2], strict=True))
     else:
-        height, width = _field._image_size(image_size, "receptive_field")
+        height, width = _field.image_size_of(image_size, "receptive_field")
     figure = _theme.new_figure(colours, 9.2, 4.6)
     picture, table = figure.subplots(1, 2, width_ratios=(1, 1.05))
     _draw_windows(picture, found, (height, width), colours)

@@ -5,6 +5,7 @@ element of its window. A NaN passes through both, and 0 times NaN is NaN.
 """
 
 import copy
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,11 @@ AT_ONCE = 16  # images in a batch
 
 
 class _TooSmall(ValueError):
-    """The image has no room for the window to move."""
+    """The image has no room for three windows."""
+
+
+class _NotRun(RuntimeError):
+    """The model ended without the layer."""
 
 
 class _Reached(Exception):
@@ -28,19 +33,24 @@ def probe(model: nn.Module, layer: Named, image_size: Pair | None, function: str
     """Measures the field of a layer; ValueError if it has none that moves by a constant step."""
     model = copy.deepcopy(model).cpu().double().eval()
     module = model.get_submodule(layer.name)
-    sizes = [image_size] if image_size else [(size, size) for size in SIZES]
-    for size in sizes:
-        try:
-            return _probe(model, module, size, f"{function}(): {title(layer)}")
-        except (_TooSmall, RuntimeError) as error:
-            # Smaller images than a model is made for are refused by its own layers.
-            if size == sizes[-1] or isinstance(error, _NotRun):
-                raise
-    raise AssertionError("unreachable")
-
-
-class _NotRun(RuntimeError):
-    """The model ended without the layer."""
+    for part in model.modules():
+        part._forward_hooks.clear()  # the user's, which are not to meet the NaNs
+    who = f"{function}(): {title(layer)}"
+    if image_size:
+        return _probe(model, module, image_size, who)
+    for size in SIZES[:-1]:
+        # Images smaller than those a model is made for are refused by its own layers.
+        with suppress(_TooSmall, RuntimeError):
+            return _probe(model, module, (size, size), who)
+    try:
+        return _probe(model, module, (SIZES[-1], SIZES[-1]), who)
+    except _NotRun:
+        raise
+    except RuntimeError as error:
+        raise ValueError(
+            f"{who} cannot be measured with images of {SIZES[0]} to {SIZES[-1]} pixels ({error}); "
+            "give the image_size that the model takes"
+        ) from error
 
 
 def _probe(model: nn.Module, module: nn.Module, size: Pair, who: str) -> ReceptiveField:
@@ -83,20 +93,24 @@ def _run(model: nn.Module, module: nn.Module, batch: Tensor, who: str) -> Tensor
 
 
 def _window(sees: list[list[bool]], who: str, image_size: Pair) -> tuple[int, int, int]:
-    """Size, stride and offset, from what each output sees of a row or column of the image."""
+    """Size, stride and offset, from what each output sees of a row or column of the image.
+
+    They are taken from the outputs in the middle and hold for all whose window lies in the image.
+    """
     last = len(sees[0]) - 1
-    ends = [(s.index(True), last - s[::-1].index(True)) if any(s) else None for s in sees]
-    inside = [(i, end) for i, end in enumerate(ends) if end and 0 < end[0] and end[1] < last]
-    if len(inside) < 2:
+    ends = [(s.index(True), last - s[::-1].index(True)) if any(s) else (0, last) for s in sees]
+    middle = len(ends) // 2
+    some = ends[max(0, middle - 1) : middle + 2]
+    if len(some) < 3 or any(first == 0 or stop == last for first, stop in some):
         raise _TooSmall(
             f"{who} sees the whole image, or too much of it: an image of "
-            f"{image_size[0]} x {image_size[1]} has no two windows within its borders"
+            f"{image_size[0]} x {image_size[1]} has no three windows within its borders"
         )
-    (i, (first, stop)), (j, (next_first, _)) = inside[:2]
-    size, stride = stop - first + 1, (next_first - first) // (j - i)
-    offset = first - i * stride
-    if stride < 1 or any(
-        end != (offset + i * stride, offset + i * stride + size - 1) for i, end in inside
-    ):
+    (before, _), (first, stop), _ = some
+    size, stride = stop - first + 1, first - before
+    offset = first - middle * stride
+    expected = [(offset + i * stride, offset + i * stride + size - 1) for i in range(len(ends))]
+    inside = [(a, b) for a, b in zip(ends, expected, strict=True) if 0 <= b[0] and b[1] <= last]
+    if stride < 1 or any(found != window for found, window in inside):
         raise ValueError(f"{who} has no window that moves over the image by a constant step")
     return size, stride, offset

@@ -1,5 +1,6 @@
 """Receptive fields by arithmetic along the graph of a model, which torch.fx records."""
 
+import copy
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,7 +32,11 @@ POINTWISE_FUNCTIONS: set[Callable] = {
 POINTWISE_METHODS = {
     "add", "add_", "mul", "mul_", "sub", "relu", "relu_", "sigmoid", "tanh", "clone", "contiguous",
 }  # fmt: skip
-POOL_FUNCTIONS = {F.max_pool2d, F.avg_pool2d}
+# With the names of the arguments that say where their window is.
+POOL_FUNCTIONS: dict[Callable, tuple[str, ...]] = {
+    F.max_pool2d: ("kernel_size", "stride", "padding", "dilation"),
+    F.avg_pool2d: ("kernel_size", "stride", "padding"),
+}
 
 
 class ReceptiveField(NamedTuple):
@@ -80,15 +85,20 @@ def trace(model: nn.Module, layer: Named, function: str) -> list[tuple[Named, Re
         RuntimeError: the layer does not run.
         ValueError: branches that meet have different strides.
     """
-    if model is layer.module and isinstance(model, WINDOWED):
-        model = nn.Sequential(model)
-    tracer = _Tracer(layer.module)
     try:
+        model = _copy_without_hooks(model)
+        target = model.get_submodule(layer.name)
+        if isinstance(model, WINDOWED):
+            model = nn.Sequential(model)
+        tracer = _Tracer(target)
         graph = tracer.trace(model)
     except Exception as error:  # the model's own code ran, with stand-ins for tensors
         raise Unknown(str(error)) from error
-    if model is layer.module:
-        tracer.found = next(node for node in graph.nodes if node.op == "output").all_input_nodes[0]
+    if model is target:
+        outputs = next(node for node in graph.nodes if node.op == "output").all_input_nodes
+        if len(outputs) != 1:
+            raise Unknown(f"the model has {len(outputs)} outputs")
+        tracer.found = outputs[0]
     if tracer.found is None:
         raise RuntimeError(f"{function}(): the layer {layer.name!r} does not run")
     modules = dict(model.named_modules())
@@ -106,6 +116,16 @@ def trace(model: nn.Module, layer: Named, function: str) -> list[tuple[Named, Re
         if window and node is not tracer.found:
             path.append((_named(node, module), known[node]))
     return [*path, (layer, known[tracer.found])]
+
+
+def _copy_without_hooks(model: nn.Module) -> nn.Module:
+    """A copy that shares its tensors: nothing that the tracer does is left behind in the model."""
+    tensors = [*model.parameters(), *model.buffers()]
+    model = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    for module in model.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    return model
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:
@@ -135,7 +155,9 @@ def _window(node: fx.Node, module: nn.Module | None) -> _Window | None:
         return None
     if node.op == "call_function":
         if node.target in POOL_FUNCTIONS:
-            return _window_of_pool(*node.args[1:], **node.kwargs)
+            names = POOL_FUNCTIONS[node.target]
+            given = dict(zip(names, node.args[1:], strict=False)) | dict(node.kwargs)
+            return _window_of(**{name: given[name] for name in names if name in given})
         if node.target in POINTWISE_FUNCTIONS:
             return None
         if node.target is torch.cat:
@@ -147,13 +169,9 @@ def _window(node: fx.Node, module: nn.Module | None) -> _Window | None:
     raise Unknown(f"no rule for {node.format_node()}")
 
 
-def _window_of_pool(kernel_size, stride=None, padding=0, *rest, dilation=1, **others) -> _Window:
-    if rest or not {"ceil_mode", "input"} >= set(others):
-        raise Unknown("a pooling function with further arguments")
-    return _window_of(kernel_size, stride, padding, dilation)
-
-
-def _window_of(kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> _Window:
+def _window_of(
+    kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1
+) -> _Window:
     try:
         kernel = _arguments.pair(kernel_size, "kernel_size")
         steps = _arguments.pair(kernel if stride is None else stride, "stride")

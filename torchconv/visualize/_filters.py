@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torchconv.visualize import _mosaic, _theme
 from torchconv.visualize._theme import Theme
 
-MOST_FILTERS, MOST_CHANNELS = 64, 32
+MOST = 64  # filters of one channel or in colour
+MOST_BY_CHANNEL = 32  # filters, and channels, where each filter has a row of them
 TILE = 0.62  # inches, the longer side of a filter
 LARGEST = (10.0, 8.0)  # inches, width and height of all filters together
 
@@ -20,7 +21,8 @@ def filters(layer: nn.Module | Tensor, *, theme: str = "light") -> Figure:
 
     Filters over three channels are shown in colour, each scaled to its own range. All others are
     shown channel by channel on one scale, which the colour bar tells: 0 has the colour of the page.
-    With more than 64 filters or 32 channels the first ones are shown, and the title says so.
+    Of more than 64 filters (32, if they have several channels; and 32 channels) the first ones are
+    shown, and the title says so.
 
     Args:
         layer: a module with a ``weight`` of shape ``(k, c, r, s)`` or ``(k, c, s)``, such as
@@ -40,9 +42,7 @@ def filters(layer: nn.Module | Tensor, *, theme: str = "light") -> Figure:
     colours = _theme.find(theme, "filters")
     weight = _weight(layer)
     k, c, r, s = weight.shape
-    shown = weight[:MOST_FILTERS]
-    if c != 3:
-        shown = shown[:, :MOST_CHANNELS]
+    shown = weight[:MOST] if c in (1, 3) else weight[:MOST_BY_CHANNEL, :MOST_BY_CHANNEL]
     figure = _in_colour(shown, colours) if c == 3 else _by_channel(shown, colours)
     size = f"{r} × {s}" if c == 1 else f"{c} × {r} × {s}"
     title = f"{k} filter{'s' if k > 1 else ''} of {size}"

@@ -12,11 +12,15 @@ from PIL import ImageFont
 from torchconv.visualize._sliding import Sliding, Step
 
 LARGEST = (1200, 900)  # pixels, width and height of a picture
-NUMBER_SIZES = (16, 14, 12, 11, 10, 9)  # pixels, height of the font
+# Height of the numbers in pixels, whether the cells of all blocks are alike, and whether square:
+# the first that fits is taken.
+STYLES = (
+    *((size, alike, True) for size in (16, 14, 12, 11) for alike in (True, False)),
+    *((size, alike, False) for size in (12, 11, 10, 9) for alike in (True, False)),
+)
 TEXT_SIZE = 14
 LINE_HEIGHT = 21
 LABEL_HEIGHT = 20
-LABEL_WIDTH = 84  # of "products [0]"
 GAP = 26
 MARGIN = 18
 MIN_WIDTH = 480
@@ -24,6 +28,7 @@ SUM_LINES = 4
 WIDEST_SUM = 900  # pixels, for which a picture is made wider than its panels
 
 Box = tuple[float, float, float, float]
+Cell = tuple[int, int]  # width and height
 # Rows of blocks, and whether the grids of a block, one a channel, lie side by side.
 ARRANGEMENTS: tuple[tuple[tuple[tuple[str, ...], ...], bool], ...] = (
     ((("input", "kernel", "products", "output"),), False),
@@ -52,7 +57,7 @@ class Layout:
 
     width: int
     height: int  # with as many lines for the sum as there may be
-    cells: dict[str, int]  # the side of a cell of each block
+    cells: dict[str, Cell]  # of each block
     number_size: int
     origins: dict[str, list[tuple[int, int]]]  # of each grid of a block
     sum_top: int
@@ -61,7 +66,7 @@ class Layout:
     def box(self, block: str, grid: int, row: int, column: int, step: Step | None = None) -> Box:
         """Left, top, right and bottom of a cell."""
         x, y = self.origins[block][grid]
-        cell = self.cells[block]
+        width, height = self.cells[block]
         position: float = column
         if self.sliding.dims == 1:
             if block in ("kernel", "products") and step:
@@ -69,8 +74,8 @@ class Layout:
             if block == "output":
                 reach = self.sliding.dilation[1] * (self.sliding.kernel.shape[-1] - 1)
                 position = column * self.sliding.stride[1] + reach / 2
-        left, top = round(x + position * cell), y + row * cell
-        return left, top, left + cell, top + cell
+        left, top = round(x + position * width), y + row * height
+        return left, top, left + width, top + height
 
 
 def plan(sliding: Sliding, texts: dict[str, set[str]]) -> Layout:
@@ -78,11 +83,11 @@ def plan(sliding: Sliding, texts: dict[str, set[str]]) -> Layout:
 
     `texts` are the numbers of each block, for which its cells must have room.
     """
-    for size in NUMBER_SIZES:
-        for alike in (True,) if sliding.dims == 1 else (True, False):
-            for layout in _candidates(sliding, _cells(texts, size, alike), size):
-                if layout.width <= LARGEST[0] and layout.height <= LARGEST[1]:
-                    return layout
+    for size, alike, square in STYLES:
+        cells = _cells(texts, size, alike or sliding.dims == 1, square)
+        for layout in _candidates(sliding, cells, size):
+            if layout.width <= LARGEST[0] and layout.height <= LARGEST[1]:
+                return layout
     _, c, r, s = sliding.kernel.shape
     h, w = sliding.source.shape[-2:]
     k, p, q = sliding.output.shape
@@ -93,17 +98,22 @@ def plan(sliding: Sliding, texts: dict[str, set[str]]) -> Layout:
     )
 
 
-def _cells(texts: dict[str, set[str]], size: int, alike: bool) -> dict[str, int]:
-    """The side of each block's cells; input and kernel have the same, to be compared."""
-    sides = {
-        block: max(round(2.1 * size), *(round(font(size).getlength(t) + 0.7 * size) for t in some))
+def _cells(texts: dict[str, set[str]], size: int, alike: bool, square: bool) -> dict[str, Cell]:
+    """Width and height of each block's cells; input and kernel have the same, to be compared."""
+    height = round(2.1 * size)
+    widths = {
+        block: max(round(font(size).getlength(text) + 0.7 * size) for text in some)
         for block, some in texts.items()
     }
-    groups = [list(sides)] if alike else [["input", "kernel"], ["products"], ["output"]]
-    return {block: max(sides[b] for b in group) for group in groups for block in group}
+    groups = [list(widths)] if alike else [["input", "kernel"], ["products"], ["output"]]
+    cells = {}
+    for group in groups:
+        width = max(height, *(widths[block] for block in group))
+        cells.update(dict.fromkeys(group, (width, width if square else height)))
+    return cells
 
 
-def _candidates(sliding: Sliding, cells: dict[str, int], size: int) -> Iterator[Layout]:
+def _candidates(sliding: Sliding, cells: dict[str, Cell], size: int) -> Iterator[Layout]:
     _, c, r, s = sliding.kernel.shape
     k, p, q = sliding.output.shape
     h, w = sliding.source.shape[-2:]
@@ -111,12 +121,12 @@ def _candidates(sliding: Sliding, cells: dict[str, int], size: int) -> Iterator[
     counts = {"input": c, "kernel": c, "products": c, "output": k}
     top = MARGIN + LINE_HEIGHT + 8
     if sliding.dims == 1:
-        cell = cells["input"]
+        width, height = cells["input"]
         origins = {
-            name: [(MARGIN, top + LABEL_HEIGHT + i * (cell + LABEL_HEIGHT + 8))]
+            name: [(MARGIN, top + LABEL_HEIGHT + i * (height + LABEL_HEIGHT + 8))]
             for i, name in enumerate(extents)
         }
-        right, bottom = MARGIN + w * cell, origins["output"][0][1] + cell + 8
+        right, bottom = MARGIN + w * width, origins["output"][0][1] + height + 8
         yield _finish(sliding, right, bottom, cells, size, origins)
         return
     for rows, sideways in ARRANGEMENTS:
@@ -124,12 +134,14 @@ def _candidates(sliding: Sliding, cells: dict[str, int], size: int) -> Iterator[
         for blocks in rows:
             x, bottom = MARGIN, y
             for name in blocks:
-                height, width = (extent * cells[name] for extent in extents[name])
-                wide = max(width, LABEL_WIDTH)
+                height = extents[name][0] * cells[name][1]
+                width = extents[name][1] * cells[name][0]
+                label = sliding.label(name, counts[name] - 1, k - 1)
+                wide = max(width, math.ceil(font(TEXT_SIZE).getlength(label)))
                 if sideways:
                     steps = [(i * (wide + GAP // 2), 0) for i in range(counts[name])]
                 else:
-                    steps = [(0, i * (height + LABEL_HEIGHT)) for i in range(counts[name])]
+                    steps = [(0, i * (height + LABEL_HEIGHT + 8)) for i in range(counts[name])]
                 origins[name] = [(x + dx, y + LABEL_HEIGHT + dy) for dx, dy in steps]
                 last_x, last_y = origins[name][-1]
                 x = last_x + wide + GAP
@@ -142,7 +154,7 @@ def _finish(
     sliding: Sliding,
     right: int,
     bottom: int,
-    cells: dict[str, int],
+    cells: dict[str, Cell],
     size: int,
     origins: dict[str, list[tuple[int, int]]],
 ) -> Layout:

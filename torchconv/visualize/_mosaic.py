@@ -40,7 +40,7 @@ def draw(axes: Axes, tiles: np.ndarray, columns: int, theme: Theme, **options) -
         seen = ~np.isnan(canvas).any(-1, keepdims=True)
         canvas = np.concatenate([np.where(seen, canvas, 0.0), seen], axis=-1)
     extent = (0, width, height, 0)
-    image = axes.imshow(canvas, interpolation="nearest", extent=extent, **options)
+    image = axes.imshow(canvas, extent=extent, **options)
     axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     x = [i * (w + gap) + w / 2 for i in range(columns)]

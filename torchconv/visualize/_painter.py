@@ -48,6 +48,7 @@ class Painter:
         for step, lines in zip(self.sliding.steps(), self.sums, strict=True):
             frame = canvas.copy()
             draw = ImageDraw.Draw(frame)
+            self._labels(draw, "kernel", step.filter)
             self._window(draw, step)
             for block, values in (("kernel", step.weights), ("products", step.products)):
                 self._panel(draw, block, values, step)
@@ -63,10 +64,8 @@ class Painter:
         canvas = Image.new("RGB", self.size, self.theme.page)
         draw = ImageDraw.Draw(canvas)
         self._text(draw, MARGIN, MARGIN, self.sliding.caption)
-        for block, origins in self.layout.origins.items():
-            for i, (x, y) in enumerate(origins):
-                label = block if len(origins) == 1 else f"{block} [{i}]"
-                self._text(draw, x, y - _layout.LABEL_HEIGHT, label, self.theme.muted)
+        for block in ("input", "products", "output"):
+            self._labels(draw, block)
         for channel, row, column in _indices(self.sliding.source):
             box = self.layout.box("input", channel, row, column)
             value = self.numbers["input"](self.sliding.source[channel, row, column].item())
@@ -77,6 +76,11 @@ class Painter:
         for index in _indices(self.sliding.output):
             self._cell(draw, self.layout.box("output", *index), self.theme.page, "")
         return canvas
+
+    def _labels(self, draw: ImageDraw.ImageDraw, block: str, filter: int = 0) -> None:
+        for channel, (x, y) in enumerate(self.layout.origins[block]):
+            label = self.sliding.label(block, channel, filter)
+            self._text(draw, x, y - _layout.LABEL_HEIGHT, label, self.theme.muted)
 
     def _window(self, draw: ImageDraw.ImageDraw, step: Step) -> None:
         """The elements that the window touches, and a frame around them and the gaps."""

@@ -46,10 +46,22 @@ class Sliding:
     stride: Pair
     dilation: Pair
     dims: int  # 1 or 2
+    transposed: bool
     caption: str
 
     def __len__(self) -> int:
         return self.output.numel()
+
+    def label(self, block: str, channel: int, filter: int) -> str:
+        """The name of a panel: with channel, and filter, where there are several."""
+        k, c = self.kernel.shape[:2]
+        if block == "kernel" and k > 1:
+            indices = [channel, filter] if self.transposed else [filter, channel]
+        else:
+            indices = [channel] if (k if block == "output" else c) > 1 else []
+        index = f"[{', '.join(map(str, indices))}]" if indices else ""
+        note = {"input": ", spread out", "kernel": ", flipped"}.get(block, "")
+        return f"{block}{index}{note if self.transposed else ''}"
 
     def steps(self) -> Iterator[Step]:
         """Every position of the window, row by row, filter after filter."""
@@ -110,7 +122,7 @@ def slide(
         moves = steps
     output = conv2d(source, weight, stride=moves, dilation=gaps)
     caption = _caption(caption_sizes, steps, padding, gaps, padding_mode, transposed, output, dims)
-    return Sliding(source, is_input, weight, output, moves, gaps, dims, caption)
+    return Sliding(source, is_input, weight, output, moves, gaps, dims, transposed, caption)
 
 
 def check_steps(stride: Pair, dilation: Pair, padding: Pair | str) -> None:

@@ -1,10 +1,13 @@
 """The colours of all pictures, on a light and on a dark page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+
+Colour = str | tuple[float, ...]  # whatever to_rgb takes
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,22 @@ def find(name: str, function: str) -> Theme:
         raise ValueError(
             f"{function}(): theme must be one of {', '.join(map(repr, THEMES))}, but got {name!r}"
         ) from None
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """The contrast of two colours, from 1 to 21, as WCAG 2 defines it."""
+    levels = []
+    for colour in (one, other):
+        red, green, blue = (
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)
+        )
+        levels.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    return (max(levels) + 0.05) / (min(levels) + 0.05)
+
+
+def clearest(inks: Sequence[str], behind: Colour) -> str:
+    """The one of several colours that can be read best on another one."""
+    return max(inks, key=lambda ink: contrast(ink, behind))
 
 
 def new_figure(theme: Theme, width: float, height: float) -> Figure:

@@ -1,0 +1,67 @@
+"""Runs functions in processes of their own, each with another instruction set of torchconv."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import torchconv  # noqa: F401  (registers the operators)
+
+ROOT = Path(__file__).parents[2]
+LEVELS = ("portable", "avx2", "avx512")  # of TORCHCONV_ISA, the slowest first
+
+
+def in_use() -> str:
+    """That of this process."""
+    return torch.ops.torchconv._isa()
+
+
+def available() -> list[str]:
+    """Those of LEVELS that this CPU has."""
+    found = []
+    try:
+        for level in LEVELS:
+            try:
+                torch.ops.torchconv._force_isa(level)
+            except RuntimeError:
+                continue
+            found.append(level)
+    finally:
+        torch.ops.torchconv._force_isa("")
+    return found
+
+
+def at_level(level: str, function: Callable, *arguments) -> Any:
+    """What `function(*arguments)` returns in a new process with TORCHCONV_ISA=level.
+
+    The function has to be one that the process can import: of a module, not of a script.
+
+    Raises:
+        subprocess.CalledProcessError: the CPU lacks the level, or the function failed; see stderr.
+    """
+    # Idle threads sleep: on a busy machine those that spin keep the others from their cores.
+    idle = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    finished = subprocess.run(
+        [sys.executable, "-m", "gallery.inside.levels"],
+        input=pickle.dumps((function, arguments)),
+        stdout=subprocess.PIPE,
+        env={**os.environ, **idle, "PYTHONPATH": path, "TORCHCONV_ISA": level},
+        cwd=ROOT,
+        check=True,
+    )
+    return pickle.loads(finished.stdout)
+
+
+if __name__ == "__main__":
+    if in_use() != os.environ["TORCHCONV_ISA"]:
+        sys.exit(f"no level {os.environ['TORCHCONV_ISA']!r} on this CPU: {in_use()!r} is in use")
+    called, given = pickle.load(sys.stdin.buffer)
+    sys.stdout.buffer.write(pickle.dumps(called(*given)))
