@@ -52,7 +52,7 @@ def kill_and_resume(place: Path, options: list[str], kills: int, seed: int) -> l
             break
         # Mostly while it starts or trains; then, when little is left to train, at any moment.
         soon = len(reached) < 0.8 * kills
-        time.sleep(rng.uniform(0, begins + 2 * trains / kills if soon else takes))
+        time.sleep(rng.uniform(0, begins + trains / 4 if soon else takes))
         if process.ended:  # nothing is left to kill but a run that is complete
             assert process.wait() == 0, process.stderr
             shutil.rmtree(parts)
