@@ -30,8 +30,11 @@ class MetricsLog:
         with atomic_file(self.path) as file:
             file.writelines(_line(record) for record in kept)
         self._file = open(self.path, "ab")
+        # An interrupt can take from the writer's thread what tells it that there is work; it then
+        # looks only when it is to flush, and `close` waits for it.
         self._board = SummaryWriter(
             directory / folder.BOARD,
+            flush_secs=1,
             purge_step=last_step + 1,
             filename_suffix=folder.BOARD_SUFFIX,
         )

@@ -2,8 +2,10 @@
 
 import json
 import os
+import queue
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,22 @@ def test_metrics_are_json_lines_and_shown_in_tensorboard(tmp_path):
     scalars = events.Scalars("step/loss/torch")
     assert [s.step for s in scalars] == [1, 2, 3]
     assert [s.value for s in scalars] == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+def test_log_closes_soon_although_its_thread_was_not_told(tmp_path, monkeypatch):
+    """As after Ctrl-C in the middle of `Condition.notify`; it used to take two minutes."""
+    log = metrics.MetricsLog(tmp_path, 0, 0)
+    time.sleep(0.2)  # the thread waits for work now
+
+    def without_notice(items, item, *_):
+        with items.mutex:
+            items._put(item)
+            items.unfinished_tasks += 1
+
+    monkeypatch.setattr(queue.Queue, "put", without_notice)
+    start = time.monotonic()
+    log.close()
+    assert time.monotonic() - start < 20
 
 
 def test_resumed_metrics_continue_after_the_checkpoint(tmp_path):

@@ -14,6 +14,7 @@ from examples import checkpoint, folder, metrics, results, run, train
 from examples.data import load
 from examples.learner import Learner
 from examples.metrics import read_records
+from tests import forked
 from tests.training import (
     SMALL,
     Tiny,
@@ -21,7 +22,6 @@ from tests.training import (
     bits,
     draw,
     finish,
-    launch,
     measurements,
     no_pictures,  # noqa: F401
     start,
@@ -359,15 +359,14 @@ def test_learning_rate_falls_after_each_epoch(tmp_path):
     assert rates == pytest.approx([0.01, 0.005, 0.0025, 0.00125])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs torch.distributed")
 def test_two_processes_train_as_one(tmp_path, monkeypatch):
     monkeypatch.undo()  # the other processes know the real LeNet only
     options = [*SMALL, "--no-augment", "--epochs", "2"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    with launch(*torchrun, "-m", "examples.train", *options, "--out", str(tmp_path / "2")) as two:
-        out, error = two.communicate(timeout=120)
-    assert two.returncode == 0, error
+    codes, out, error = forked.several(
+        tmp_path / "output", 2, train.main, [*options, "--out", str(tmp_path / "2")]
+    )
+    assert codes == [0, 0], error
     assert out.count("Test accuracy") == 1, "only the first process may report"
     assert train.main([*options, "--out", str(tmp_path / "1")]) == 0
     assert len(checkpoint.load(tmp_path / "2/checkpoint.pt")["random"]) == 2

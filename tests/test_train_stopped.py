@@ -1,25 +1,18 @@
 """A training run that is stopped or fails: what it says is true, and it can be continued."""
 
-import json
 import os
-import re
 import shlex
 import signal
-import time
 
 import pytest
 import torch
 
 from examples import checkpoint, folder, metrics, predictions, results, run, train
 from examples.learner import Learner
-from tests import planted
-from tests.planted import FAILURES
 from tests.training import (
-    SMALL,
     assert_same_run,
     draw,
     finish,
-    launch,
     no_pictures,  # noqa: F401
     start,
     tiny,  # noqa: F401
@@ -172,86 +165,3 @@ def test_interrupt_while_a_file_reaches_the_disk(tmp_path, monkeypatch):
         checkpoint.save(tmp_path / "c.pt", {"epoch": 4})
     assert checkpoint.load(tmp_path / "c.pt")["epoch"] == 3
     assert os.listdir(tmp_path) == ["c.pt"]
-
-
-PLANT = """
-import os
-import sys
-from pathlib import Path
-from examples import train
-from tests import planted
-
-planted.plant({kind!r}, int(os.environ["RANK"]), Path({directory!r}))
-sys.exit(train.main([*planted.SMALL, "--out", {out!r}]))
-"""
-needs_pairs = pytest.mark.skipif(
-    not torch.distributed.is_available() or not hasattr(os, "fork"),
-    reason="needs torch.distributed and fork",
-)
-
-
-def check_what_was_told(kind, errors):
-    if FAILURES[kind][3] is KeyboardInterrupt:
-        told = re.findall(r"^Stopped.*continue with:$", errors, re.MULTILINE)
-    else:
-        told = re.findall(r"^(?:examples\.train|\[rank\d\]: \w+Error): planted$", errors, re.M)
-    assert len(told) == 1, errors
-    assert "gloo" not in errors, "a process complains that another one is gone"
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    """The directory in which every pair of processes has failed, all of them at once."""
-    directory = tmp_path_factory.mktemp("pairs")
-    with launch("-m", "tests.planted", str(directory)) as process:
-        _, errors = process.communicate(timeout=planted.LIMIT)
-    assert process.returncode == 0, errors
-    return directory
-
-
-@pytest.mark.slow
-@needs_pairs
-@pytest.mark.parametrize("kind", FAILURES)
-def test_every_process_ends_soon_and_one_says_why(pairs, kind):
-    result = json.loads((pairs / kind / "result.json").read_text())
-    errors = "".join((pairs / kind / f"{rank}.txt").read_text() for rank in range(2))
-    assert len(result["codes"]) == 2 and 0 not in result["codes"], errors
-    assert result["end"] - float((pairs / kind / "when").read_text()) < 20, errors
-    check_what_was_told(kind, errors)
-
-
-@pytest.mark.slow
-@needs_pairs
-def test_torchrun_ends_soon_and_one_process_says_why(tmp_path):
-    kind = "rank 1 is interrupted"
-    script = tmp_path / "plant.py"
-    out = str(tmp_path / "out")
-    script.write_text(PLANT.format(kind=kind, directory=str(tmp_path), out=out))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    with launch(*torchrun, str(script)) as process:
-        _, errors = process.communicate(timeout=120)
-    # torchrun would kill a process that waits for the other one, after half a minute
-    assert time.time() - float((tmp_path / "when").read_text()) < 20, errors
-    assert process.returncode != 0
-    check_what_was_told(kind, errors)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_signal_stops_with_a_checkpoint(tmp_path, sent):
-    command = ["-m", "examples.train", *SMALL, "--epochs", "1000000", "--out", str(tmp_path)]
-    with launch(*command) as process:
-        while not process.stdout.readline().startswith("epoch"):
-            assert process.poll() is None, process.stderr.read()
-        process.send_signal(sent)
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "continue with" in error and "Traceback" not in error
-    saved = checkpoint.load(tmp_path / "checkpoint.pt")["epoch"]
-    assert saved >= 1
-    resume = shlex.split(error.splitlines()[-1])[1:]  # without "python"
-    with launch(*resume, "--epochs", str(saved + 1)) as process:
-        out, error = process.communicate(timeout=60)
-    assert process.returncode == 0, error
-    assert f"after {saved + 1} epochs" in out
