@@ -28,8 +28,10 @@ assert torch.allclose(
 )
 
 # %%
-# With a ReLU between them they are not: it sets what is negative to zero, so that the sum of two
+# With a ReLU between them they are not. It sets what is negative to zero, so that the sum of two
 # images no longer gives the sum of the two maps.
+
+assert torch.relu(torch.tensor([-2.0, -0.5, 0, 3])).tolist() == [0, 0, 0, 3]
 
 
 def network(image):
@@ -92,10 +94,12 @@ print({name: f"{value:.1e}" for name, value in gradients.items()})
 assert gradients["Sigmoid"] < gradients["ReLU"] / 1000
 
 # %%
-# An activation has no parameters and works on each number alone. So it does not matter whether it
-# comes before or after a max-pooling, as long as it never falls:
+# An activation has no weights to learn and works on each number alone. If it never falls, as ReLU,
+# it may stand before or after a max-pooling. GELU falls a little below zero, and there it matters:
 
 maps = torch.randn(1, 8, 16, 16)
 pool = nn.MaxPool2d(2)
 
+assert not any(list(activation.parameters()) for activation in activations)
 assert torch.equal(pool(torch.relu(maps)), torch.relu(pool(maps)))
+assert not torch.allclose(pool(nn.functional.gelu(maps)), nn.functional.gelu(pool(maps)))

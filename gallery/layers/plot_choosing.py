@@ -34,7 +34,7 @@ assert torch.equal(torchconv.conv2d(image, beside, padding=1)[..., 1:], image[..
 # Size
 # ----
 # Odd sizes have a middle, so that input and output lie on top of each other. Two layers of 3 × 3
-# see as far as one of 5 × 5, with 18 weights a pair of channels in the place of 25, and a
+# see as far as one of 5 × 5, with 18 weights in the place of 25 for each pair of channels, and a
 # non-linearity between them. That is why most networks are made of 3 × 3.
 
 
@@ -56,7 +56,7 @@ def layer(size, **options):
 
 assert seen(layer(5)) == seen(layer(3), layer(3)) == (5, 5)
 assert seen(layer(7)) == seen(layer(3), layer(3), layer(3)) == (7, 7)
-assert (2 * 3 * 3, 5 * 5) == (18, 25)
+assert (2 * layer(3).weight.numel(), layer(5).weight.numel()) == (18, 25)
 
 # %%
 # Padding
@@ -92,10 +92,12 @@ assert same[0, 0] == 4
 # %%
 # Stride
 # ------
-# A stride of two halves height and width: a quarter of the work in all layers that follow, and
-# each of them sees twice as far.
+# A stride of two halves height and width. All layers that follow have a quarter of the positions
+# to compute, and their kernels reach twice as far in the image: two layers of 3 × 3 add eight rows
+# to what is seen in the place of four.
 
 assert conv2d_output_size(32, 3, stride=2, padding=1) == (16, 16)
+assert 4 * 16 * 16 == 32 * 32
 assert seen(layer(3), layer(3), layer(3)) == (7, 7)
 assert seen(layer(3, stride=2), layer(3), layer(3)) == (11, 11)
 
@@ -103,8 +105,8 @@ assert seen(layer(3, stride=2), layer(3), layer(3)) == (11, 11)
 # Dilation
 # --------
 # A dilated kernel sees further with the same nine weights, without giving up resolution. Dilations
-# of 1, 2 and 4, one after the other, see 15 × 15 and miss nothing; the same dilation twice leaves
-# holes.
+# of 1, 2 and 4, one after the other, see 15 × 15 and miss nothing. A dilation of 4 twice spans
+# 17 × 17, but sees only 25 of these pixels.
 
 assert seen(layer(3, dilation=4)) == (9, 9)
 assert seen(layer(3), layer(3, dilation=2), layer(3, dilation=4)) == (15, 15)
@@ -125,7 +127,8 @@ for axis, dilations in zip(axes, [(1, 2, 4), (4, 4)], strict=True):
     axis.set(title=f"dilations {', '.join(map(str, dilations))}", xticks=[], yticks=[])
 
 assert int((touched(1, 2, 4) > 0).sum()) == 15 * 15
-assert int((touched(4, 4) > 0).sum()) == 5 * 5
+assert seen(layer(3, dilation=4), layer(3, dilation=4)) == (17, 17)
+assert int((touched(4, 4) > 0).sum()) == 25
 
 # %%
 # Groups
@@ -138,3 +141,40 @@ grouped = torchconv.Conv2d(32, 32, 3, groups=4, bias=False)
 depthwise = torchconv.Conv2d(32, 32, 3, groups=32, bias=False)
 
 assert [each.weight.numel() for each in (dense, grouped, depthwise)] == [9216, 2304, 288]
+
+# %%
+# Groups split the channels and leave height and width as they are:
+
+maps = torch.rand(1, 32, 14, 14)
+
+assert dense(maps).shape == grouped(maps).shape == depthwise(maps).shape == (1, 32, 12, 12)
+
+# %%
+# All together
+# ------------
+# ``conv2d_output_size`` tells the size before there is a layer. Real layers agree, also where the
+# two sides differ and where the last step does not fit and is dropped.
+
+choices = [
+    {"kernel_size": 1},
+    {"kernel_size": 3},
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 3, "padding": 1, "stride": 2},
+    {"kernel_size": 3, "padding": 2, "dilation": 2},
+    {"kernel_size": 5, "stride": 3, "dilation": 2},
+    {"kernel_size": 7, "padding": 3, "stride": 4},
+    {"kernel_size": (1, 7), "padding": (0, 3)},
+    {"kernel_size": 5, "padding": "same"},
+]
+photograph = torch.rand(1, 3, 32, 48)
+sizes = []
+for options in choices:
+    height, width = conv2d_output_size((32, 48), **options)
+    text = ", ".join(f"{name} {value}" for name, value in options.items())
+    print(f"{text:40} {height:3} × {width}")
+    for convolution in (torchconv.Conv2d, torch.nn.Conv2d):
+        assert convolution(3, 6, **options)(photograph).shape == (1, 6, height, width)
+    sizes.append((height, width))
+
+assert sizes[:5] == [(32, 48), (30, 46), (32, 48), (16, 24), (32, 48)]
+assert sizes[5:] == [(8, 14), (8, 12), (32, 48), (32, 48)]

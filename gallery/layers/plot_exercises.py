@@ -22,12 +22,14 @@ from torchconv import conv2d_output_size
 # 13, so 6.
 
 assert conv2d_output_size(224, 7, stride=2, padding=3) == (112, 112)
+assert torchconv.Conv2d(1, 1, 7, stride=2, padding=3)(torch.rand(1, 1, 224, 224)).shape[2] == 112
 assert conv2d_output_size(50, 5, padding=6, dilation=3) == (50, 50)
 
 # %%
 # 2. Count the parameters
 # -----------------------
-# 32 filters of 3 × 3 on 16 channels, with bias, and the same in four groups?
+# How many parameters do 32 filters of 3 × 3 on 16 channels have, with bias? And how many in four
+# groups?
 #
 # *Solution.* (3 · 3 · 16 + 1) · 32 = 4640, and (3 · 3 · 4 + 1) · 32 = 1184.
 
@@ -42,16 +44,20 @@ assert parameters(torchconv.Conv2d(16, 32, 3, groups=4)) == 1184
 # %%
 # 3. A kernel for corners
 # -----------------------
-# Which 2 × 2 kernel gives the largest answer where the upper left pixel is bright and the other
-# three are dark, and 0 on an even area?
+# Find a 2 × 2 kernel that gives 0 on an even area and 3 where the upper left pixel is 1 and the
+# other three are 0. It shall not matter which of the three is a little brighter.
 #
-# *Solution.* 3 in the corner and -1 at the other places.
+# *Solution.* 3 in the corner. The others are equal, and all four add up to 0, so they are -1.
 
 kernel = torch.tensor([[3.0, -1], [-1, -1]])[None, None]
 corner = torch.tensor([[1.0, 0], [0, 0]])[None, None]
+brighter = [corner.clone() for _ in range(3)]
+for image, place in zip(brighter, [(0, 1), (1, 0), (1, 1)], strict=True):
+    image[0, 0][place] = 0.5
 
 assert torchconv.conv2d(torch.ones(1, 1, 4, 4), kernel).abs().max() == 0
 assert torchconv.conv2d(corner, kernel).item() == 3
+assert [torchconv.conv2d(image, kernel).item() for image in brighter] == [2.5] * 3
 
 # %%
 # 4. Undo it
@@ -76,13 +82,13 @@ assert torchconv.conv2d(row, torch.ones(1, 1, 1, 2)).flatten().tolist() == [1, 3
 sobel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])[None, None]
 column = torch.tensor([1.0, 2, 1]).reshape(1, 1, 3, 1)
 difference = torch.tensor([1.0, 0, -1]).reshape(1, 1, 1, 3)
-image = torch.arange(64.0).reshape(1, 1, 8, 8) ** 1.5
+image = torch.randint(0, 256, (1, 1, 8, 8)).float()
 
-assert torch.allclose(
+assert torch.equal(
     torchconv.conv2d(torchconv.conv2d(image, column), difference),
     torchconv.conv2d(image, sobel),
-    rtol=1e-3,
 )
+assert (column.numel() + difference.numel(), sobel.numel()) == (6, 9)
 
 # %%
 # 6. By hand

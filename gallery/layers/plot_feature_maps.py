@@ -52,17 +52,33 @@ assert correct.float().mean() > 0.93
 # %%
 # Filters
 # -------
-# Six filters of 5 × 5 in the first layer. Most have become edges and strokes in some direction.
+# Six filters of 5 × 5 in the first layer, red where positive and blue where negative. Some sum up
+# a part of their window, others take the difference of two parts. After so short a training they
+# are still far from smooth.
+
+assert model.features[0].weight.shape == (6, 1, 5, 5)
 
 first = filters(model.features[0])
 
 # %%
 # Feature maps
 # ------------
-# A digit, and what the first and the second convolution make of it after their ReLU. The first
-# maps still look like the digit; the second ones say where a part of one is.
+# A digit, and what the first and the second convolution make of it after their ReLU. Among the
+# first maps at least one still looks like the digit: the two correlate by more than 0.8. The second
+# ones are coarser and say where a part of a digit is. A map may be empty: none of the windows of
+# this digit suits its filter.
 
 maps = feature_maps(model, images[3], layers=["features.1", "features.4"])
+
+with torch.inference_mode():
+    first_maps = model.features[:2](images[3:4])[0]
+likeness = [
+    float(torch.corrcoef(torch.stack([each.flatten(), images[3].flatten()]))[0, 1])
+    for each in first_maps
+    if each.std() > 0
+]
+
+assert max(likeness) > 0.8
 
 # %%
 # Receptive field

@@ -31,6 +31,13 @@ for axis, name, values in zip(
     draw_matrix(axis, values, name, limits=(0, 8), cmap="Blues", form="g")
 
 # %%
+# The output size follows the formula of a convolution. AlexNet's windows of 3 × 3 with a stride of
+# 2 overlap by one row and column:
+
+assert torchconv.conv2d_output_size(55, 3, stride=2) == (27, 27)
+assert nn.MaxPool2d(3, stride=2)(torch.rand(1, 1, 55, 55)).shape == (1, 1, 27, 27)
+
+# %%
 # Each map alone: pooling three maps together or one after the other is the same.
 
 maps = torch.rand(1, 3, 8, 8)
