@@ -33,8 +33,8 @@ from tests.reference import (
 COMBINATIONS = list(product(DTYPES, (False, True)))
 BUILDS = ROOT / "build" / "sanitize"  # kept, so that the next build compiles only what has changed
 
-# Distances at which a product of 32 bits overflows. No tensor of float64 could hold the padded
-# input, so bits are compared with the reference.
+# Distances at which a product of 32 bits overflows, and strides as long as which no loop may be. No
+# tensor of float64 could hold the padded input, so bits are compared with the reference.
 FAR = (
     case("far_padding", 1, 3, (2, 3), 5, 1, 2**30, padding=2**30),
     case("far_dilation", 1, 3, (2, 3), 5, 3, 2**30, padding=2**30, dilation=2**30),
@@ -42,6 +42,9 @@ FAR = (
     case("wrapped_band", 1, 3, 3, 3, 3, padding=2**31 - 2, dilation=2**31 - 2),
     grouped("depthwise_far_padding", 1, 3, (2, 3), 1, 1, stride=2**30, padding=2**30),
     grouped("depthwise_far_dilation", 1, 3, 3, 1, 3, padding=2**31, dilation=2**31),
+    case("huge_stride", 2, 3, 6, 17, 3, 2**40),
+    grouped("depthwise_huge_stride", 2, 3, 6, 1, 3, stride=2**40),
+    case("1x1_huge_stride", 2, 20, 6, 17, 1, 2**40),
 )
 # Jobs for several threads: both stages of packed weights, repeats of weight gradients.
 SHARED = (
