@@ -22,6 +22,7 @@ from tests.training import (
     bits,
     draw,
     finish,
+    interrupt_at,
     measurements,
     no_pictures,  # noqa: F401
     start,
@@ -54,16 +55,8 @@ EXTRAS = "--schedule cosine --warmup 0.5 --ema 0.9 --clip-norm 0.5 --conv both -
 def test_schedule_and_average_continue_exactly(tmp_path, monkeypatch, step):
     """The rate of a cosine depends on the last epoch, so such a run can only be interrupted."""
     assert start(tmp_path / "whole", *EXTRAS) == 0
-    steps, complete = [], Learner.step
-
-    def interrupted(learner, images, labels):
-        steps.append(1)
-        if len(steps) == step:
-            raise KeyboardInterrupt
-        return complete(learner, images, labels)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Learner, "step", interrupted)
+        interrupt_at(step, patched)
         assert start(tmp_path / "parts", *EXTRAS) == 130
     assert finish(tmp_path / "parts") == 0
     assert_same_run(tmp_path / "parts", tmp_path / "whole")

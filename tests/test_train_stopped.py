@@ -13,6 +13,7 @@ from tests.training import (
     assert_same_run,
     draw,
     finish,
+    interrupt_at,
     no_pictures,  # noqa: F401
     start,
     tiny,  # noqa: F401
@@ -23,15 +24,7 @@ from torchconv import visualize
 @pytest.mark.parametrize("step", [1, 5])
 def test_interrupt_in_the_middle_of_an_epoch(tmp_path, monkeypatch, capfd, step):
     assert start(tmp_path / "whole") == 0
-    steps, complete = [], Learner.step
-
-    def interrupted(learner, images, labels):
-        steps.append(1)
-        if len(steps) == step:
-            raise KeyboardInterrupt
-        return complete(learner, images, labels)
-
-    monkeypatch.setattr(Learner, "step", interrupted)
+    interrupt_at(step, monkeypatch)
     assert start(tmp_path / "parts") == 130
     message = capfd.readouterr().err
     epoch = (step - 1) // 3

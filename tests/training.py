@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from examples import checkpoint, folder, results, run, train
+from examples.learner import Learner
 from examples.metrics import read_records
 
 ROOT = Path(__file__).parents[1]
@@ -109,3 +110,16 @@ def launch(*command, **options):
         stderr=subprocess.PIPE,
         **options,
     )
+
+
+def interrupt_at(step: int, monkeypatch) -> None:
+    """Ctrl-C in that step of the run that starts next."""
+    steps, complete = [], Learner.step
+
+    def interrupted(learner, images, labels):
+        steps.append(1)
+        if len(steps) == step:
+            raise KeyboardInterrupt
+        return complete(learner, images, labels)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
