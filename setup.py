@@ -60,7 +60,8 @@ def extensions(toolkit):
     debug = os.environ.get("DEBUG") == "1"
     flags = cxx_flags(debug)
     macros = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
-    sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/*.cpp"))
+    sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/**/*.cpp", recursive=True))
+    headers = [path for end in ("h", "inc") for path in glob.glob(f"csrc/cpu/**/*.{end}", recursive=True)]
     print(f"torchconv: {len(sources)} sources, flags {' '.join(flags)}")
     cpu = CppExtension(
         "torchconv._C",
@@ -69,7 +70,7 @@ def extensions(toolkit):
         define_macros=list(macros),
         extra_compile_args=list(flags),
         extra_link_args=["-Wl,--exclude-libs,ALL"],
-        depends=sorted(glob.glob("csrc/*.h") + glob.glob("csrc/cpu/*.h")) + ["setup.py"],
+        depends=[*glob.glob("csrc/*.h"), *headers, "setup.py"],
         py_limited_api=True,
     )
     cuda = [build_cuda.extension(toolkit, flags, macros, debug)] if toolkit else []

@@ -24,9 +24,9 @@ def sources(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "file"),
     [
-        ("csrc/cpu/gather.h", "csrc/cpu/gather.h"),
-        ("cpu/gather.h", "csrc/cpu/gather.h"),
-        ("gather.h", "csrc/cpu/gather.h"),
+        ("csrc/cpu/common/gather.h", "csrc/cpu/common/gather.h"),
+        ("cpu/gather.h", "csrc/cpu/common/gather.h"),
+        ("gather.h", "csrc/cpu/common/gather.h"),
         ("test_same_bits.py::test_batch", "tests/test_same_bits.py"),
         ("ather.h", None),
         ("__init__.py", None),  # there are several

@@ -103,4 +103,4 @@ def test_scratch_memory_of_two_threads_is_a_race(tmp_path):
         with pytest.raises(ProgramDied, match="data race|heap-use-after-free"):
             for one in SHARED:
                 call = Call(DTYPES[0], True, "portable")
-                check(running, "channel_lanes", "forward", one, call, threads=3)
+                check(running, "dense_channels", "forward", one, call, threads=3)

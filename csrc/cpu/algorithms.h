@@ -5,7 +5,7 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kPixelLanes, kChannelLanes,
+extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kDensePixels, kDenseChannels,
     kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
@@ -15,8 +15,8 @@ extern const Algorithm kGradBias;
 // which a build compiles side by side.
 struct Kernels {
   RunJob pointwise;
-  RunJob pixel_lanes;
-  RunJob channel_lanes;
+  RunJob dense_pixels;
+  RunJob dense_channels;
   RunJob grad_weight;
   RunJob grad_bias;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cpu/algorithms.h"
+#include "cpu/common/cost_model.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
@@ -14,11 +15,6 @@
 
 namespace torchconv::cpu {
 namespace {
-
-// Below this many multiply-adds a call stays on its own thread: waking another costs more.
-constexpr double kSerialWork = 250e3;
-// What an element costs that is only added up, in multiply-adds.
-constexpr double kSumWork = 4;
 
 struct TorchThreads {
   bool parallel;
@@ -30,23 +26,27 @@ struct TorchThreads {
 };
 
 // Work in multiply-adds, to judge if it repays to wake other threads.
-void run(const Task& task, const Algorithm& algorithm, double work) {
+void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double work) {
   const Isa isa = isa_in_use();
   print_call(task.op, task.shape, algorithm.name, isa_name(isa));
-  const Plan plan = algorithm.plan(task.op, task.shape);
-  const TorchThreads threads{work > kSerialWork && !pool_is_lost()};
+  const TorchThreads threads{work > cost::kSerialWork && !pool_is_lost()};
   if (run_plan(task, plan, algorithm.run[static_cast<int>(isa)], threads)) return;
-  const Conv2dShape& d = task.shape;
-  fail("out of memory: ", algorithm.name, " of ", size_text(Sizes{d.n, d.c, d.h, d.w}), " with ",
-       size_text(Sizes{d.k, d.c_per_group(), d.r, d.s}), " needs ", plan.shared_bytes,
-       " bytes of scratch and ", plan.scratch_bytes, " for each thread; fewer threads need less");
+  const Conv2dShape& shape = task.shape;
+  fail("out of memory: ", algorithm.name, " of ",
+       size_text(Sizes{shape.n, shape.c, shape.h, shape.w}), " with ",
+       size_text(Sizes{shape.k, shape.c_per_group(), shape.r, shape.s}), " needs ",
+       plan.shared_bytes, " bytes of scratch and ", plan.scratch_bytes,
+       " for each thread; fewer threads need less");
 }
 
 void run(const Task& given) {
   const Task task = simplified(given);
-  const Conv2dShape& d = task.shape;
-  const double work = static_cast<double>(d.n) * d.k * d.p * d.q * d.c_per_group() * d.r * d.s;
-  run(task, select_algorithm(task.op, d), work);
+  const Conv2dShape& shape = task.shape;
+  const double work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q *
+                      shape.c_per_group() * shape.r * shape.s;
+  Plan plan;
+  const Algorithm& algorithm = select_algorithm(task.op, shape, plan);
+  run(task, algorithm, plan, work);
 }
 
 struct Cpu {
@@ -57,16 +57,18 @@ struct Cpu {
   static int32_t type() { return aoti_torch_device_type_cpu(); }
   static int32_t index(const Tensor&) { return 0; }
   static void run(const Task& task, const Tensor&, const Sizes&) { cpu::run(task); }
-  static Tensor grad_bias(const Tensor& grad, const Conv2dShape& d) {
-    Tensor result = empty_strided(grad, {d.k}, {1}, type(), 0);
+  static Tensor grad_bias(const Tensor& grad, const Conv2dShape& shape) {
+    Tensor result = empty_strided(grad, {shape.k}, {1}, type(), 0);
     if (result.numel() == 0) return result;
     if (grad.numel() == 0) return torch::stable::zero_(result);
     Task task{};
     task.op = Op::kGradWeight;
-    task.shape = d;
+    task.shape = shape;
     task.grad = grad.const_data_ptr();
     task.result = result.mutable_data_ptr();
-    cpu::run(task, kGradBias, kSumWork * static_cast<double>(grad.numel()));
+    Plan plan;
+    kGradBias.make_plan(task.op, shape, plan);
+    cpu::run(task, kGradBias, plan, cost::kSumWork * static_cast<double>(grad.numel()));
     return result;
   }
 };
@@ -77,8 +79,8 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
   Task task{};
   task.op = to_op(op);
   task.shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
-  const Conv2dShape& d = task.shape;
-  const Strides dense_weight = dense(d.layout, d.c_per_group(), d.r, d.s);
+  const Conv2dShape& shape = task.shape;
+  const Strides dense_weight = dense(shape.layout, shape.c_per_group(), shape.r, shape.s);
   if (weight_stride && task.op != Op::kGradWeight) {
     require(weight_stride->size() == 4, "a weight has 4 strides");
     std::copy(weight_stride->begin(), weight_stride->end(), task.weight_stride);

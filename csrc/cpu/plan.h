@@ -1,9 +1,9 @@
-// What an algorithm is: a name, a reason to refuse, a plan, and code that runs one job of the plan.
+// What an algorithm is: a name, a plan or a reason to refuse, and code that runs one job of the plan.
 // Nothing here knows torch or SIMD.
 //
-// A plan depends on the operator and the per-image shape, dtype and layout, never on threads or the
-// ISA level; the batch size only repeats jobs. That is how the same sample gets the same bits
-// everywhere.
+// How a plan cuts a layer may depend on anything. How it forms a sum may not: the order of a sum is
+// fixed by the operator and the per-image shape, dtype and layout (common/sum_order.h), never by the
+// batch, the threads or the ISA level. That is how a sample gets the same bits everywhere.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct Task {
 };
 
 // Stages run one after the other, the jobs of a stage in any order on any thread.
-constexpr int kMaxStages = 3;
+constexpr int kMaxStages = 2;
 
 struct Plan {
   // What the algorithm worked out, for its jobs: made once for a call, read by every job.
@@ -43,8 +43,13 @@ struct Plan {
     std::memcpy(details, &made, sizeof(Details));
   }
 
+  void clear() {
+    stages = 1, jobs[0] = jobs[1] = 0;
+    shared_bytes = scratch_bytes = 0, repeats = 1;
+  }
+
   int stages = 1;
-  int64_t jobs[kMaxStages] = {0, 0, 0};
+  int64_t jobs[kMaxStages] = {0, 0};
   int64_t shared_bytes = 0;   // one buffer for the call
   int64_t scratch_bytes = 0;  // one buffer per thread
   int64_t repeats = 1;        // runs all stages this often
@@ -64,26 +69,16 @@ using RunJob = void (*)(const Task&, const Job&);
 
 struct Algorithm {
   const char* name;
-  const char* (*refuse)(Op, const Conv2dShape&);  // null where it applies, else the reason
-  Plan (*plan)(Op, const Conv2dShape&);
+  // Fills in a cleared plan and returns null, or returns the reason why it does not apply.
+  const char* (*make_plan)(Op, const Conv2dShape&, Plan&);
   RunJob run[kIsaLevels];
 };
 
 // A kernel as large as its image has one output pixel: every weight multiplies its own input
 // element, as in a pointwise layer of c * h * w channels.
-inline bool covers_image(const Conv2dShape& d) {
-  return d.r == d.h && d.s == d.w && d.p == 1 && d.q == 1 && !d.pad_top && !d.pad_bottom &&
-         !d.pad_left && !d.pad_right;
-}
-
-inline int64_t round_up(int64_t a, int64_t b) {
-  return ceil_div(a, b) * b;
-}
-// The largest one up to `most`, at least 1: jobs that threads share evenly.
-inline int64_t power_of_two(int64_t most) {
-  int64_t power = 1;
-  while (2 * power <= most) power *= 2;
-  return power;
+inline bool covers_image(const Conv2dShape& shape) {
+  return shape.r == shape.h && shape.s == shape.w && shape.p == 1 && shape.q == 1 &&
+         !shape.pad_top && !shape.pad_bottom && !shape.pad_left && !shape.pad_right;
 }
 
 }  // namespace torchconv::cpu

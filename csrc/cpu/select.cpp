@@ -1,17 +1,18 @@
 // The ordered list: the first algorithm that does not refuse runs, the readable reference takes the
-// rest. The answer depends on the operator and the per-image shape, dtype and layout only.
+// rest.
 #include "cpu/select.h"
 
 #include <atomic>
 #include <cstdlib>
 
 #include "cpu/algorithms.h"
+#include "cpu/common/cost_model.h"
 
 namespace torchconv::cpu {
 namespace {
 
-const Algorithm* const kAlgorithms[] = {&kDepthwise,  &kDepthwiseGradWeight, &kPointwise,
-                                        &kPixelLanes, &kChannelLanes,        &kGradWeight,
+const Algorithm* const kAlgorithms[] = {&kDepthwise,   &kDepthwiseGradWeight, &kPointwise,
+                                        &kDensePixels, &kDenseChannels,       &kGradWeight,
                                         &kReference};
 
 std::atomic<const Algorithm*> forced_algorithm{nullptr};
@@ -20,10 +21,10 @@ std::atomic<int> forced_isa{-1};
 // Elements of an image with its padding. A plan's sizes are less than 2^14 times as large, in bytes.
 constexpr double kMostPadded = 0x1p46;
 
-bool reaches_too_far(const Conv2dShape& d) {
-  const double height = (double)d.h + (double)d.pad_top + (double)d.pad_bottom;
-  const double width = (double)d.w + (double)d.pad_left + (double)d.pad_right;
-  return height * width * (double)larger(d.c, d.k) > kMostPadded;
+bool reaches_too_far(const Conv2dShape& shape) {
+  const double height = (double)shape.h + (double)shape.pad_top + (double)shape.pad_bottom;
+  const double width = (double)shape.w + (double)shape.pad_left + (double)shape.pad_right;
+  return height * width * (double)larger(shape.c, shape.k) > kMostPadded;
 }
 
 bool cpu_has(Isa isa) {
@@ -58,31 +59,34 @@ Isa default_isa() {
 
 }  // namespace
 
-const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape) {
+const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Plan& plan) {
   if (&algorithm != &kReference && reaches_too_far(shape)) return "padding reaches too far";
-  return algorithm.refuse(op, shape);
+  plan.clear();
+  if (const char* reason = algorithm.make_plan(op, shape, plan)) return reason;
+  if (plan.scratch_bytes > cost::kScratchLimit) return "one row of a job exceeds the scratch limit";
+  return nullptr;
 }
 
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Plan& plan) {
   if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    if (!refusal(*forced, op, shape)) return *forced;
+    if (!try_plan(*forced, op, shape, plan)) return *forced;
   }
-  for (const Algorithm* algorithm : kAlgorithms) {
-    if (!refusal(*algorithm, op, shape)) return *algorithm;
-  }
-  return kReference;
+  const Algorithm* const* algorithm = kAlgorithms;
+  while (try_plan(**algorithm, op, shape, plan)) ++algorithm;  // the reference ends the list
+  return **algorithm;
 }
 
 std::string explain_choice(Op op, const Conv2dShape& shape) {
   std::string text;
+  Plan plan;
   if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    const char* reason = refusal(*forced, op, shape);
+    const char* reason = try_plan(*forced, op, shape, plan);
     text += std::string(forced->name) + ": forced, " + (reason ? reason : "runs");
     if (!reason) return text;
     text += "\n";
   }
   for (const Algorithm* algorithm : kAlgorithms) {
-    const char* reason = refusal(*algorithm, op, shape);
+    const char* reason = try_plan(*algorithm, op, shape, plan);
     text += std::string(algorithm->name) + ": " + (reason ? reason : "runs");
     if (!reason) break;
     text += "\n";

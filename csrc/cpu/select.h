@@ -7,12 +7,13 @@
 
 namespace torchconv::cpu {
 
-// Why the algorithm does not apply, null where it does: its own reason, or padding so far that sizes of
-// its plan would not fit into 64 bits. Only the reference takes such shapes.
-const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape);
+// The algorithm's plan and null, or the reason why it does not apply: its own, scratch memory beyond the
+// limit, or padding so far that sizes of its plan would not fit into 64 bits. The reference alone takes
+// such shapes.
+const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Plan& plan);
 
-// The first algorithm of the list that applies, or the forced one where it applies.
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape);
+// The forced algorithm where it applies, else the first of the list that does, and its plan.
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Plan& plan);
 
 // One line per algorithm up to the one that runs: its name and why it does or does not.
 std::string explain_choice(Op op, const Conv2dShape& shape);

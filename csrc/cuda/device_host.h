@@ -10,7 +10,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu/scalar.h"
+#include "cpu/simd/scalar.h"
 #include "cuda/host_threads.h"
 
 #define __global__

@@ -99,34 +99,34 @@ assert np.allclose(product, torchconv_of(image, weight), atol=1e-4)
 # What torchconv copies
 # ---------------------
 #
-# For this layer it chooses the algorithm ``channel_lanes`` (``csrc/cpu/channel_lanes.h``), which
+# For this layer it chooses the algorithm ``dense_channels`` (``csrc/cpu/dense_channels/job.h``), which
 # puts output channels into the lanes of the vectors:
 
 explained = torchconv.explain(torch.from_numpy(image)[None], torch.from_numpy(weight), padding=1)
 print(explained.split("grad_input")[0])
 
-assert "channel_lanes: runs" in explained.split("grad_input")[0]
+assert "dense_channels: runs" in explained.split("grad_input")[0]
 
 # %%
 # The output is cut into *jobs* of some rows (the page about threads tells more). A job copies the
-# input rows that it needs into a small buffer, the *band*, as [row][column][channel]: all
-# channels of a pixel side by side, padding written as zeros. ``csrc/cpu/band.h`` does that, with
-# the conversion of 16-bit numbers on the way. ``csrc/cpu/channel_plan.h`` decides how many rows:
-# enough for 512 pixels, and no band above 384 KiB.
+# input rows that it needs into a small buffer, the *patch*, as [row][column][channel]: all
+# channels of a pixel side by side, padding written as zeros. ``csrc/cpu/common/load_patch.h`` does that, with
+# the conversion of 16-bit numbers on the way. ``csrc/cpu/dense_channels/plan.h`` decides how many rows:
+# enough for 512 pixels, and no patch above 384 KiB.
 
-pixels = constant("csrc/cpu/channel_plan.h", "kJobPixels")
-largest = constant("csrc/cpu/channel_plan.h", "kBandBytes")
+pixels = constant("csrc/cpu/common/cost_model.h", "kJobPixels")
+largest = constant("csrc/cpu/common/cost_model.h", "kPatchBytes")
 rows = -(-pixels // 56)
-band_bytes = (rows + 2) * 58 * 64 * 4
-print(f"{rows} rows of 56 pixels, a band of {band_bytes:,} bytes instead of {matrix.nbytes:,}")
+patch_bytes = (rows + 2) * 58 * 64 * 4
+print(f"{rows} rows of 56 pixels, a patch of {patch_bytes:,} bytes instead of {matrix.nbytes:,}")
 
 assert (pixels, largest) == (512, 384 * 1024)
-assert (rows, band_bytes) == (10, 178_176)
-assert band_bytes <= largest
+assert (rows, patch_bytes) == (10, 178_176)
+assert patch_bytes <= largest
 
 # %%
 # Each pixel is copied once for each job that needs it, not nine times. The nine places of a
-# window are found by a table of offsets into the band: 576 numbers, one for each product of a
+# window are found by a table of offsets into the patch: 576 numbers, one for each product of a
 # sum, in the order block of channels, row, column, channel.
 
 channels, block = 64, channel_block(64, 9)
@@ -146,7 +146,7 @@ assert offsets[:5].tolist() == [0, 1, 2, 3, 4]
 assert offsets[32:36].tolist() == [64, 65, 66, 67]
 
 # %%
-# The weights are packed once for a call, by ``csrc/cpu/channel_pack.h``: for each step of the sum
+# The weights are packed once for a call, by ``csrc/cpu/common/pack_weights.h``: for each step of the sum
 # the weights of 16 output channels side by side. 16 numbers of ``float32`` are a cache line, and
 # a vector of AVX-512.
 
@@ -164,7 +164,7 @@ assert packed.flags.c_contiguous
 
 reads = {
     "pixels, in the image": [4 * (c * 58 * 58 + r * 58 + s) for c, r, s in steps],
-    "pixels, in the band": 4 * offsets,
+    "pixels, in the patch": 4 * offsets,
     "weights, in the tensor": [
         [4 * ((k * 64 + c) * 9 + r * 3 + s) for k in range(lanes)] for c, r, s in steps
     ],
@@ -183,7 +183,7 @@ for axis in axes[1]:
     axis.set_xlabel("step")
 
 assert lines["pixels, in the image"] == 32
-assert lines["pixels, in the band"] == 4
+assert lines["pixels, in the patch"] == 4
 assert lines["weights, packed"] == 64
 assert lines["weights, in the tensor"] == 288
 assert len({address // 64 for address in reads["weights, in the tensor"][0]}) == 16
@@ -193,14 +193,14 @@ assert len({address // 64 for address in reads["weights, in the tensor"][0]}) ==
 # tensor, the 16 weights of a single step lie in 16 lines.
 #
 # And now the product, step by step. The result has a row for each pixel and 16 output channels in
-# its lanes, and is turned around at the end, as ``csrc/cpu/row_store.h`` does. A smaller image
+# its lanes, and is turned around at the end, as ``csrc/cpu/dense_channels/store.h`` does. A smaller image
 # keeps this page quick.
 
 
-def channel_lanes(x):
+def dense_channels(x):
     _, height, width = x.shape
-    band = np.pad(x, ((0, 0), (1, 1), (1, 1))).transpose(1, 2, 0).copy()  # [row][column][channel]
-    flat, columns = band.reshape(-1), width + 2
+    patch = np.pad(x, ((0, 0), (1, 1), (1, 1))).transpose(1, 2, 0).copy()  # [row][column][channel]
+    flat, columns = patch.reshape(-1), width + 2
     offset = [(r * columns + s) * channels + c for c, r, s in steps]
     first = (np.arange(height)[:, None] * columns + np.arange(width)).reshape(-1) * channels
     result = []
@@ -216,23 +216,23 @@ def channel_lanes(x):
 small = np.ascontiguousarray(image[:, :10, :11])
 ours = torchconv_of(small, weight)
 
-assert np.array_equal(channel_lanes(small).view(np.int32), ours.view(np.int32))
+assert np.array_equal(dense_channels(small).view(np.int32), ours.view(np.int32))
 
 # %%
-# The same bits: this is what happens there. In ``csrc/cpu/microkernel.h`` the two operands are
+# The same bits: this is what happens there. In ``csrc/cpu/common/register_tile.h`` the two operands are
 # found like this. ``kTableA`` is our case: ``a`` are pixels behind a table of offsets, ``b``
 # weights that follow each other.
 
-print(excerpt("csrc/cpu/microkernel.h", r"const T\* const ai = ", r"b_offset\[i\];"))
+print(excerpt("csrc/cpu/common/register_tile.h", r"const T\* const ai = ", r"b_offset\[i\];"))
 
 # %%
 # Few output channels: pixels in the lanes
 # ----------------------------------------
 #
 # A first layer may have 6 output channels, and 10 of 16 lanes would be empty. So there is an
-# algorithm the other way around, ``pixel_lanes`` (``csrc/cpu/pixel_lanes.h``): neighbouring
+# algorithm the other way around, ``dense_pixels`` (``csrc/cpu/dense_pixels/job.h``): neighbouring
 # pixels in the lanes. In the image rows of pixels already lie side by side, so that nothing needs
-# to be transposed. ``csrc/cpu/pixel_band.h`` copies each channel into a *plane* whose rows end
+# to be transposed. ``csrc/cpu/dense_pixels/load.h`` copies each channel into a *plane* whose rows end
 # with the zeros of the padding, and these zeros begin the next row as well. In such a plane every
 # tap is the same walk over one long row, shifted by ``r * pitch + s``:
 
@@ -240,10 +240,10 @@ image = rng.random((3, 8, 8), np.float32) - np.float32(0.5)
 weight = rng.random((6, 3, 3, 3), np.float32) - np.float32(0.5)
 explained = torchconv.explain(torch.from_numpy(image)[None], torch.from_numpy(weight), padding=1)
 
-assert "pixel_lanes: runs" in explained.split("grad_input")[0]
+assert "dense_pixels: runs" in explained.split("grad_input")[0]
 
 
-def pixel_lanes(x, w):
+def dense_pixels(x, w):
     channels, height, width = x.shape
     pitch = width + 1
     planes = np.pad(x, ((0, 0), (1, 2), (1, 0))).reshape(channels, -1)
@@ -257,7 +257,7 @@ def pixel_lanes(x, w):
     return sums.reshape(len(w), height, pitch)[:, :, :width]
 
 
-assert np.array_equal(pixel_lanes(image, weight), torchconv_of(image, weight))
+assert np.array_equal(dense_pixels(image, weight), torchconv_of(image, weight))
 
 # %%
 # The position behind the end of each row is computed, too, and dropped: one of nine here. That is
@@ -273,16 +273,16 @@ assert row[0::2][1:6].tolist() == [2, 4, 6, 8, 10]
 # Where each part is:
 #
 # =================================  ==========================================================
-# ``csrc/cpu/gather.h``              the order of the sums; which pixels an output needs
-# ``csrc/cpu/channel_plan.h``        how ``channel_lanes`` cuts a layer into jobs and bands
-# ``csrc/cpu/band.h``                fills a band: [row][column][channel]
-# ``csrc/cpu/channel_pack.h``        packs the weights, for both algorithms
-# ``csrc/cpu/pixel_plan.h``          how ``pixel_lanes`` cuts a layer; planes and walks
-# ``csrc/cpu/pixel_band.h``          fills planes
-# ``csrc/cpu/microkernel.h``         the inner loop of both
-# ``csrc/cpu/row_store.h``           puts the sums of ``channel_lanes`` into the result
+# ``csrc/cpu/common/gather.h``              the order of the sums; which pixels an output needs
+# ``csrc/cpu/dense_channels/plan.h``        how ``dense_channels`` cuts a layer into jobs and patches
+# ``csrc/cpu/common/load_patch.h``                fills a patch: [row][column][channel]
+# ``csrc/cpu/common/pack_weights.h``        packs the weights, for both algorithms
+# ``csrc/cpu/dense_pixels/plan.h``          how ``dense_pixels`` cuts a layer; planes and walks
+# ``csrc/cpu/dense_pixels/load.h``          fills residue planes
+# ``csrc/cpu/common/register_tile.h``         the inner loop of both
+# ``csrc/cpu/dense_channels/store.h``           puts the sums of ``dense_channels`` into the result
 # =================================  ==========================================================
 #
-# ``csrc/cpu/depthwise*.h`` and ``csrc/cpu/pointwise.h`` do the same for layers where each channel
+# ``csrc/cpu/depthwise/`` and ``csrc/cpu/pointwise/`` do the same for layers where each channel
 # is on its own, and for 1 × 1. Tensors in ``channels_last`` have their channels side by side
-# already: without padding ``channel_lanes`` then copies no pixel and reads them where they are.
+# already: without padding ``dense_channels`` then copies no pixel and reads them where they are.

@@ -136,7 +136,7 @@ assert all(
 # The rules
 # ---------
 #
-# *One order.* ``channel_block`` in ``csrc/cpu/gather.h`` fixes it, for every algorithm. It
+# *One order.* ``channel_block`` in ``csrc/cpu/common/sum_order.h`` fixes it, for every algorithm. It
 # depends on the layer and nothing else.
 #
 # *Lanes across results, never along a sum.* A wider vector computes more sums at once; each is
@@ -144,14 +144,14 @@ assert all(
 # threads: they share out whole sums.
 #
 # *Fused multiply-adds everywhere.* Where the CPU has no such instruction, a function computes the
-# same (``csrc/cpu/scalar.h``).
+# same (``csrc/cpu/simd/scalar.h``).
 #
 # *Plans that do not know the machine.* They see the shape of one image, not batch, threads or
 # instruction set (``csrc/cpu/plan.h``).
 #
 # *Care with zeros.* Weights times padding are zeros and change nothing, so faster code leaves
 # them out, unless a weight is infinite or NaN, for infinity times zero is NaN. And a sum that
-# ends as -0 becomes +0 (``csrc/cpu/microkernel.h``).
+# ends as -0 becomes +0 (``csrc/cpu/common/register_tile.h``).
 #
 # These rules are all that the next lines use. They are numpy, know nothing of the C++ code, and
 # give its bits:

@@ -26,20 +26,22 @@ from gallery.inside.source import constant, excerpt
 # channels. (Before them, jobs of a first stage pack the weights.) The plan looks at the shape of
 # one image, the type of its numbers, and its memory format. It does not look at the number of
 # threads. For our layer (64 channels in and out, 3 × 3, 56 × 56 pixels)
-# ``csrc/cpu/channel_plan.h`` cuts like this:
+# ``csrc/cpu/dense_channels/plan.h`` cuts like this, with numbers of
+# ``csrc/cpu/common/cost_model.h``:
 
-plan = "csrc/cpu/channel_plan.h"
-rows = -(-constant(plan, "kJobPixels") // 56)  # enough for 512 pixels, so that weights repay
-bands = -(-56 // rows)
+costs = "csrc/cpu/common/cost_model.h"
+rows = -(-constant(costs, "kJobPixels") // 56)  # enough for 512 pixels, so that weights repay
+parts = -(-56 // rows)
 blocks = 64 // 16  # of 16 channels
-wanted, most = constant(plan, "kJobsPerImage"), constant(plan, "kMaxPanel")
+wanted = constant(costs, "kJobsPerImage")
+most = constant("csrc/cpu/common/element.h", "kPanelBlocks")
 pieces = 1  # of the output channels, a power of two, for at least so many jobs as are wanted
-while 2 * pieces <= min(-(-blocks // most), -(-wanted // bands)):
+while 2 * pieces <= min(-(-blocks // most), -(-wanted // parts)):
     pieces *= 2
-jobs = bands * pieces
-print(f"{bands} bands of {rows} rows, {pieces} pieces of {64 // pieces} channels: {jobs} jobs")
+jobs = parts * pieces
+print(f"{parts} parts of {rows} rows, {pieces} pieces of {64 // pieces} channels: {jobs} jobs")
 
-assert (rows, bands, pieces, jobs) == (10, 6, 2, 12)
+assert (rows, parts, pieces, jobs) == (10, 6, 2, 12)
 
 # %%
 # Each job computes its sums from the first product to the last. No sum is shared between two
@@ -124,12 +126,12 @@ if len(counts) > 1:
 
 # %%
 # The smallest layer gains nothing, on purpose. To wake a thread takes some microseconds; below
-# 250,000 products a call stays on the thread that made it (``csrc/cpu/conv2d_cpu.cpp``).
+# 250,000 products a call stays on the thread that made it (``csrc/cpu/common/cost_model.h``).
 
 products = {size: layer.flops(size**2) // 2 for size in measured}
 print(products)
 
-assert "kSerialWork = 250e3" in excerpt("csrc/cpu/conv2d_cpu.cpp", "kSerialWork =", ";")
+assert "kSerialWork = 250e3" in excerpt("csrc/cpu/common/cost_model.h", "kSerialWork =", ";")
 assert [count > 250e3 for count in products.values()] == [False, True, True]
 
 # %%

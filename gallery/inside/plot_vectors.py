@@ -93,12 +93,12 @@ assert min(busy[7:]) > 0.99
 # %%
 # Eight sums fill two units of four cycles. Adding up one sum in eight parts would do as well, but
 # would change the order, and with it the bits. So torchconv computes many *different* sums at
-# once, and leaves the order of each alone. To measure the peak, ``csrc/cpu/fma_burst.h`` runs
+# once, and leaves the order of each alone. To measure the peak, ``csrc/cpu/simd/fma_burst.h`` runs
 # twelve chains that touch no memory:
 
-print(constant("csrc/cpu/fma_burst.h", "kChains"), "chains")
+print(constant("csrc/cpu/simd/fma_burst.h", "kChains"), "chains")
 
-assert constant("csrc/cpu/fma_burst.h", "kChains") == 12
+assert constant("csrc/cpu/simd/fma_burst.h", "kChains") == 12
 
 # %%
 # Register tiles
@@ -133,9 +133,9 @@ assert round(loads(6, 2), 2) == 0.67
 # %%
 # The sums stay in registers from the first step to the last, and only then go to memory. AVX2 has
 # 16 registers, AVX-512 has 32: that limits the tile. These are the largest tiles that
-# ``csrc/cpu/microkernel.h`` uses, read from its text:
+# ``csrc/cpu/common/register_tile.h`` uses, read from its text:
 
-text = (ROOT / "csrc/cpu/microkernel.h").read_text()
+text = (ROOT / "csrc/cpu/common/register_tile.h").read_text()
 found = re.findall(r"return (?:row_passes<T, kSteps|strip_passes<T), (\d+), (\d+)>", text)
 found += re.findall(r"^ +(?:row_passes<T, kSteps|strip_passes<T), (\d+), (\d+)>", text, re.M)
 tiles = sorted({(int(rows), int(vectors)) for vectors, rows in found})
@@ -157,8 +157,8 @@ assert all(rows * vectors >= 8 for rows, vectors in tiles)  # enough to hide the
 # The same text, three times
 # --------------------------
 #
-# The kernels are written once, with vectors of ``csrc/cpu/simd_portable.h``, ``simd_avx2.h`` or
-# ``simd_avx512.h``, and the three files ``csrc/cpu/isa_*.cpp`` compile them for each *level*. The
+# The kernels are written once, with vectors of ``csrc/cpu/simd/portable.h``, ``avx2.h`` or
+# ``avx512.h`` beside it, and the files of ``csrc/cpu/isa/`` compile them for each *level*. The
 # best one that the CPU has is chosen when torchconv is loaded, or the one that the environment
 # variable ``TORCHCONV_ISA`` names. So each level is measured in a process of its own: one thread,
 # our layer with 64 channels in and out, 3 × 3, 56 × 56 pixels.

@@ -20,8 +20,8 @@ using namespace torchconv;
 using namespace torchconv::cpu;
 
 const Algorithm* const kAlgorithms[] = {
-    &kDepthwise,    &kDepthwiseGradWeight, &kPointwise, &kPixelLanes,
-    &kChannelLanes, &kGradWeight,          &kGradBias,  &kReference};
+    &kDepthwise,     &kDepthwiseGradWeight, &kPointwise, &kDensePixels,
+    &kDenseChannels, &kGradWeight,          &kGradBias,  &kReference};
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
 
 struct HostThreads {
@@ -49,8 +49,8 @@ void run_exact(const Task& task, const Job& job) {
             {job.details, job.stage, job.index, job.repeat, exact.shared, (char*)scratch.data});
 }
 
-bool compute(const Task& task, const Algorithm& algorithm, const host::Request& request) {
-  Plan plan = algorithm.plan(task.op, task.shape);
+bool compute(const Task& task, const Algorithm& algorithm, Plan plan,
+             const host::Request& request) {
   const RunJob run_job = algorithm.run[request.options[0]];
   const HostThreads threads{request.options[1]};
   if (!request.options[2]) return run_plan(task, plan, run_job, threads);
@@ -72,18 +72,23 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
   for (const Algorithm* algorithm : kAlgorithms) {
     if (std::strcmp(algorithm->name, request.algorithm)) continue;
     const Task task = algorithm == &kGradBias ? given : simplified(given);
-    if (algorithm != &kGradBias && refusal(*algorithm, task.op, task.shape)) return 0;
+    Plan plan;
+    if (algorithm == &kGradBias) {
+      kGradBias.make_plan(task.op, task.shape, plan);
+    } else if (try_plan(*algorithm, task.op, task.shape, plan)) {
+      return 0;
+    }
     if (!algorithm->run[request.options[0]]) return 0;
-    if (request.options[3] < 2) return compute(task, *algorithm, request) ? 1 : 2;
+    if (request.options[3] < 2) return compute(task, *algorithm, plan, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
     const host::Buffer result(bytes);
     bool computed = false, computed_too = false;
     std::thread other([&] {
       Task own = task;
       own.result = result.data;
-      computed_too = compute(own, *algorithm, request);
+      computed_too = compute(own, *algorithm, plan, request);
     });
-    computed = compute(task, *algorithm, request);
+    computed = compute(task, *algorithm, plan, request);
     other.join();
     if (!computed || !computed_too) return 2;
     return std::memcmp(result.data, data[4], bytes) ? 3 : 1;

@@ -1,0 +1,54 @@
+// Arithmetic of sizes. No torch, no SIMD.
+#pragma once
+
+#include "conv2d.h"
+
+namespace torchconv::cpu {
+
+constexpr int64_t round_up(int64_t a, int64_t b) {
+  return ceil_div(a, b) * b;
+}
+
+// The largest power of two up to `most`, at least 1: jobs that threads share evenly.
+constexpr int64_t power_of_two_up_to(int64_t most) {
+  int64_t power = 1;
+  while (2 * power <= most) power *= 2;
+  return power;
+}
+
+constexpr int64_t greatest_common_divisor(int64_t a, int64_t b) {
+  while (b) {
+    const int64_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+// A whole in equal parts, of which the last one may be shorter.
+struct Cut {
+  int64_t size = 1, count = 1;
+
+  // In at most `most` parts of about the same size.
+  static constexpr Cut into(int64_t most, int64_t whole) {
+    return of(ceil_div(whole, most), whole);
+  }
+  // In parts of this size.
+  static constexpr Cut of(int64_t size, int64_t whole) { return {size, ceil_div(whole, size)}; }
+
+  int64_t begin(int64_t part) const { return part * size; }
+  int64_t length(int64_t part, int64_t whole) const { return smaller(size, whole - part * size); }
+};
+
+// Some of a row of things: [begin, end).
+struct Range {
+  int64_t begin, end;
+};
+
+// Which of the `count` coordinates first, first + step, ... lie in [0, size).
+constexpr Range inside(int64_t first, int64_t step, int64_t count, int64_t size) {
+  const int64_t begin = first >= 0 ? 0 : smaller(count, ceil_div(-first, step));
+  return {begin, larger(begin, smaller(count, size > first ? ceil_div(size - first, step) : 0))};
+}
+
+}  // namespace torchconv::cpu

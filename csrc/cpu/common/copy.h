@@ -1,0 +1,161 @@
+// Copies that change the type or swap rows and columns: the heart of the load and the store stages.
+#pragma once
+
+#include <cstddef>
+
+#include "cpu/simd/simd.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// out[i] = in[i] (+ bias[i])
+template <class In, class Out>
+void copy_span(const In* in, Out* out, int64_t count, const Compute<In>* bias = nullptr) {
+  using S = Simd<Compute<In>>;
+  int64_t i = 0;
+  for (; i + S::kLanes <= count; i += S::kLanes) {
+    const auto v = S::load(in + i);
+    S::store(out + i, bias ? S::add(v, S::load(bias + i)) : v);
+  }
+  if (i < count) {
+    const auto v = S::load_first(in + i, count - i);
+    const auto sum = bias ? S::add(v, S::load_first(bias + i, count - i)) : v;
+    S::store_first(out + i, sum, count - i);
+  }
+}
+
+// One block of lanes.
+template <class S>
+inline void copy_block(const S* in, Compute<S>* out) {
+  using V = Simd<Compute<S>>;
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kBlock<Compute<S>>; i += V::kLanes) V::store(out + i, V::load(in + i));
+}
+
+template <class T>
+void fill_zero(T* out, int64_t count) {
+  __builtin_memset(out, 0, (size_t)count * sizeof(T));
+}
+
+template <class T>
+void fill_zero_vectors(T* out, int64_t count) {
+  using S = Simd<T>;
+  for (int64_t i = 0; i < count; i += S::kLanes) {
+    S::store_first(out + i, S::zero(), smaller(count - i, S::kLanes));
+  }
+}
+
+// out[i * step] = in[i]
+template <class T, class Out>
+void store_strided(const T* in, Out* out, int64_t count, int64_t step) {
+  if (step == 1) return copy_span(in, out, count);
+  for (int64_t i = 0; i < count; ++i) from_compute(out + i * step, in[i]);
+}
+
+// out[i] = in[i * step]; touches nothing beyond the last of them.
+template <class S>
+void load_strided(const S* in, Compute<S>* out, int64_t count, int64_t step) {
+  using V = Simd<Compute<S>>;
+  constexpr int64_t kLanes = V::kLanes;
+  if (step == 1) return copy_span(in, out, count);
+  if (step == 2 && count >= kLanes) {
+    int64_t i = 0;
+    const auto take_even = [&](auto odd) {
+      auto even = V::load(in + 2 * i);
+      V::deinterleave(even, odd);
+      V::store(out + i, even);
+    };
+    for (; i + kLanes < count; i += kLanes) take_even(V::load(in + 2 * i + kLanes));
+    // The last vector overlaps with the one before and ends with the last element.
+    i = count - kLanes;
+    return take_even(V::load_first(in + 2 * i + kLanes, kLanes - 1));
+  }
+  for (int64_t i = 0; i < count; ++i) out[i] = to_compute(in[i * step]);
+}
+
+template <class T>
+bool all_finite(const T* x, int64_t count) {
+  using S = Simd<T>;
+  constexpr int64_t kLanes = S::kLanes;
+  typename S::Vec sum[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[v] = S::fma(S::load(x + i + v * kLanes), S::zero(), sum[v]);
+  }
+  for (; i < count; i += kLanes) {
+    const auto v = count - i < kLanes ? S::load_first(x + i, count - i) : S::load(x + i);
+    sum[0] = S::fma(v, S::zero(), sum[0]);
+  }
+  T lanes[kLanes], all = 0;
+  S::store(lanes, S::add(S::add(sum[0], sum[1]), S::add(sum[2], sum[3])));
+  for (int64_t l = 0; l < kLanes; ++l) all += lanes[l];
+  return all == 0;
+}
+
+// column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, first <= j < columns <= lanes
+template <class T, bool kWhole, class In, class Column>
+inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t first,
+                             int64_t columns, const Column& column, const T* bias) {
+  using S = Simd<T>;
+  typename S::Vec m[S::kLanes];
+// Unrolled, so that the square stays in registers.
+#pragma GCC unroll 16
+  for (int i = 0; i < S::kLanes; ++i) {
+    const In* const from = in + i * in_stride;
+    m[i] = kWhole ? S::load(from) : i < rows ? S::load_first(from, columns) : S::zero();
+  }
+  S::transpose(m);
+#pragma GCC unroll 16
+  for (int j = 0; j < S::kLanes; ++j) {
+    if (!kWhole && j >= columns) break;
+    if (j < first) continue;
+    if (bias) m[j] = S::add(m[j], S::broadcast(bias[j]));
+    if constexpr (kWhole) {
+      S::store(column(j), m[j]);
+    } else {
+      S::store_first(column(j), m[j], rows);
+    }
+  }
+}
+
+// column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
+template <class In, class Out, class T, class Column>
+inline void transpose_to(const In* in, int64_t in_stride, int64_t rows, int64_t columns,
+                         const Column& column, const T* bias) {
+  constexpr int64_t kLanes = Simd<T>::kLanes, kRun = 64;
+  // Along a row first: that is `lanes` streams of memory. After a run of it the next rows, so that a
+  // line of the result is still in the cache when its other half is written. The last square of a
+  // side overlaps the one before it rather than being a partial one. `column` and its captures are
+  // values: through a reference they would be read again after every store.
+  for (int64_t run = 0; run < columns; run += kRun) {
+    const int64_t run_end = columns - run < kRun ? columns : run + kRun;
+    for (int64_t up = 0; up < rows; up += kLanes) {
+      const int64_t i = up + kLanes > rows && rows >= kLanes ? rows - kLanes : up;
+      const int64_t height = rows - i < kLanes ? rows - i : kLanes;
+      for (int64_t left = run; left < run_end; left += kLanes) {
+        const int64_t j = left + kLanes > columns && columns >= kLanes ? columns - kLanes : left;
+        const int64_t width = columns - j < kLanes ? columns - j : kLanes;
+        const T* const bias_at = bias ? bias + j : nullptr;
+        const In* const from = in + i * in_stride + j;
+        const auto to = [=](int64_t k) -> Out* { return column(j + k) + i; };
+        if (height == kLanes && width == kLanes) {
+          transpose_square<T, true>(from, in_stride, height, left - j, width, to, bias_at);
+        } else {
+          transpose_square<T, false>(from, in_stride, height, left - j, width, to, bias_at);
+        }
+      }
+    }
+  }
+}
+
+// out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
+template <class In, class Out>
+void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
+                    int64_t out_stride, const Compute<In>* bias = nullptr) {
+  const auto column = [=](int64_t j) { return out + j * out_stride; };
+  transpose_to<In, Out, Compute<In>>(in, in_stride, rows, columns, column, bias);
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,104 @@
+// The numbers that decide how a layer is cut and which algorithm takes it, without changing a
+// result: all algorithms give the same bits. So they may be changed freely, given a measurement, and
+// may depend on the ISA level, the caches, the threads and the batch; none does so far. Numbers that
+// change results are in sum_order.h.
+//
+// Measured on Zen 3 (AVX2, 32 KB of L1, 512 KB of L2 cache, 2 threads) unless a line says otherwise.
+// "Work" is multiply-adds.
+#pragma once
+
+#include <cstdint>
+
+namespace torchconv::cpu::cost {
+
+// A call below this work stays on its own thread: waking another costs more.
+constexpr double kSerialWork = 250e3;
+// What an element costs that is only added up, in multiply-adds.
+constexpr double kSumWork = 4;
+
+// Of any algorithm: scratch bytes of a thread; jobs of one image, so that it feeds several threads.
+constexpr int64_t kScratchLimit = 16 << 20;
+constexpr int64_t kJobsPerImage = 8;
+
+// Pointwise layers have no rows: small images become one row, so that tiles do not end with it, and
+// larger ones in channels_last rows of a length in between that leave few pixels to a last tile.
+constexpr int64_t kOneRow = 512;
+constexpr int64_t kShortestRow = 64, kLongestRow = 128;
+
+// dense_channels
+// Steps of one pass over a slab of weights, which stays in the L2 cache: 800 x 16 floats, what AVX2
+// takes at once, or 800 x 48 of AVX-512. Fewer cost more passes over the sums than a slab in the L1
+// cache saves.
+constexpr int64_t kChunkDepth = 800;
+constexpr int64_t kJobPixels = 512;  // enough reuse of a panel of weights
+constexpr int64_t kMostJobImages = 16;
+constexpr int64_t kPatchBytes = 384 << 10;  // of the source, loaded at once
+// A job that uses weights for that many pixels may pack them itself; that is faster where they do not
+// stay in the cache from one stage to the next.
+constexpr int64_t kPackingPixels = 256;
+constexpr int64_t kPackedKept = 1 << 20;  // bytes
+constexpr int64_t kTapRowsApart = 4;      // further apart, tap rows are loaded each on its own
+constexpr int64_t kTileImages = 4;        // fewer do not hide the latency of a multiply-add
+constexpr int64_t kShortestRowPart = 6;   // pixels that leave out their own padding
+
+// dense_pixels, against dense_channels, which leaves out empty halves of a block (28x28, 2 to 56
+// output channels, 16 to 256 inputs): pixels in the lanes win where the output channels fill less of
+// the lanes than this (1.05 to 2.5 times faster), pointwise layers in channels_last only below half,
+// for they are read and written in place by the other.
+constexpr int64_t kFilledPercent = 76, kFilledPercentOfSeveral = 66;  // blocks
+constexpr int64_t kFilledPercentPointwise = 70, kFilledPercentInPlace = 50;
+// In contiguous layout pixels win, too, where the sums are so short that dense_channels mostly
+// transposes: pointwise layers (1.05 to 1.4 times) and at most 64 steps, 160 where rows are summed in
+// the result (up to 1.2 times). Elsewhere they lose 5 to 30 %.
+constexpr int64_t kFewSteps = 64, kFewStepsOfLongRows = 160;
+constexpr int64_t kWidestJob = 1024;                        // columns
+constexpr int64_t kPixelsOfJob = 384;                       // at least, where the layer has them
+constexpr double kPixelWork = 512e3, kMostPixelWork = 2e6;  // of a job
+constexpr int64_t kLeastChunkChannels = 64;
+constexpr int64_t kMergedImages = 16;
+// Rows of the result are summed where they lie, one by one, if they and their tiles are long enough.
+constexpr int64_t kDirectColumns = 96, kDirectChannels = 16;
+// A walk is cut into spans that leave out tap rows of padding if that saves a tenth of the work, a
+// span costing so many steps.
+constexpr int64_t kPaddedRows = 10;  // one in so many sees padding
+constexpr double kSpanSteps = 16, kSpansRepay = 0.9;
+constexpr int64_t kPackedElements = 32 << 10;  // of a job of stage 0
+
+// pointwise, against dense_pixels, which copies nothing: below so many multiply-adds per pixel the
+// copy costs 5 to 15 %; from 2304 on pointwise was ahead on every layer of the benchmark, by 2 to 50 %.
+constexpr int64_t kLeastPointwiseWork = 2000;
+constexpr int64_t kSlabDepth = 256;        // a slab of 16 floats stays in the L1 cache
+constexpr int64_t kPointwisePixels = 400;  // of a job at least, where the layer has them
+constexpr double kPointwiseWork = 2e6;     // of a job
+constexpr int64_t kPointwiseImages = 16;
+// Every piece copies its slabs anew: it should not be too short, above all where that is slow.
+constexpr int64_t kPieceStrips = 2, kPieceStripsWithStride = 4;
+
+// depthwise
+// One plane feeds several maps: with more of them a dense kernel, which reads it once for all, wins.
+constexpr int64_t kMostMultiplier = 3;
+constexpr int64_t kDepthwiseRows = 4;     // destination rows of a register tile
+constexpr double kDepthwiseWork = 250e3;  // of a job, at least
+constexpr int64_t kMostDepthwiseImages = 64;
+constexpr int64_t kPlanePatchBytes = 24 << 10;     // stays in the L1 cache
+constexpr int64_t kChannelPatchBytes = 192 << 10;  // stays in the L2 cache
+constexpr int64_t kLargestPatchBytes = 768 << 10;  // of a kernel that few rows would load again
+// A job in place spans at least so many rows and blocks, so that it streams memory instead of hopping
+// between pixels.
+constexpr int64_t kInPlaceRows = 8, kInPlaceBlocks = 16;
+constexpr int64_t kInPlaceKernel = 7;          // larger ones see padding almost everywhere
+constexpr int64_t kPackedBytes = 64 << 10;     // of weights, one job
+constexpr int64_t kTileWeightBytes = 8 << 10;  // beside a tile's source in the L1 cache
+// Pixel runs: kernels with fewer taps are limited by memory, which likes whole rows; others go down
+// strips of columns whose source, so many cache lines, stays in the L1 cache.
+constexpr int64_t kStripTaps = 25;
+constexpr int64_t kStripLines = 320;
+// Operands beyond this find no room in a cache: lines are asked for when so many others are yet to be
+// written.
+constexpr double kFetchBytes = 3 << 20;
+constexpr int64_t kFetchLines = 12;
+
+// grad_weight: sums of one tap, above which it repays to look for taps that only see padding.
+constexpr int64_t kSkippingSums = 2048;
+
+}  // namespace torchconv::cpu::cost

@@ -1,0 +1,168 @@
+// Forward and input gradient as one thing: every element of the destination gathers taps of the
+// source.
+//
+//     dst[o][row0 + i * dst_step] = sum over c, tap of src[c][i * src_step + offset(tap)] * weight
+//
+// Forward: the source is the input, one phase, src_step is the stride. Input gradient: the source
+// is grad; with a stride the destination falls into stride_h * stride_w phases, each of which sees
+// its own taps and reads the source with step 1. Offsets of taps are linear in their index. No
+// torch, no SIMD.
+#pragma once
+
+#include "cpu/common/arithmetic.h"
+#include "cpu/common/cost_model.h"
+#include "cpu/common/element.h"
+#include "cpu/common/sum_order.h"
+#include "cpu/plan.h"
+
+namespace torchconv::cpu {
+
+// One axis of one phase.
+struct AxisPhase {
+  int64_t size;       // destination positions of this phase
+  int64_t dst_first;  // destination coordinate of position i: dst_first + i * dst_step
+  int64_t taps;       // kernel index of tap t: kernel_first + t * kernel_step
+  int64_t kernel_first, kernel_step;
+  int64_t src_first;  // source coordinate: i * src_step + src_first + t * src_delta
+  int64_t src_delta;
+};
+
+struct Axis {
+  int64_t src_size, dst_size;
+  int64_t kernel;
+  int64_t phases, dst_step, src_step;
+  int64_t longest;  // positions of the longest phase
+  int64_t src_low,
+      src_high;  // over all phases and taps: source coordinate - i * src_step lies in here
+
+  AxisPhase phase(int64_t index) const;
+
+  // Whether no tap of any position reaches into the padding.
+  bool inside() const { return src_low >= 0 && (longest - 1) * src_step + src_high < src_size; }
+
+  // Filled by make_axis: what phase() needs.
+  bool forward;
+  int64_t stride, padding, dilation;
+};
+
+inline AxisPhase Axis::phase(int64_t index) const {
+  AxisPhase p{};
+  p.dst_first = index;
+  p.size = dst_size > index ? ceil_div(dst_size - index, dst_step) : 0;
+  if (forward) {
+    p.taps = kernel;
+    p.kernel_step = 1;
+    p.src_first = -padding;
+    p.src_delta = dilation;
+    return p;
+  }
+  // Destination index + i * stride, tap r: the source is (index + padding - r * dilation) / stride
+  // + i where that division has no remainder.
+  p.kernel_step = stride / greatest_common_divisor(stride, dilation);
+  while (p.kernel_first < p.kernel_step && p.kernel_first < kernel &&
+         (index + padding - p.kernel_first * dilation) % stride) {
+    ++p.kernel_first;
+  }
+  if (p.kernel_first >= p.kernel_step || p.kernel_first >= kernel) return p;
+  p.taps = ceil_div(kernel - p.kernel_first, p.kernel_step);
+  p.src_first = (index + padding - p.kernel_first * dilation) / stride;
+  p.src_delta = -(p.kernel_step * dilation / stride);
+  return p;
+}
+
+// Taps that reach the source from any of the positions [first, last]: [begin, end).
+inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last,
+                       int64_t& begin, int64_t& end) {
+  const auto outside = [&](int64_t tap) {
+    const int64_t at = phase.src_first + tap * phase.src_delta;
+    return last * axis.src_step + at < 0 || first * axis.src_step + at >= axis.src_size;
+  };
+  begin = 0, end = phase.taps;
+  while (begin < end && outside(begin)) ++begin;
+  while (begin < end && outside(end - 1)) --end;
+}
+
+inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t kernel,
+                      int64_t stride, int64_t padding, int64_t dilation) {
+  Axis a{};
+  a.forward = forward;
+  a.stride = stride, a.padding = padding, a.dilation = dilation, a.kernel = kernel;
+  a.src_size = forward ? in_size : out_size;
+  a.dst_size = forward ? out_size : in_size;
+  a.dst_step = forward ? 1 : stride;
+  a.phases = smaller(a.dst_step, a.dst_size);
+  a.src_step = forward ? stride : 1;
+  a.longest = ceil_div(a.dst_size, a.dst_step);
+  bool any = false;
+  for (int64_t i = 0; i < a.phases; ++i) {
+    const AxisPhase p = a.phase(i);
+    if (!p.taps || !p.size) continue;
+    const int64_t last = p.src_first + (p.taps - 1) * p.src_delta;
+    const int64_t low = smaller(p.src_first, last), high = larger(p.src_first, last);
+    a.src_low = any ? smaller(a.src_low, low) : low;
+    a.src_high = any ? larger(a.src_high, high) : high;
+    any = true;
+  }
+  return a;
+}
+
+struct Gather {
+  int64_t n, groups;
+  int64_t src_channels, dst_channels;  // per group
+  int64_t c_block;  // source channels that are summed together, see channel_block
+  Axis rows, columns;
+  Layout layout;
+
+  int64_t phases() const { return rows.phases * columns.phases; }
+  int64_t taps() const { return rows.kernel * columns.kernel; }
+};
+
+// The row length that a pointwise layer is given, see cost_model.h.
+inline int64_t pointwise_row(const Conv2dShape& shape) {
+  using namespace cost;
+  const int64_t pixels = shape.h * shape.w;
+  if (shape.layout == Layout::kChannelsLast && pixels > kLongestRow) {
+    for (int64_t row = kLongestRow; row >= kShortestRow; --row) {
+      if (pixels % row == 0) return row;
+    }
+  }
+  return pixels <= kOneRow ? pixels : shape.w;
+}
+
+inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false) {
+  const bool forward = op == Op::kForward;
+  Gather gather{};
+  gather.n = shape.n, gather.groups = shape.groups, gather.layout = shape.layout;
+  gather.src_channels = forward ? shape.c_per_group() : shape.k_per_group();
+  gather.dst_channels = forward ? shape.k_per_group() : shape.c_per_group();
+  gather.c_block = channel_block(op, shape);
+  const bool pointwise = shape.r == 1 && shape.s == 1 && shape.stride_h == 1 &&
+                         shape.stride_w == 1 && shape.h == shape.p && shape.w == shape.q &&
+                         !shape.pad_top && !shape.pad_left;
+  if (pointwise) {
+    const int64_t width = one_row ? shape.h * shape.w : pointwise_row(shape),
+                  height = shape.h * shape.w / width;
+    gather.rows = make_axis(forward, height, height, 1, 1, 0, 1);
+    gather.columns = make_axis(forward, width, width, 1, 1, 0, 1);
+  } else {
+    gather.rows = make_axis(forward, shape.h, shape.p, shape.r, shape.stride_h, shape.pad_top,
+                            shape.dilation_h);
+    gather.columns = make_axis(forward, shape.w, shape.q, shape.s, shape.stride_w, shape.pad_left,
+                               shape.dilation_w);
+  }
+  return gather;
+}
+
+// What a plan keeps for its jobs.
+template <class P>
+struct Planned {
+  Gather gather;
+  P plan;
+};
+
+// The source of a task as Gather sees it.
+inline const void* gather_source(const Task& task) {
+  return task.op == Op::kForward ? task.input : task.grad;
+}
+
+}  // namespace torchconv::cpu

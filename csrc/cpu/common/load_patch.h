@@ -1,0 +1,106 @@
+// The load stage: part of one image as [row][column][channel] in the compute type, padding as
+// zeros. Strides, dtypes and layouts end here.
+#pragma once
+
+#include "cpu/common/copy.h"
+#include "cpu/common/patch.h"
+
+namespace torchconv::cpu {
+namespace {
+
+struct PatchWindow {
+  int64_t row, rows, row_skip;           // source row of patch row i: row + i * row_skip
+  int64_t column, columns, column_skip;  // the same across
+  int64_t channel, channels;
+};
+
+// One image, dense in its layout.
+template <class S>
+struct Image {
+  const S* data;
+  Layout layout;
+  int64_t channels, height, width;
+};
+
+template <class S>
+void load_patch_row(const Image<S>& image, int64_t plane, const PatchWindow& w, int64_t y,
+                    Compute<S>* out, int64_t pitch) {
+  using T = Compute<S>;
+  const auto [first, last] = inside(w.column, w.column_skip, w.columns, image.width);
+  fill_zero(out, first * pitch);
+  fill_zero(out + last * pitch, (w.columns - last) * pitch);
+  out += first * pitch;
+  const int64_t x = w.column + first * w.column_skip, count = last - first;
+  if (image.layout == Layout::kChannelsLast) {
+    const S* in = image.data + (y * image.width + x) * image.channels + w.channel;
+    if (w.channels == image.channels && w.channels == pitch && w.column_skip == 1) {
+      copy_span(in, out, count * w.channels);
+      return;
+    }
+    const int64_t step = w.column_skip * image.channels;
+    if (w.channels == kBlock<T>) {
+      for (int64_t i = 0; i < count; ++i) copy_block(in + i * step, out + i * pitch);
+      return;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      copy_span(in + i * step, out + i * pitch, w.channels);
+    }
+    return;
+  }
+  const S* in = image.data + w.channel * plane + y * image.width + x;
+  if (w.column_skip == 1) {
+    if (pitch == 1) return copy_span(in, out, count);
+    return transpose_copy(in, plane, w.channels, count, out, pitch);
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    for (int64_t c = 0; c < w.channels; ++c) {
+      out[i * pitch + c] = to_compute(in[c * plane + i * w.column_skip]);
+    }
+  }
+}
+
+// Channels are `pitch` >= window.channels apart; what lies between is left as it is.
+template <class S>
+void load_patch(const Image<S>& image, const PatchWindow& w, Compute<S>* out, int64_t pitch) {
+  const bool whole_rows = w.column == 0 && w.columns == image.width && w.column_skip == 1;
+  if (whole_rows && w.row_skip == 1 && w.row >= 0 && w.row + w.rows <= image.height) {
+    const Image<S> one_row = {
+        image.data +
+            (image.layout == Layout::kContiguous ? 1 : image.channels) * w.row * image.width,
+        image.layout, image.channels, 1, w.rows * image.width};
+    PatchWindow joined = w;
+    joined.columns = one_row.width;
+    return load_patch_row(one_row, image.height * image.width, joined, 0, out, pitch);
+  }
+  for (int64_t i = 0; i < w.rows; ++i, out += w.columns * pitch) {
+    const int64_t y = w.row + i * w.row_skip;
+    if (y < 0 || y >= image.height) {
+      fill_zero(out, w.columns * pitch);
+    } else {
+      load_patch_row(image, image.height * image.width, w, y, out, pitch);
+    }
+  }
+}
+
+// The patch of `count` positions of the row axis from `first` on, for `channels` channels from
+// `channel` on; its sections are apart as if there were `most` positions.
+template <class S>
+void load_sections(const Image<S>& image, const Patch& patch, const Gather& gather, int64_t first,
+                   int64_t count, int64_t most, int64_t channel, int64_t channels, Compute<S>* out,
+                   int64_t pitch) {
+  PatchWindow window = {0,
+                        patch.section_rows(count),
+                        patch.row_skip,
+                        gather.columns.src_low,
+                        patch.columns,
+                        patch.column_skip,
+                        channel,
+                        channels};
+  for (int64_t i = 0; i < patch.sections; ++i) {
+    window.row = first * gather.rows.src_step + patch.first_row(gather.rows, i);
+    load_patch(image, window, out + i * patch.section_rows(most) * patch.columns * pitch, pitch);
+  }
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

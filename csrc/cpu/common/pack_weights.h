@@ -1,0 +1,118 @@
+// Packs weights for the lanes: shared by the algorithms that broadcast pixels against them and those
+// that broadcast them against pixels.
+#pragma once
+
+#include "cpu/common/copy.h"
+#include "cpu/common/gather.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// From [lane][channel][tap] to [channel / block][tap][channel % block][width].
+template <class S>
+void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, int64_t taps,
+               int64_t block, int64_t width, Compute<S>* out) {
+  using T = Compute<S>;
+  constexpr int64_t kRun = 64;
+  int64_t row[kRun];
+  for (int64_t run = 0, tap = 0, channel = 0; run < channels * taps; run += kRun) {
+    const int64_t count = smaller(kRun, channels * taps - run);
+    for (int64_t j = 0; j < count; ++j) {
+      row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
+      if (++tap == taps) tap = 0, ++channel;
+    }
+    transpose_to<S, T, T>(
+        in + run, in_stride, valid, count, [=, row = &row[0]](int64_t j) { return out + row[j]; },
+        nullptr);
+  }
+}
+
+// Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
+// [c_begin, c_begin + channels), as [phase][block][r, s][c][width] with zeros in surplus lanes; returns
+// where the next chunk begins.
+template <class S>
+Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lane,
+                       int64_t valid, int64_t width, int64_t c_begin, int64_t channels,
+                       Compute<S>* out) {
+  const bool forward = task.op == Op::kForward;
+  const int64_t* stride = task.weight_stride;
+  // The weight of destination lane i and source channel c: at i * dst_stride + c * src_stride.
+  const int64_t dst_stride = forward ? stride[0] : stride[1],
+                src_stride = forward ? stride[1] : stride[0];
+  const int64_t group_at = group * task.shape.k_per_group() * stride[0];
+  const S* const weight =
+      (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
+  const int64_t taps = gather.taps(), r = gather.rows.kernel, s = gather.columns.kernel;
+  if (valid < width) fill_zero(out, channels * taps * width);
+  const bool every_tap = gather.rows.dst_step == 1 && gather.columns.dst_step == 1;
+  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 &&
+      src_stride > 1) {
+    // All taps of a channel follow each other.
+    if (src_stride == taps) {
+      pack_taps(weight, dst_stride, valid, channels, taps, gather.c_block, width, out);
+    } else {
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t first = c / gather.c_block * taps * gather.c_block + c % gather.c_block;
+        transpose_copy(weight + c * src_stride, dst_stride, valid, taps, out + first * width,
+                       gather.c_block * width);
+      }
+    }
+    return out + channels * taps * width;
+  }
+  for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+    const AxisPhase rows = gather.rows.phase(pr);
+    for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
+      const AxisPhase columns = gather.columns.phase(pc);
+      const int64_t phase_taps = rows.taps * columns.taps;
+      const auto tap_at = [&](int64_t tap) {
+        return weight + (rows.kernel_first + tap / columns.taps * rows.kernel_step) * stride[2] +
+               (columns.kernel_first + tap % columns.taps * columns.kernel_step) * stride[3];
+      };
+      // Blocks of one tap follow each other like one block.
+      const int64_t block = phase_taps == 1 ? channels : gather.c_block;
+      if (block == 1 && src_stride == 1 && dst_stride > 1) {
+        for (int64_t tap = 0; tap < phase_taps; ++tap) {
+          transpose_copy(tap_at(tap), dst_stride, valid, channels, out + tap * width,
+                         phase_taps * width);
+        }
+        out += channels * phase_taps * width;
+        continue;
+      }
+      const int64_t runs = channels / block * phase_taps;
+      for (int64_t run = 0; run < runs; ++run, out += block * width) {
+        const S* const at = tap_at(run % phase_taps) + run / phase_taps * block * src_stride;
+        if (src_stride == 1 && dst_stride > 1) {
+          transpose_copy(at, dst_stride, valid, block, out, width);
+          continue;
+        }
+        for (int64_t c = 0; c < block; ++c) {
+          const S* const from = at + c * src_stride;
+          if (dst_stride == 1) {
+            // Lines far apart: no hardware prefetcher sees the next one coming.
+            __builtin_prefetch(from + src_stride);
+            copy_span(from, out + c * width, valid);
+            continue;
+          }
+          for (int64_t l = 0; l < valid; ++l) out[c * width + l] = to_compute(from[l * dst_stride]);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+// The same for all source channels, one chunk of them after the other; returns whether all weights are
+// finite.
+template <class S>
+bool pack_panel(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
+                int64_t width, int64_t chunk, Compute<S>* out) {
+  const Compute<S>* const begin = out;
+  for (int64_t c = 0; c < gather.src_channels; c += chunk) {
+    out = pack_chunk<S>(task, gather, group, lane, valid, width, c,
+                        smaller(chunk, gather.src_channels - c), out);
+  }
+  return all_finite(begin, out - begin);
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

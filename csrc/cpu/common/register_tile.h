@@ -1,0 +1,221 @@
+// The inner loop of every dense kernel: a register tile of sums, each one chain of fused
+// multiply-adds in the order of the steps,
+//
+//     sum over i of a(i, m) * b(i, j),   m < rows, j < columns
+//
+// stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is
+// read as vectors along j. Operands are found through tables of offsets, which is how taps, padding
+// bands and strides are walked without copying:
+//
+//     Steps::kTableA    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[i * step + j]
+//     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
+//     Steps::kTables    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[b_offset[i] + j]
+//
+// The tile's size enters no sum, so it may differ from level to level (8x48 floats fill the 32
+// registers of AVX-512, 6x16 the 16 of AVX2).
+#pragma once
+
+#include "cpu/common/dispatch.h"
+#include "cpu/common/element.h"
+#include "cpu/simd/simd.h"
+
+namespace torchconv::cpu {
+namespace {
+
+enum class Steps { kTableA, kTableB, kTables };
+enum class Sum { kStart, kContinue, kAdd };
+
+// The taps that a tile sums, as three loops: blocks of channels x rows of the kernel x steps. The gaps
+// are entries of the tables that are skipped after each row and each block, because their taps see
+// only padding. Where nothing is skipped, one loop is enough.
+struct TapBox {
+  int64_t steps;
+  int64_t rows = 1, row_gap = 0;
+  int64_t c_blocks = 1, block_gap = 0;
+};
+
+template <class T>
+struct Tile {
+  TapBox taps;
+  const T* a;
+  int64_t a_row = 0;  // not kTableB
+  const T* b;
+  int64_t step = 0;  // not kTables
+  const int64_t* offset;
+  const int64_t* b_offset = nullptr;  // kTables only
+  T* c;
+  int64_t c_row;
+  Sum sum;
+  // Added after the last step, where not null.
+  const T* lane_bias = nullptr;  // [j]
+  const T* row_bias = nullptr;   // [m]
+};
+
+// -0 becomes +0. Every chain ends with it, or with the addition of a bias that is not -0: a product
+// too small for a float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and
+// one that is left out does not, and which are left out may depend on the batch and on the level.
+template <class S>
+inline typename S::Vec without_sign_of_zero(typename S::Vec sum) {
+  return S::add(sum, S::zero());
+}
+
+// `tiles` tiles side by side, along j with kTableB, else along m: the end of one overlaps with the
+// beginning of the next, which a tile of few steps needs.
+template <class T, Steps kSteps, int kRows, int kVecs>
+[[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles) {
+  using S = Simd<T>;
+  constexpr bool kAlongB = kSteps == Steps::kTableB;
+  using V = typename S::Vec;
+  constexpr int64_t kLanes = S::kLanes;
+  const TapBox taps = t.taps;
+  const int64_t step = t.step, row1 = t.a_row, c_row = t.c_row;
+  const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
+  const T* a = t.a;
+  const T* b = t.b;
+  const T* row_bias = t.row_bias;
+  T* c = t.c;
+
+  for (; tiles > 0; --tiles) {
+    V sum[kRows][kVecs];
+#pragma GCC unroll 32
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVecs; ++v) {
+        sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
+      }
+    }
+    const int64_t *offset = t.offset, *b_offset = t.b_offset;
+    const T* along = kAlongB ? a : b;
+    for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
+      for (int64_t row = taps.rows; row > 0; --row) {
+        for (int64_t i = 0; i < taps.steps; ++i) {
+          const T* const ai = kAlongB ? along + i * step : a + offset[i];
+          const T* const bi = kAlongB                    ? b + offset[i]
+                              : kSteps == Steps::kTableA ? along + i * step
+                                                         : b + b_offset[i];
+          V x[kVecs];
+#pragma GCC unroll 8
+          for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
+#pragma GCC unroll 32
+          for (int m = 0; m < kRows; ++m) {
+            // Spelled so that eight rows need four registers of addresses.
+            const T* am = ai + m;
+            if constexpr (!kAlongB) {
+              const T* const a8 = m < 8 ? ai : ai + 8 * row1;
+              am = m % 8 == 3   ? a8 + row3
+                   : m % 8 == 5 ? a8 + row5
+                   : m % 8 == 6 ? a8 + 2 * row3
+                   : m % 8 == 7 ? a8 + row7
+                                : a8 + m % 8 * row1;
+            }
+            const V y = S::broadcast(*am);
+#pragma GCC unroll 8
+            for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
+          }
+        }
+        offset += taps.steps + taps.row_gap;
+        along += (taps.steps + taps.row_gap) * step;
+      }
+      offset += taps.block_gap;
+      along += taps.block_gap * step;
+    }
+#pragma GCC unroll 32
+    for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kVecs; ++v) {
+        T* const at = c + m * c_row + v * kLanes;
+        sum[m][v] = without_sign_of_zero<S>(sum[m][v]);
+        if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
+        if (t.lane_bias) sum[m][v] = S::add(sum[m][v], S::load(t.lane_bias + v * kLanes));
+        if (row_bias) sum[m][v] = S::add(sum[m][v], S::broadcast(row_bias[m]));
+        S::store(at, sum[m][v]);
+      }
+    }
+    a += kAlongB ? 0 : kRows * row1;
+    b += kAlongB ? kVecs * kLanes : 0;
+    c += kAlongB ? kVecs * kLanes : kRows * c_row;
+    if (!kAlongB && row_bias) row_bias += kRows;
+  }
+}
+
+template <class T, Steps kSteps, int kVecs, int kRows>
+void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles) {
+  dispatch_int<1, kRows>(rows,
+                         [&](auto count) { tile_kernel<T, kSteps, count.value, kVecs>(t, tiles); });
+}
+
+// Blocks of lanes that a register tile takes at once. Tiles run along the rows while their `b` is
+// in the L1 cache, so these lanes should lie together.
+template <class T>
+constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
+
+// rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
+template <class T, Steps kSteps, int kVecs, int kRows>
+void row_passes(const Tile<T>& t, int64_t rows) {
+  const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
+  const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
+  tile_rows<T, kSteps, kVecs, kRows>(t, height, taller);
+  if (!shorter) return;
+  Tile<T> part = t;
+  part.a += taller * height * t.a_row;
+  part.c += taller * height * t.c_row;
+  if (part.row_bias) part.row_bias += taller * height;
+  tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
+}
+
+// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kBlock<T>; not kTableB. The last
+// vector is computed and stored as a whole; whoever minds calls with whole vectors.
+template <class T, Steps kSteps>
+void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes) {
+  constexpr int64_t kLanes = Simd<T>::kLanes;
+  if constexpr (Simd<T>::kRegisters == 32) {
+    if (lanes > 2 * kLanes) return row_passes<T, kSteps, 3, 8>(t, rows);
+    if (lanes > kLanes) return row_passes<T, kSteps, 2, 12>(t, rows);
+    return row_passes<T, kSteps, 1, 16>(t, rows);
+  } else {
+    for (int64_t lane = 0; lane < lanes; lane += 2 * kLanes) {
+      Tile<T> part = t;
+      part.b += lane;
+      part.c += lane;
+      if (part.lane_bias) part.lane_bias += lane;
+      if (lanes - lane <= kLanes) return row_passes<T, kSteps, 1, 8>(part, rows);
+      row_passes<T, kSteps, 2, 6>(part, rows);
+    }
+  }
+}
+
+// rows x vecs vectors, any number of them, in tiles of at most kRows x kVecs.
+template <class T, int kVecs, int kRows>
+void strip_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
+  const int64_t passes = (rows + kRows - 1) / kRows, tiles = vecs / kVecs;
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    const int64_t m = pass * rows / passes, count = (pass + 1) * rows / passes - m;
+    Tile<T> part = t;
+    part.a += m;
+    part.c += m * t.c_row;
+    if (part.row_bias) part.row_bias += m;
+    if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, tiles);
+    part.b += tiles * kVecs * Simd<T>::kLanes;
+    part.c += tiles * kVecs * Simd<T>::kLanes;
+    if (kVecs > 2 && vecs % kVecs == 2) tile_rows<T, Steps::kTableB, 2, kRows>(part, count, 1);
+    if (kVecs > 1 && vecs % kVecs == 1) tile_rows<T, Steps::kTableB, 1, kRows>(part, count, 1);
+  }
+}
+
+// rows x (blocks * kBlock<T>) sums of Steps::kTableB, rows <= kTileRows, any number of blocks.
+template <class T>
+void run_strip(const Tile<T>& t, int64_t rows, int64_t blocks) {
+  const int64_t vecs = blocks * (kBlock<T> / Simd<T>::kLanes);
+  if constexpr (Simd<T>::kRegisters == 32) {
+    strip_passes<T, 3, 8>(t, rows, vecs);
+  } else if (rows == 5 || rows == 6) {
+    strip_passes<T, 2, 6>(t, rows, vecs);
+  } else {
+    strip_passes<T, 3, 4>(t, rows, vecs);
+  }
+}
+
+constexpr int64_t kTileRows = 8;  // what callers of run_strip cut their rows into
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,89 @@
+// The numbers that decide in which order a sum is formed. A number here changes results: it is
+// changed only with an entry in CHANGELOG.md and new bits in tests/kernels/stored_results.txt.
+// Numbers that do not are in cost_model.h.
+//
+// Every algorithm forms the sums of forward and input gradient in the order of channel_block, so how
+// they cut a layer is free. The gradients of weight and bias are sums over images and pixels, whose
+// parts are those of the jobs that form them: there the cut itself is the order.
+#pragma once
+
+#include "cpu/plan.h"
+
+namespace torchconv::cpu {
+namespace sum_order {
+
+// Forward and input gradient: up to so many channels are summed plane by plane, else channels come in
+// equal blocks of at most kLargestBlock channels and kBlockSteps steps.
+constexpr int64_t kPlaneByPlane = 3;
+constexpr int64_t kLargestBlock = 32;
+constexpr int64_t kBlockSteps = 800;
+
+// grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
+// loaded at once.
+constexpr int64_t kResultBlockBytes = 192 << 10;
+constexpr int64_t kPassPixels = 400;
+constexpr int64_t kPassBytes = 384 << 10;
+// Tap rows further apart than so many kernel rows are loaded each on its own.
+constexpr int64_t kTapRowsApart = 4;
+// Pixels that far apart, or a multiple of it, meet so few sets of a cache that they are copied.
+constexpr int64_t kFewSets = 512;  // bytes
+// Summed in registers, then added to the block: 14 x 14 pixels in one group. In channels_last each
+// pixel of the broadcast operand is a cache line of its own.
+constexpr int64_t kSumPixels = 200;
+constexpr int64_t kSumPixelsChannelsLast = 96;
+// Fewer blocks of the result than this, and the batch is summed in chunks of images, or of parts of
+// an image, each of so many multiply-adds of a job.
+constexpr int64_t kBlocksWanted = 16;
+constexpr double kChunkWork = 2e6;
+constexpr int64_t kMostChunkImages = 64;
+// Sums that leave the caches between stages are written once for so many pixels at least.
+constexpr int64_t kSumsKept = 400 << 10;  // bytes
+constexpr int64_t kChunkPixels = 96;
+
+// depthwise_grad_weight: a part of an image's rows is summed in registers. It stays in the L1 cache,
+// with channels in the lanes in the L2 cache; a large kernel, whose rows few parts would load again
+// and again, takes more.
+constexpr int64_t kPlanePartBytes = 24 << 10;
+constexpr int64_t kChannelPartBytes = 192 << 10;
+constexpr int64_t kLargestPartBytes = 768 << 10;
+constexpr int64_t kLeastPartRows = 4;
+constexpr int64_t kShortRow = 32;             // up to here rows are transposed to channels
+constexpr double kDepthwiseChunkWork = 1e6;   // multiply-adds of a chunk
+constexpr double kDepthwiseBlockWork = 20e3;  // multiply-adds of a job in one image, at least
+constexpr double kPartOfBlock = 2,
+                 kPartOfBlocks = 0.5;  // such chunks in a part: of one block, of several
+
+// Whether depthwise layers have pixels or channels in the lanes: each lane is a chain of its own in
+// the weight gradient. Forward and input gradient choose with the same numbers, where they are free.
+// Fewer channels than these would leave most lanes empty in channels_last.
+constexpr int64_t kFewChannelsLast = 4;
+// A transposed map repays where it fills so many times as many lanes; with stride two, whose columns
+// would have to be taken apart in a plane, where it fills this part of them.
+constexpr double kFilledByTransposing = 1.6;
+constexpr double kFilledWithStride = 0.7;
+
+// grad_bias, contiguous: element i of a plane goes to running sum i modulo kPlaneSums blocks of
+// lanes, kPlaneRounds times before these are added to the total.
+constexpr int64_t kPlaneSums = 4;
+constexpr int64_t kPlaneRounds = 64;
+// grad_bias, channels_last: chunks of pixels; with few channels several pixels are one row of sums.
+constexpr int64_t kBiasChunkElements = 64 << 10;
+constexpr int64_t kBiasChunkPixels = 512;  // at least: the chunks' sums are a small part of grad
+constexpr int64_t kBiasFewChannels = 64;
+
+}  // namespace sum_order
+
+// Source channels come in blocks of so many, and in a block r, s, c. Taps that only see padding are
+// then runs of steps to be left out. A kernel that covers its image is summed as the pointwise layer
+// over the same memory (simplify.h), channel by channel.
+inline int64_t channel_block(Op op, const Conv2dShape& shape) {
+  using namespace sum_order;
+  const int64_t channels = op == Op::kForward ? shape.c_per_group() : shape.k_per_group();
+  if (channels <= kPlaneByPlane || covers_image(shape)) return 1;
+  int64_t block =
+      smaller(smaller(channels, kLargestBlock), larger(1, kBlockSteps / (shape.r * shape.s)));
+  while (channels % block) --block;
+  return block;
+}
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,54 @@
+// dense_channels: forward and input gradient where output channels fill the vector lanes, which is most
+// of ResNet, VGG and Inception; any stride, dilation, padding, groups, both layouts.
+//
+//     patch [row][column][c]                 packed weights [c block][r][s][c][lanes]
+//
+//      . . . . . . . . .                       c r s   lanes: output channels
+//      . a . . b . . c .    broadcast          0 0 0  | w w w w ... w w w w |
+//      . . . . . . . . .   ----------->        0 0 1  | w w w w ... w w w w |
+//      . . . . . . . . .                          :   |                     |
+//
+//     a register tile sums up to 16 pixels (a, b, c, ...) x 16 lanes, 12 x 32 or 8 x 48
+//
+// Stage 0 packs the weights, a job for each panel, and sees if they are finite: then taps that only see
+// padding are left out, they would add zeros. A job of stage 1 takes some rows of an image, or several
+// small images, and a part of the output channels. For each chunk of source channels it loads the rows
+// that it reads into a patch (in channels_last without padding the source is the patch), then takes
+// slab after slab of weights over all its pixels. A slab is what a register tile has in its lanes.
+//
+// Costs: a pixel is copied once for each job that reads it; a tile of 12 x 2 vectors loads 14 operands
+// for 24 multiply-adds; in contiguous layout sums are transposed on their way to the result.
+#include "cpu/algorithms.h"
+#include "cpu/dense_channels/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (op == Op::kGradWeight) return "computes forward and input gradient only";
+  if (shape.c == 0 || shape.k == 0) return "no channels";
+  const Gather gather = make_gather(op, shape);
+  const ChannelPlan channels = make_channel_plan(gather, shape.dtype);
+  plan.keep(Planned<ChannelPlan>{gather, channels});
+  plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
+  const int64_t jobs = ceil_div(gather.n, channels.images) * gather.groups * channels.rows.count *
+                       channels.panels.pieces;
+  if (channels.packing == ChannelPlan::Packing::kInJob) {
+    plan.jobs[0] = jobs;
+    return nullptr;
+  }
+  plan.stages = 2;
+  plan.jobs[0] = gather.groups * channels.panels.panels;
+  plan.jobs[1] = jobs;
+  plan.shared_bytes = (channels.packed_size + plan.jobs[0]) * compute_bytes(shape.dtype);
+  return nullptr;
+}
+
+}  // namespace
+
+const Algorithm kDenseChannels = {
+    "dense_channels",
+    make_plan,
+    {kPortableKernels.dense_channels, kAvx2Kernels.dense_channels, kAvx512Kernels.dense_channels}};
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,313 @@
+// One job of dense_channels, and the packing of its weights: see algorithm.cpp.
+#pragma once
+
+#include "cpu/common/load_patch.h"
+#include "cpu/common/pack_weights.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/dense_channels/padding.h"
+#include "cpu/dense_channels/plan.h"
+#include "cpu/dense_channels/store.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <class S>
+struct ChannelJob {
+  using T = Compute<S>;
+  const Task& task;
+  const Gather& gather;
+  const ChannelPlan& plan;
+  int64_t group, image_begin, images, row_begin, row_count, panel_begin, panel_end;
+  int64_t src_channels, dst_channels, src_image, dst_image;
+  int64_t pixel_pitch, row_pitch, image_pitch;  // of the patch, or of the source in place
+
+  // What the lanes of a register tile hold, and which part of the sum is being added to it.
+  struct Slab {
+    int64_t blocks, width, valid, first_channel;
+    bool skip_padding;
+    bool direct;  // whole vectors in the result's own layout and type: it holds the sums itself
+    bool first, last;
+    int64_t channels;  // source channels of this chunk
+    T bias[kPanelBlocks * kBlock<T>] = {};
+  };
+
+  ChannelJob(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
+      : task(task), gather(gather), plan(plan) {
+    const ChannelPanels& panels = plan.panels;
+    const int64_t piece = index % panels.pieces;
+    index /= panels.pieces;
+    row_begin = plan.rows.begin(index % plan.rows.count);
+    index /= plan.rows.count;
+    group = index % gather.groups, image_begin = index / gather.groups * plan.images;
+    images = smaller(plan.images, gather.n - image_begin);
+    row_count = smaller(plan.rows.size, gather.rows.longest - row_begin);
+    panel_begin = piece * panels.of_piece(), panel_end = panel_begin + panels.of_piece();
+    src_channels = gather.groups * gather.src_channels;
+    dst_channels = gather.groups * gather.dst_channels;
+    src_image = src_channels * gather.rows.src_size * gather.columns.src_size;
+    dst_image = dst_channels * gather.rows.dst_size * gather.columns.dst_size;
+    pixel_pitch = plan.in_place ? src_channels : plan.c_chunk.size;
+    row_pitch = pixel_pitch * (plan.in_place ? gather.columns.src_size : plan.patch.columns);
+    image_pitch = plan.in_place ? src_image : plan.image_pitch;
+  }
+
+  // One table of offsets per phase, in the order block, r, s, c.
+  void fill_offsets(int64_t* offset, int64_t channels) const {
+    for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+      const AxisPhase rows = gather.rows.phase(pr);
+      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
+        const AxisPhase columns = gather.columns.phase(pc);
+        for (int64_t block = 0; block < channels; block += gather.c_block) {
+          for (int64_t i = 0; i < rows.taps; ++i) {
+            const int64_t down = plan.patch.sections > 1
+                                     ? i * plan.patch.section_rows(plan.rows.size)
+                                     : rows.src_first + i * rows.src_delta - gather.rows.src_low;
+            for (int64_t j = 0; j < columns.taps; ++j) {
+              const int64_t right =
+                  columns.src_first + j * columns.src_delta - gather.columns.src_low;
+              const int64_t at = block + down * row_pitch + right * pixel_pitch;
+              for (int64_t c = 0; c < gather.c_block; ++c) *offset++ = at + c;
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // The pixel that position 0 of this job's first row reads with the lowest tap.
+  const T* load(T* patch, int64_t c_begin, int64_t c_count) const {
+    const S* const source = (const S*)gather_source(task) + image_begin * src_image;
+    const int64_t channel = group * gather.src_channels + c_begin;
+    if (plan.in_place) {
+      const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
+      return (const T*)source + row * row_pitch + gather.columns.src_low * pixel_pitch + channel;
+    }
+    for (int64_t n = 0; n < images; ++n) {
+      const Image<S> image = {source + n * src_image, gather.layout, src_channels,
+                              gather.rows.src_size, gather.columns.src_size};
+      load_sections(image, plan.patch, gather, row_begin, row_count, plan.rows.size, channel,
+                    c_count, patch + n * image_pitch, pixel_pitch);
+    }
+    return patch;
+  }
+
+  void run(const T* packed, const T* skip_padding, char* scratch) {
+    int64_t* const offsets = (int64_t*)scratch;
+    T* const patch = (T*)(offsets + plan.scratch.offsets);
+    T* const sums = patch + plan.scratch.patch;
+    T* const own_weights = sums + plan.scratch.sums;
+    const ChannelPanels& panels = plan.panels;
+    const int64_t block_begin = panels.begin(panel_begin), block_end = panels.begin(panel_end);
+    for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
+      const int64_t c_begin = plan.c_chunk.begin(chunk);
+      Slab slab;
+      slab.channels = plan.c_chunk.length(chunk, gather.src_channels);
+      slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
+      const T* const pixels = load(patch, c_begin, slab.channels);
+      if (slab.first || slab.channels < plan.c_chunk.size) fill_offsets(offsets, slab.channels);
+      int64_t panel = panel_begin;
+      for (int64_t block = block_begin; block < block_end; block += slab.blocks) {
+        if (block == panels.begin(panel + 1)) ++panel;
+        set_lanes(slab, block, panels.begin(panel + 1));
+        const T* weights = own_weights;
+        if (plan.packing == ChannelPlan::Packing::kInJob) {
+          const T* const end = pack_chunk<S>(task, gather, group, block * plan.lanes, slab.valid,
+                                             slab.width, c_begin, slab.channels, own_weights);
+          slab.skip_padding = plan.padded && all_finite(own_weights, end - own_weights);
+        } else {
+          weights =
+              packed +
+              (group * panels.blocks + block) * plan.lanes * gather.src_channels * gather.taps() +
+              c_begin * gather.taps() * slab.width;
+          slab.skip_padding = skip_padding[group * panels.panels + panel] != 0;
+        }
+        sum_phases(slab, pixels, weights, offsets,
+                   sums + kept_sums((block - block_begin) * gather.phases()));
+      }
+    }
+  }
+
+  // What the sums of so many blocks take in one phase, where they wait for the next chunk.
+  int64_t kept_sums(int64_t blocks) const {
+    if (plan.c_chunk.count == 1) return 0;
+    return blocks * plan.images * plan.rows.size * gather.columns.longest * plan.lanes;
+  }
+
+  // The slab from `block` on, which ends with its panel.
+  void set_lanes(Slab& slab, int64_t block, int64_t panel_end) const {
+    slab.blocks = smaller(panel_end - block, kSlabBlocks<T>);
+    slab.width = slab.blocks * plan.lanes;
+    slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
+    slab.first_channel = group * gather.dst_channels + block * plan.lanes;
+    slab.direct = std::is_same_v<S, T> && gather.layout == Layout::kChannelsLast &&
+                  slab.valid % Simd<T>::kLanes == 0;
+    if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
+  }
+
+  void sum_phases(const Slab& slab, const T* pixels, const T* weights, const int64_t* table,
+                  T* sums) {
+    for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+      const AxisPhase rows = gather.rows.phase(pr);
+      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
+        const AxisPhase columns = gather.columns.phase(pc);
+        const int64_t taps = rows.taps * columns.taps;
+        if (plan.tiles == ChannelPlan::Tiles::kAcrossImages && images >= cost::kTileImages) {
+          sum_across_images(slab, rows, columns, pixels, weights, table, sums);
+        } else {
+          sum_along_rows(slab, rows, columns, pixels, weights, table, sums);
+        }
+        weights += slab.channels * taps * slab.width;
+        table += slab.channels * taps;
+        sums += kept_sums(slab.blocks);
+      }
+    }
+  }
+
+  // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
+  void choose_taps(Tile<T>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+                   int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
+    const int64_t r = r_end - r_begin, s = s_end - s_begin, block = gather.c_block;
+    const int64_t first = (r_begin * columns.taps + s_begin) * block;
+    tile.offset += first;
+    tile.b += first * slab.width;
+    TapBox& box = tile.taps;
+    box = {s * block, r, (columns.taps - s) * block, slab.channels / block,
+           (rows.taps - r) * columns.taps * block};
+    if (s < columns.taps) return;
+    box.steps *= box.rows, box.rows = 1;
+    if (r < rows.taps) return;
+    box.steps *= box.c_blocks, box.c_blocks = 1;
+  }
+
+  Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
+    Tile<T> tile;
+    tile.b = weights;
+    tile.step = slab.width;
+    tile.offset = table;
+    tile.lane_bias = task.bias && slab.last ? slab.bias : nullptr;
+    tile.sum = slab.first ? Sum::kStart : Sum::kContinue;
+    return tile;
+  }
+
+  S* result(const Slab& slab, int64_t image) const {
+    const int64_t plane =
+        gather.layout == Layout::kChannelsLast ? 1 : gather.rows.dst_size * gather.columns.dst_size;
+    return (S*)task.result + (image_begin + image) * dst_image + slab.first_channel * plane;
+  }
+
+  RowStore<S> store(const Slab& slab, int64_t image) const {
+    return {result(slab, image),     dst_channels, gather.rows.dst_size,
+            gather.columns.dst_size, slab.valid,   gather.layout};
+  }
+
+  void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+                      const T* pixels, const T* weights, const int64_t* table, T* sums) {
+    const int64_t count = smaller(row_count, rows.size - row_begin);
+    const RowParts parts(gather.columns, columns, slab.skip_padding);
+    for (int64_t n = 0; n < images; ++n) {
+      const RowStore<S> store = this->store(slab, n);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t dst_row = rows.dst_first + (row_begin + i) * gather.rows.dst_step;
+        int64_t r_begin = 0, r_end = rows.taps;
+        if (slab.skip_padding)
+          inner_taps(gather.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
+        for (int64_t part = 0; part < parts.count; ++part) {
+          const int64_t j = parts.begin[part];
+          Tile<T> tile = make_tile(slab, weights, table);
+          choose_taps(tile, slab, rows, columns, r_begin, r_end, parts.s_begin[part],
+                      parts.s_end[part]);
+          tile.a_row = plan.patch.column_advance * pixel_pitch;
+          tile.a =
+              pixels + n * image_pitch + i * plan.patch.row_advance * row_pitch + j * tile.a_row;
+          tile.c_row = slab.direct ? gather.columns.dst_step * dst_channels : slab.width;
+          tile.c =
+              (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
+          run_rows<T, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
+        }
+        if (slab.last && !slab.direct)
+          store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
+        if (plan.c_chunk.count > 1) sums += gather.columns.longest * slab.width;
+      }
+    }
+  }
+
+  // For small maps: no row is too short for a tile, and each pixel leaves out its own padding.
+  void sum_across_images(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+                         const T* pixels, const T* weights, const int64_t* table, T* sums) {
+    const int64_t count = smaller(row_count, rows.size - row_begin);
+    const int64_t row_sums = columns.size * slab.width, image_sums = plan.rows.size * row_sums;
+    const RowStore<S> first = store(slab, 0);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t dst_row = rows.dst_first + (row_begin + i) * gather.rows.dst_step;
+      int64_t r_begin = 0, r_end = rows.taps;
+      if (slab.skip_padding)
+        inner_taps(gather.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
+      for (int64_t j = 0; j < columns.size; ++j) {
+        int64_t s_begin = 0, s_end = columns.taps;
+        if (slab.skip_padding) inner_taps(gather.columns, columns, j, j, s_begin, s_end);
+        Tile<T> tile = make_tile(slab, weights, table);
+        choose_taps(tile, slab, rows, columns, r_begin, r_end, s_begin, s_end);
+        tile.a = pixels + i * plan.patch.row_advance * row_pitch +
+                 j * plan.patch.column_advance * pixel_pitch;
+        tile.a_row = image_pitch;
+        tile.c = slab.direct
+                     ? (T*)first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step)
+                     : sums + i * row_sums + j * slab.width;
+        tile.c_row = slab.direct ? dst_image : image_sums;
+        run_rows<T, Steps::kTableA>(tile, images, slab.valid);
+      }
+    }
+    if (!slab.last || slab.direct) return;
+    for (int64_t n = 0; n < images; ++n) {
+      const RowStore<S> store = this->store(slab, n);
+      const T* const from = sums + n * image_sums;
+      if (gather.phases() == 1) {  // the rows of a job are one run of pixels
+        store.run(from, slab.width, row_begin * gather.columns.dst_size,
+                  count * gather.columns.dst_size, 1);
+        continue;
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        store(from + i * row_sums, slab.width,
+              rows.dst_first + (row_begin + i) * gather.rows.dst_step, columns,
+              gather.columns.dst_step);
+      }
+    }
+  }
+};
+
+// Packs one panel, slab by slab, and notes if padding may be left out.
+template <class S>
+void pack_slabs(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index,
+                Compute<S>* packed) {
+  using T = Compute<S>;
+  const ChannelPanels& panels = plan.panels;
+  const int64_t group = index / panels.panels, panel = index % panels.panels;
+  const int64_t begin = panels.begin(panel), end = panels.begin(panel + 1);
+  const int64_t depth = gather.src_channels * gather.taps();
+  T* out = packed + (group * panels.blocks + begin) * plan.lanes * depth;
+  bool skip_padding = plan.padded;
+  for (int64_t block = begin; block < end; block += kSlabBlocks<T>) {
+    const int64_t lane = block * plan.lanes;
+    const int64_t width = smaller(end - block, kSlabBlocks<T>) * plan.lanes;
+    skip_padding &=
+        pack_panel<S>(task, gather, group, lane, smaller(width, gather.dst_channels - lane), width,
+                      plan.c_chunk.size, out);
+    out += depth * width;
+  }
+  packed[plan.packed_size + index] = skip_padding;
+}
+
+inline void dense_channels(const Task& task, const Job& job) {
+  const auto& [gather, plan] = *(const Planned<ChannelPlan>*)job.details;
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    auto* const packed = (Compute<S>*)job.shared;
+    if (job.stage == 0 && plan.packing == ChannelPlan::Packing::kOnce)
+      return pack_slabs<S>(task, gather, plan, job.index, packed);
+    ChannelJob<S>(task, gather, plan, job.index)
+        .run(packed, packed + plan.packed_size, job.scratch);
+  });
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

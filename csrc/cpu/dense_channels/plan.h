@@ -1,0 +1,127 @@
+// How dense_channels cuts a layer into jobs.
+#pragma once
+
+#include "cpu/common/patch.h"
+
+namespace torchconv::cpu {
+
+// The destination channels of a group in blocks of lanes. Jobs share those of one image among them, as
+// pieces, each of which is cut into panels of at most kPanelBlocks blocks.
+struct ChannelPanels {
+  int64_t blocks, pieces, panels;
+
+  int64_t of_piece() const { return panels / pieces; }
+  int64_t most_blocks() const { return ceil_div(blocks, pieces); }  // of a piece
+  int64_t begin(int64_t panel) const {
+    const int64_t piece = panel / of_piece(), first = piece * blocks / pieces;
+    const int64_t count = (piece + 1) * blocks / pieces - first;
+    return first + panel % of_piece() * count / of_piece();
+  }
+};
+
+struct ChannelPlan {
+  // Weights are packed once for all jobs, or by each job, a chunk of a slab just before it is used.
+  enum class Packing { kOnce, kInJob };
+  // The rows of a register tile are pixels of a row, or the same pixel of several images.
+  enum class Tiles { kAlongRows, kAcrossImages };
+
+  int64_t lanes;  // of a block
+  ChannelPanels panels;
+  Cut c_chunk;     // source channels are summed in these
+  Cut rows;        // positions of the row axis
+  int64_t images;  // of a job, where it has all rows
+  bool in_place;   // the patch is the source itself
+  Patch patch;
+  int64_t image_pitch;  // of the patch
+  bool padded;          // some taps see padding only
+  Tiles tiles;
+  Packing packing;
+  struct {
+    int64_t patch, offsets, sums, weights;  // elements per thread
+  } scratch;
+  int64_t packed_size;  // elements per call
+};
+
+// The most positions of the row axis that give a job enough pixels, and fit.
+template <class PatchBytes>
+int64_t channel_job_rows(const Gather& gather, const Patch& patch, int64_t row_pixels,
+                         const PatchBytes& patch_bytes) {
+  using namespace cost;
+  // Rows that overlap are loaded again by the next job.
+  const bool overlap = patch.sections == 1;
+  const int64_t halo = gather.rows.src_high - gather.rows.src_low + 1;
+  int64_t rows = 1;
+  while (rows < gather.rows.longest &&
+         (rows * row_pixels < kJobPixels || (overlap && rows * patch.row_advance < halo)) &&
+         rows * row_pixels < 4 * kJobPixels && patch_bytes(rows + 1, 1) <= kPatchBytes) {
+    ++rows;
+  }
+  return Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest).size;
+}
+
+inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype) {
+  using namespace cost;
+  const int64_t element = compute_bytes(dtype);
+  ChannelPlan plan{};
+  plan.lanes = block_lanes(dtype);
+  const int64_t c = gather.src_channels;
+  plan.c_chunk = Cut::into(ceil_div(c, larger(1, kChunkDepth / gather.taps())), c);
+  plan.c_chunk = Cut::of(round_up(plan.c_chunk.size, gather.c_block), c);
+
+  plan.in_place = gather.layout == Layout::kChannelsLast && !is_half(dtype) &&
+                  gather.rows.inside() && gather.columns.inside();
+  plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
+  // An odd number of cache lines from image to image spreads them over the sets of a cache.
+  const auto image_pitch = [&](int64_t rows) {
+    const int64_t size = plan.patch.rows(rows) * plan.patch.columns * plan.c_chunk.size;
+    return (ceil_div(size, plan.lanes) | 1) * plan.lanes;
+  };
+  const auto patch_bytes = [&](int64_t rows, int64_t images) {
+    return plan.in_place ? 0 : images * image_pitch(rows) * element;
+  };
+  const int64_t row_pixels = gather.columns.longest * gather.phases();
+  const int64_t rows = channel_job_rows(gather, plan.patch, row_pixels, patch_bytes);
+  plan.rows = Cut::of(rows, gather.rows.longest);
+  plan.images = 1;
+  while (plan.rows.count == 1 && plan.images < kMostJobImages &&
+         (plan.images + 1) * rows * row_pixels <= kJobPixels &&
+         patch_bytes(rows, plan.images + 1) <= kPatchBytes) {
+    ++plan.images;
+  }
+
+  ChannelPanels& panels = plan.panels;
+  panels.blocks = ceil_div(gather.dst_channels, plan.lanes);
+  panels.pieces =
+      power_of_two_up_to(smaller(ceil_div(panels.blocks, kPanelBlocks),
+                                 ceil_div(kJobsPerImage, plan.rows.count * gather.groups)));
+  panels.panels = panels.pieces * ceil_div(panels.most_blocks(), kPanelBlocks);
+
+  plan.image_pitch = image_pitch(rows);
+  plan.padded = !gather.rows.inside() || !gather.columns.inside();
+  const bool across =
+      plan.images >= kTileImages && (plan.padded || gather.columns.longest < kTileImages);
+  plan.tiles = across ? ChannelPlan::Tiles::kAcrossImages : ChannelPlan::Tiles::kAlongRows;
+  plan.packed_size = gather.groups * panels.blocks * plan.lanes * c * gather.taps();
+  const bool pack_in_job = plan.rows.count == 1 && plan.packed_size * element > kPackedKept &&
+                           plan.images * rows * row_pixels >= kPackingPixels;
+  plan.packing = pack_in_job ? ChannelPlan::Packing::kInJob : ChannelPlan::Packing::kOnce;
+
+  const int64_t row_sums = gather.columns.longest * plan.lanes, all_rows = rows * plan.images;
+  plan.scratch.patch = patch_bytes(rows, plan.images) / element;
+  plan.scratch.offsets = plan.c_chunk.size * gather.taps();
+  plan.scratch.sums =
+      row_sums * (plan.c_chunk.count > 1 ? all_rows * gather.phases() * panels.most_blocks()
+                  : across               ? all_rows * kPanelBlocks
+                                         : kPanelBlocks);
+  plan.scratch.weights =
+      pack_in_job ? kPanelBlocks * plan.lanes * plan.c_chunk.size * gather.taps() : 0;
+  return plan;
+}
+
+inline int64_t channel_scratch_bytes(const ChannelPlan& plan, Dtype dtype) {
+  const auto& size = plan.scratch;
+  return (size.patch + size.sums + size.weights) * compute_bytes(dtype) +
+         size.offsets * (int64_t)sizeof(int64_t);
+}
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,49 @@
+// The store stage of dense_channels: sums [pixels][lanes] to both layouts and all types.
+#pragma once
+
+#include "cpu/common/copy.h"
+#include "cpu/common/gather.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// The store stage: sums [pixels][width] of one image go to their places in the result.
+template <class S>
+struct RowStore {
+  using T = Compute<S>;
+  S* result;                        // of this image and channel 0 of the slab
+  int64_t channels, height, width;  // of the whole result
+  int64_t valid;                    // channels of this slab
+  Layout layout;
+
+  S* pixel(int64_t row, int64_t column) const {
+    return result + (row * width + column) * (layout == Layout::kChannelsLast ? channels : 1);
+  }
+
+  // `count` pixels, `step` apart, from pixel `first` of the image on.
+  void run(const T* sums, int64_t sums_width, int64_t first, int64_t count, int64_t step) const {
+    S* const out = pixel(0, first);
+    const int64_t plane = height * width;
+    if (layout == Layout::kChannelsLast) {
+      for (int64_t j = 0; j < count; ++j) {
+        copy_span(sums + j * sums_width, out + j * step * channels, valid);
+      }
+    } else if (step == 1) {
+      transpose_copy(sums, sums_width, count, valid, out, plane);
+    } else {
+      for (int64_t k = 0; k < valid; ++k) {
+        for (int64_t j = 0; j < count; ++j) {
+          from_compute(out + k * plane + j * step, sums[j * sums_width + k]);
+        }
+      }
+    }
+  }
+
+  void operator()(const T* sums, int64_t sums_width, int64_t row, const AxisPhase& columns,
+                  int64_t step) const {
+    run(sums, sums_width, row * width + columns.dst_first, columns.size, step);
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu

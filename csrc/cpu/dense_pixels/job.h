@@ -1,0 +1,340 @@
+// One job of dense_pixels, and the packing of its weights: see algorithm.cpp.
+#pragma once
+
+#include "cpu/common/pack_weights.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/dense_pixels/load.h"
+#include "cpu/dense_pixels/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <class S>
+struct PixelJob {
+  using T = Compute<S>;
+  using Walk = PixelPlan::Walk;
+  using SumsIn = PixelPlan::SumsIn;
+  const Task& task;
+  const Gather& gather;
+  const PixelPlan& plan;
+  int64_t image_begin, images, group_begin, groups;
+  int64_t row_begin, rows, column_begin, columns;  // positions
+  int64_t panel_begin, panel_end;
+  // How the planes lie in memory.
+  bool in_place;
+  int64_t channel_pitch, image_pitch;
+  const S* source;  // of the job's first image
+
+  PixelJob(const Task& task, const Gather& gather, const PixelPlan& plan, int64_t index)
+      : task(task), gather(gather), plan(plan) {
+    const auto next = [&](int64_t count) {
+      const int64_t at = index % count;
+      index /= count;
+      return at;
+    };
+    const int64_t piece = next(plan.pieces);
+    panel_begin = plan.piece_begin(piece), panel_end = plan.piece_begin(piece + 1);
+    column_begin = plan.columns.begin(next(plan.columns.count));
+    columns = smaller(plan.columns.size, gather.columns.longest - column_begin);
+    row_begin = plan.rows.begin(next(plan.rows.count));
+    rows = smaller(plan.rows.size, gather.rows.longest - row_begin);
+    group_begin = plan.groups.begin(next(plan.groups.count));
+    groups = smaller(plan.groups.size, gather.groups - group_begin);
+    image_begin = index * plan.images;
+    images = smaller(plan.images, gather.n - image_begin);
+
+    const int64_t channels = gather.groups * gather.src_channels,
+                  plane = gather.rows.src_size * gather.columns.src_size;
+    source = (const S*)gather_source(task) + image_begin * channels * plane;
+    // The last vector of a span ends beyond its positions, the last plane of the tensor ends the
+    // memory.
+    const int64_t last_channel =
+        (image_begin + images - 1) * channels + (group_begin + groups) * gather.src_channels;
+    const int64_t end = (last_channel - 1) * plane +
+                        (row_begin + gather.rows.src_high) * plan.planes.pitch + column_begin +
+                        gather.columns.src_high + length_read();
+    in_place = plan.in_place && end <= gather.n * channels * plane;
+    channel_pitch = in_place ? plane : plan.planes.channel_pitch();
+    image_pitch = in_place ? channels * plane : plan.planes.image_pitch;
+  }
+
+  bool in_result() const { return plan.sums_in == SumsIn::kResult; }
+
+  // Positions of one walk.
+  int64_t length() const {
+    return (plan.walk == Walk::kMerged ? images - 1 : 0) * plan.planes.image_pitch +
+           (rows - 1) * plan.planes.pitch + columns;
+  }
+
+  // Positions that are read, whole blocks of them.
+  int64_t length_read() const {
+    if (plan.walk != Walk::kRows) return round_up(length(), kBlock<T>);
+    return (rows - 1) * plan.planes.pitch + round_up(columns, kBlock<T>);
+  }
+
+  void load(T* out_planes, int64_t chunk_begin, int64_t count) const {
+    const int64_t height = gather.rows.src_size, width = gather.columns.src_size,
+                  channels = gather.groups * gather.src_channels;
+    const int64_t first = group_begin * gather.src_channels + chunk_begin,
+                  planes = plan.planes.count();
+    const bool together = gather.layout == Layout::kChannelsLast;  // all channels of a row at once
+    const int64_t step = gather.columns.src_step;
+    // Planes that are read at once lie beside each other in a row.
+    const bool at_once = !together && (step == 2 || step == 4) && plan.planes.of_columns == step &&
+                         plane_first(gather.columns, 1) == 1;
+    for (int64_t c = 0; c < (together ? 1 : count); ++c) {
+      for (int64_t plane = 0; plane < planes; plane += at_once ? step : 1) {
+        const int64_t y = row_begin * gather.rows.src_step + gather.rows.src_low +
+                          plane_first(gather.rows, plane / plan.planes.of_columns);
+        const int64_t x = column_begin * gather.columns.src_step + gather.columns.src_low +
+                          plane_first(gather.columns, plane % plan.planes.of_columns);
+        const RowWindow window(x, gather.columns.src_step, plan.planes.columns, width);
+        for (int64_t n = 0; n < images; ++n) {
+          const Image<S> image = {source + n * channels * height * width, gather.layout, channels,
+                                  height, width};
+          T* const out = out_planes + c * channel_pitch + plane * plan.planes.plane_pitch +
+                         n * plan.planes.image_pitch;
+          if (at_once) {
+            const auto load = step == 2 ? load_planes<2, S> : load_planes<4, S>;
+            load(image, first + c, y, plan.planes.rows, gather.rows.src_step, x,
+                 plan.planes.columns, out, plan.planes.pitch, plan.planes.plane_pitch);
+            continue;
+          }
+          if (!together) {
+            load_plane<S>(image, first + c, y, plan.planes.rows, gather.rows.src_step, window, out,
+                          plan.planes.pitch);
+            continue;
+          }
+          for (int64_t i = 0; i < plan.planes.rows; ++i) {
+            load_plane_row<S>(image, first, count, y + i * gather.rows.src_step, window,
+                              out + i * plan.planes.pitch, channel_pitch);
+          }
+        }
+      }
+    }
+  }
+
+  // Where the taps of a phase read, relative to the position of the walk: block, r, s, c.
+  void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels,
+                    int64_t* offset) const {
+    for (int64_t block = 0; block < channels; block += gather.c_block) {
+      for (int64_t i = 0; i < rows.taps; ++i) {
+        const int64_t down = rows.src_first + i * rows.src_delta - gather.rows.src_low;
+        for (int64_t j = 0; j < columns.taps; ++j) {
+          const int64_t right = columns.src_first + j * columns.src_delta - gather.columns.src_low;
+          const int64_t plane =
+              i % plan.planes.of_rows * plan.planes.of_columns + j % plan.planes.of_columns;
+          const int64_t at = block * channel_pitch + plane * plan.planes.plane_pitch +
+                             down / gather.rows.src_step * plan.planes.pitch +
+                             right / gather.columns.src_step;
+          for (int64_t c = 0; c < gather.c_block; ++c) *offset++ = at + c * channel_pitch;
+        }
+      }
+    }
+  }
+
+  // A span that is the destination: whole blocks are summed in the result. The last part of a block
+  // would be written beyond its end, so it goes through `sums`.
+  void multiply_direct(Tile<T> tile, int64_t channels, int64_t length, T* sums) const {
+    const int64_t rest = length % kBlock<T>;
+    run_strip(tile, channels, length / kBlock<T>);
+    if (!rest) return;
+    Tile<T> part = tile;
+    T* const end = tile.c + length - rest;
+    part.b += length - rest;
+    part.c = sums;
+    part.c_row = kBlock<T>;
+    for (int64_t m = 0; m < channels && tile.sum == Sum::kContinue; ++m) {
+      copy_span(end + m * tile.c_row, sums + m * kBlock<T>, rest);
+    }
+    run_strip(part, channels, 1);
+    for (int64_t m = 0; m < channels; ++m) {
+      copy_span(sums + m * kBlock<T>, end + m * tile.c_row, rest);
+    }
+  }
+
+  [[gnu::noinline]] void multiply_rows(Tile<T> tile, int64_t channels, T* sums) const {
+    for (int64_t i = 0; i < rows; ++i) {
+      multiply_direct(tile, channels, columns, sums);
+      tile.b += plan.planes.pitch, tile.c += gather.columns.dst_size;
+    }
+  }
+
+  // The walk over one image in spans of rows that need the same taps. The last block of a span may end
+  // in the next one, which is summed after it.
+  void multiply_tap_spans(const Tile<T>& tile, int64_t channels, const AxisPhase& rows,
+                          const AxisPhase& columns, T* sums) const {
+    for (int64_t first = 0; first < rows.size;) {
+      const TapSpan span(gather.rows, rows, first, rows.size);
+      const int64_t length = (span.end - first - 1) * plan.planes.pitch + this->columns;
+      const int64_t taps = span.r_end - span.r_begin, row_steps = columns.taps * gather.c_block;
+      Tile<T> part = tile;
+      part.a += span.r_begin * row_steps * tile.step;
+      part.offset += span.r_begin * row_steps;
+      part.b += first * plan.planes.pitch;
+      part.c += first * plan.planes.pitch;
+      part.taps = {taps * row_steps, 1, 0, gather.src_channels / gather.c_block,
+                   (rows.taps - taps) * row_steps};
+      if (in_result() && first * plan.planes.pitch + round_up(length, kBlock<T>) > this->length()) {
+        multiply_direct(part, channels, length, sums);
+      } else {
+        run_strip(part, channels, ceil_div(length, kBlock<T>));
+      }
+      first = span.end;
+    }
+  }
+
+  // One walk for each image, or for all.
+  void multiply(Tile<T> tile, int64_t channels, int64_t channel, bool skip_padding,
+                const AxisPhase& rows, const AxisPhase& columns, T* sums) const {
+    int64_t next = plan.sums_image;
+    if (in_result()) {
+      const int64_t plane = gather.rows.dst_size * gather.columns.dst_size;
+      tile.c_row = plane;
+      tile.c = (T*)task.result +
+               (image_begin * gather.groups * gather.dst_channels + channel) * plane +
+               row_begin * gather.columns.dst_size + column_begin;
+      next = gather.groups * gather.dst_channels * plane;
+    }
+    for (int64_t n = 0; n < (plan.walk == Walk::kMerged ? 1 : images); ++n) {
+      if (skip_padding) {
+        multiply_tap_spans(tile, channels, rows, columns, sums);
+      } else if (plan.walk == Walk::kRows) {
+        multiply_rows(tile, channels, sums);
+      } else if (in_result()) {
+        multiply_direct(tile, channels, length(), sums);
+      } else {
+        run_strip(tile, channels, ceil_div(length(), kBlock<T>));
+      }
+      tile.b += image_pitch;
+      tile.c += next;
+    }
+  }
+
+  // `count` channels of sums go to their places in the result.
+  void store(const T* sums, int64_t channel, int64_t count, const AxisPhase& rows,
+             const AxisPhase& columns) const {
+    const int64_t height = gather.rows.dst_size, width = gather.columns.dst_size,
+                  channels = gather.groups * gather.dst_channels;
+    const int64_t row_step = gather.rows.dst_step, step = gather.columns.dst_step;
+    const int64_t row_count = smaller(this->rows, rows.size - row_begin);
+    const int64_t column_count = smaller(this->columns, columns.size - column_begin);
+    if (row_count <= 0 || column_count <= 0) return;
+    // Rows that follow each other without a gap are one row.
+    const bool joined =
+        row_step == 1 && step == 1 && plan.planes.pitch == width && column_count == width;
+    const int64_t spans = joined ? 1 : row_count;
+    const int64_t length = joined ? row_count * width : column_count;
+    const int64_t at =
+        (rows.dst_first + row_begin * row_step) * width + columns.dst_first + column_begin * step;
+    for (int64_t n = 0; n < images; ++n) {
+      S* const image = (S*)task.result + (image_begin + n) * channels * height * width;
+      const T* const from = sums + n * plan.sums_image;
+      if (gather.layout == Layout::kChannelsLast) {
+        for (int64_t i = 0; i < spans; ++i) {
+          transpose_copy(from + i * plan.planes.pitch, plan.sums_pitch, count, length,
+                         image + (at + i * row_step * width) * channels + channel, step * channels);
+        }
+        continue;
+      }
+      for (int64_t m = 0; m < count; ++m) {
+        S* const to = image + (channel + m) * height * width + at;
+        for (int64_t i = 0; i < spans; ++i) {
+          store_strided(from + m * plan.sums_pitch + i * plan.planes.pitch,
+                        to + i * row_step * width, length, step);
+        }
+      }
+    }
+  }
+
+  void run(const T* packed, char* scratch) const {
+    int64_t* const offsets = (int64_t*)scratch;
+    T* const own_planes = (T*)(offsets + plan.scratch.offsets);
+    T* const sums = own_planes + plan.scratch.planes;
+    const T* const finite = packed + plan.packed_size;
+    const int64_t depth_all = gather.src_channels * gather.taps();
+    const int64_t first_channel =
+        group_begin * gather.dst_channels + plan.panel_begin(panel_begin, gather.dst_channels);
+    const int64_t job_channels = (groups - 1) * gather.dst_channels +
+                                 plan.panel_begin(panel_end, gather.dst_channels) -
+                                 plan.panel_begin(panel_begin, gather.dst_channels);
+    for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
+      const int64_t c_begin = plan.c_chunk.begin(chunk);
+      const int64_t c_count = plan.c_chunk.length(chunk, gather.src_channels);
+      const bool last = chunk == plan.c_chunk.count - 1;
+      const T* planes = own_planes;
+      if (in_place) {
+        planes = (const T*)source + (group_begin * gather.src_channels + c_begin) * channel_pitch +
+                 (row_begin + gather.rows.src_low) * plan.planes.pitch + column_begin +
+                 gather.columns.src_low;
+      } else {
+        load(own_planes, c_begin, (groups - 1) * gather.src_channels + c_count);
+      }
+      int64_t taps_before = 0;
+      T* phase_sums = sums;
+      for (int64_t phase = 0; phase < gather.phases(); ++phase) {
+        const AxisPhase rows = gather.rows.phase(phase / gather.columns.phases);
+        const AxisPhase columns = gather.columns.phase(phase % gather.columns.phases);
+        const int64_t taps = rows.taps * columns.taps;
+        fill_offsets(rows, columns, c_count, offsets);
+        for (int64_t group = 0; group < groups; ++group) {
+          for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+            const int64_t channel = plan.panel_begin(panel, gather.dst_channels);
+            const int64_t width = plan.panel_begin(panel + 1, gather.dst_channels) - channel;
+            const int64_t dst = (group_begin + group) * gather.dst_channels + channel;
+            Tile<T> tile;
+            tile.taps = {c_count * taps};
+            tile.a = packed + dst * depth_all +
+                     (c_begin * gather.taps() + taps_before * c_count) * width;
+            tile.step = width;
+            tile.b = planes + group * gather.src_channels * channel_pitch;
+            tile.offset = offsets;
+            tile.c = phase_sums +
+                     (plan.sums_in == SumsIn::kJob ? dst - first_channel : 0) * plan.sums_pitch;
+            tile.c_row = plan.sums_pitch;
+            tile.sum = chunk ? Sum::kContinue : Sum::kStart;
+            T bias[kBlock<T>];  // at least kTileRows
+            if (task.bias && last) {
+              copy_span((const S*)task.bias + dst, bias, width);
+              tile.row_bias = bias;
+            }
+            const bool skip_padding = plan.walk == Walk::kTapSpans &&
+                                      finite[(group_begin + group) * plan.panels + panel] != 0;
+            multiply(tile, width, dst, skip_padding, rows, columns, sums);
+            if (last && !in_result() && gather.layout == Layout::kContiguous)
+              store(tile.c, dst, width, rows, columns);
+          }
+        }
+        if (last && gather.layout == Layout::kChannelsLast) {
+          store(phase_sums, first_channel, job_channels, rows, columns);
+        }
+        taps_before += taps;
+        if (plan.c_chunk.count > 1) phase_sums += job_channels * plan.sums_pitch;
+      }
+    }
+  }
+};
+
+inline void dense_pixels(const Task& task, const Job& job) {
+  const auto& [gather, plan] = *(const Planned<PixelPlan>*)job.details;
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    using T = Compute<S>;
+    T* const packed = (T*)job.shared;
+    if (job.stage == 1) return PixelJob<S>(task, gather, plan, job.index).run(packed, job.scratch);
+    const int64_t all = gather.groups * plan.panels;
+    for (int64_t i = job.index * all / plan.pack_jobs; i < (job.index + 1) * all / plan.pack_jobs;
+         ++i) {
+      const int64_t group = i / plan.panels,
+                    begin = plan.panel_begin(i % plan.panels, gather.dst_channels);
+      const int64_t width = plan.panel_begin(i % plan.panels + 1, gather.dst_channels) - begin;
+      T* const out =
+          packed + (group * gather.dst_channels + begin) * gather.src_channels * gather.taps();
+      packed[plan.packed_size + i] =
+          pack_panel<S>(task, gather, group, begin, width, width, plan.c_chunk.size, out);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,133 @@
+// The load and store stages of dense_pixels: rows of pixels between the tensors and the planes of a
+// job.
+#pragma once
+
+#include "cpu/common/copy.h"
+#include "cpu/common/load_patch.h"
+#include "cpu/dense_pixels/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the
+// row.
+struct RowWindow {
+  int64_t x, step, count;
+  int64_t first, last;  // of the count, those inside the row
+
+  RowWindow(int64_t x, int64_t step, int64_t count, int64_t width)
+      : x(x), step(step), count(count) {
+    const Range range = inside(x, step, count, width);
+    first = range.begin, last = range.end;
+  }
+};
+
+// Rows of one channel of the contiguous layout, from coordinate y on, every `skip`-th, to out + row
+// * pitch. Writes in order of the addresses and may write zeros up to a vector beyond the end.
+template <class S>
+void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
+                const RowWindow& w, Compute<S>* out, int64_t pitch) {
+  using V = Simd<Compute<S>>;
+  constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(S);
+  const int64_t count = w.last - w.first, ahead = 2 * image.height * image.width;
+  const int64_t reach = count ? (count - 1) * w.step + 1 : 0;  // less than a row, whatever the step
+  const S* from = image.data + (channel * image.height + y) * image.width + w.x + w.first * w.step;
+  fill_zero_vectors(out, w.first);
+  // A row ends with the zeros that begin the next one.
+  out += w.first;
+  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * image.width, out += pitch) {
+    int64_t x = 0;
+    if (y >= 0 && y < image.height) {
+      // Planes are far apart: no hardware prefetcher sees the next one coming.
+      for (int64_t at = 0; at < reach; at += kLine) __builtin_prefetch(from + ahead + at);
+      if (w.step > 1) {
+        load_strided(from, out, count, w.step);
+        x = count;
+      } else {
+        for (; x + kLanes <= count; x += kLanes) V::store(out + x, V::load(from + x));
+        if (x < count) V::store(out + x, V::load_first(from + x, count - x));
+        x = round_up(count, kLanes);
+      }
+    }
+    const int64_t end = i + 1 < rows ? pitch : w.count - w.first;
+    for (; x < end; x += kLanes) V::store(out + x, V::zero());
+  }
+}
+
+// Neighbouring elements, `kStep` for each of a vector of positions, sorted by their remainder.
+template <int kStep, class S>
+[[gnu::always_inline]] inline void load_remainders(const S* from, Compute<S>* out,
+                                                   int64_t plane_pitch) {
+  using V = Simd<Compute<S>>;
+  static_assert(kStep == 2 || kStep == 4);
+  typename V::Vec v[kStep];
+#pragma GCC unroll 4
+  for (int i = 0; i < kStep; ++i) v[i] = V::load(from + i * V::kLanes);
+#pragma GCC unroll 2
+  for (int i = 0; i < kStep; i += 2) V::deinterleave(v[i], v[i + 1]);
+  if constexpr (kStep == 4) {
+    V::deinterleave(v[0], v[2]);
+    V::deinterleave(v[1], v[3]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kStep; ++i) V::store(out + i * plane_pitch, v[i]);
+}
+
+// As load_plane, for all kStep planes that share rows: column i of plane p is column x + i * kStep +
+// p of the image.
+template <int kStep, class S>
+void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
+                 int64_t x, int64_t count, Compute<S>* out, int64_t pitch, int64_t plane_pitch) {
+  constexpr int64_t kLanes = Simd<Compute<S>>::kLanes, kLine = 64 / (int64_t)sizeof(S);
+  const int64_t width = image.width, ahead = 2 * image.height * width;
+  // Positions [first, last) lie inside the image with all planes.
+  const auto [first, last] = inside(x, kStep, count, width - (kStep - 1));
+  const S* from = image.data + (channel * image.height + y) * width;
+  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * width, out += pitch) {
+    if (y < 0 || y >= image.height) {
+      for (int64_t p = 0; p < kStep; ++p) fill_zero(out + p * plane_pitch, count);
+      continue;
+    }
+    // Image planes are far apart: no hardware prefetcher sees the next one coming.
+    for (int64_t at = 0; at < width; at += kLine) __builtin_prefetch(from + ahead + at);
+    const auto one_by_one = [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) {
+        for (int64_t p = 0; p < kStep; ++p) {
+          const int64_t at = x + j * kStep + p;
+          out[p * plane_pitch + j] = at >= 0 && at < width ? to_compute(from[at]) : 0;
+        }
+      }
+    };
+    one_by_one(0, first);
+    int64_t j = first;
+    for (; j + kLanes <= last; j += kLanes) {
+      load_remainders<kStep>(from + x + j * kStep, out + j, plane_pitch);
+    }
+    if (j < last && last - first >= kLanes) {
+      j = last - kLanes;
+      load_remainders<kStep>(from + x + j * kStep, out + j, plane_pitch);
+      j = last;
+    }
+    one_by_one(j, count);
+  }
+}
+
+// One row of `channels` neighbouring channels of the channels-last layout, channel c to out + c *
+// pitch.
+template <class S>
+void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y,
+                    const RowWindow& w, Compute<S>* out, int64_t pitch) {
+  const bool inside = y >= 0 && y < image.height && w.first < w.last;
+  const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
+  for (int64_t c = 0; c < channels; ++c) {
+    fill_zero_vectors(out + c * pitch, first);
+    fill_zero_vectors(out + c * pitch + last, w.count - last);
+  }
+  if (!inside) return;
+  const int64_t at = (y * image.width + w.x + w.first * w.step) * image.channels + channel;
+  transpose_copy(image.data + at, w.step * image.channels, last - first, channels, out + first,
+                 pitch);
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

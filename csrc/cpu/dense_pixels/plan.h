@@ -1,0 +1,232 @@
+// How dense_pixels cuts a layer into jobs.
+//
+// A job reads its source as residue planes: those elements of one channel whose coordinates leave the
+// same remainder modulo the stride, padding included. Within such a plane every tap reads the same
+// span of a flat axis of pixels, shifted:
+//
+//     destination position (image, i, j)  =  image * image_pitch + i * pitch + j
+//     what a tap reads                    =  that + plane + shift_row * pitch + shift_column
+//
+// Positions with j beyond the destination's width are computed and dropped. The pitch is as short as
+// it can be. Neighbouring rows share one margin: the zeros right of a row are the zeros left of the
+// next. Likewise between images.
+#pragma once
+
+#include "cpu/dense_pixels/residue.h"
+
+namespace torchconv::cpu {
+
+// The source of a job: [channel][row plane][column plane][image][row][column].
+struct ResiduePlanes {
+  int64_t of_rows, of_columns;  // how many there are
+  int64_t rows, columns;        // of each
+  int64_t pitch, image_pitch, plane_pitch;
+
+  int64_t count() const { return of_rows * of_columns; }
+  int64_t channel_pitch() const { return count() * plane_pitch; }
+};
+
+struct PixelPlan {
+  // Over which spans of the flat axis a tile sums.
+  enum class Walk {
+    kPerImage,  // one span for each image
+    kMerged,    // one for all images of a job
+    kTapSpans,  // spans of rows that see the same taps, if the weights are finite
+    kRows,      // row by row
+  };
+  // Where sums are kept until they are complete.
+  enum class SumsIn {
+    kResult,  // a span lies in the result as it does on the flat axis
+    kJob,     // the sums of all channels of a job
+    kPanel,   // those of one panel
+  };
+
+  int64_t lanes;
+  int64_t panels;  // a group's destination channels in panels of at most kPixelPanel channels
+  int64_t pieces;  // jobs share the panels among them
+  int64_t images;  // of a job
+  Cut groups, rows, columns;
+  Cut c_chunk;    // source channels are summed in these
+  bool in_place;  // the planes are the source itself, but where a vector would leave the tensor
+  ResiduePlanes planes;
+  Walk walk;
+  SumsIn sums_in;
+  int64_t sums_image, sums_pitch;  // from the sums of one image and of one channel to the next
+  struct {
+    int64_t planes, offsets, sums;  // elements per thread
+  } scratch;
+  int64_t packed_size, pack_jobs;  // elements per call: weights, then a flag for each panel
+
+  int64_t panel_begin(int64_t panel, int64_t dst_channels) const {
+    return panel * dst_channels / panels;
+  }
+  int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
+  // Jobs that share the panels of one part of an image.
+  int64_t parts() const { return groups.count * rows.count * columns.count; }
+};
+
+constexpr int64_t kPixelPanel = 8;  // kTileRows of the register tile
+
+inline Gather make_pixel_gather(Op op, const Conv2dShape& shape) {
+  return make_gather(op, shape, true);
+}
+
+// Jobs of equal work: about kJobsPerImage of them for a middling image, several images for a tiny one.
+struct PixelWork {
+  double of_position, of_image, of_job;
+
+  explicit PixelWork(const Gather& gather) {
+    of_position = (double)gather.src_channels * gather.dst_channels * gather.taps();
+    of_image = of_position * gather.groups * gather.rows.longest * gather.columns.longest;
+    const double share = of_image / cost::kJobsPerImage;
+    of_job = share < cost::kPixelWork       ? cost::kPixelWork
+             : share > cost::kMostPixelWork ? cost::kMostPixelWork
+                                            : share;
+  }
+};
+
+// Rows and columns of a job, and the planes behind them.
+inline void cut_positions(PixelPlan& plan, const Gather& gather, Dtype dtype,
+                          const PixelWork& work) {
+  using namespace cost;
+  const int64_t element = compute_bytes(dtype);
+  const int64_t height = gather.rows.longest, width = gather.columns.longest;
+  const int64_t halo_rows = (gather.rows.src_high - gather.rows.src_low) / gather.rows.src_step;
+  const int64_t halo_columns =
+      (gather.columns.src_high - gather.columns.src_low) / gather.columns.src_step;
+  ResiduePlanes& planes = plan.planes;
+  planes.of_rows = plane_count(gather.rows), planes.of_columns = plane_count(gather.columns);
+
+  const int64_t positions = larger(kPixelsOfJob, (int64_t)(work.of_job / work.of_position) + 1);
+  const int64_t least_chunk = smaller(gather.src_channels, kLeastChunkChannels);
+  const int64_t room = larger(1, kPatchBytes / (element * planes.count() * least_chunk));
+  const int64_t column_jobs = ceil_div(width, height == 1 ? smaller(positions, room) : kWidestJob);
+  plan.columns =
+      Cut::of(column_jobs == 1 ? width : round_up(ceil_div(width, column_jobs), plan.lanes), width);
+  planes.columns = plan.columns.size + halo_columns;
+  const int64_t room_rows = larger(1, room / planes.columns - halo_rows);
+  const int64_t rows = larger(halo_rows, ceil_div(positions, plan.columns.size));
+  plan.rows = Cut::into(ceil_div(height, smaller(room_rows, rows)), height);
+  planes.rows = plan.rows.size + halo_rows;
+
+  plan.in_place = gather.layout == Layout::kContiguous && !is_half(dtype) &&
+                  gather.rows.src_step == 1 && gather.columns.src_step == 1 &&
+                  gather.rows.inside() && gather.columns.inside();
+  planes.pitch = plan.in_place ? gather.columns.src_size : planes.columns;
+  if (!plan.in_place && plan.columns.count == 1) {
+    planes.pitch -= shared_zeros(gather.columns, planes.columns);
+  }
+  planes.image_pitch =
+      planes.pitch *
+      (planes.rows - (plan.rows.count == 1 ? shared_zeros(gather.rows, planes.rows) : 0));
+}
+
+// Groups, images and source channels of a job, as many as fit.
+inline void cut_channels(PixelPlan& plan, const Gather& gather, Dtype dtype,
+                         const PixelWork& work) {
+  using namespace cost;
+  const int64_t element = compute_bytes(dtype);
+  ResiduePlanes& planes = plan.planes;
+  // An odd number of cache lines from plane to plane spreads the channels over the sets of a cache.
+  const auto plane_pitch = [&](int64_t images) {
+    const int64_t last_image = (planes.rows - 1) * planes.pitch + planes.columns;
+    return (ceil_div((images - 1) * planes.image_pitch + last_image, plan.lanes) | 1) * plan.lanes;
+  };
+  const int64_t c = gather.src_channels;
+  const int64_t group_bytes = c * planes.count() * plane_pitch(1) * element;
+  const double job_work = work.of_position * plan.rows.size * plan.columns.size;
+  const int64_t groups = larger(
+      1, smaller(gather.groups,
+                 smaller(kPatchBytes / group_bytes, (int64_t)(work.of_job / job_work + 0.5))));
+  plan.groups = Cut::into(ceil_div(gather.groups, groups), gather.groups);
+  plan.images = 1;
+  if (plan.parts() == 1) {
+    const int64_t image_bytes = gather.groups * c * planes.count() * planes.image_pitch * element;
+    const int64_t fitting = smaller(kMergedImages, kPatchBytes / (image_bytes + 1));
+    plan.images = larger(1, smaller(fitting, (int64_t)(work.of_job / work.of_image + 0.5)));
+  }
+  planes.plane_pitch = plane_pitch(plan.images);
+  int64_t chunk = c;
+  if (plan.groups.size == 1 && plan.images == 1) {
+    chunk = smaller(c, kPatchBytes / (planes.channel_pitch() * element));
+  }
+  chunk = larger(1, chunk / gather.c_block) * gather.c_block;
+  plan.c_chunk = Cut::of(round_up(ceil_div(c, ceil_div(c, chunk)), gather.c_block), c);
+  plan.panels = ceil_div(gather.dst_channels, kPixelPanel);
+  plan.pieces = larger(1, smaller(plan.panels, smaller(ceil_div(kJobsPerImage, plan.parts()),
+                                                       (int64_t)(job_work / kPixelWork))));
+  if (plan.groups.size > 1) plan.pieces = 1;
+}
+
+// How the flat axis is walked, and where the sums are kept.
+inline void choose_walk(PixelPlan& plan, const Gather& gather, Dtype dtype) {
+  using namespace cost;
+  using Walk = PixelPlan::Walk;
+  using SumsIn = PixelPlan::SumsIn;
+  const ResiduePlanes& planes = plan.planes;
+  const int64_t one_image = (plan.rows.size - 1) * planes.pitch + plan.columns.size;
+  const int64_t all_images = (plan.images - 1) * planes.image_pitch + one_image;
+  const int64_t blocks_of_one = round_up(one_image, plan.lanes);
+  const bool whole_image = plan.rows.count == 1 && plan.columns.count == 1;
+  const bool result_is_sums =
+      gather.layout == Layout::kContiguous && !is_half(dtype) && gather.phases() == 1;
+  const bool flat =
+      plan.rows.size == 1 || (plan.columns.count == 1 && planes.pitch == gather.columns.longest);
+  if (plan.c_chunk.count == 1 && whole_image && !plan.in_place &&
+      spans_repay(gather, plan.lanes, planes.pitch)) {
+    plan.walk = Walk::kTapSpans;
+  } else if (result_is_sums && !flat && plan.columns.size >= kDirectColumns &&
+             gather.dst_channels >= kDirectChannels) {
+    plan.walk = Walk::kRows;
+  } else if (!plan.in_place && round_up(all_images, plan.lanes) <= plan.images * blocks_of_one) {
+    plan.walk = Walk::kMerged;
+  } else {
+    plan.walk = Walk::kPerImage;
+  }
+  const bool merged = plan.walk == Walk::kMerged;
+  if (result_is_sums && (flat || plan.walk == Walk::kRows) && (!merged || plan.images == 1)) {
+    plan.sums_in = SumsIn::kResult;
+  } else if (plan.c_chunk.count > 1 || gather.layout == Layout::kChannelsLast) {
+    plan.sums_in = SumsIn::kJob;
+  } else {
+    plan.sums_in = SumsIn::kPanel;
+  }
+  // The last block of a span ends beyond its positions, wherever the span begins.
+  plan.sums_image = merged                         ? planes.image_pitch
+                    : plan.walk == Walk::kTapSpans ? blocks_of_one + plan.lanes
+                                                   : blocks_of_one;
+  plan.sums_pitch =
+      (ceil_div(merged ? all_images : plan.images * plan.sums_image, plan.lanes) | 1) * plan.lanes;
+}
+
+inline PixelPlan make_pixel_plan(const Gather& gather, Dtype dtype) {
+  PixelPlan plan{};
+  plan.lanes = block_lanes(dtype);
+  const PixelWork work(gather);
+  cut_positions(plan, gather, dtype, work);
+  cut_channels(plan, gather, dtype, work);
+  choose_walk(plan, gather, dtype);
+
+  const int64_t piece_channels =
+      smaller(gather.dst_channels, ceil_div(plan.panels, plan.pieces) * kPixelPanel);
+  const int64_t sums_channels =
+      plan.sums_in == PixelPlan::SumsIn::kJob ? plan.groups.size * piece_channels : kPixelPanel;
+  plan.scratch.planes =
+      plan.groups.size * plan.c_chunk.size * plan.planes.channel_pitch() + 4 * plan.lanes;
+  plan.scratch.offsets = plan.c_chunk.size * gather.taps();
+  plan.scratch.sums =
+      plan.sums_in == PixelPlan::SumsIn::kResult
+          ? kPixelPanel * plan.lanes
+          : sums_channels * plan.sums_pitch * (plan.c_chunk.count > 1 ? gather.phases() : 1);
+  plan.packed_size = gather.groups * gather.dst_channels * gather.src_channels * gather.taps();
+  plan.pack_jobs =
+      smaller(gather.groups * plan.panels, ceil_div(plan.packed_size, cost::kPackedElements));
+  return plan;
+}
+
+inline int64_t pixel_scratch_bytes(const PixelPlan& plan, Dtype dtype) {
+  return (plan.scratch.planes + plan.scratch.sums) * compute_bytes(dtype) +
+         plan.scratch.offsets * (int64_t)sizeof(int64_t);
+}
+
+}  // namespace torchconv::cpu

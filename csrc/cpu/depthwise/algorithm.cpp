@@ -1,0 +1,48 @@
+// depthwise: forward and input gradient where each channel is a group of its own, also with two or three
+// output channels for each: MobileNet, EfficientNet, ConvNeXt, RepLKNet, image filters.
+//
+//     pixels in the lanes (contiguous)            channels in the lanes (channels_last, narrow maps)
+//
+//      source rows      w broadcast                pixel 0   | c c c c ... c |   weights [r, s][lanes]
+//      | x x x x ... |                             pixel 1   | c c c c ... c |
+//      | x x x x ... |  a strip walks down a       pixel 2   | c c c c ... c |   a run of 8 pixels of a row,
+//      | x x x x ... |  plane: a loaded row          :                           or a tile of 4 rows
+//            v          serves all its tap rows
+//
+// Stage 0 packs the weights of each block, a plane or a vector of channels, and sees if they are finite:
+// then padding adds nothing and is left out, and the source is often read in place. A job of stage 1
+// takes some rows of some images and blocks. It loads the patch of a block, runs strips (kernels up to
+// 7x8, pixels in the lanes), runs (up to 7 taps in a row, channels in the lanes) or tiles (everything
+// else), and stores.
+//
+// Costs: memory, up to about 25 taps; beyond, a load for each row of a tile. A narrow contiguous map is
+// transposed to channels and back where that fills 1.6 times as many lanes.
+#include "cpu/algorithms.h"
+#include "cpu/depthwise/applies.h"
+#include "cpu/depthwise/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (op == Op::kGradWeight) return "computes forward and input gradient only";
+  if (const char* reason = not_depthwise(shape)) return reason;
+  const Gather gather = make_gather(op, shape);
+  const DepthwisePlan depthwise = make_depthwise_plan(gather, shape.dtype);
+  plan.keep(Planned<DepthwisePlan>{gather, depthwise});
+  plan.stages = 2;
+  plan.jobs[0] = ceil_div(depthwise.blocks, depthwise.weights.pack_blocks);
+  plan.jobs[1] = ceil_div(gather.n, depthwise.images) * depthwise.rows.count * depthwise.parts;
+  plan.shared_bytes = (depthwise.weights.size + depthwise.blocks) * compute_bytes(shape.dtype);
+  plan.scratch_bytes = depthwise_scratch_bytes(depthwise, shape.dtype);
+  return nullptr;
+}
+
+}  // namespace
+
+const Algorithm kDepthwise = {"depthwise",
+                              make_plan,
+                              {kPortableDepthwiseKernels.depthwise, kAvx2DepthwiseKernels.depthwise,
+                               kAvx512DepthwiseKernels.depthwise}};
+
+}  // namespace torchconv::cpu

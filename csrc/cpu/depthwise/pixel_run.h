@@ -1,0 +1,209 @@
+// The inner loop of small depthwise kernels with channels in the lanes: a run of up to eight pixels
+// of one destination row, a vector of channels after the other. Within a tap row the weights stay
+// in registers and a source vector is loaded once for all pixels that see it; every sum is one
+// chain of fused multiply-adds in the order (plane, r, s). X is the type of the source and of the
+// result: half types are widened by the load and rounded by the store.
+#pragma once
+
+#include "cpu/depthwise/tile.h"
+
+namespace torchconv::cpu {
+namespace {
+
+constexpr int kRunPixels = 8, kRunTaps = 7;
+constexpr int64_t kFewPhases = 4;
+
+template <class X>
+constexpr int kRunLine = 64 / sizeof(Compute<X>);
+
+template <class X>
+struct DepthwiseRun {
+  using T = Compute<X>;
+  const X* x;               // column 0 of the columns that the run sees, tap row 0
+  int64_t x_row, x_column;  // from one tap row and from one such column to the next
+  int64_t begin, end;       // tap rows
+  uint32_t inside;          // bit j: column j is read, others are padding that adds nothing
+  const T* w;               // blocks of [plane][r, s][64 bytes]
+  int64_t w_row, w_tap, w_block;
+  int64_t planes, x_plane, w_plane;
+  int64_t channels;
+  X* out;
+  int64_t out_step;
+  const T* bias;  // or null
+  struct Prefetch {
+    const X* next;  // or null: column 0 of the rows that the run below reads and this one does not
+    int64_t rows, row_pitch;
+    int64_t ahead;  // from the pixels of this run to those whose cache lines are asked for
+  } fetch;
+};
+
+// A run takes whole cache lines of channels where the registers suffice, so that none is written in
+// two parts.
+template <class X, int kTaps, int kPerLine = kRunLine<X> / Simd<Compute<X>>::kLanes>
+constexpr int kRunVecs =
+    (kTaps + kRunPixels / kPerLine) * kPerLine + 1 <= Simd<Compute<X>>::kRegisters ? kPerLine : 1;
+
+// Which tap of pixel i column j is, if any: pixel i sees the columns i * step + [0, taps).
+template <int taps, int step, int pixels>
+struct GatherReach {
+  static constexpr int kTaps = taps, kPixels = pixels;
+  static constexpr int kColumns = (pixels - 1) * step + taps, kNewColumns = pixels * step;
+  static constexpr int tap(int i, int j) { return j - i * step; }
+};
+
+// The input gradient of stride two: pixel i sees the columns (first + i - tap) / 2 that are whole.
+// They are looked at from the last one down, which is the order of the taps.
+template <int taps, int first, int pixels>
+struct SpreadReach {
+  static constexpr int kTaps = taps, kPixels = pixels;
+  static constexpr int kLast = (first + pixels - 1) / 2, kLowest = (first - taps + 1) / 2;
+  static constexpr int kColumns = kLast - kLowest + 1, kNewColumns = pixels / 2;
+  static constexpr int tap(int i, int j) { return first + i - 2 * (kLast - j); }
+};
+
+template <class X, class Reach, bool kWhole, int kVecs>
+[[gnu::always_inline]] inline void run_tap_row(
+    const X* x, int64_t x_column, uint32_t inside, const Compute<X>* w, int64_t w_tap,
+    typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
+  using T = Compute<X>;
+  using S = Simd<T>;
+  constexpr int kTaps = Reach::kTaps;
+  typename S::Vec weight[kTaps][kVecs];
+#pragma GCC unroll 8
+  for (int s = 0; s < kTaps; ++s) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v) weight[s][v] = S::held(S::load(w + s * w_tap + v * S::kLanes));
+  }
+#pragma GCC unroll 32
+  for (int j = 0; j < Reach::kColumns; ++j, x += x_column) {
+    if (!kWhole && !(inside >> j & 1)) continue;
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v) {
+      const auto at = S::held(S::load(x + v * S::kLanes));
+#pragma GCC unroll 8
+      for (int i = 0; i < Reach::kPixels; ++i) {
+        const int s = Reach::tap(i, j);
+        if (s >= 0 && s < kTaps) sum[i][v] = S::fma(weight[s][v], at, sum[i][v]);
+      }
+    }
+  }
+}
+
+template <class X, class Reach, bool kWhole>
+[[gnu::noinline]] void depthwise_run_of(const DepthwiseRun<X>& t) {
+  using T = Compute<X>;
+  using S = Simd<T>;
+  constexpr int kPixels = Reach::kPixels, kVecs = kRunVecs<X, Reach::kTaps>;
+  constexpr int64_t kLine = kRunLine<X>, kFetched = 64 / sizeof(X);
+  const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = t.w_tap;
+  const int64_t x_row = t.x_row, w_row = t.w_row, rows = t.end - t.begin;
+  for (int64_t c = 0; c < t.channels; c += kLine) {
+    if (t.fetch.next && c % kFetched == 0) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kPixels; ++i)
+        __builtin_prefetch(t.out + c + i * out_step + t.fetch.ahead, 1, 3);
+      for (int64_t r = 0; r < t.fetch.rows; ++r) {
+#pragma GCC unroll 16
+        for (int j = 0; j < Reach::kNewColumns; ++j)
+          __builtin_prefetch(t.fetch.next + c + r * t.fetch.row_pitch + j * x_column, 0, 2);
+      }
+    }
+    const int64_t lanes = smaller(kLine, t.channels - c);
+    for (int64_t l = 0; l < lanes; l += kVecs * S::kLanes) {
+      typename S::Vec sum[kPixels][kVecs];
+      zero_tile<T>(sum);
+      const X* x_plane = t.x + t.begin * x_row + c + l;
+      const T* w_plane = t.w + t.begin * w_row + c / kLine * t.w_block + l;
+      for (int64_t plane = t.planes; plane > 0; --plane) {
+        const X* x = x_plane;
+        const T* w = w_plane;
+        for (int64_t r = rows; r > 0; --r, x += x_row, w += w_row)
+          run_tap_row<X, Reach, kWhole, kVecs>(x, x_column, t.inside, w, w_tap, sum);
+        x_plane += t.x_plane, w_plane += t.w_plane;
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < kVecs; ++v) {
+        const int64_t lane = l + v * S::kLanes, rest = lanes - lane;
+        const auto bias =
+            t.bias && rest > 0 ? without_sign_of_zero<S>(S::load(t.bias + c + lane)) : S::zero();
+#pragma GCC unroll 8
+        for (int i = 0; i < kPixels; ++i) sum[i][v] = S::add(sum[i][v], bias);
+        X* const out = t.out + c + lane;
+        if (rest >= S::kLanes) {
+#pragma GCC unroll 8
+          for (int i = 0; i < kPixels; ++i) S::store(out + i * out_step, sum[i][v]);
+        } else if (rest > 0) {
+#pragma GCC unroll 8
+          for (int i = 0; i < kPixels; ++i) S::store_first(out + i * out_step, sum[i][v], rest);
+        }
+      }
+    }
+  }
+}
+
+template <class X, class Reach>
+void depthwise_run(const DepthwiseRun<X>& t) {
+  if (t.inside == (1u << Reach::kColumns) - 1) return depthwise_run_of<X, Reach, true>(t);
+  depthwise_run_of<X, Reach, false>(t);
+}
+
+// Compiled where vectors stay in registers, and for the type that networks are trained in.
+template <class T>
+constexpr bool kHasRuns = kLargeTiles<T> && sizeof(T) == 4;
+
+template <class X>
+using DepthwiseRunKernel = void (*)(const DepthwiseRun<X>&);
+
+template <class X, int kTaps>
+constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
+
+template <class X, int kTaps, int kStep>
+DepthwiseRunKernel<X> run_of_pixels(int64_t pixels) {
+  return dispatch_int<1, kMostRunPixels<X, kTaps>>(pixels, [](auto count) -> DepthwiseRunKernel<X> {
+    return depthwise_run<X, GatherReach<kTaps, kStep, count.value>>;
+  });
+}
+
+// Null for a step that is not compiled.
+template <class X>
+DepthwiseRunKernel<X> depthwise_run_kernel(int64_t taps, int64_t step, int64_t pixels) {
+  return dispatch_int<1, kRunTaps>(taps, [&](auto count) -> DepthwiseRunKernel<X> {
+    constexpr int kTaps = count.value;
+    if (step == 1) return run_of_pixels<X, kTaps, 1>(pixels);
+    if constexpr (kTaps == 3 || kTaps == 5) {
+      if (step == 2) return run_of_pixels<X, kTaps, 2>(pixels);
+    }
+    return nullptr;
+  });
+}
+
+// The most pixels of a run.
+template <class X>
+int64_t run_pixels(int64_t taps) {
+  return dispatch_int<1, kRunTaps>(
+      taps, [](auto count) -> int64_t { return kMostRunPixels<X, count.value>; });
+}
+
+// What a run of the input gradient of stride two, with `pixels` destination pixels, sees.
+template <class X>
+struct DepthwiseSpread {
+  DepthwiseRunKernel<X> run;
+  int64_t pixels, last, columns;  // last: from the source column of first to the last one seen
+};
+
+template <class X, int kTaps, int kFirst>
+DepthwiseSpread<X> spread_of_taps() {
+  using Reach = SpreadReach<kTaps, kFirst, kMostRunPixels<X, kTaps>>;
+  return {depthwise_run<X, Reach>, Reach::kPixels, Reach::kLast, Reach::kColumns};
+}
+
+// Without a kernel where it is not compiled.
+template <class X>
+DepthwiseSpread<X> depthwise_spread(int64_t taps, bool odd) {
+  if (taps == 3) return odd ? spread_of_taps<X, 3, 1>() : spread_of_taps<X, 3, 0>();
+  if (taps == 5) return odd ? spread_of_taps<X, 5, 1>() : spread_of_taps<X, 5, 0>();
+  return {};
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

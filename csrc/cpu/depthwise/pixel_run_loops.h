@@ -1,0 +1,225 @@
+// The loops of depthwise over runs of pixels: channels in the lanes, kernels of up to kRunTaps taps in a
+// row, one destination row after the other.
+#pragma once
+
+#include "cpu/depthwise/pixel_run.h"
+#include "cpu/depthwise/store.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <class S, class X>
+struct DepthwiseRunLoops {
+  using T = Compute<S>;
+  using Finish = typename Destination<X>::Finish;
+  const DepthwiseRows<S, X>& job;
+  const Gather& gather;
+  const DepthwisePlan& plan;
+  const DepthwiseView<X>& view;
+  const Destination<X> destination;
+  bool fetches;   // what the caches will not hold is asked for ahead of time
+  int64_t batch;  // blocks that one strip serves before the next ones
+  int64_t strip;  // destination columns
+  AxisPhase columns[kFewPhases];
+
+  explicit DepthwiseRunLoops(const DepthwiseRows<S, X>& rows)
+      : job(rows),
+        gather(rows.gather),
+        plan(rows.plan),
+        view(rows.view),
+        destination(rows.destination()) {
+    for (int64_t i = 0; i < smaller(kFewPhases, gather.columns.phases); ++i) {
+      columns[i] = gather.columns.phase(i);
+    }
+    const double pixels = (double)gather.rows.src_size * (double)gather.columns.src_size +
+                          (double)gather.rows.dst_size * (double)gather.columns.dst_size;
+    fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
+              pixels * (double)(gather.n * job.dst_channels()) * sizeof(X) > cost::kFetchBytes;
+    choose_strip();
+  }
+
+  // A strip of columns goes down all rows, so that its source stays in the L1 cache.
+  void choose_strip() {
+    batch = job.in_place ? plan.tile_blocks : job.blocks;
+    strip = gather.columns.longest;
+    if (destination.finish == Finish::kRows || gather.taps() < cost::kStripTaps) return;
+    const int64_t rows_seen = gather.rows.src_high - gather.rows.src_low + 1;
+    const int64_t halo = gather.columns.src_high - gather.columns.src_low;
+    const int64_t step = gather.columns.src_step, least = kRunPixels * step + halo;
+    const int64_t fitting =
+        larger(1, smaller(plan.tile_blocks, cost::kStripLines / (rows_seen * least)));
+    const int64_t room = (cost::kStripLines / (rows_seen * fitting) - halo) / step;
+    strip = larger(1, room / kRunPixels) * kRunPixels;
+    if (job.in_place) batch = fitting;
+  }
+
+  // Every phase has a kernel that takes its taps of a row at once.
+  bool applies() const {
+    if (!plan.channels_in_lanes || gather.columns.phases > kFewPhases) return false;
+    for (int64_t i = 0; i < gather.columns.phases; ++i) {
+      const int64_t taps = columns[i].taps, step = gather.columns.src_step;
+      if (taps > kRunTaps) return false;
+      if (taps > 1 && step > 1 &&
+          (columns[i].src_delta != 1 || !depthwise_run_kernel<X>(taps, step, 1))) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  void run() const {
+    const int64_t row_end = smaller(job.row_begin + plan.rows.size, gather.rows.longest);
+    for (int64_t b = 0; b < job.blocks; b += batch) {
+      const Range blocks = {b, smaller(job.blocks, b + batch)};
+      for (int64_t at = 0; at < gather.columns.longest; at += strip) {
+        for (int64_t i = job.row_begin; i < row_end; ++i) {
+          for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+            const AxisPhase rows = gather.rows.phase(pr);
+            if (i < rows.size) run_row(rows, i, blocks, at);
+          }
+        }
+      }
+    }
+    job.store_rest();
+  }
+
+  struct Row {
+    const X *x, *fetch;  // column 0 of the source, and of the rows that only the next row reads
+    const T* w;
+    X* out;
+  };
+
+  // Destination position i of the phase.
+  void run_row(const AxisPhase& rows, int64_t i, Range blocks, int64_t column) const {
+    DepthwiseRun<X> t;
+    t.begin = 0, t.end = rows.taps;
+    if (job.skip_padding) inner_taps(gather.rows, rows, i, i, t.begin, t.end);
+    const int64_t lane = blocks.begin * plan.lanes;
+    const bool in_result = destination.finish == Finish::kNothing;
+    t.x_row = rows.src_delta * view.row_pitch;
+    t.w_row = rows.kernel_step * plan.weights.row, t.w_block = plan.weight_block();
+    t.planes = gather.src_channels, t.x_plane = plan.patch.plane_pitch;
+    t.w_plane = plan.weights.plane;
+    t.channels =
+        in_result ? smaller(blocks.end * plan.lanes, job.channel_count()) - lane : plan.lanes;
+    t.bias = job.stores_bias() || !job.bias ? nullptr : job.bias + lane;
+    t.fetch.rows =
+        fetches && rows.dst_first == 0 ? gather.rows.src_step : 0;  // once for all phases
+    t.fetch.row_pitch = view.row_pitch;
+    const int64_t source = i * gather.rows.src_step + rows.src_first;
+    const int64_t below = source + larger(0, (rows.taps - 1) * rows.src_delta) + 1;
+    const int64_t dst_row = rows.dst_first + i * gather.rows.dst_step;
+    const Row row = {
+        view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
+        view.origin + below * view.row_pitch + lane,
+        job.weights + blocks.begin * plan.weight_block() + rows.kernel_first * plan.weights.row,
+        destination.row(dst_row) + (in_result ? lane : 0)};
+    if (spreads()) {
+      const int64_t step = gather.columns.dst_step, width = gather.columns.dst_size;
+      run_spread(t, row, column * step, smaller(width, (column + strip) * step));
+    } else {
+      run_phases(t, row, column, column + strip);
+    }
+    if (destination.finish == Finish::kRows) job.store_row(0, dst_row);
+  }
+
+  // The phases of a few columns write neighbouring pixels: they take turns.
+  void run_phases(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
+    const int64_t begin = t.begin, end = t.end;
+    const int64_t turn = gather.columns.phases > 1 ? kRunPixels : strip;
+    for (int64_t j = from; j < smaller(to, gather.columns.longest); j += turn) {
+      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
+        t.end = columns[pc].taps ? end : begin;
+        run_columns(t, columns[pc], row, j, smaller(columns[pc].size, smaller(to, j + turn)));
+      }
+    }
+  }
+
+  // Both phases of the columns have a kernel that computes them at once.
+  bool spreads() const {
+    const Axis& axis = gather.columns;
+    const DepthwiseSpread<X> spread = depthwise_spread<X>(axis.kernel, false);
+    return axis.dst_step == 2 && axis.src_step == 1 && axis.dilation == 1 && spread.run &&
+           axis.dst_size >= spread.pixels;
+  }
+
+  // Which of the source columns first, first + unit, ... a run may read: bit j for the j-th. Without
+  // skipping, padding is in memory.
+  uint32_t columns_inside(int64_t first, int64_t unit, int64_t count) const {
+    const int64_t width = gather.columns.src_size, last = first + (count - 1) * unit;
+    const uint32_t all = (1u << count) - 1;
+    if (!job.skip_padding || (smaller(first, last) >= 0 && larger(first, last) < width)) return all;
+    uint32_t inside = 0;
+    for (int64_t j = 0; j < count; ++j) {
+      const int64_t column = first + j * unit;
+      if (column >= 0 && column < width) inside |= 1u << j;
+    }
+    return inside;
+  }
+
+  // Elements from a run to those whose cache lines it asks for; a run writes so many.
+  int64_t ahead(const DepthwiseRun<X>& t, int64_t elements) const {
+    return ceil_div(cost::kFetchLines * plan.lanes, t.channels) * elements;
+  }
+
+  // Destination columns [from, to); the last run of a row repeats some that the one before it did.
+  void run_spread(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
+    const Axis& axis = gather.columns;
+    const int64_t pitch = destination.phase_pitch;
+    t.w = row.w, t.w_tap = plan.weights.step;
+    t.x_column = -view.column_pitch, t.out_step = pitch;
+    int64_t pixels = 1;
+    for (int64_t j = from; j < to; j += pixels) {
+      j = smaller(j, axis.dst_size - depthwise_spread<X>(axis.kernel, false).pixels);
+      const int64_t place = j + axis.padding;
+      const DepthwiseSpread<X> spread = depthwise_spread<X>(axis.kernel, place % 2);
+      pixels = spread.pixels;
+      const int64_t last = place / 2 + spread.last;
+      const int64_t at = (last - view.column) * view.column_pitch;
+      t.inside = columns_inside(last, -1, spread.columns);
+      t.x = row.x + at;
+      t.fetch.next = fetches ? row.fetch + at : nullptr;
+      t.fetch.ahead = ahead(t, pixels * pitch);
+      t.out = row.out + j * pitch;
+      spread.run(t);
+    }
+  }
+
+  // Pixels that are a tap apart share source columns: they make a run.
+  void run_columns(DepthwiseRun<X>& t, const AxisPhase& phase, const Row& row, int64_t from,
+                   int64_t to) const {
+    const bool many = phase.taps > 1;
+    const int64_t step = many ? gather.columns.src_step : 1;
+    const int64_t unit = many ? phase.src_delta : gather.columns.src_step;
+    const int64_t apart = many ? larger(unit, -unit) : 1;
+    const int64_t pitch = destination.column_pitch, taps = larger(1, phase.taps);
+    const int64_t x_first = (phase.src_first - view.column) * view.column_pitch;
+    t.w = row.w + phase.kernel_first * plan.weights.step;
+    t.w_tap = phase.kernel_step * plan.weights.step;
+    t.x_column = many ? unit * view.column_pitch : view.dst_pitch;
+    t.out_step = (unit < 0 ? -apart : apart) * pitch;
+    for (int64_t first = from; first < smaller(from + apart, to); ++first) {
+      const int64_t count = ceil_div(to - first, apart);
+      const int64_t runs = ceil_div(count, run_pixels<X>(taps)), most = ceil_div(count, runs);
+      const DepthwiseRunKernel<X> kernel[2] = {
+          depthwise_run_kernel<X>(taps, step, larger(1, most - 1)),
+          depthwise_run_kernel<X>(taps, step, most)};
+      t.fetch.ahead = ahead(t, most * apart * pitch);
+      for (int64_t i = 0; i < runs; ++i) {
+        const int64_t begin = i * count / runs, end = (i + 1) * count / runs;
+        // Columns are looked at in the order of the taps.
+        const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;
+        const int64_t at = x_first + nearest * view.dst_pitch;
+        t.inside = columns_inside(nearest * gather.columns.src_step + phase.src_first, unit,
+                                  (end - begin - 1) * step + phase.taps);
+        t.x = row.x + at;
+        t.fetch.next = fetches ? row.fetch + at : nullptr;
+        t.out = row.out + phase.dst_first * destination.phase_pitch + nearest * pitch;
+        kernel[end - begin == most](t);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu

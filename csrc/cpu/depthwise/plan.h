@@ -1,0 +1,190 @@
+// How depthwise cuts a layer into jobs.
+//
+// Two ways to fill a vector. Pixels in the lanes: neighbours of a row of one plane, weights broadcast;
+// also for the few channels of an image in channels_last, whose planes are taken apart while loading.
+// Channels in the lanes: neighbouring channels of one pixel, for channels_last and for maps too narrow
+// to fill a vector. A block is what one load of the patch serves: a plane, or a vector of channels.
+#pragma once
+
+#include "cpu/depthwise/patch.h"
+
+namespace torchconv::cpu {
+
+// Small kernels with pixels in the lanes are computed in strips, which read weights in rows of
+// kStripPitch.
+constexpr int64_t kStripRows = 7, kStripPitch = 8;
+
+struct DepthwisePlan {
+  // How a job reads its source where all weights are finite, so that padding adds nothing.
+  enum class Unpadded {
+    kNever,    // as ever, from a padded patch
+    kInPlace,  // in the tensor: tiles skip padding
+    kCopied,   // from a patch without padding
+  };
+
+  int64_t lanes;  // of a block, 64 bytes on every level
+  bool channels_in_lanes;
+  bool strips;
+  Unpadded unpadded;
+  int64_t blocks, parts;  // of one image; jobs share the blocks, as `parts` parts
+  Cut rows;
+  int64_t images;         // of a job, where it has all of each
+  int64_t tile_blocks;    // in place: blocks that one row of tiles serves before the next ones
+  int64_t copied_blocks;  // that a patch without padding holds at once
+  DepthwisePatch patch;
+  struct {
+    int64_t row, step, plane;  // pitches
+    int64_t size;              // elements per call: blocks of weights, then a flag for each
+    int64_t pack_blocks;       // packed by one job
+  } weights;
+  struct {
+    int64_t patch, bias, sums, offsets;  // elements per thread
+  } scratch;
+
+  int64_t weight_block() const { return weights.size / blocks; }
+  Range blocks_of(int64_t part) const {
+    return {part * blocks / parts, (part + 1) * blocks / parts};
+  }
+};
+
+// How the source is read where padding may be left out.
+inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const Gather& gather,
+                                               Dtype dtype) {
+  using Unpadded = DepthwisePlan::Unpadded;
+  const bool channels_last = gather.layout == Layout::kChannelsLast;
+  const bool one_to_one = gather.src_channels == 1 && gather.dst_channels == 1;
+  if (plan.channels_in_lanes) {
+    const bool small_kernel =
+        gather.rows.kernel <= cost::kInPlaceKernel && gather.columns.kernel <= cost::kInPlaceKernel;
+    if (!one_to_one || !small_kernel) return Unpadded::kNever;
+    // Tiles load whole vectors, never beyond a pixel.
+    if (channels_last) {
+      return gather.groups % plan.lanes == 0 ? Unpadded::kInPlace : Unpadded::kNever;
+    }
+    const DepthwisePatch& patch = plan.patch;
+    return patch.row_skip == 1 && patch.column_skip == 1 ? Unpadded::kCopied : Unpadded::kNever;
+  }
+  if (!plan.strips) return Unpadded::kNever;
+  if (!is_half(dtype)) {
+    const bool one_plane = !channels_last || gather.groups * gather.src_channels == 1;
+    return one_plane ? Unpadded::kInPlace : Unpadded::kNever;
+  }
+  const bool every_pixel = gather.columns.dst_step == 1 && gather.rows.dst_step == 1;
+  return one_to_one && !channels_last && every_pixel ? Unpadded::kCopied : Unpadded::kNever;
+}
+
+// The most rows of a job whose patch fits.
+inline int64_t depthwise_job_rows(const DepthwisePlan& plan, const Gather& gather, int64_t element,
+                                  bool in_pixels) {
+  using namespace cost;
+  const int64_t budget = plan.channels_in_lanes ? kChannelPatchBytes : kPlanePatchBytes;
+  const int64_t halo = gather.rows.src_high - gather.rows.src_low;
+  int64_t rows = 1;
+  while (rows < gather.rows.longest) {
+    const DepthwisePatch patch = make_depthwise_patch(gather, plan.channels_in_lanes,
+                                                      gather.src_channels, rows + 1, plan.lanes);
+    const int64_t bytes = patch.size * element;
+    // A large kernel repays a large patch: few rows would load their halo again and again.
+    if (bytes > budget && (rows >= larger(halo, kDepthwiseRows) || bytes > kLargestPatchBytes)) {
+      break;
+    }
+    ++rows;
+  }
+  if (!in_pixels) return rows;
+  const double row_work = (double)gather.columns.longest * gather.taps() *
+                          (double)(gather.groups * gather.dst_channels);
+  return smaller(rows, larger(kInPlaceRows, (int64_t)(kDepthwiseWork / row_work)));
+}
+
+// The blocks and images of a job.
+inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixels) {
+  using namespace cost;
+  const double block_work = (double)plan.rows.size * gather.columns.longest * gather.src_channels *
+                            gather.taps() * (plan.channels_in_lanes ? plan.lanes : 1);
+  int64_t job_blocks = smaller(plan.blocks, larger(1, (int64_t)(kDepthwiseWork / block_work)));
+  if (in_pixels) job_blocks = smaller(plan.blocks, larger(job_blocks, kInPlaceBlocks));
+  // Planes of channels_last share their cache lines: one job writes them all.
+  if (gather.layout == Layout::kChannelsLast && !plan.channels_in_lanes) job_blocks = plan.blocks;
+  plan.parts = Cut::into(ceil_div(plan.blocks, job_blocks), plan.blocks).count;
+  plan.images = 1;
+  if (plan.rows.count == 1 && plan.parts == 1) {
+    plan.images = larger(
+        1, smaller(kMostDepthwiseImages, (int64_t)(kDepthwiseWork / (block_work * plan.blocks))));
+  }
+}
+
+inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, int64_t element) {
+  const bool copied = plan.unpadded == DepthwisePlan::Unpadded::kCopied;
+  const int64_t rows = plan.rows.size, width = gather.columns.dst_size;
+  plan.copied_blocks = 1;
+  plan.scratch.patch = plan.patch.size;
+  if (copied) {
+    const Axis& axis = gather.rows;
+    const int64_t patch_rows =
+        smaller(plan.patch.plane_pitch / plan.patch.row_pitch, axis.src_size);
+    int64_t source =
+        patch_rows * gather.columns.src_size * (plan.channels_in_lanes ? plan.lanes : 1);
+    if (plan.rows.count == 1 && !plan.channels_in_lanes) {
+      source = axis.src_size * gather.columns.src_size;
+      const int64_t both = source + axis.dst_size * width;
+      plan.copied_blocks =
+          larger(1, smaller(plan.blocks, cost::kPlanePatchBytes / (both * element)));
+    }
+    plan.scratch.patch = larger(plan.patch.size, round_up(plan.copied_blocks * source, 16));
+  }
+  const int64_t row_sums =
+      plan.channels_in_lanes ? width * plan.lanes
+                             : gather.columns.phases * round_up(gather.columns.longest, plan.lanes);
+  const bool all_rows = plan.channels_in_lanes && gather.layout == Layout::kContiguous;
+  plan.scratch.sums =
+      row_sums * (all_rows ? rows * gather.rows.dst_step : larger(rows, cost::kDepthwiseRows));
+  if (copied && !plan.channels_in_lanes) {
+    plan.scratch.sums = larger(plan.scratch.sums, plan.copied_blocks * rows * width);
+  }
+  const int64_t job_blocks = ceil_div(plan.blocks, plan.parts);
+  plan.scratch.bias = round_up(plan.channels_in_lanes ? job_blocks * plan.lanes : job_blocks, 16);
+  plan.scratch.offsets = round_up(gather.columns.phases * gather.columns.kernel, 8);
+}
+
+inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype) {
+  const int64_t element = compute_bytes(dtype), channels = gather.groups * gather.dst_channels;
+  DepthwisePlan plan{};
+  plan.lanes = block_lanes(dtype);
+  plan.channels_in_lanes = depthwise_channels_in_lanes(gather, plan.lanes);
+  plan.strips = !plan.channels_in_lanes && gather.src_channels == 1 &&
+                gather.columns.src_step == 1 && gather.rows.src_step == 1 &&
+                gather.rows.kernel <= kStripRows && gather.columns.kernel <= kStripPitch;
+  plan.blocks = plan.channels_in_lanes ? ceil_div(channels, plan.lanes) : channels;
+  plan.patch =
+      make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels, 1, plan.lanes);
+  plan.unpadded = choose_unpadded(plan, gather, dtype);
+  plan.tile_blocks = larger(1, cost::kTileWeightBytes / (gather.taps() * 64));
+
+  // A job that takes whole pixels, or long parts of them, reads memory as it lies there; one of few
+  // blocks and many rows would skip from pixel to pixel, into few sets of the caches.
+  const bool in_pixels =
+      plan.channels_in_lanes && plan.unpadded == DepthwisePlan::Unpadded::kInPlace;
+  const int64_t rows = depthwise_job_rows(plan, gather, element, in_pixels);
+  plan.rows = Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest);
+  plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels,
+                                    plan.rows.size, plan.lanes);
+  share_blocks(plan, gather, in_pixels);
+
+  auto& weights = plan.weights;
+  weights.step = plan.channels_in_lanes ? plan.lanes : 1;
+  weights.row = plan.strips ? kStripPitch : gather.columns.kernel * weights.step;
+  weights.plane = gather.rows.kernel * weights.row;
+  weights.size = plan.blocks * gather.src_channels * weights.plane;
+  weights.pack_blocks =
+      larger(1, cost::kPackedBytes / (gather.src_channels * weights.plane * element));
+  size_depthwise_scratch(plan, gather, element);
+  return plan;
+}
+
+inline int64_t depthwise_scratch_bytes(const DepthwisePlan& plan, Dtype dtype) {
+  const auto& size = plan.scratch;
+  return (size.patch + size.bias + size.sums) * compute_bytes(dtype) +
+         size.offsets * (int64_t)sizeof(int64_t);
+}
+
+}  // namespace torchconv::cpu

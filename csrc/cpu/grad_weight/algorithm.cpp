@@ -1,0 +1,46 @@
+// grad_weight: the weight gradient of all layers but depthwise ones.
+//
+//     for every tap (r, s):  weight [k][c] = grad [k][pixels] x shifted input [pixels][c]
+//
+//         tile rows: the one operand, broadcast           lanes: the other operand
+//
+//      pixel 0   | g g g g g g g g |                     | x x x x ... x |
+//      pixel 1   | g g g g g g g g |          x          | x x x x ... x |
+//        :             8 of k                                 48 of c
+//
+// The input's channels are in the lanes, or those of grad where they fill them better; several groups of
+// few channels are computed as one. A job of stage 0 takes one block of the result, some channels of
+// both x all taps, over a chunk of the samples, or over all of them. It goes over its pixels in passes:
+// a pass loads the operands of some rows or images, groups of its pixels are summed in registers, then
+// added to the block. Stage 1 adds the chunks in the order of the samples (common/ordered_sum.h).
+//
+// Costs: each operand is copied once for every block of the other's channels, none in channels_last with
+// 1x1 kernels; the sums of a block are read and written once for each group of pixels.
+#include "cpu/algorithms.h"
+#include "cpu/grad_weight/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (op != Op::kGradWeight) return "computes the weight gradient only";
+  if (shape.c == 0 || shape.k == 0) return "no channels";
+  Gather gather = make_gather(Op::kForward, shape);
+  const int64_t merged = merge_groups(gather, shape.dtype);
+  GradWeightPlan weight = make_grad_weight_plan(gather, shape.dtype);
+  weight.merged = merged;
+  plan.keep(Planned<GradWeightPlan>{gather, weight});
+  plan.scratch_bytes = grad_weight_scratch_bytes(weight, shape.dtype);
+  weight.chunks.plan_waves(shape.n, weight.blocks,
+                           weight.blocks * weight.block_size * compute_bytes(shape.dtype), plan);
+  return nullptr;
+}
+
+}  // namespace
+
+const Algorithm kGradWeight = {
+    "grad_weight",
+    make_plan,
+    {kPortableKernels.grad_weight, kAvx2Kernels.grad_weight, kAvx512Kernels.grad_weight}};
+
+}  // namespace torchconv::cpu

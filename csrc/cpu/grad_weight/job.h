@@ -1,0 +1,163 @@
+// One job of grad_weight: see algorithm.cpp.
+#pragma once
+
+#include "cpu/common/ordered_sum.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/grad_weight/load.h"
+#include "cpu/grad_weight/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <class S>
+struct GradWeightSums {
+  using T = Compute<S>;
+  using Pass = GradWeightPass<S>;
+  const Task& task;
+  const Gather& gather;
+  const GradWeightPlan& plan;
+  const GradWeightBlock block;
+
+  GradWeightSums(const Task& task, const Gather& gather, const GradWeightPlan& plan, int64_t index)
+      : task(task), gather(gather), plan(plan), block(plan, index) {}
+
+  // sums [tap][tall][wide] += these output rows of the images [n_begin, n_end)
+  void add(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
+    for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
+      for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
+        Pass pass(task, gather, plan, block, n, smaller(plan.pass.images, n_end - n), p,
+                  smaller(plan.pass.rows, output_rows.end - p), scratch);
+        pass.load();
+        for (int64_t first = 0, count; first < pass.pixels; first += count) {
+          const int64_t rest = pass.pixels - first;
+          count = ceil_div(rest, ceil_div(rest, plan.pass.sum_pixels));
+          add_pixels(pass, first, count, sums);
+        }
+      }
+    }
+  }
+
+  void add_pixels(const Pass& pass, int64_t first, int64_t count, T* sums) const {
+    const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
+    const bool input_rows = plan.rows.is_input;
+    const int64_t wide = plan.lanes.cut.size;
+    Tile<T> tile;
+    tile.taps = {count};
+    tile.offset = pass.broadcast.offset + first;
+    tile.b_offset = pass.lanes.offset + first;
+    tile.c_row = wide;
+    tile.sum = Sum::kAdd;
+    tile.a_row = pass.broadcast.channel_pitch;
+    const int64_t patch_row = plan.patch.columns * pass.input().pixel_pitch;
+    const int64_t tap_row =
+        (plan.patch.sections > 1 ? plan.patch.section_rows(plan.pass.rows) : rows.src_delta) *
+        patch_row;
+    const int64_t tap_column = columns.src_delta * pass.input().pixel_pitch;
+    // Neighbouring taps of a row are neighbouring channels where pixels touch: more rows per tile.
+    const bool one_input = input_rows && gather.src_channels == 1;
+    const bool pixels_touch = columns.src_delta == 1 && plan.rows.pixel_pitch == block.rows.count;
+    const bool joined = input_rows && plan.rows.cut.count == 1 && (one_input || pixels_touch);
+    if (one_input) tile.a_row = tap_column;
+    const int64_t tile_rows = joined ? columns.taps * block.rows.count : block.rows.count;
+    for (int64_t i = 0; i < rows.taps; ++i) {
+      for (int64_t j = 0; j < (joined ? 1 : columns.taps); ++j) {
+        const int64_t tap = i * tap_row + j * tap_column;
+        if (pass.skip_padding && !joined) {
+          const int64_t inner = pass.inner_pixels(first, count, i, j);
+          if (inner == 0) continue;
+          tile.taps.steps = inner;
+          tile.offset = inner < count ? pass.broadcast.inner : pass.broadcast.offset + first;
+          tile.b_offset = inner < count ? pass.lanes.inner : pass.lanes.offset + first;
+        }
+        T* const tap_sums = sums + (i * columns.taps + j) * plan.rows.cut.size * wide;
+        for (int64_t lane = 0; lane < block.lanes.count; lane += Pass::kSlab) {
+          tile.a = pass.broadcast.data + (input_rows ? tap : 0);
+          tile.b = pass.lanes.data + lane / Pass::kSlab * pass.lanes.channel_pitch +
+                   (input_rows ? 0 : tap);
+          tile.c = tap_sums + lane;
+          run_rows<T, Steps::kTables>(tile, tile_rows,
+                                      smaller(Pass::kSlab, block.lanes.count - lane));
+        }
+      }
+    }
+  }
+
+  // Writes the block's part of the result, [k][c][r][s] or [k][r][s][c].
+  void store(const T* sums) const {
+    const int64_t c = gather.src_channels / plan.merged, k = gather.dst_channels / plan.merged;
+    const int64_t taps = gather.taps();
+    // From one input or output channel of the result to the next.
+    const int64_t input = gather.layout == Layout::kContiguous ? taps : 1, output = c * taps;
+    const int64_t lane = plan.lanes.is_input ? input : output;
+    const int64_t row = plan.lanes.is_input ? output : input;
+    S* const result = (S*)task.result + block.group * gather.dst_channels * output;
+    if (plan.merged == 1) {
+      return store_part(sums, block.rows.count, block.lanes.count,
+                        result + block.rows.begin * row + block.lanes.begin * lane, row, lane);
+    }
+    // Merged groups are one block.
+    const int64_t rows = plan.lanes.is_input ? k : c, lanes = plan.lanes.is_input ? c : k;
+    for (int64_t i = 0; i < plan.merged; ++i) {
+      store_part(sums + i * rows * plan.lanes.cut.size + i * lanes, rows, lanes,
+                 result + i * k * output, row, lane);
+    }
+  }
+
+  // `row` and `lane`: from one of the sums' rows and lanes to the next in the result.
+  void store_part(const T* sums, int64_t rows, int64_t lanes, S* result, int64_t row,
+                  int64_t lane) const {
+    const int64_t taps = gather.taps(), wide = plan.lanes.cut.size;
+    const int64_t plane = plan.rows.cut.size * wide;
+    // Taps follow each other; with one of them both layouts are the same.
+    if (gather.layout == Layout::kContiguous && taps > 1) {
+      for (int64_t m = 0; m < rows; ++m) {
+        transpose_copy(sums + m * wide, plane, taps, lanes, result + m * row, lane);
+      }
+      return;
+    }
+    const int64_t tap_pitch = gather.src_channels / plan.merged;
+    for (int64_t tap = 0; tap < taps; ++tap, sums += plane, result += tap_pitch) {
+      if (lane > 1) {
+        transpose_copy(sums, wide, rows, lanes, result, lane);
+        continue;
+      }
+      for (int64_t m = 0; m < rows; ++m) copy_span(sums + m * wide, result + m * row, lanes);
+    }
+  }
+};
+
+template <class S>
+void grad_weight_job(const Task& task, const Job& job, const Gather& gather,
+                     const GradWeightPlan& plan) {
+  using T = Compute<S>;
+  const int64_t p = gather.rows.dst_size;
+  const GradWeightSums<S> block(task, gather, plan, job.index % plan.blocks);
+  if (plan.chunks.whole_batch()) {
+    T* const sums =
+        (T*)(job.scratch + grad_weight_scratch_bytes(plan, task.shape.dtype)) - plan.block_size;
+    fill_zero(sums, plan.block_size);
+    block.add(0, gather.n, {0, p}, job.scratch, sums);
+    return block.store(sums);
+  }
+  const WaveSums<T> wave(plan.chunks, gather.n, plan.blocks * plan.block_size, job);
+  const int64_t at = job.index % plan.blocks * plan.block_size;
+  if (job.stage == 0) {
+    const int64_t in_wave = job.index / plan.blocks;
+    if (in_wave >= wave.waiting()) return;
+    T* const sums = wave.partial(in_wave) + at;
+    fill_zero(sums, plan.block_size);
+    const SampleChunk chunk = wave.chunk(in_wave);
+    return block.add(chunk.image_begin, chunk.image_end, chunk.share_of(p), job.scratch, sums);
+  }
+  if (const T* const sums = add_wave(wave, at, plan.block_size)) block.store(sums);
+}
+
+inline void grad_weight(const Task& task, const Job& job) {
+  const auto& [gather, plan] = *(const Planned<GradWeightPlan>*)job.details;
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, gather, plan);
+  });
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,257 @@
+// The load stage of grad_weight: the operands of a pass as the tiles read them, and where its pixels
+// find them.
+#pragma once
+
+#include "cpu/common/load_patch.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/grad_weight/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// The channels of one operand that a block of the result takes.
+struct GradWeightChannels {
+  int64_t begin, count;
+
+  GradWeightChannels(const GradWeightOperand& operand, int64_t block)
+      : begin(operand.cut.begin(block)), count(operand.cut.length(block, operand.channels)) {}
+};
+
+// A block of the result: some channels in the lanes, some as tile rows, all taps.
+struct GradWeightBlock {
+  int64_t group;
+  GradWeightChannels lanes, rows;
+
+  GradWeightBlock(const GradWeightPlan& plan, int64_t block)
+      : group(block / plan.lanes.cut.count / plan.rows.cut.count),
+        lanes(plan.lanes, block % plan.lanes.cut.count),
+        rows(plan.rows, block / plan.lanes.cut.count % plan.rows.cut.count) {}
+};
+
+template <class S>
+struct GradWeightPass {
+  using T = Compute<S>;
+  static constexpr int64_t kSlab = kSlabBlocks<T> * kBlock<T>;  // lanes from pixel to pixel
+
+  // One operand as the tiles find it.
+  struct Loaded {
+    const GradWeightOperand& operand;
+    const GradWeightChannels& channels;
+    const T* data;
+    int64_t pixel_pitch;    // from a pixel of its source to the next
+    int64_t channel_pitch;  // from slab to slab of the lanes, from channel to channel of the rows
+    int64_t* offset;        // [pixel]
+    int64_t* inner;         // [pixel]: offsets of those pixels of a group that a tap needs
+    T* copy;
+  };
+
+  const GradWeightBlock& block;
+  const Task& task;
+  const Gather& gather;
+  const GradWeightPlan& plan;
+  int64_t image, images, row, rows, pixels;
+  int64_t *pixel_row, *pixel_column;  // [pixel]
+  bool skip_padding;                  // grad is finite: where the input is zero it adds nothing
+  Loaded lanes, broadcast;
+
+  GradWeightPass(const Task& task, const Gather& gather, const GradWeightPlan& plan,
+                 const GradWeightBlock& block, int64_t image, int64_t images, int64_t row,
+                 int64_t rows, char* scratch)
+      : block(block),
+        task(task),
+        gather(gather),
+        plan(plan),
+        image(image),
+        images(images),
+        row(row),
+        rows(rows),
+        pixels(images * rows * gather.columns.dst_size),
+        lanes{plan.lanes, block.lanes, nullptr, kSlab, kSlab, nullptr, nullptr, nullptr},
+        broadcast{plan.rows, block.rows, nullptr, plan.rows.pixel_pitch,
+                  1,         nullptr,    nullptr, nullptr} {
+    int64_t* table = (int64_t*)scratch;
+    for (int64_t** const offsets : {&broadcast.offset, &lanes.offset, &pixel_row, &pixel_column,
+                                    &broadcast.inner, &lanes.inner}) {
+      *offsets = table;
+      table += plan.pixels;
+    }
+    lanes.copy = (T*)table, broadcast.copy = lanes.copy + plan.lanes.size;
+    if (!lanes.operand.in_place) lanes.channel_pitch = copied_pixels(lanes.operand) * kSlab;
+    if (plan.planes) {
+      broadcast.pixel_pitch = 1;
+      broadcast.channel_pitch =
+          broadcast.operand.in_place ? gather.rows.dst_size * gather.columns.dst_size : pixels;
+    }
+  }
+
+  Loaded& input() { return lanes.operand.is_input ? lanes : broadcast; }
+  const Loaded& input() const { return lanes.operand.is_input ? lanes : broadcast; }
+  Loaded& grad() { return lanes.operand.is_input ? broadcast : lanes; }
+
+  int64_t copied_pixels(const GradWeightOperand& operand) const {
+    if (!operand.is_input) return pixels;
+    return images * plan.patch.rows(plan.pass.rows) * plan.patch.columns;
+  }
+
+  void load() {
+    if (lanes.operand.in_place) {
+      read_in_place(lanes);
+    } else {
+      for (int64_t l = 0; l < lanes.channels.count; l += kSlab) {
+        copy(lanes, lanes.channels.begin + l, smaller(kSlab, lanes.channels.count - l),
+             lanes.copy + l / kSlab * lanes.channel_pitch);
+      }
+      lanes.data = lanes.copy;
+    }
+    if (broadcast.operand.in_place) {
+      read_in_place(broadcast);
+    } else {
+      if (plan.planes) {
+        copy_grad_planes();
+      } else {
+        copy(broadcast, broadcast.channels.begin, broadcast.channels.count, broadcast.copy);
+      }
+      broadcast.data = broadcast.copy;
+    }
+    fill_offsets();
+    skip_padding = plan.skip_padding && grad_is_finite();
+  }
+
+  // The pass's first pixel in the tensor itself.
+  void read_in_place(Loaded& loaded) const {
+    const int64_t c = loaded.channels.begin, channels = loaded.operand.channels;
+    if (loaded.operand.is_input) {
+      const int64_t pixel =
+          (image * gather.rows.src_size + row * gather.rows.src_step) * gather.columns.src_size;
+      loaded.data = (const T*)task.input + (pixel * gather.groups + block.group) * channels + c;
+    } else if (plan.planes) {
+      loaded.data = (const T*)grad_planes();
+      return;
+    } else {
+      const int64_t pixel = (image * gather.rows.dst_size + row) * gather.columns.dst_size;
+      loaded.data = (const T*)task.grad + (pixel * gather.groups + block.group) * channels + c;
+    }
+    loaded.pixel_pitch = gather.groups * channels;
+  }
+
+  // Channels of the block's group, from `channel` on, to [image][row][column][pixel_pitch].
+  void copy(const Loaded& loaded, int64_t channel, int64_t count, T* out) const {
+    const int64_t pitch = loaded.pixel_pitch;
+    const int64_t first = block.group * loaded.operand.channels + channel;
+    const int64_t channels = gather.groups * loaded.operand.channels;
+    if (loaded.operand.is_input) {
+      const int64_t h = gather.rows.src_size, w = gather.columns.src_size;
+      const int64_t image_rows = plan.patch.rows(plan.pass.rows);
+      for (int64_t n = 0; n < images; ++n) {
+        const Image<S> from = {(const S*)task.input + (image + n) * channels * h * w, gather.layout,
+                               channels, h, w};
+        load_sections(from, plan.patch, gather, row, rows, plan.pass.rows, first, count,
+                      out + n * image_rows * plan.patch.columns * pitch, pitch);
+      }
+      return;
+    }
+    const int64_t p = gather.rows.dst_size, q = gather.columns.dst_size;
+    for (int64_t n = 0; n < images; ++n) {
+      const Image<S> from = {(const S*)task.grad + (image + n) * channels * p * q, gather.layout,
+                             channels, p, q};
+      load_patch(from, {row, rows, 1, 0, q, 1, first, count}, out + n * rows * q * pitch, pitch);
+    }
+  }
+
+  // The pass's first pixel of the first channel.
+  const S* grad_planes() const {
+    const int64_t plane = gather.rows.dst_size * gather.columns.dst_size;
+    const int64_t channel =
+        (image * gather.groups + block.group) * gather.dst_channels + broadcast.channels.begin;
+    return (const S*)task.grad + channel * plane + row * gather.columns.dst_size;
+  }
+
+  void copy_grad_planes() const {
+    const int64_t plane = gather.rows.dst_size * gather.columns.dst_size;
+    const int64_t image_size = gather.groups * gather.dst_channels * plane;
+    const int64_t span = rows * gather.columns.dst_size;
+    const S* const from = grad_planes();
+    for (int64_t k = 0; k < broadcast.channels.count; ++k) {
+      for (int64_t n = 0; n < images; ++n) {
+        copy_span(from + n * image_size + k * plane,
+                  broadcast.copy + k * broadcast.channel_pitch + n * span, span);
+      }
+    }
+  }
+
+  void fill_offsets() {
+    const int64_t q = gather.columns.dst_size;
+    const Loaded &input = this->input(), &grad = this->grad();
+    int64_t input_row = plan.patch.columns * input.pixel_pitch;
+    int64_t input_image = plan.patch.rows(plan.pass.rows) * input_row;
+    int64_t row_step = plan.patch.row_advance, column_step = plan.patch.column_advance;
+    if (input.operand.in_place) {
+      input_row = gather.columns.src_size * input.pixel_pitch;
+      input_image = gather.rows.src_size * input_row;
+      row_step = gather.rows.src_step, column_step = gather.columns.src_step;
+    }
+    int64_t grad_image = rows * q * grad.pixel_pitch;
+    if (grad.operand.in_place) {
+      grad_image = gather.groups * gather.dst_channels * gather.rows.dst_size * q;
+    }
+    for (int64_t n = 0, i = 0; n < images; ++n) {
+      for (int64_t y = 0; y < rows; ++y) {
+        for (int64_t x = 0; x < q; ++x, ++i) {
+          input.offset[i] =
+              n * input_image + y * row_step * input_row + x * column_step * input.pixel_pitch;
+          pixel_row[i] = row + y, pixel_column[i] = x;
+          grad.offset[i] = n * grad_image + (y * q + x) * grad.pixel_pitch;
+        }
+      }
+    }
+  }
+
+  bool grad_is_finite() {
+    const Loaded& grad = this->grad();
+    bool finite = true;
+    if (plan.planes) {
+      const int64_t span = rows * gather.columns.dst_size;
+      for (int64_t n = 0; n < images; ++n) {
+        const T* const from = grad.data + grad.offset[n * span];
+        for (int64_t k = 0; k < grad.channels.count; ++k)
+          finite &= all_finite(from + k * grad.channel_pitch, span);
+      }
+      return finite;
+    }
+    const int64_t slab = plan.lanes.is_input ? grad.channels.count : kSlab;
+    for (int64_t i = 0; i < pixels; ++i) {
+      for (int64_t l = 0; l < grad.channels.count; l += slab) {
+        finite &= all_finite(grad.data + l / slab * grad.channel_pitch + grad.offset[i],
+                             smaller(slab, grad.channels.count - l));
+      }
+    }
+    return finite;
+  }
+
+  // Those of `count` pixels from `first` on whose tap (i, j) lies inside the input.
+  int64_t inner_pixels(int64_t first, int64_t count, int64_t i, int64_t j) const {
+    const AxisPhase down = gather.rows.phase(0), right = gather.columns.phase(0);
+    const auto inside = [](const Axis& axis, const AxisPhase& phase, int64_t tap, int64_t low,
+                           int64_t high) {
+      const int64_t at = phase.src_first + tap * phase.src_delta;
+      return low * axis.src_step + at >= 0 && high * axis.src_step + at < axis.src_size;
+    };
+    if (images == 1 &&
+        inside(gather.rows, down, i, pixel_row[first], pixel_row[first + count - 1]) &&
+        inside(gather.columns, right, j, 0, gather.columns.dst_size - 1)) {
+      return count;
+    }
+    int64_t inner = 0;
+    for (int64_t at = first; at < first + count; ++at) {
+      const int64_t y = pixel_row[at] * gather.rows.src_step + down.src_first + i * down.src_delta;
+      const int64_t x =
+          pixel_column[at] * gather.columns.src_step + right.src_first + j * right.src_delta;
+      broadcast.inner[inner] = broadcast.offset[at], lanes.inner[inner] = lanes.offset[at];
+      inner += y >= 0 && y < gather.rows.src_size && x >= 0 && x < gather.columns.src_size;
+    }
+    return inner;
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,190 @@
+// How grad_weight cuts a layer into jobs. A pure function of the per-image shape, dtype and layout,
+// because here the cut is the order of the sums: the batch size decides how many chunks of samples
+// there are, never what a chunk is.
+#pragma once
+
+#include <initializer_list>
+
+#include "cpu/common/patch.h"
+#include "cpu/common/sample_chunks.h"
+
+namespace torchconv::cpu {
+
+// One operand of the matrix product: the channels of the input or of grad.
+struct GradWeightOperand {
+  bool is_input;        // else grad
+  int64_t channels;     // of a group
+  Cut cut;              // into blocks of the result
+  bool in_place;        // read in the tensor
+  int64_t pixel_pitch;  // where it is copied
+  int64_t size;         // elements per thread
+};
+
+struct GradWeightPlan {
+  int64_t block_lanes;
+  int64_t merged;  // groups that are computed as one, of which only the diagonal is kept
+  // A block of the result: some channels of one operand in the vector lanes x some of the other,
+  // broadcast, as tile rows x all taps.
+  GradWeightOperand lanes, rows;
+  int64_t blocks;      // over all groups
+  int64_t block_size;  // elements of one block's sums
+  SampleChunks chunks;
+  // A pass: `rows` output rows of one image, or `images` whole images, whose operands are loaded. The
+  // one in the lanes as [slab][image][row][column][lane], the broadcast one as
+  // [image][row][column][channel] or, where grad's planes are contiguous, [channel][pixel].
+  struct {
+    int64_t rows, images;
+    int64_t sum_pixels;  // summed in registers at most, then added to the block
+  } pass;
+  bool planes;        // grad's planes are contiguous and broadcast
+  Patch patch;        // of the input
+  bool skip_padding;  // some taps see padding only, and it repays to look for them
+  int64_t pixels;     // of a pass
+
+  const GradWeightOperand& input() const { return lanes.is_input ? lanes : rows; }
+  const GradWeightOperand& grad() const { return lanes.is_input ? rows : lanes; }
+};
+
+constexpr int64_t kGradWeightTables = 6;  // of one integer per pixel of a pass
+
+// Groups of few channels leave most lanes empty: several of them side by side fill a vector, and the
+// products of channels of different groups cost nothing that the empty lanes would not.
+inline int64_t merge_groups(Gather& gather, Dtype dtype) {
+  const int64_t lanes = block_lanes(dtype);
+  const int64_t channels = larger(gather.src_channels, gather.dst_channels);
+  int64_t merged = 1;
+  // The sums of a vector of inputs and as many outputs must fit one block of the result.
+  const bool fits =
+      lanes * lanes * gather.taps() * compute_bytes(dtype) <= sum_order::kResultBlockBytes;
+  for (int64_t i = 2; fits && i * channels <= lanes; ++i) {
+    if (gather.groups % i == 0) merged = i;
+  }
+  gather.groups /= merged, gather.src_channels *= merged, gather.dst_channels *= merged;
+  return merged;
+}
+
+// Few channels leave lanes empty: take the operand that fills more of them.
+inline bool outputs_fill_lanes(const Gather& gather, int64_t lanes) {
+  const int64_t c = gather.src_channels, k = gather.dst_channels;
+  const auto filled = [&](int64_t channels) {
+    return (double)channels / (double)round_up(channels, lanes);
+  };
+  return filled(k) > filled(c) || (c <= 4 && k > c);
+}
+
+// The blocks of the result: as large as their sums may be, of about equal size.
+inline void cut_result(GradWeightPlan& plan, const Gather& gather, int64_t element) {
+  const int64_t taps = gather.taps(), lanes = plan.block_lanes;
+  const int64_t budget = sum_order::kResultBlockBytes / element / taps;
+  const int64_t widest = (taps == 1 ? 12 : 6) * lanes;
+  int64_t wide = smaller(round_up(plan.lanes.channels, lanes), widest);
+  while (wide > lanes && wide * 8 > budget) wide -= lanes;
+  int64_t tall = larger(1, smaller(plan.rows.channels, budget / wide));
+  if (tall > 8 && tall < plan.rows.channels) tall -= tall % 8;
+  wide = round_up(ceil_div(plan.lanes.channels, ceil_div(plan.lanes.channels, wide)), lanes);
+  plan.lanes.cut = Cut::of(wide, plan.lanes.channels);
+  const int64_t tall_blocks = ceil_div(plan.rows.channels, tall);
+  tall = ceil_div(plan.rows.channels, tall_blocks);
+  if (tall_blocks > 1) tall = round_up(tall, 8);
+  plan.rows.cut = Cut::of(tall, plan.rows.channels);
+  plan.blocks = gather.groups * plan.lanes.cut.count * plan.rows.cut.count;
+  plan.block_size = taps * tall * wide;
+}
+
+// Chunks of samples where the blocks of the result are too few to feed the threads.
+inline void chunk_samples(GradWeightPlan& plan, const Gather& gather, int64_t element) {
+  using namespace sum_order;
+  if (plan.blocks >= kBlocksWanted) return;
+  const double work = (double)gather.src_channels * (double)gather.dst_channels * gather.groups *
+                      gather.taps() * gather.rows.dst_size * gather.columns.dst_size;
+  const double job_work = work / (double)plan.blocks + 1;
+  const int64_t image_pixels = gather.rows.dst_size * gather.columns.dst_size;
+  const bool large = plan.blocks * plan.block_size * element > kSumsKept;
+  SampleChunks& chunks = plan.chunks;
+  chunks.images = larger((int64_t)(kChunkWork / job_work) + 1,
+                         large ? ceil_div(kChunkPixels, image_pixels) : 1);
+  chunks.images = smaller(kMostChunkImages, chunks.images);
+  const int64_t passes = larger(1, image_pixels / kPassPixels);
+  chunks.wave = ceil_div(kBlocksWanted, plan.blocks);
+  chunks.parts = larger(1, smaller((int64_t)(job_work / kChunkWork), smaller(chunks.wave, passes)));
+  chunks.parts = smaller(chunks.parts, gather.rows.dst_size);
+}
+
+// Which operands are read in place, and how the pixels of a copy lie.
+inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dtype) {
+  const int64_t lanes = plan.block_lanes;
+  const bool half = is_half(dtype), padded = !gather.rows.inside() || !gather.columns.inside();
+  plan.planes = gather.layout == Layout::kContiguous && plan.lanes.is_input;
+  // Whole vectors are read, never beyond a pixel.
+  const auto pixels_in_place = [&](const GradWeightOperand& operand) {
+    return gather.layout == Layout::kChannelsLast && !half &&
+           gather.groups * operand.channels * compute_bytes(dtype) % sum_order::kFewSets &&
+           (&operand == &plan.rows || operand.channels % lanes == 0);
+  };
+  for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
+    operand->in_place = operand->is_input
+                            ? gather.taps() == 1 && !padded && pixels_in_place(*operand)
+                        : plan.planes ? !half
+                                      : pixels_in_place(*operand);
+  }
+  // An odd number of cache lines spreads the pixels over the sets of a cache.
+  const int64_t tall = plan.rows.cut.size;
+  plan.rows.pixel_pitch = tall <= lanes ? tall : (ceil_div(tall, lanes) | 1) * lanes;
+  plan.lanes.pixel_pitch = round_up(plan.lanes.cut.size, kPanelBlocks * lanes);
+  plan.skip_padding = padded && tall * plan.lanes.cut.size >= cost::kSkippingSums;
+}
+
+// The rows and images whose operands are loaded at once.
+inline void size_pass(GradWeightPlan& plan, const Gather& gather, int64_t element) {
+  using namespace sum_order;
+  const int64_t p = gather.rows.dst_size, q = gather.columns.dst_size;
+  const auto size = [&](const GradWeightOperand& operand, int64_t rows) {
+    if (operand.in_place) return int64_t{0};
+    const int64_t pixels = operand.is_input ? plan.patch.rows(rows) * plan.patch.columns : rows * q;
+    return operand.pixel_pitch * pixels;
+  };
+  const auto bytes = [&](int64_t rows) {
+    return (size(plan.lanes, rows) + size(plan.rows, rows)) * element;
+  };
+  const int64_t most = ceil_div(p, larger(1, plan.chunks.parts));
+  auto& pass = plan.pass;
+  pass.sum_pixels = gather.layout == Layout::kContiguous ? kSumPixels : kSumPixelsChannelsLast;
+  pass.rows = 1, pass.images = 1;
+  while (pass.rows < most && pass.rows * q < kPassPixels && bytes(pass.rows + 1) <= kPassBytes) {
+    ++pass.rows;
+  }
+  const int64_t most_images = plan.chunks.whole_batch() ? kPassPixels : plan.chunks.images;
+  while (pass.rows == p && pass.images < most_images &&
+         (pass.images + 1) * pass.rows * q <= kPassPixels &&
+         (pass.images + 1) * bytes(pass.rows) <= kPassBytes) {
+    ++pass.images;
+  }
+  plan.lanes.size = pass.images * size(plan.lanes, pass.rows);
+  plan.rows.size = round_up(pass.images * size(plan.rows, pass.rows), 16);
+  plan.pixels = pass.images * pass.rows * q;
+}
+
+// The gather is the forward one: source = input, destination = grad, groups merged.
+inline GradWeightPlan make_grad_weight_plan(const Gather& gather, Dtype dtype) {
+  const int64_t element = compute_bytes(dtype);
+  GradWeightPlan plan{};
+  plan.block_lanes = block_lanes(dtype);
+  plan.lanes.is_input = !outputs_fill_lanes(gather, plan.block_lanes);
+  plan.rows.is_input = !plan.lanes.is_input;
+  for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
+    operand->channels = operand->is_input ? gather.src_channels : gather.dst_channels;
+  }
+  cut_result(plan, gather, element);
+  chunk_samples(plan, gather, element);
+  place_operands(plan, gather, dtype);
+  plan.patch = make_patch(gather, false, sum_order::kTapRowsApart);
+  size_pass(plan, gather, element);
+  return plan;
+}
+
+inline int64_t grad_weight_scratch_bytes(const GradWeightPlan& plan, Dtype dtype) {
+  return (plan.lanes.size + plan.rows.size + plan.block_size) * compute_bytes(dtype) +
+         kGradWeightTables * plan.pixels * (int64_t)sizeof(int64_t);
+}
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,206 @@
+// One job of pointwise, and the packing of its weights: see algorithm.cpp.
+#pragma once
+
+#include "cpu/common/copy.h"
+#include "cpu/common/pack_weights.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/pointwise/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <class S>
+struct PointwiseJob {
+  using T = Compute<S>;
+  static constexpr int64_t kSlab = kSlabBlocks<T> * kBlock<T>;  // pixels
+
+  const Task& task;
+  const Gather& gather;
+  const PointwisePlan& plan;
+  AxisPhase row_phase, column_phase;  // the one that has a tap
+  int64_t piece, channel_begin, channel_end, group, image_begin, images;
+  int64_t row_begin, rows, column_begin, columns, pixels;  // positions
+  int64_t src_plane, dst_plane, src_image, dst_image;
+  const S* source;  // of the first image and channel
+  S* result;
+
+  PointwiseJob(const Task& task, const Gather& gather, const PointwisePlan& plan, int64_t index)
+      : task(task),
+        gather(gather),
+        plan(plan),
+        row_phase(gather.rows.phase(0)),
+        column_phase(gather.columns.phase(0)) {
+    piece = index % plan.pieces;
+    index /= plan.pieces;
+    channel_begin = plan.piece_begin(piece);
+    channel_end = smaller(plan.piece_begin(piece + 1), gather.dst_channels);
+    const int64_t unit = plan.units.begin(index % plan.units.count);
+    index /= plan.units.count;
+    group = index % gather.groups, image_begin = index / gather.groups * plan.images;
+    images = smaller(plan.images, gather.n - image_begin);
+    row_begin = 0, rows = 1, column_begin = 0, columns = column_phase.size;
+    if (!plan.flat) {
+      row_begin = unit, rows = smaller(plan.units.size, row_phase.size - unit);
+    } else {
+      column_begin = unit * kPanelBlocks * plan.lanes;
+      columns = smaller(plan.units.size * kPanelBlocks * plan.lanes, columns - column_begin);
+    }
+    pixels = images * rows * columns;
+    src_plane = gather.rows.src_size * gather.columns.src_size,
+    dst_plane = gather.rows.dst_size * gather.columns.dst_size;
+    src_image = gather.groups * gather.src_channels * src_plane;
+    dst_image = gather.groups * gather.dst_channels * dst_plane;
+    source = (const S*)gather_source(task) + image_begin * src_image +
+             group * gather.src_channels * src_plane;
+    result = (S*)task.result + image_begin * dst_image + group * gather.dst_channels * dst_plane;
+  }
+
+  // Neighbouring pixels of a slab that lie in one row, from pixel `first` of the job on.
+  struct Span {
+    int64_t count, src, dst;  // elements from the first image's first channel
+  };
+
+  Span span_from(int64_t first, int64_t most) const {
+    const int64_t column = first % columns, row = first / columns % rows,
+                  n = first / columns / rows;
+    const int64_t y = row_begin + row, x = column_begin + column;
+    return {smaller(most, columns - column),
+            n * src_image + y * gather.rows.src_step * gather.columns.src_size +
+                x * gather.columns.src_step,
+            n * dst_image +
+                (row_phase.dst_first + y * gather.rows.dst_step) * gather.columns.dst_size +
+                column_phase.dst_first + x * gather.columns.dst_step};
+  }
+
+  // [source channel][kSlab]
+  void load(int64_t first, int64_t count, int64_t channel, int64_t channels, T* slab) const {
+    using V = Simd<T>;
+    const int64_t step = gather.columns.src_step;
+    for (int64_t j = 0; j < count;) {
+      const Span span = span_from(first + j, count - j);
+      const S* from = source + channel * src_plane + span.src;
+      T* out = slab + j;
+      if (span.count == kSlab && step == 1) {
+        for (int64_t c = 0; c < channels; ++c, from += src_plane, out += kSlab) {
+          // Planes are far apart: no hardware prefetcher sees the next slab coming.
+          __builtin_prefetch(from + kSlab);
+#pragma GCC unroll 16
+          for (int64_t i = 0; i < kSlab; i += V::kLanes) V::store(out + i, V::load(from + i));
+        }
+      } else {
+        for (int64_t c = 0; c < channels; ++c, from += src_plane, out += kSlab) {
+          __builtin_prefetch(from + step * span.count);
+          load_strided(from, out, span.count, step);
+        }
+      }
+      j += span.count;
+    }
+  }
+
+  // sums: [destination channel][kSlab]
+  void store(const T* sums, int64_t first, int64_t count, int64_t channel, int64_t channels) const {
+    for (int64_t j = 0; j < count;) {
+      const Span span = span_from(first + j, count - j);
+      S* out = result + channel * dst_plane + span.dst;
+      for (int64_t k = 0; k < channels; ++k, out += dst_plane) {
+        store_strided(sums + k * kSlab + j, out, span.count, gather.columns.dst_step);
+      }
+      j += span.count;
+    }
+  }
+
+  // With a stride, most elements of the input gradient see no tap.
+  void clear_rest(int64_t channel, int64_t channels) const {
+    if (gather.phases() == 1) return;
+    const int64_t begin = row_begin * gather.rows.dst_step;
+    const int64_t end = row_begin + rows == row_phase.size
+                            ? gather.rows.dst_size
+                            : (row_begin + rows) * gather.rows.dst_step;
+    const int64_t first = begin * gather.columns.dst_size,
+                  count = end * gather.columns.dst_size - first;
+    for (int64_t n = 0; n < images; ++n) {
+      for (int64_t k = 0; k < channels; ++k) {
+        fill_zero(result + n * dst_image + (channel + k) * dst_plane + first, count);
+      }
+    }
+  }
+
+  void run(const T* packed, char* scratch) const {
+    int64_t* const offsets = (int64_t*)scratch;
+    T* const slab = (T*)(offsets + plan.c_chunk.size);
+    T* const sums = slab + plan.scratch.slab;
+    const bool forward = task.op == Op::kForward;
+    // Weight of source channel i and destination channel m: at offsets[i] + m * row.
+    const int64_t step = plan.packed ? kStripChannels : task.weight_stride[forward ? 1 : 0];
+    const int64_t row = plan.packed ? 1 : task.weight_stride[0];
+    for (int64_t i = 0; i < plan.c_chunk.size; ++i) offsets[i] = i * step;
+
+    const int64_t channels = channel_end - channel_begin;
+    clear_rest(channel_begin, channels);
+    T bias[kStripChannels];
+    for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
+      const int64_t c_begin = plan.c_chunk.begin(chunk);
+      const int64_t c_count = plan.c_chunk.length(chunk, gather.src_channels);
+      const bool last = chunk == plan.c_chunk.count - 1;
+      for (int64_t first = 0; first < pixels; first += kSlab) {
+        const int64_t count = smaller(kSlab, pixels - first);
+        load(first, count, c_begin, c_count, slab);
+        const Span span = span_from(first, count);
+        const bool direct =
+            std::is_same_v<S, T> && span.count == kSlab && gather.columns.dst_step == 1;
+        T* const slab_sums = plan.c_chunk.count > 1 ? sums + first * channels : sums;
+        const T* strip = packed + (group * plan.pieces + piece) * plan.strips * kStripChannels *
+                                      gather.src_channels;
+        for (int64_t k = channel_begin; k < channel_end; k += kStripChannels) {
+          const int64_t k_count = smaller(kStripChannels, channel_end - k);
+          Tile<T> tile;
+          tile.taps = {c_count};
+          tile.a = plan.packed ? strip + c_begin * kStripChannels
+                               : (const T*)task.weight + (group * gather.dst_channels + k) * row +
+                                     c_begin * step;
+          tile.a_row = row;
+          tile.offset = offsets;
+          tile.b = slab;
+          tile.step = kSlab;
+          tile.c = direct ? (T*)result + k * dst_plane + span.dst
+                          : slab_sums + (k - channel_begin) * kSlab;
+          tile.c_row = direct ? dst_plane : kSlab;
+          tile.sum = chunk ? Sum::kContinue : Sum::kStart;
+          if (task.bias && last) {
+            copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
+            tile.row_bias = bias;
+          }
+          run_rows<T, Steps::kTableA>(tile, k_count, count);
+          strip += kStripChannels * gather.src_channels;
+        }
+        if (last && !direct) store(slab_sums, first, count, channel_begin, channels);
+      }
+    }
+  }
+};
+
+// One strip: [source channel][48 destination channels].
+template <class S>
+void pack_strip(const Task& task, const Gather& gather, const PointwisePlan& plan, int64_t index,
+                Compute<S>* packed) {
+  const int64_t piece = index / plan.strips % plan.pieces;
+  const int64_t group = index / plan.strips / plan.pieces;
+  const int64_t first = plan.piece_begin(piece) + index % plan.strips * kStripChannels;
+  const int64_t end = smaller(plan.piece_begin(piece + 1), gather.dst_channels);
+  if (first >= end) return;
+  pack_chunk<S>(task, gather, group, first, smaller(kStripChannels, end - first), kStripChannels, 0,
+                gather.src_channels, packed + index * gather.src_channels * kStripChannels);
+}
+
+inline void pointwise(const Task& task, const Job& job) {
+  const auto& [gather, plan] = *(const Planned<PointwisePlan>*)job.details;
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    auto* const packed = (Compute<S>*)job.shared;
+    if (job.stage == 0) return pack_strip<S>(task, gather, plan, job.index, packed);
+    PointwiseJob<S>(task, gather, plan, job.index).run(packed, job.scratch);
+  });
+}
+
+}  // namespace
+}  // namespace torchconv::cpu
