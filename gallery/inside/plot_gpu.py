@@ -146,7 +146,7 @@ print(excerpt("csrc/cuda/algorithms.cpp", "static const Algorithm", "};"))
 # these are intrinsics (``device_cuda.h``); any other compiler gets an emulation
 # (``device_host.h``), in which the threads of a block take turns on the CPU. There shared memory
 # begins as NaN, an asynchronous copy arrives no sooner than it is waited for, and a barrier that
-# some thread skips ends the program. ``tests/test_cuda_kernels.py`` runs every kernel like that,
+# some thread skips ends the program. ``tests/cuda/test_kernels.py`` runs every kernel like that,
 # wherever there is a C++ compiler.
 #
 # The same bits, here too: no kernel adds atomically, in the order in which threads happen to
