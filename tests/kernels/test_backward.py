@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import torchconv
+from benchmarks.machine import ISA_LEVELS, isa_levels
 from tests.cases import AWKWARD, case, ids
 from tests.compare import same_bits
-from tests.kernels.test_same_bits import LEVELS, available_levels
 from tests.reference import DTYPES, random_operands, run, threads
 
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
@@ -67,9 +67,9 @@ def test_bias_has_the_same_bits_everywhere(shape, dtype, channels_last):
     t = in_format(shape, dtype, channels_last)
     with threads(1):
         expected = backward(shape, t, channels_last, weight=False)[2]
-    assert len(available_levels()) > 1, f"only one of {LEVELS}"
+    assert len(isa_levels()) > 1, f"only one of {ISA_LEVELS}"
     try:
-        for level in available_levels():
+        for level in isa_levels():
             torch.ops.torchconv._force_isa(level)
             found = backward(shape, t, channels_last, weight=False)[2]
             assert same_bits(found, expected), level

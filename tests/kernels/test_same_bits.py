@@ -14,25 +14,12 @@ import pytest
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
+from benchmarks.machine import ISA_LEVELS, isa_levels
 from tests.cases import AWKWARD, Conv2dCase, grouped
 from tests.cases import case as build_case
 from tests.compare import same_bits
 from tests.networks import HELD_OUT, NETWORKS, layers
 from tests.reference import DTYPES, OPS, Operands, random_operands, run, threads
-
-LEVELS = ("avx512", "avx2", "portable")
-
-
-def available_levels() -> list[str]:
-    found = []
-    for level in LEVELS:
-        try:
-            torch.ops.torchconv._force_isa(level)
-        except RuntimeError:
-            continue
-        found.append(level)
-    torch.ops.torchconv._force_isa("")
-    return found
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +129,7 @@ def test_any_number_of_threads(op, dtype):
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_any_isa_level(op, dtype):
-    levels = available_levels()
+    levels = isa_levels()
     if len(levels) < 2:
         pytest.skip(f"this CPU has {levels} only")
     for index, shape in enumerate([*AWKWARD, *random_cases(25, seed=2)]):
@@ -199,7 +186,7 @@ def test_sign_of_zero(shape, dtype):
         expected = run(op, shape, t)
         torch.ops.torchconv._force_algorithm("")
         assert not expected.any()
-        for level in available_levels():
+        for level in isa_levels():
             torch.ops.torchconv._force_isa(level)
             for channels_last in (False, True):
                 for batch in (1, shape.n):
@@ -261,7 +248,7 @@ def test_a_weight_that_is_not_finite_meets_the_padding(op, channels_last):
 @pytest.mark.parametrize("op", OPS)
 def test_on_real_layers(op):
     """ISA levels, threads and batch at once, on layers of networks."""
-    levels = available_levels()
+    levels = isa_levels()
     for index, shape in enumerate(network_cases(2, 0.08e9)):
         t = random_operands(shape, torch.float32, seed=index)
         channels_last = index % 2 == 1
@@ -290,10 +277,10 @@ for op in OPS:
 """
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ISA_LEVELS)
 def test_environment_variable(level):
     """TORCHCONV_ISA and OMP_NUM_THREADS of a whole process change its speed, not its results."""
-    if level not in available_levels():
+    if level not in isa_levels():
         pytest.skip(f"this CPU has no {level}")
 
     def output_of(environment):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
+from benchmarks.machine import isa_levels
 from tests.cases import case, grouped, ids
-from tests.kernels.test_same_bits import available_levels
 from tests.reference import OPS, Operands, exact, random_operands, run, threads
 
 LAYOUTS = pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_denormal_operands_are_zeros(shape, dtype, channels_last):
             values = {n: full(s, small if n == denormal else large) for n, s in sizes.items()}
             assert getattr(Operands(bias=None, **values), denormal).all()  # not zeros already
             t = Operands(bias=full((shape.k,), small), **values)
-            for level in available_levels():
+            for level in isa_levels():
                 torch.ops.torchconv._force_isa(level)
                 for count in (1, 3):
                     with threads(count):
@@ -128,7 +128,7 @@ def test_denormal_gradients_of_the_bias_are_zeros(dtype, channels_last):
     t = replace(t, grad=torch.full(shape.output_size, DENORMAL[dtype][0], dtype=dtype))
     geometry = shape.geometry(channels_last)
     assert t.grad.double().sum() > torch.finfo(dtype).tiny
-    for level in available_levels():
+    for level in isa_levels():
         torch.ops.torchconv._force_isa(level)
         found = torch.ops.torchconv.conv2d_backward(
             t.grad, t.input, None, shape.weight_size, geometry, True
