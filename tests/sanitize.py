@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from tests import cpu_host
-from tests.cases import AWKWARD, Conv2dCase, case, grouped
+from tests.awkward import AWKWARD
+from tests.cases import Conv2dCase, case, grouped
 from tests.compare import same_bits
 from tests.cpu_host import CpuHost
 from tests.kernel_host import ROOT, SANITIZERS, sanitizer_prefix

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
-from tests.cases import AWKWARD
+from tests.awkward import AWKWARD
 from tests.reference import OPS, random_operands, run
 
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}

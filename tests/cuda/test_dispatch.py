@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv
-from tests.cases import AWKWARD, ids
+from tests.awkward import AWKWARD
+from tests.cases import ids
 from tests.cuda.test_accepted import CAPABILITY, ENTRY
 from tests.reference import OPS, assert_accurate, random_operands
 from torchconv import _accepted, _autograd, _cuda, _load

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tests import cuda_host
-from tests.cases import AWKWARD, case, grouped, ids
+from tests.awkward import AWKWARD
+from tests.cases import case, grouped, ids
 from tests.compare import same_bits
 from tests.cuda_host import CudaHost
 from tests.kernel_host import (

@@ -15,7 +15,7 @@ import sys
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
-from tests.cases import AWKWARD
+from tests.awkward import AWKWARD
 from tests.reference import DTYPES, OPS, random_operands, run
 
 PAGE = mmap.PAGESIZE

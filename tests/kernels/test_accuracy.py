@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import torchconv  # noqa: F401  (registers the operators)
-from tests.cases import AWKWARD, Conv2dCase, ids
+from tests.awkward import AWKWARD
+from tests.cases import Conv2dCase, ids
 from tests.cases import case as build_case
 from tests.reference import (
     DTYPES,
@@ -80,10 +81,10 @@ def algorithm_names() -> list[str]:
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("algorithm", algorithm_names())
-def test_every_algorithm(algorithm, op, forced):
+def test_every_algorithm(algorithm, op):
     """Forced, an algorithm computes every shape it does not refuse, not only those it is chosen
     for."""
-    forced.algorithm(algorithm)
+    torch.ops.torchconv._force_algorithm(algorithm)
     computed = 0
     cases = [case for case in AWKWARD if not is_too_large(algorithm, case)]
     for dtype in DTYPES:
@@ -100,8 +101,8 @@ def test_every_algorithm(algorithm, op, forced):
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("algorithm", algorithm_names())
-def test_a_forced_algorithm_that_refuses_is_passed_over(algorithm, op, forced):
-    forced.algorithm(algorithm)
+def test_a_forced_algorithm_that_refuses_is_passed_over(algorithm, op):
+    torch.ops.torchconv._force_algorithm(algorithm)
     refused = 0
     for case in AWKWARD[::5]:
         if "forced, runs" not in explanation(op, case, torch.float32, False)[0]:
@@ -115,19 +116,6 @@ def test_a_forced_algorithm_that_refuses_is_passed_over(algorithm, op, forced):
 def test_unknown_algorithm_is_refused(name):
     with pytest.raises(RuntimeError, match="algorithm"):
         torch.ops.torchconv._force_algorithm(name)
-
-
-@pytest.fixture
-def forced():
-    """Forces algorithms and ISA levels for one test."""
-
-    class Forced:
-        algorithm = staticmethod(torch.ops.torchconv._force_algorithm)
-        isa = staticmethod(torch.ops.torchconv._force_isa)
-
-    yield Forced
-    Forced.algorithm("")
-    Forced.isa("")
 
 
 def test_the_oracle_notices_a_dropped_tap():

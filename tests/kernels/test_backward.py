@@ -5,7 +5,8 @@ import torch
 
 import torchconv
 from benchmarks.machine import ISA_LEVELS, isa_levels
-from tests.cases import AWKWARD, case, ids
+from tests.awkward import AWKWARD
+from tests.cases import case, ids
 from tests.compare import same_bits
 from tests.reference import DTYPES, random_operands, run, threads
 

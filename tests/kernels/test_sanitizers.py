@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cases import AWKWARD, case
+from tests.awkward import AWKWARD
+from tests.cases import case
 from tests.kernel_host import COMPILER, ProgramDied, compiler_is_missing, damaged
 from tests.kernels.test_accuracy import algorithm_names
 from tests.reference import DTYPES

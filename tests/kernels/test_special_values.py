@@ -18,12 +18,6 @@ LAYOUTS = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def _unforced():
-    yield
-    torch.ops.torchconv._force_isa("")
-
-
 # Padded and not, in vectors of pixels and of channels; dense ones with few and with many sums for
 # each tap, which leave out what only sees padding.
 SHAPES = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.cases import AWKWARD, Conv2dCase, case, grouped, ids
+from tests.awkward import AWKWARD
+from tests.cases import Conv2dCase, case, grouped, ids
 from tests.cuda.gpu import require_gpu
 from tests.cuda.gpu.operators import TF32, applicable, forced, on_gpu, run_poisoned
 from tests.reference import DTYPES, OPS, Operands, assert_accurate, exact, random_operands

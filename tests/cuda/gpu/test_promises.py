@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 import torchconv
-from tests.cases import AWKWARD, case, grouped, ids
+from tests.awkward import AWKWARD
+from tests.cases import case, grouped, ids
 from tests.compare import assert_all_near, assert_near
 from tests.cuda.gpu import require_gpu
 from tests.cuda.gpu.operators import applicable, forced, on_gpu, run_poisoned, same_bits
