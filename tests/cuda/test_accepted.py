@@ -7,15 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.cuda.dispatched import CAPABILITY, ENTRY
 from tests.reference import OPS
 from torchconv import _accepted
-
-CAPABILITY = "9.9"
-ENTRY = _accepted.Entry(
-    capability=CAPABILITY, kernel="fast.planes", size="3x3", stride="1x1", dilation="1x1",
-    op="forward", dtype="float16", layout="nhwc", source="c0ffee", ratio=1.2, eager_ratio=0.8,
-    layers=5, problem="", gpu="Test GPU", torch="2.14.1", date="2026-11-01",
-)  # fmt: skip
 
 
 def why_not(entry: _accepted.Entry, **asked) -> str | None:

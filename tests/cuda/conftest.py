@@ -1,0 +1,39 @@
+"""Tensors that stand for tensors on a GPU, and a GPU that has accepted what a test wants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tests.cuda.dispatched import CAPABILITY, ENTRY
+from torchconv import _accepted, _cuda
+
+
+@pytest.fixture
+def gpu():
+    """Tensors without data, which may be on a GPU."""
+    with FakeTensorMode():
+        yield lambda *size, **options: torch.empty(size, device="cuda", **options)
+
+
+@pytest.fixture
+def accept(monkeypatch):
+    """Lets a GPU accept every algorithm for (operator, dtype, layout)."""
+
+    def accept_all(*wanted):
+        names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
+        entries = [
+            replace(ENTRY, kernel=name, op=op, dtype=dtype, layout=layout)
+            for name in names
+            for op, dtype, layout in wanted
+        ]
+        answers = _accepted.Accepted(entries, dict.fromkeys(names, ENTRY.source))
+        monkeypatch.setattr(_cuda, "accepted", lambda: answers)
+        monkeypatch.setattr(_cuda, "capability", lambda index: CAPABILITY)
+        _cuda._reasons.cache_clear()
+
+    yield accept_all
+    _cuda._reasons.cache_clear()
