@@ -239,27 +239,79 @@ def test_setup_says_what_is_missing():
     assert last.startswith("torchconv: TORCHCONV_CUDA=1, but ") and "Traceback" not in done.stderr
 
 
-def test_hashes_follow_what_a_kernel_is_made_of(tmp_path):
-    """Its text and the headers of ours it includes, wherever they are; not comments."""
-    folder = tmp_path / "csrc" / "cuda"
-    folder.mkdir(parents=True)
-    (tmp_path / "csrc" / "conv2d.h").write_text("struct Shape {};\n")
-    (folder / "device.h").write_text('#include "conv2d.h"\n#include "cuda/device_host.h"\n')
-    (folder / "device_host.h").write_text("int emulated;\n")
-    (folder / "a.cu").write_text('#include "cuda/device.h"\nint a = 1;  // one\n')
-    (folder / "b.cu").write_text("int b;\n")
-    before = build_cuda.source_hashes(folder)
-    assert before.keys() == {"a", "b"}
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
 
-    (folder / "a.cu").write_text('#include "cuda/device.h"\nint a  = 1; /* uno\n*/\n')
-    (folder / "device_host.h").write_text("double emulated;\n")
-    assert build_cuda.source_hashes(folder) == before
-    (folder / "a.cu").write_text('#include "cuda/device.h"\nint a = 2;\n')
-    changed = build_cuda.source_hashes(folder)
-    assert changed["a"] != before["a"] and changed["b"] == before["b"]
-    (tmp_path / "csrc" / "conv2d.h").write_text("struct Shape { int n; };\n")
-    again = build_cuda.source_hashes(folder)
-    assert again["a"] != changed["a"] and again["b"] == before["b"]
+
+def kernel_tree(folder: Path) -> Path:
+    """Two kernels, of which one reaches a header of csrc; returns csrc/cuda."""
+    cuda = folder / "csrc" / "cuda"
+    cuda.mkdir(parents=True)
+    (folder / "csrc" / "conv2d.h").write_text("struct Shape {};\n")
+    (cuda / "device.h").write_text('#include "conv2d.h"\n#include "cuda/device_host.h"\n')
+    (cuda / "device_host.h").write_text("int emulated;\n")
+    (cuda / "algorithms.h").write_text("extern int list;\n")
+    (cuda / "a.cu").write_text(
+        '#include "cuda/device.h"\n#include "cuda/algorithms.h"\n'
+        'int a = f(1);  // one\nconst char* text = "// a";\n'
+    )
+    (cuda / "b.cu").write_text("int b;\n")
+    return cuda
+
+
+@pytest.mark.parametrize(
+    "file, before, after",
+    [
+        ("cuda/a.cu", "// one", "/* uno\n*/"),
+        ("cuda/a.cu", "f(1)", "f(\n    1 )"),
+        ("cuda/device_host.h", "int", "double"),
+        ("cuda/algorithms.h", "int", "double"),
+    ],
+)
+def test_a_kernel_stays_the_same(tmp_path, file, before, after):
+    """Where no token of it changes."""
+    cuda = kernel_tree(tmp_path)
+    hashes = build_cuda.source_hashes(cuda)
+    assert hashes.keys() == {"a", "b"}
+    edit(cuda.parent / file, before, after)
+    assert build_cuda.source_hashes(cuda) == hashes
+
+
+@pytest.mark.parametrize(
+    "file, before, after",
+    [
+        ("cuda/a.cu", "f(1)", "f(2)"),
+        ("cuda/a.cu", "// a", "//a"),
+        ("cuda/a.cu", "int a", "inta"),
+        ("cuda/device.h", '#include "conv2d.h"\n', ""),
+        ("conv2d.h", "{}", "{ int n; }"),
+    ],
+)
+def test_a_kernel_becomes_another(tmp_path, file, before, after):
+    """Where a token changes, of its file or of a header that it reaches."""
+    cuda = kernel_tree(tmp_path)
+    hashes = build_cuda.source_hashes(cuda)
+    edit(cuda.parent / file, before, after)
+    changed = build_cuda.source_hashes(cuda)
+    assert changed["a"] != hashes["a"] and changed["b"] == hashes["b"]
+
+
+def test_a_kernel_may_move(tmp_path):
+    """Its files get other folders, other names and another order of includes."""
+    cuda = kernel_tree(tmp_path)
+    hashes = build_cuda.source_hashes(cuda)
+    for name in ("device", "small"):
+        (cuda / name).mkdir()
+    (cuda / "device.h").rename(cuda / "device" / "zebra.h")
+    (cuda / "a.cu").rename(cuda / "small" / "a.cu")
+    edit(
+        cuda / "small" / "a.cu",
+        '#include "cuda/device.h"\n#include "cuda/algorithms.h"\n',
+        '#include "cuda/algorithms.h"\n#include "conv2d.h"\n#include "cuda/device/zebra.h"\n',
+    )
+    assert build_cuda.source_hashes(cuda) == hashes
 
 
 @needs_library
