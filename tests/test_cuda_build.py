@@ -15,6 +15,7 @@ import torch
 
 import torchconv
 from tests.test_build import output_of, undefined_symbols
+from torchconv import _accepted
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -312,6 +313,14 @@ def test_a_kernel_may_move(tmp_path):
         '#include "cuda/algorithms.h"\n#include "conv2d.h"\n#include "cuda/device/zebra.h"\n',
     )
     assert build_cuda.source_hashes(cuda) == hashes
+
+
+def test_no_acceptance_is_void():
+    """Whoever changes a kernel measures it again, or takes its entries out."""
+    hashes = build_cuda.source_hashes(ROOT / "csrc" / "cuda")
+    entries = _accepted.read()
+    void = {entry.kernel for entry in entries if entry.source != hashes.get(entry.key.algorithm)}
+    assert entries and not void
 
 
 @needs_library

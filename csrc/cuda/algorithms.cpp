@@ -8,9 +8,6 @@ Algorithms algorithms() {
                                    kDepthwise,
                                    kDepthwiseGradWeight,
                                    kGrouped,
-                                   kFewChannels,
-                                   kSmall,
-                                   kPointwise,
                                    kGeneral,
                                    kReference};
   return {list, (int)(sizeof list / sizeof list[0])};

@@ -130,9 +130,9 @@ assert product.shape == (10, 8)
 assert np.allclose(product, expected[0, 0, :, :8], atol=1e-5)
 
 # %%
-# Other kernels have layers of their own: ``few_channels.cuh`` first layers, ``grouped.cu`` small
-# groups, several of which share a tile, ``depthwise_planes.cuh`` and ``depthwise_channels.cuh``
-# depthwise layers in the two memory formats. ``csrc/cuda/algorithms.cpp`` lists all of them; the
+# Other kernels have layers of their own: ``grouped.cu`` small groups, several of which share a
+# tile, ``depthwise_planes.cuh`` and ``depthwise_channels.cuh`` depthwise layers in the two memory
+# formats. ``csrc/cuda/algorithms.cpp`` lists all of them; the
 # first that applies computes:
 
 print(excerpt("csrc/cuda/algorithms.cpp", "static const Algorithm", "};"))
