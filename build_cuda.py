@@ -1,10 +1,10 @@
 """The CUDA half of the build: whether there is a GPU to build for, whether a toolkit fits this
 PyTorch, and torchconv._C_cuda.
 
-Kernels (csrc/cuda/*.cu) are compiled by nvcc and include nothing of PyTorch; csrc/cuda/*.cpp, which
-does, is compiled by the C++ compiler. The CUDA runtime is linked statically, so that the library
-runs beside whichever one PyTorch brings. As in other extensions of PyTorch, kernels are built for
-the GPUs that are visible, and with FORCE_CUDA=1 without one.
+Kernels (the .cu files below csrc/cuda) are compiled by nvcc and include nothing of PyTorch; the C++
+compiler compiles the .cpp files. The CUDA runtime is linked statically, so that the library runs
+beside whichever one PyTorch brings. As in other extensions of PyTorch, kernels are built for the
+GPUs that are visible, and with FORCE_CUDA=1 without one.
 """
 
 import glob
@@ -226,7 +226,7 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
     if not os.environ.get(ARCHITECTURE_LIST):  # which PyTorch reads itself
         nvcc_flags += _gencode(toolkit.architectures())
     hashes = ",".join(f"{name}:{digest}" for name, digest in source_hashes().items())
-    sources = sorted(glob.glob(f"{KERNELS}/*.cu") + glob.glob(f"{KERNELS}/*.cpp"))
+    sources = _files(".cu", ".cpp")
     names = " ".join(toolkit.architectures())
     print(f"torchconv: CUDA {toolkit.version} for {names}: {len(sources)} sources")
     return CppExtension(
@@ -242,12 +242,18 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
         },
         extra_link_args=["-Wl,--exclude-libs,ALL"],
         depends=[
-            *sorted(glob.glob("csrc/*.h") + glob.glob(f"{KERNELS}/*.*h")),
+            *sorted(glob.glob("csrc/*.h")),
+            *_files(".h", ".cuh"),
             "setup.py",
             "build_cuda.py",
         ],
         py_limited_api=True,
     )
+
+
+def _files(*suffixes: str) -> list[str]:
+    """The files of the CUDA half with these suffixes, of all its folders."""
+    return sorted(str(path) for path in Path(KERNELS).rglob("*") if path.suffix in suffixes)
 
 
 def _gencode(architectures: list[str]) -> list[str]:

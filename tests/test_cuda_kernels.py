@@ -240,7 +240,7 @@ def test_sanitizers_find_nothing(kind, tmp_path):
 def damaged_algorithm(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
     """A copy of csrc with that algorithm alone, one of its lines changed."""
     sources = damaged(folder, f"cuda/{file}", before, after)
-    for other in sources.glob("cuda/*.cu"):
+    for other in sources.glob("cuda/**/*.cu"):
         if other.stem != algorithm:
             other.unlink()
     name = "k" + "".join(word.capitalize() for word in algorithm.split("_"))
@@ -253,7 +253,11 @@ def damaged_algorithm(folder: Path, algorithm: str, file: str, before: str, afte
 
 def test_a_read_out_of_bounds_is_found(tmp_path):
     sources = damaged_algorithm(
-        tmp_path, "reference", "reference.cuh", "row >= height || column", "row > height || column"
+        tmp_path,
+        "reference",
+        "reference/reference.cuh",
+        "row >= height || column",
+        "row > height || column",
     )
     with start_sanitized(tmp_path / "build", "address", sources) as running:
         with pytest.raises(ProgramDied, match="heap-buffer-overflow"):
@@ -264,7 +268,7 @@ def test_a_read_out_of_bounds_is_found(tmp_path):
 def test_a_missing_barrier_is_found(tmp_path):
     before = "memory.sums[strand][lane] = sum;\n  sync_block();"
     after = "memory.sums[strand][lane] = sum;"
-    sources = damaged_algorithm(tmp_path, "general", "ordered_sum.cuh", before, after)
+    sources = damaged_algorithm(tmp_path, "general", "gemm/ordered_sum.cuh", before, after)
     with start_sanitized(tmp_path / "build", "thread", sources) as running:
         with pytest.raises(ProgramDied, match="data race"):
             run_sanitized(running, SANITIZED_CASES[-1:])
@@ -273,7 +277,11 @@ def test_a_missing_barrier_is_found(tmp_path):
 def test_a_barrier_that_some_threads_skip_is_found(tmp_path):
     before = "int64_t a, b, c, d;"
     sources = damaged_algorithm(
-        tmp_path, "reference", "reference.cuh", before, before + "if (i % 2) sync_block();"
+        tmp_path,
+        "reference",
+        "reference/reference.cuh",
+        before,
+        before + "if (i % 2) sync_block();",
     )
     with CudaHost(cuda_host.build(tmp_path / "build", ["-O0"], sources)) as running:
         with pytest.raises(ProgramDied, match="barrier that others skip"):

@@ -178,7 +178,7 @@ def listing() -> str:
     """What a library of these sources would list: the real algorithms, each with the hash of its
     file."""
     hashes = build_cuda.source_hashes(str(ROOT / "csrc" / "cuda"))
-    text = "".join(path.read_text() for path in sorted((ROOT / "csrc" / "cuda").glob("*.cu")))
+    text = "".join(path.read_text() for path in sorted((ROOT / "csrc" / "cuda").rglob("*.cu")))
     pairs = re.findall(r'Algorithm k\w+ = \{\s*"(\w+)",\s*"(\w+)"', text)
     assert len(pairs) > 1
     return "".join(f"{name} {hashes[file]}\n" for name, file in pairs)

@@ -2,7 +2,7 @@
 #include <type_traits>
 
 #include "cuda/algorithms.h"
-#include "cuda/depthwise_grad_weight.cuh"
+#include "cuda/depthwise/grad_weight.cuh"
 
 namespace torchconv::cuda {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "cuda/algorithms.h"
-#include "cuda/aten.h"
+#include "cuda/torch/aten.h"
 #include "operators.h"
 
 namespace torchconv::cuda {

@@ -1,5 +1,5 @@
 // The general kernels for every layer that no other algorithm takes.
-#include "cuda/general.cuh"
+#include "cuda/gemm/general.cuh"
 
 #include "cuda/algorithms.h"
 

@@ -2,8 +2,8 @@
 #include <type_traits>
 
 #include "cuda/algorithms.h"
-#include "cuda/depthwise_channels.cuh"
-#include "cuda/depthwise_planes.cuh"
+#include "cuda/depthwise/channels.cuh"
+#include "cuda/depthwise/planes.cuh"
 
 namespace torchconv::cuda {
 namespace {

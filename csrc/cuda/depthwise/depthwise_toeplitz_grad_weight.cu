@@ -1,6 +1,6 @@
 // Depthwise weight gradient of large kernels in half types.
 #include "cuda/algorithms.h"
-#include "cuda/toeplitz_grad_weight.cuh"
+#include "cuda/depthwise/toeplitz_grad_weight.cuh"
 
 namespace torchconv::cuda {
 namespace {

@@ -1,6 +1,6 @@
 // Depthwise forward and grad_input of large kernels in half types.
 #include "cuda/algorithms.h"
-#include "cuda/toeplitz.cuh"
+#include "cuda/depthwise/toeplitz.cuh"
 
 namespace torchconv::cuda {
 namespace {
