@@ -3,12 +3,9 @@
 namespace torchconv::cuda {
 
 Algorithms algorithms() {
-  static const Algorithm list[] = {kDepthwiseToeplitz,
-                                   kDepthwiseToeplitzGradWeight,
-                                   kDepthwise,
-                                   kDepthwiseGradWeight,
-                                   kGrouped,
-                                   kGeneral,
+  static const Algorithm list[] = {kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight,
+                                   kDepthwise,         kDepthwiseGradWeight,
+                                   kGrouped,           kGeneral,
                                    kReference};
   return {list, (int)(sizeof list / sizeof list[0])};
 }
