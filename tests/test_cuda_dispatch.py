@@ -309,7 +309,7 @@ REASONS = {
     "computes forward and input gradient only": lambda op, *_: op == "grad_weight",
     "a group has several input channels": lambda op, row, *_: row.c > row.groups,
     "a group has several output channels": lambda op, row, *_: row.k > row.groups,
-    "the dtype is no half type": lambda op, row, dtype, _: dtype.itemsize > 2,
+    "the dtype is not a half type": lambda op, row, dtype, _: dtype.itemsize > 2,
     "channels lie side by side in memory": lambda op, row, dtype, last: last,
     "the kernel is not square, of 7 to 32 rows": lambda op, row, *_: (
         row.r != row.s or not 7 <= row.r <= 32

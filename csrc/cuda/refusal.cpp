@@ -2,8 +2,6 @@
 // GPU accepts that text as it is, and a word in a message must not make it another.
 #include "cuda/refusal.h"
 
-#include <cstring>
-
 namespace torchconv::cuda {
 namespace {
 
@@ -18,7 +16,8 @@ const char* depthwise_reason(const Conv2dShape& d) {
 const char* toeplitz_reason(const Conv2dShape& d) {
   if (d.groups != d.c) return "a group has several input channels";
   if (d.k != d.c) return "a group has several output channels";
-  if (d.dtype != Dtype::kBFloat16 && d.dtype != Dtype::kFloat16) return "the dtype is no half type";
+  if (d.dtype != Dtype::kBFloat16 && d.dtype != Dtype::kFloat16)
+    return "the dtype is not a half type";
   if (d.layout != Layout::kContiguous) return "channels lie side by side in memory";
   if (d.r != d.s || d.r < 7 || d.r > 32) return "the kernel is not square, of 7 to 32 rows";
   if (d.stride_h != 1 || d.stride_w != 1) return "the stride is not 1";
@@ -32,23 +31,19 @@ const char* grouped_reason(const Conv2dShape& d) {
   return channels > 16 ? "a group has more than 16 channels" : kTooLarge;
 }
 
-bool starts_with(const char* name, const char* start) {
-  return !std::strncmp(name, start, std::strlen(start));
-}
-
 }  // namespace
 
 const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape) {
   if (algorithm.applicable(op, shape)) return nullptr;
-  const char* const name = algorithm.name;
-  if (starts_with(name, "depthwise")) {
-    const bool of_weight = std::strstr(name, "grad_weight");
-    if (of_weight && op != Op::kGradWeight) return "computes the weight gradient only";
-    if (!of_weight && op == Op::kGradWeight) return "computes forward and input gradient only";
-    return starts_with(name, "depthwise_toeplitz") ? toeplitz_reason(shape)
-                                                   : depthwise_reason(shape);
-  }
-  return std::strcmp(name, "grouped") ? kTooLarge : grouped_reason(shape);
+  // The list holds copies, which share their names.
+  const auto is = [&](const Algorithm& one) { return algorithm.name == one.name; };
+  const bool of_weight = is(kDepthwiseGradWeight) || is(kDepthwiseToeplitzGradWeight);
+  const bool gathers = is(kDepthwise) || is(kDepthwiseToeplitz);
+  if (of_weight && op != Op::kGradWeight) return "computes the weight gradient only";
+  if (gathers && op == Op::kGradWeight) return "computes forward and input gradient only";
+  if (is(kDepthwise) || is(kDepthwiseGradWeight)) return depthwise_reason(shape);
+  if (of_weight || gathers) return toeplitz_reason(shape);
+  return is(kGrouped) ? grouped_reason(shape) : kTooLarge;
 }
 
 }  // namespace torchconv::cuda

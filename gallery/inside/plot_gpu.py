@@ -227,10 +227,17 @@ assert geometric_mean(by_kernel["general"]) < 0.5
 assert not any("wgmma" in path.read_text() for path in (ROOT / "csrc/cuda").rglob("*.*"))
 
 # %%
-# (``mean`` is the geometric mean.) So torchconv does not use its kernels everywhere. By itself,
-# on a GPU of this kind, it takes those that were measured on two layers or more and were slower
-# than ``nn.Conv2d`` on none, and leaves the rest to PyTorch. ``torchconv/gpu_accepted.json`` says
-# which:
+# (``mean`` is the geometric mean.) Three of these kernels are gone since: ``few_channels``, for
+# first layers, and ``small`` and ``pointwise``, which were the general one by other names.
+
+listed = (ROOT / "csrc/cuda/algorithms.cpp").read_text()
+
+assert not any(name in listed for name in ("kFewChannels", "kSmall", "kPointwise"))
+
+# %%
+# So torchconv does not use its kernels everywhere. By itself, on a GPU of this kind, it takes those
+# that were measured on two layers or more and were slower than ``nn.Conv2d`` on none, and leaves
+# the rest to PyTorch. ``torchconv/gpu_accepted.json`` says which:
 
 accepted = json.loads((ROOT / "torchconv/gpu_accepted.json").read_text())["accepted"]
 used = [
