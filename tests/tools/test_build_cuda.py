@@ -239,29 +239,6 @@ def test_setup_says_what_is_missing():
     assert last.startswith("torchconv: TORCHCONV_CUDA=1, but ") and "Traceback" not in done.stderr
 
 
-def test_hashes_follow_what_a_kernel_is_made_of(tmp_path):
-    """Its text and the headers of ours it includes, wherever they are; not comments."""
-    folder = tmp_path / "csrc" / "cuda"
-    folder.mkdir(parents=True)
-    (tmp_path / "csrc" / "conv2d.h").write_text("struct Shape {};\n")
-    (folder / "device.h").write_text('#include "conv2d.h"\n#include "cuda/device_host.h"\n')
-    (folder / "device_host.h").write_text("int emulated;\n")
-    (folder / "a.cu").write_text('#include "cuda/device.h"\nint a = 1;  // one\n')
-    (folder / "b.cu").write_text("int b;\n")
-    before = build_cuda.source_hashes(folder)
-    assert before.keys() == {"a", "b"}
-
-    (folder / "a.cu").write_text('#include "cuda/device.h"\nint a  = 1; /* uno\n*/\n')
-    (folder / "device_host.h").write_text("double emulated;\n")
-    assert build_cuda.source_hashes(folder) == before
-    (folder / "a.cu").write_text('#include "cuda/device.h"\nint a = 2;\n')
-    changed = build_cuda.source_hashes(folder)
-    assert changed["a"] != before["a"] and changed["b"] == before["b"]
-    (tmp_path / "csrc" / "conv2d.h").write_text("struct Shape { int n; };\n")
-    again = build_cuda.source_hashes(folder)
-    assert again["a"] != changed["a"] and again["b"] == before["b"]
-
-
 @needs_library
 def test_one_cuda_library_for_every_python():
     assert [path.name for path in LIBRARIES] == ["_C_cuda.abi3.so"]

@@ -109,7 +109,7 @@ def test_the_cuda_kernels_of_the_tests_can_be_chosen(make):
     "changed, built",
     [
         ("csrc/cpu/plan.h", ["CUDA=0"]),
-        ("csrc/cuda/general.cuh", ["CUDA=toolkit"]),
+        ("csrc/cuda/gemm/general.cuh", ["CUDA=toolkit"]),
         ("build_cuda.py", ["CUDA=toolkit"]),
         ("csrc/conv2d.h", ["CUDA=0", "CUDA=toolkit"]),
         ("setup.py", ["CUDA=0", "CUDA=toolkit"]),

@@ -2,7 +2,7 @@
 // can be read as vectors. Vectors change no bits, so they may depend on addresses.
 #pragma once
 
-#include "cuda/index_math.h"
+#include "cuda/device/index_math.h"
 #include "cuda/task.h"
 
 namespace torchconv::cuda {

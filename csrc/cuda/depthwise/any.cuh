@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cuda/axis.cuh"
-#include "cuda/depthwise_task.h"
+#include "cuda/depthwise/task.h"
 
 namespace torchconv::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "cuda/depthwise_task.h"
+#include "cuda/depthwise/task.h"
 
 namespace torchconv::cuda {
 

@@ -6,27 +6,25 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 
-#include <atomic>
 #include <cstring>
 #include <string>
 
+#include "choice.h"
 #include "cuda/algorithms.h"
-#include "cuda/aten.h"
+#include "cuda/refusal.h"
+#include "cuda/torch/aten.h"
 #include "operators.h"
 
 namespace torchconv::cuda {
 namespace {
 
-std::atomic<const Algorithm*> forced_algorithm{nullptr};
-
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape) {
-  if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    if (forced->applicable(op, shape)) return *forced;
-  }
-  for (const Algorithm& algorithm : algorithms()) {
-    if (algorithm.applicable(op, shape)) return algorithm;
-  }
-  fail("no CUDA kernel computes this convolution");
+Choice<Algorithm>& choice() {
+  static Choice<Algorithm> only = [] {
+    std::vector<const Algorithm*> list;
+    for (const Algorithm& algorithm : algorithms()) list.push_back(&algorithm);
+    return Choice<Algorithm>(list, refusal);
+  }();
+  return only;
 }
 
 // Such as "general", or "depthwise.planes" of an algorithm with several kernels.
@@ -60,7 +58,9 @@ struct Cuda {
 
   static void run(Task task, const Tensor& like, const Sizes& geometry) {
     const Conv2dShape& d = task.shape;
-    const Algorithm& algorithm = select_algorithm(task.op, d);
+    const Algorithm* const chosen = choice().select(task.op, d);
+    require(chosen, "no CUDA kernel computes this convolution");
+    const Algorithm& algorithm = *chosen;
     print_call(task.op, d, algorithm.name, "cuda");
     const int32_t device = like.get_device_index();
     const torch::stable::accelerator::DeviceGuard guard(device);
@@ -120,16 +120,9 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
                     const Sizes& geometry, const std::string& dtype) {
   const Op which = to_op(op);
   const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
-  const Algorithm& chosen = select_algorithm(which, shape);
-  std::string text;
-  if (&chosen == forced_algorithm.load(std::memory_order_relaxed)) {
-    return kernel_name(chosen, which, shape) + ": forced, runs";
-  }
-  for (const Algorithm& algorithm : algorithms()) {
-    if (&algorithm == &chosen) break;
-    text += std::string(algorithm.name) + ": does not apply\n";
-  }
-  return text + kernel_name(chosen, which, shape) + ": runs";
+  return choice().explain(which, shape, [&](const Algorithm& algorithm) {
+    return kernel_name(algorithm, which, shape);
+  });
 }
 
 // Where the name of a source ends, a hash over it follows; see source_hashes() in build_cuda.py.
@@ -156,12 +149,7 @@ std::string toolkit() {
 }
 
 void force_algorithm(std::string name) {
-  const Algorithm* found = nullptr;
-  for (const Algorithm& algorithm : algorithms()) {
-    if (name == algorithm.name) found = &algorithm;
-  }
-  require(found || name.empty(), "no such CUDA algorithm: ", name);
-  forced_algorithm.store(found, std::memory_order_relaxed);
+  require(choice().force(name), "no such CUDA algorithm: ", name);
 }
 
 // ATen's answer on any device, for the tests of aten.h.

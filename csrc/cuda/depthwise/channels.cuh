@@ -3,7 +3,7 @@
 // in shared memory, widened. Of a row of windows each vector is loaded once.
 #pragma once
 
-#include "cuda/depthwise_any.cuh"
+#include "cuda/depthwise/any.cuh"
 
 namespace torchconv::cuda {
 

@@ -4,7 +4,7 @@
 // its strides.
 #pragma once
 
-#include "cuda/general_operands.cuh"
+#include "cuda/gemm/operands.cuh"
 #include "cuda/task.h"
 
 namespace torchconv::cuda {

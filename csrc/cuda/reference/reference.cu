@@ -1,7 +1,7 @@
 #include <type_traits>
 
 #include "cuda/algorithms.h"
-#include "cuda/reference.cuh"
+#include "cuda/reference/reference.cuh"
 
 namespace torchconv::cuda {
 

@@ -1,9 +1,26 @@
-// Depthwise forward and grad_input: which kernel computes which geometry.
+// Depthwise forward and grad_input: one input channel per group. Which kernel computes which layer:
+//
+//   planes.cuh     square 3x3, 5x5, 7x7 without gaps, planes in memory (contiguous)
+//   channels.cuh   the same in channels_last, where a vector of channels fits
+//   any.cuh        all others: any kernel, dilation, stride, several filters per channel
+//
+// The first two have strides 1 and 2 (7x7: 1), grad_input stride 1, where it is a forward with the
+// filter turned around. What a block of planes.cuh does:
+//
+//    global memory          shared memory             registers of a thread
+//    +--------------+       +--------------+
+//    |  +--------+  | copy  | padding and  | vectors  4 x 4 pixels (stride 2: 2 x 4); each row of
+//    |  | window |  | ----> | what windows | ------>  the source is read once for all rows of the
+//    |  +--------+  |       | reach        |          patch that it meets
+//    +--------------+       +--------------+
+//
+// These layers are bound by memory: a source pixel comes from global memory once, and once more for
+// each neighbouring tile whose windows reach it. any.cuh stages nothing and counts on the caches.
 #include <type_traits>
 
 #include "cuda/algorithms.h"
-#include "cuda/depthwise_channels.cuh"
-#include "cuda/depthwise_planes.cuh"
+#include "cuda/depthwise/channels.cuh"
+#include "cuda/depthwise/planes.cuh"
 
 namespace torchconv::cuda {
 namespace {

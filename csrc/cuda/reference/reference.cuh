@@ -3,7 +3,7 @@
 // can be compared with.
 #pragma once
 
-#include "cuda/index_math.h"
+#include "cuda/device/index_math.h"
 #include "cuda/task.h"
 
 namespace torchconv::cuda {

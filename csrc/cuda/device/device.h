@@ -38,7 +38,7 @@ struct alignas(16) Vector {
 }  // namespace torchconv::cuda
 
 #ifdef __CUDACC__
-#include "cuda/device_cuda.h"
+#include "cuda/device/device_cuda.h"
 #else
-#include "cuda/device_host.h"
+#include "cuda_host/device_host.h"
 #endif

@@ -6,8 +6,8 @@
 // of the filter; ordered_sum.cuh adds the splits.
 #pragma once
 
-#include "cuda/ordered_sum.cuh"
-#include "cuda/toeplitz.cuh"
+#include "cuda/gemm/ordered_sum.cuh"
+#include "cuda/depthwise/toeplitz.cuh"
 
 namespace torchconv::cuda {
 

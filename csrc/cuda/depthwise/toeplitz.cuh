@@ -7,7 +7,7 @@
 // NaN of up to 15 pixels on either side, more than the window reaches.
 #pragma once
 
-#include "cuda/depthwise_stage.cuh"
+#include "cuda/depthwise/stage.cuh"
 
 namespace torchconv::cuda {
 

@@ -1,7 +1,7 @@
 // Grouped layers with few channels: the general kernels over several groups at a time. A group of
 // four channels alone would leave three quarters of a tile empty and read an eighth of every sector.
 #include "cuda/algorithms.h"
-#include "cuda/general.cuh"
+#include "cuda/gemm/general.cuh"
 
 namespace torchconv::cuda {
 namespace {

@@ -2,7 +2,7 @@
 // forward and grad_input gather from `source` (input, or grad) and produce `result`.
 #pragma once
 
-#include "cuda/general_plan.h"
+#include "cuda/gemm/plan.h"
 
 namespace torchconv::cuda {
 

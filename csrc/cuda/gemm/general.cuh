@@ -5,10 +5,10 @@
 // the tiles (grouped.cu).
 #pragma once
 
-#include "cuda/general_operands.cuh"
-#include "cuda/general_plan.h"
-#include "cuda/ordered_sum.cuh"
-#include "cuda/tiled_product.cuh"
+#include "cuda/gemm/operands.cuh"
+#include "cuda/gemm/plan.h"
+#include "cuda/gemm/ordered_sum.cuh"
+#include "cuda/gemm/tiled_product.cuh"
 
 namespace torchconv::cuda {
 

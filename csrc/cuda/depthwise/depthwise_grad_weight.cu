@@ -1,8 +1,24 @@
-// Depthwise weight gradient: which kernel computes which geometry, and how many splits.
+// Depthwise weight gradient: which kernel computes which geometry, and how many splits. Geometries
+// are as in depthwise.cu: windows of a fixed size in planes or channels, and any other.
+//
+//    images x pixels of one channel, cut into splits by the shape of one image
+//    +---------+---------+---------+
+//    | split 0 | split 1 | split 2 |     a block each; a thread keeps sums of the taps
+//    +---------+---------+---------+
+//         |         |         |
+//         v         v         v
+//    r x s sums, r x s sums, ...         in the workspace, none where there is one split
+//         +---------+---------+
+//                   |  ordered_sum.cuh, in the order of the splits
+//                   v
+//              r x s weights
+//
+// Input and grad are read about once where the window has a fixed size; any other kernel reads them
+// once for each block of taps.
 #include <type_traits>
 
 #include "cuda/algorithms.h"
-#include "cuda/depthwise_grad_weight.cuh"
+#include "cuda/depthwise/grad_weight.cuh"
 
 namespace torchconv::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // Index arithmetic of the kernels: division without a divide instruction.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 
 namespace torchconv::cuda {
 

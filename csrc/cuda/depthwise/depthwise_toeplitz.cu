@@ -1,6 +1,20 @@
-// Depthwise forward and grad_input of large kernels in half types.
+// Depthwise forward and grad_input of large kernels in half types: square, 7 to 32 rows, stride 1,
+// planes in memory. Per row r of the filter (a b c here) one product on the tensor cores:
+//
+//    16 rows of the image         Toeplitz matrix          8 neighbouring pixels
+//    x 16 columns                 of filter row r          in 16 rows
+//    +----------------+           a . . .                  +--------+
+//    |                |           b a . .                  |        |
+//    |   row p + r    |     x     c b a .           += ->  |  row p |
+//    |                |           . c b a                  |        |
+//    +----------------+           . . c b                  +--------+
+//                                 . . . c
+//
+// Kernels of up to 9 columns take one step of 16 columns, up to 25 two, above three. Of the products
+// s / (16 * steps) are with the filter, the others with zeros, which a tensor core can afford where a
+// plain kernel would be bound by arithmetic.
 #include "cuda/algorithms.h"
-#include "cuda/toeplitz.cuh"
+#include "cuda/depthwise/toeplitz.cuh"
 
 namespace torchconv::cuda {
 namespace {

@@ -3,7 +3,7 @@
 // pixels, reading each row of its window as vectors, once for all rows of the patch it meets.
 #pragma once
 
-#include "cuda/depthwise_stage.cuh"
+#include "cuda/depthwise/stage.cuh"
 
 namespace torchconv::cuda {
 

@@ -5,8 +5,8 @@
 #pragma once
 
 #include "cuda/axis.cuh"
-#include "cuda/depthwise_planes.cuh"
-#include "cuda/ordered_sum.cuh"
+#include "cuda/depthwise/planes.cuh"
+#include "cuda/gemm/ordered_sum.cuh"
 
 namespace torchconv::cuda {
 

@@ -3,7 +3,7 @@
 // and put into the other half of a double buffer.
 #pragma once
 
-#include "cuda/multiply.cuh"
+#include "cuda/gemm/multiply.cuh"
 
 namespace torchconv::cuda {
 

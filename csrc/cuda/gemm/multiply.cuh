@@ -3,7 +3,7 @@
 // multiply-adds in the dtype itself. Both have 128 threads and the same members.
 #pragma once
 
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 
 namespace torchconv::cuda {
 

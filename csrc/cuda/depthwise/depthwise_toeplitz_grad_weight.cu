@@ -1,6 +1,12 @@
-// Depthwise weight gradient of large kernels in half types.
+// Depthwise weight gradient of large kernels in half types: square, 7 to 32 rows, stride 1, planes in
+// memory. The products of depthwise_toeplitz.cu the other way round, per row r of the filter:
+//
+//    16 columns of the input        8 columns of grad           16 x 8 sums
+//    x 16 rows, r below       x     x 16 rows             +=    weight(r, s) is a diagonal of them
+//
+// A block sums one split; ordered_sum.cuh adds the splits in order.
 #include "cuda/algorithms.h"
-#include "cuda/toeplitz_grad_weight.cuh"
+#include "cuda/depthwise/toeplitz_grad_weight.cuh"
 
 namespace torchconv::cuda {
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "cpu/scalar.h"
-#include "cuda/host_threads.h"
+#include "cuda_host/host_threads.h"
 
 #define __global__
 #define __device__
