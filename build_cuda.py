@@ -1,10 +1,10 @@
 """The CUDA half of the build: whether there is a GPU to build for, whether a toolkit fits this
 PyTorch, and torchconv._C_cuda.
 
-Kernels (csrc/cuda/*.cu) are compiled by nvcc and include nothing of PyTorch; csrc/cuda/*.cpp, which
-does, is compiled by the C++ compiler. The CUDA runtime is linked statically, so that the library
-runs beside whichever one PyTorch brings. As in other extensions of PyTorch, kernels are built for
-the GPUs that are visible, and with FORCE_CUDA=1 without one.
+Kernels (the .cu files below csrc/cuda) are compiled by nvcc and include nothing of PyTorch; the C++
+compiler compiles the .cpp files. The CUDA runtime is linked statically, so that the library runs
+beside whichever one PyTorch brings. As in other extensions of PyTorch, kernels are built for the
+GPUs that are visible, and with FORCE_CUDA=1 without one.
 """
 
 import glob
@@ -23,7 +23,9 @@ STRICT = "TORCHCONV_WERROR"
 ARCHITECTURES = ("8.0", "8.6", "8.9", "9.0a", "10.0", "12.0+PTX")
 OLDEST = (8, 0)
 KERNELS = "csrc/cuda"
-HOST_ONLY = ("device_host.h",)  # stands in for the GPU in tests; no part of a kernel
+# No part of a kernel: what stands in for the GPU in tests, and the list of the algorithms.
+NO_KERNELS = ("device_host.h", "algorithms.h")
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 
 class Unfit(Exception):
@@ -168,41 +170,46 @@ def _library_folders(root: Path) -> list[Path]:
 
 
 def source_hashes(folder: str = KERNELS) -> dict[str, str]:
-    """For every .cu file, by its stem, a hash over its text and every header of ours it includes.
+    """For every .cu file, by its stem, a digest of the text that makes its kernels.
 
-    Comments and spaces do not count: only what can change a kernel makes it another kernel.
+    That text is the .cu file and every header of ours that it reaches. Comments, white space and
+    the lines that include files do not count, and neither do the names of the files and their
+    order: a kernel becomes another when a token changes, and stays the same when its files move.
+    The list of the algorithms is left out: no kernel depends on it.
     """
-    return {
-        path.stem: _hash_of(path, Path(folder).parent) for path in sorted(Path(folder).glob("*.cu"))
-    }
+    root, files = Path(folder).parent, sorted(Path(folder).rglob("*.cu"))
+    return {path.stem: _digest(_reached(path, root)) for path in files}
 
 
-def _hash_of(source: Path, root: Path) -> str:
+def _reached(source: Path, root: Path) -> list[str]:
+    """The texts of a file and of the headers it includes."""
     found, waiting = {}, [source]
     while waiting:
         path = waiting.pop()
         if path in found:
             continue
         found[path] = path.read_text()
-        for name in re.findall(r'^\s*#\s*include\s*"([^"]+)"', found[path], re.MULTILINE):
-            if Path(name).name in HOST_ONLY:
+        for name in INCLUDE.findall(found[path]):
+            if Path(name).name in NO_KERNELS:
                 continue
             waiting += [near for near in (path.parent / name, root / name) if near.exists()][:1]
-    digest = hashlib.sha256()
-    for path in sorted(found, key=lambda path: path.relative_to(root).as_posix()):
-        digest.update(_without_comments(found[path]).encode() + b"\0")
-    return digest.hexdigest()[:16]
+    return list(found.values())
 
 
-def _without_comments(text: str) -> str:
-    quoted_or_comment = r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/'
-    kept = re.sub(
-        quoted_or_comment,
-        lambda match: match[0] if match[0][0] == '"' else " ",
-        text,
-        flags=re.DOTALL,
-    )
-    return " ".join(kept.split())
+def _digest(texts: list[str]) -> str:
+    """In the order of their own digests, which no name decides."""
+    tokens = ("\n".join(_tokens(text)).encode() for text in texts)
+    parts = sorted(hashlib.sha256(text).digest() for text in tokens)
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
+def _tokens(text: str) -> list[str]:
+    """As a compiler would cut the text, includes and comments apart."""
+    kept = re.sub(r"^\s*#\s*include\b.*$", "", text, flags=re.MULTILINE)
+    string, comment = r'"(?:\\.|[^"\\\n])*"', r"//[^\n]*|/\*[\s\S]*?\*/"
+    operator = r"->\*?|::|\.\.\.|\+\+|--|&&|\|\||[<>]{2}=?|[-+*/%&|^<>=!]=|##"
+    found = re.finditer(rf"{string}|({comment})|\w+|{operator}|\S", kept)
+    return [match[0] for match in found if not match[1]]
 
 
 def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, str]], debug: bool):
@@ -219,7 +226,7 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
     if not os.environ.get(ARCHITECTURE_LIST):  # which PyTorch reads itself
         nvcc_flags += _gencode(toolkit.architectures())
     hashes = ",".join(f"{name}:{digest}" for name, digest in source_hashes().items())
-    sources = sorted(glob.glob(f"{KERNELS}/*.cu") + glob.glob(f"{KERNELS}/*.cpp"))
+    sources = _files(".cu", ".cpp")
     names = " ".join(toolkit.architectures())
     print(f"torchconv: CUDA {toolkit.version} for {names}: {len(sources)} sources")
     return CppExtension(
@@ -235,12 +242,18 @@ def extension(toolkit: Toolkit, cxx_flags: list[str], macros: list[tuple[str, st
         },
         extra_link_args=["-Wl,--exclude-libs,ALL"],
         depends=[
-            *sorted(glob.glob("csrc/*.h") + glob.glob(f"{KERNELS}/*.*h")),
+            *sorted(glob.glob("csrc/*.h")),
+            *_files(".h", ".cuh"),
             "setup.py",
             "build_cuda.py",
         ],
         py_limited_api=True,
     )
+
+
+def _files(*suffixes: str) -> list[str]:
+    """The files of the CUDA half with these suffixes, of all its folders."""
+    return sorted(str(path) for path in Path(KERNELS).rglob("*") if path.suffix in suffixes)
 
 
 def _gencode(architectures: list[str]) -> list[str]:

@@ -1,12 +1,32 @@
-"""The machine a row was measured on: its name in file names, and its FMA peak at that moment."""
+"""The machine a row was measured on: its name in file names, its FMA peak at that moment, and the
+instruction sets that it has."""
 
 from __future__ import annotations
 
+import functools
 import re
 
 import torch
 
 from torchconv._machine import cpu_name
+
+ISA_LEVELS = ("portable", "avx2", "avx512")  # of TORCHCONV_ISA, the slowest first
+
+
+@functools.cache
+def isa_levels() -> tuple[str, ...]:
+    """Those of ISA_LEVELS that this CPU has; the first call ends with none of them forced."""
+    found = []
+    try:
+        for level in ISA_LEVELS:
+            try:
+                torch.ops.torchconv._force_isa(level)
+            except RuntimeError:
+                continue
+            found.append(level)
+    finally:
+        torch.ops.torchconv._force_isa("")
+    return tuple(found)
 
 
 def environment() -> str:

@@ -19,8 +19,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from examples import checkpoint, folder
-from tests import forked
-from tests.training import measurements
+from tests.examples import forked
+from tests.examples.training import measurements
 
 # All that a checkpoint has to keep.
 EVERYTHING = (

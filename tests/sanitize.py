@@ -3,7 +3,7 @@
     python -m tests.sanitize [address|thread]      without a name both, one after the other
 
 `address` finds reads and writes outside of operands and scratch memory, and undefined behaviour;
-`thread` finds data races. tests/test_sanitizers.py runs a part of it.
+`thread` finds data races. tests/kernels/test_sanitizers.py runs a part of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from tests import cpu_host
-from tests.cases import AWKWARD, Conv2dCase, case, grouped
+from tests.awkward import AWKWARD
+from tests.cases import Conv2dCase, case, grouped
 from tests.compare import same_bits
 from tests.cpu_host import CpuHost
 from tests.kernel_host import ROOT, SANITIZERS, sanitizer_prefix

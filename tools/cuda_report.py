@@ -1,10 +1,10 @@
 """What the compiler made of the CUDA kernels: registers, shared memory, spills, instructions.
 
     python -m tools.cuda_report            prints the table and what is wrong
-    python -m tools.cuda_report --update   writes csrc/cuda/resources.txt anew
+    python -m tools.cuda_report --update   writes tools/cuda_resources.txt anew
 
 Reads the built library with cuobjdump; no GPU is needed. A kernel must use no stack (a spill), no
-more registers or shared memory than resources.txt says for the same version of the toolkit, and the
+more registers or shared memory than that table says for the same version of the toolkit, and the
 instructions it was written for, and none that are slow by accident or give up the order of sums.
 """
 
@@ -27,7 +27,7 @@ import torchconv
 from torchconv import _load
 
 ROOT = Path(__file__).parent.parent
-TABLE = ROOT / "csrc" / "cuda" / "resources.txt"
+TABLE = ROOT / "tools" / "cuda_resources.txt"
 
 # Local memory, division of 64-bit integers through float, atomic additions.
 FORBIDDEN = re.compile(r"LDL\b|STL\b|I2F\.U64|ATOM|RED\b|REDG?\.E")

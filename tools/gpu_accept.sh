@@ -8,7 +8,7 @@
 #   environment  versions, GPU, driver
 #   build        torchconv._C_cuda, only where it does not load or is of other sources
 #   smoke        every kernel once, each in a process of its own: smoke.csv
-#   tests        tests/cuda for every algorithm apart, in processes of their own: tests.csv
+#   tests        tests/cuda/gpu for every algorithm apart, in processes of their own: tests.csv
 #   sanitizer    compute-sanitizer on a few small cases, where it works
 #   benchmark    beside nn.Conv2d, the depthwise layers first: benchmark.csv
 #   accept       what passed and is faster: gpu_accepted.json, copied to torchconv/, and the figures

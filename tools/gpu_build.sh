@@ -5,8 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The listing names the hash of the file that each algorithm was compiled from, and the algorithms of
-# one file share it.
+# The listing names the hash of the file that each algorithm was compiled from.
 stands='
 import build_cuda, torch, torchconv._load as load
 if load.cuda_problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from tests.cases import case, grouped
-from tests.cuda.operators import applicable, forced, on_gpu
+from tests.cuda.gpu.operators import applicable, forced, on_gpu
 from tests.reference import OPS, assert_accurate, random_operands, run
 
 DTYPES = (torch.float32, torch.bfloat16)  # one of each width: time is short

@@ -19,7 +19,7 @@ import torch
 from benchmarks import cuda_csv
 from benchmarks.cuda_machine import Machine, machine
 from tests.cases import Conv2dCase
-from tests.cuda.operators import algorithms, applicable, forced, kernel_of, on_device
+from tests.cuda.gpu.operators import algorithms, applicable, forced, kernel_of, on_device
 from tests.reference import DTYPES, OPS, assert_accurate, random_operands, run
 from tools.gpu_processes import Ended, run_all
 from tools.gpu_small_cases import CASES, MORE

@@ -1,4 +1,4 @@
-"""Runs tests/cuda for one algorithm after the other, each in a process of its own with a time
+"""Runs tests/cuda/gpu for one algorithm after the other, each in a process of its own with a time
 limit: one that fails is not accepted, and the others are.
 
     python -m tools.gpu_tests --csv PATH [--seconds SECONDS]
@@ -28,7 +28,7 @@ NO_ALGORITHM = "-"
 # None of what happens to be installed beside pytest is needed, and any of it may not work there.
 ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "OMP_NUM_THREADS": "2", "PYTEST_ADDOPTS": ""}
 PYTEST = (
-    "-m", "pytest", "tests/cuda", "-m", "cuda", "-q", "-p", "no:cacheprovider", "--maxfail=5",
+    "-m", "pytest", "tests/cuda/gpu", "-m", "cuda", "-q", "-p", "no:cacheprovider", "--maxfail=5",
     "--tb=short", "--durations=3",
 )  # fmt: skip
 

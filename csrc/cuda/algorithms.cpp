@@ -3,15 +3,9 @@
 namespace torchconv::cuda {
 
 Algorithms algorithms() {
-  static const Algorithm list[] = {kDepthwiseToeplitz,
-                                   kDepthwiseToeplitzGradWeight,
-                                   kDepthwise,
-                                   kDepthwiseGradWeight,
-                                   kGrouped,
-                                   kFewChannels,
-                                   kSmall,
-                                   kPointwise,
-                                   kGeneral,
+  static const Algorithm list[] = {kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight,
+                                   kDepthwise,         kDepthwiseGradWeight,
+                                   kGrouped,           kGeneral,
                                    kReference};
   return {list, (int)(sizeof list / sizeof list[0])};
 }

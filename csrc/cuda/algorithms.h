@@ -25,7 +25,7 @@ struct Algorithm {
 };
 
 extern const Algorithm kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight, kDepthwise,
-    kDepthwiseGradWeight, kGrouped, kFewChannels, kSmall, kPointwise, kGeneral, kReference;
+    kDepthwiseGradWeight, kGrouped, kGeneral, kReference;
 
 struct Algorithms {
   const Algorithm* first;

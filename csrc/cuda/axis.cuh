@@ -2,7 +2,7 @@
 // along one axis: the same description for forward and grad_input.
 #pragma once
 
-#include "cuda/index_math.h"
+#include "cuda/device/index_math.h"
 
 namespace torchconv::cuda {
 

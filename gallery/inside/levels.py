@@ -13,29 +13,15 @@ from typing import Any
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
+from benchmarks.machine import isa_levels
 
 ROOT = Path(__file__).parents[2]
-LEVELS = ("portable", "avx2", "avx512")  # of TORCHCONV_ISA, the slowest first
+available = isa_levels  # those that this CPU has, the slowest first
 
 
 def in_use() -> str:
     """That of this process."""
     return torch.ops.torchconv._isa()
-
-
-def available() -> list[str]:
-    """Those of LEVELS that this CPU has."""
-    found = []
-    try:
-        for level in LEVELS:
-            try:
-                torch.ops.torchconv._force_isa(level)
-            except RuntimeError:
-                continue
-            found.append(level)
-    finally:
-        torch.ops.torchconv._force_isa("")
-    return found
 
 
 def at_level(level: str, function: Callable, *arguments) -> Any:

@@ -26,9 +26,10 @@ from gallery.inside.source import ROOT, constant, excerpt
 # --------------------------
 #
 # The simplest kernel gives each element of the result a thread of its own, which adds up its sum
-# alone: ``csrc/cuda/reference.cuh``. The middle of it looks like the ten lines of the first page:
+# alone: ``csrc/cuda/reference/reference.cuh``. The middle of it looks like the ten lines of the
+# first page:
 
-print(excerpt("csrc/cuda/reference.cuh", "for .*c < channels; ", "sum.;$"))
+print(excerpt("csrc/cuda/reference/reference.cuh", "for .*c < channels; ", "sum.;$"))
 
 # %%
 # It is right and slow. Each multiply-add reads two numbers from memory, and neighbouring threads
@@ -38,14 +39,14 @@ print(excerpt("csrc/cuda/reference.cuh", "for .*c < channels; ", "sum.;$"))
 # ----------------------
 #
 # Threads of a GPU come in *warps* of 32 that do the same instruction together, and several warps
-# form a *block* with some kilobytes of fast *shared memory*. In ``csrc/cuda/general.cuh`` a block
-# of 128 threads computes a tile of the result: 64 channels of 64 pixels (or 16 of 128). It is a
-# matrix product as in im2col, of the filters and the matrix of all windows, with one difference:
+# form a *block* with some kilobytes of fast *shared memory*. In ``csrc/cuda/gemm/general.cuh`` a
+# block of 128 threads computes a tile of the result: 64 channels of 64 pixels (or 16 of 128). It is
+# a matrix product as in im2col, of the filters and the matrix of all windows, with one difference:
 # that matrix never exists. Its elements are looked up when a tile needs them, which is called
 # *implicit GEMM*.
 
-assert constant("csrc/cuda/device.h", "kWarp") == 32
-assert constant("csrc/cuda/multiply.cuh", "kTileThreads") == 128
+assert constant("csrc/cuda/device/device.h", "kWarp") == 32
+assert constant("csrc/cuda/gemm/multiply.cuh", "kTileThreads") == 128
 
 
 def implicit_gemm(x, w, tile=64, depth=16):
@@ -84,17 +85,17 @@ assert np.allclose(implicit_gemm(x, w), expected, atol=1e-5)
 assert 64 * 64 // (64 + 64) == 32
 
 # %%
-# Two more things keep the arithmetic busy (``csrc/cuda/tiled_product.cuh``,
-# ``csrc/cuda/multiply.cuh``). There are two tiles of each operand: while one pair is multiplied,
-# the numbers of the next are on their way. And half types and TF32 are multiplied by *tensor
-# cores*: one instruction of a warp takes a whole matrix times another, 16 × 16 by 16 × 8 in half
-# types.
+# Two more things keep the arithmetic busy (``csrc/cuda/gemm/tiled_product.cuh``,
+# ``csrc/cuda/gemm/multiply.cuh``). There are two tiles of each operand: while one pair is
+# multiplied, the numbers of the next are on their way. And half types and TF32 are multiplied by
+# *tensor cores*: one instruction of a warp takes a whole matrix times another, 16 × 16 by 16 × 8 in
+# half types.
 #
 # A depthwise row as a matrix
 # ---------------------------
 #
-# Tensor cores want matrices, and a depthwise layer seems to have none: each channel has one
-# filter. ``csrc/cuda/toeplitz.cuh`` makes one. Eight neighbouring outputs of a row see the same
+# Tensor cores want matrices, and a depthwise layer seems to have none: each channel has one filter.
+# ``csrc/cuda/depthwise/toeplitz.cuh`` makes one. Eight neighbouring outputs of a row see the same
 # few inputs; the matrix holds the filter's row once in each column, each time one further down:
 
 
@@ -130,9 +131,9 @@ assert product.shape == (10, 8)
 assert np.allclose(product, expected[0, 0, :, :8], atol=1e-5)
 
 # %%
-# Other kernels have layers of their own: ``few_channels.cuh`` first layers, ``grouped.cu`` small
-# groups, several of which share a tile, ``depthwise_planes.cuh`` and ``depthwise_channels.cuh``
-# depthwise layers in the two memory formats. ``csrc/cuda/algorithms.cpp`` lists all of them; the
+# Other kernels have layers of their own: ``grouped.cu`` small groups, several of which share a
+# tile, ``depthwise/planes.cuh`` and ``depthwise/channels.cuh`` depthwise layers in the two memory
+# formats. ``csrc/cuda/algorithms.cpp`` lists all of them; the
 # first that applies computes:
 
 print(excerpt("csrc/cuda/algorithms.cpp", "static const Algorithm", "};"))
@@ -141,19 +142,19 @@ print(excerpt("csrc/cuda/algorithms.cpp", "static const Algorithm", "};"))
 # No GPU needed to test them
 # --------------------------
 #
-# The kernels use no CUDA directly. They speak a small language, ``csrc/cuda/device.h``: the
+# The kernels use no CUDA directly. They speak a small language, ``csrc/cuda/device/device.h``: the
 # number of the thread, shared memory, barriers, a multiplication on tensor cores. Under ``nvcc``
 # these are intrinsics (``device_cuda.h``); any other compiler gets an emulation
-# (``device_host.h``), in which the threads of a block take turns on the CPU. There shared memory
-# begins as NaN, an asynchronous copy arrives no sooner than it is waited for, and a barrier that
-# some thread skips ends the program. ``tests/test_cuda_kernels.py`` runs every kernel like that,
-# wherever there is a C++ compiler.
+# (``tests/cuda_host/device_host.h``), in which the threads of a block take turns on the CPU. There
+# shared memory begins as NaN, an asynchronous copy arrives no sooner than it is waited for, and a
+# barrier that some thread skips ends the program. ``tests/cuda/test_kernels.py`` runs every kernel
+# like that, wherever there is a C++ compiler.
 #
 # The same bits, here too: no kernel adds atomically, in the order in which threads happen to
 # come. Where a weight's gradient is cut into splits, their sums are stored, and a second kernel
-# adds them in the order of their numbers (``csrc/cuda/ordered_sum.cuh``).
+# adds them in the order of their numbers (``csrc/cuda/gemm/ordered_sum.cuh``).
 
-for path in (ROOT / "csrc/cuda").glob("*.cu*"):
+for path in (ROOT / "csrc/cuda").rglob("*.cu*"):
     assert "atomicAdd" not in path.read_text()
 
 # %%
@@ -223,13 +224,20 @@ for kernel, found in sorted(by_kernel.items(), key=lambda item: -geometric_mean(
 
 assert geometric_mean(by_kernel["depthwise_toeplitz"]) > 1
 assert geometric_mean(by_kernel["general"]) < 0.5
-assert not any("wgmma" in path.read_text() for path in (ROOT / "csrc/cuda").iterdir())
+assert not any("wgmma" in path.read_text() for path in (ROOT / "csrc/cuda").rglob("*.*"))
 
 # %%
-# (``mean`` is the geometric mean.) So torchconv does not use its kernels everywhere. By itself,
-# on a GPU of this kind, it takes those that were measured on two layers or more and were slower
-# than ``nn.Conv2d`` on none, and leaves the rest to PyTorch. ``torchconv/gpu_accepted.json`` says
-# which:
+# (``mean`` is the geometric mean.) Three of these kernels are gone since: ``few_channels``, for
+# first layers, and ``small`` and ``pointwise``, which were the general one by other names.
+
+listed = (ROOT / "csrc/cuda/algorithms.cpp").read_text()
+
+assert not any(name in listed for name in ("kFewChannels", "kSmall", "kPointwise"))
+
+# %%
+# So torchconv does not use its kernels everywhere. By itself, on a GPU of this kind, it takes those
+# that were measured on two layers or more and were slower than ``nn.Conv2d`` on none, and leaves
+# the rest to PyTorch. ``torchconv/gpu_accepted.json`` says which:
 
 accepted = json.loads((ROOT / "torchconv/gpu_accepted.json").read_text())["accepted"]
 used = [

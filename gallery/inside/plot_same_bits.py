@@ -189,4 +189,5 @@ for one_thread, two_threads in zip(gradients(1), gradients(2), strict=True):
     assert torch.equal(one_thread, two_threads)
 
 # %%
-# ``tests/test_same_bits.py`` asks the same questions of every algorithm, for many more shapes.
+# ``tests/kernels/test_same_bits.py`` asks the same questions of every algorithm, for many more
+# shapes.

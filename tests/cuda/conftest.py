@@ -1,46 +1,39 @@
-"""Our kernels whatever has been accepted, and no zeros in memory that nothing has written."""
+"""Tensors that stand for tensors on a GPU, and a GPU that has accepted what a test wants."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-import torchconv
-from tests.cuda import operators
-from tests.cuda.poison import poison_free_memory
-
-MARK = "each_algorithm"
+from tests.cuda.dispatched import CAPABILITY, ENTRY
+from torchconv import _accepted, _cuda
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--algorithm", metavar="NAME", help="only what is tried for every algorithm, for this one; "
-        "-: only the other tests",
-    )  # fmt: skip
+@pytest.fixture
+def gpu():
+    """Tensors without data, which may be on a GPU."""
+    with FakeTensorMode():
+        yield lambda *size, **options: torch.empty(size, device="cuda", **options)
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", f"{MARK}: is tried for every CUDA algorithm")
-    name = config.getoption("--algorithm", None)
-    operators.only = None if name == "-" else name
+@pytest.fixture
+def accept(monkeypatch):
+    """Lets a GPU accept every algorithm for (operator, dtype, layout)."""
 
-
-def pytest_collection_modifyitems(config, items):
-    if name := config.getoption("--algorithm", None):
-        left_out = [
-            item for item in items if (item.get_closest_marker(MARK) is None) != (name == "-")
+    def accept_all(*wanted):
+        names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
+        entries = [
+            replace(ENTRY, kernel=name, op=op, dtype=dtype, layout=layout)
+            for name in names
+            for op, dtype, layout in wanted
         ]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        answers = _accepted.Accepted(entries, dict.fromkeys(names, ENTRY.source))
+        monkeypatch.setattr(_cuda, "accepted", lambda: answers)
+        monkeypatch.setattr(_cuda, "capability", lambda index: CAPABILITY)
+        _cuda._reasons.cache_clear()
 
-
-@pytest.fixture(autouse=True)
-def _native_and_poisoned():
-    torchconv.set_backend("native")
-    poison_free_memory()
-    yield
-    torch.ops.torchconv._force_algorithm_cuda("")
-    try:
-        torch.cuda.synchronize()
-    except RuntimeError as error:  # after which every other test would fail as well
-        pytest.exit(f"the GPU is lost: {error}", 3)
+    yield accept_all
+    _cuda._reasons.cache_clear()

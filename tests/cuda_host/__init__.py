@@ -1,6 +1,7 @@
 """Runs the CUDA kernels on the CPU: the unchanged files of csrc/cuda, compiled by the C++ compiler.
 
-`build` makes a program of them and main.cpp, `CudaHost` is one running process of it.
+device_host.h is what they take for a GPU. `build` makes a program of them and main.cpp, `CudaHost`
+is one running process of it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ HERE = Path(__file__).parent
 
 
 def build(folder: Path, flags: Sequence[str] = ("-O1",), sources: Path = ROOT / "csrc") -> Path:
-    files = [HERE / "main.cpp", sources / "cuda/algorithms.cpp", *sorted(sources.glob("cuda/*.cu"))]
+    kernels = sorted(sources.glob("cuda/**/*.cu"))
+    files = [HERE / "main.cpp", sources / "cuda/algorithms.cpp", *kernels]
     options = ["-std=c++20", "-g1", "-Wno-maybe-uninitialized", *flags]
     return kernel_host.build(folder, files, options, [HERE / "include", sources])
 

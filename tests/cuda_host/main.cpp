@@ -1,7 +1,7 @@
-// Runs the CUDA algorithms on the CPU for tests/test_cuda_kernels.py; options of a request are
+// Runs the CUDA algorithms on the CPU for tests/cuda/test_kernels.py; options of a request are
 // {allow_tf32, backwards}. The workspace begins as NaN, too.
 #include "cuda/algorithms.h"
-#include "cuda/device.h"
+#include "cuda/device/device.h"
 #include "kernel_host/host.h"
 
 namespace {

@@ -4,7 +4,7 @@
     python -m tests.fuzz --minutes 30 --seed 7
 
 Exits with 1 at the first failure, whose smallest form is printed as a line to paste into
-tests/test_fuzz.py.
+tests/kernels/test_fuzz.py.
 """
 
 from __future__ import annotations

@@ -8,31 +8,14 @@ as those of F.conv2d. Operands stay as they are.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 
 import torchconv
+from benchmarks.machine import isa_levels
 from tests.compare import assert_near, bits, same_bits
 from tests.fuzz.samples import DTYPES, Sample
 from tests.reference import OPS, Operands, exact, run, terms, threads
-
-LEVELS = ("avx512", "avx2", "portable")
-
-
-@functools.cache
-def levels() -> tuple[str, ...]:
-    """Those that this CPU has."""
-    found = []
-    for level in LEVELS:
-        try:
-            torch.ops.torchconv._force_isa(level)
-        except RuntimeError:
-            continue
-        found.append(level)
-    torch.ops.torchconv._force_isa("")
-    return tuple(found)
 
 
 def check(sample: Sample) -> None:
@@ -107,7 +90,7 @@ def assert_same_bits(found: torch.Tensor, op: str, sample: Sample, t: Operands) 
     def same(other: torch.Tensor, expected: torch.Tensor, what: str) -> None:
         assert same_bits(other, expected, any_nan), f"{op}: other bits {what}"
 
-    for level in levels():
+    for level in isa_levels():
         torch.ops.torchconv._force_isa(level)
         same(run(op, shape, t, sample.channels_last), found, f"at level {level}")
     torch.ops.torchconv._force_isa("")
@@ -141,7 +124,7 @@ def assert_backward(sample: Sample, t: Operands) -> None:
     for op, found in (("grad_input", grad_input), ("grad_weight", grad_weight)):
         alone = run(op, shape, t, sample.channels_last)
         assert same_bits(found, alone, any_nan), f"backward: other bits of {op} than alone"
-    for level in levels():
+    for level in isa_levels():
         torch.ops.torchconv._force_isa(level)
         assert same_bits(backward()[2], grad_bias, any_nan), f"bias: other bits at level {level}"
     torch.ops.torchconv._force_isa("")

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
-from tests.cases import AWKWARD, Conv2dCase
+from tests.awkward import AWKWARD
+from tests.cases import Conv2dCase
 from tests.compare import bits
 from tests.reference import DTYPES, Operands, run
 

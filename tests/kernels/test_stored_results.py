@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.cases import AWKWARD, ids
+from tests.awkward import AWKWARD
+from tests.cases import ids
 from tests.kernels.stored_results import OPS, digest, stored
 
 STORED = stored()

@@ -1,0 +1,70 @@
+// The choice between the algorithms of a device: the first of an ordered list that does not refuse,
+// or the one that is forced, where it does not refuse.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "conv2d.h"
+
+namespace torchconv {
+
+template <class Algorithm>
+class Choice {
+ public:
+  // Why an algorithm does not apply, null where it does.
+  using Refusal = const char* (*)(const Algorithm&, Op, const Conv2dShape&);
+
+  Choice(std::vector<const Algorithm*> list, Refusal refusal)
+      : list_(std::move(list)), refusal_(refusal) {}
+
+  // Null where all refuse.
+  const Algorithm* select(Op op, const Conv2dShape& shape) const {
+    const Algorithm* const forced = forced_.load(std::memory_order_relaxed);
+    if (forced && !refusal_(*forced, op, shape)) return forced;
+    for (const Algorithm* algorithm : list_) {
+      if (!refusal_(*algorithm, op, shape)) return algorithm;
+    }
+    return nullptr;
+  }
+
+  // One line per algorithm up to the one that runs: its name and why it does or does not. Of the
+  // one that runs, name_of(algorithm) is the name.
+  template <class NameOf>
+  std::string explain(Op op, const Conv2dShape& shape, const NameOf& name_of) const {
+    std::string text;
+    bool runs = false;
+    const auto tell = [&](const Algorithm& algorithm, const char* how) {
+      const char* const reason = refusal_(algorithm, op, shape);
+      runs = !reason;
+      text += text.empty() ? "" : "\n";
+      text += (runs ? name_of(algorithm) : std::string(algorithm.name)) + ": " + how;
+      text += runs ? "runs" : reason;
+    };
+    if (const Algorithm* const forced = forced_.load(std::memory_order_relaxed)) {
+      tell(*forced, "forced, ");
+    }
+    for (auto next = list_.begin(); !runs && next != list_.end(); ++next) tell(**next, "");
+    return text;
+  }
+
+  // An empty name ends the forcing; false if there is no such algorithm.
+  bool force(const std::string& name) {
+    const Algorithm* found = nullptr;
+    for (const Algorithm* algorithm : list_) {
+      if (name == algorithm->name) found = algorithm;
+    }
+    if (!found && !name.empty()) return false;
+    forced_.store(found, std::memory_order_relaxed);
+    return true;
+  }
+
+ private:
+  const std::vector<const Algorithm*> list_;
+  const Refusal refusal_;
+  std::atomic<const Algorithm*> forced_{nullptr};
+};
+
+}  // namespace torchconv

@@ -1,0 +1,14 @@
+"""What only a GPU can show: marked `cuda`, and skipped with the reason where there is none."""
+
+import pytest
+import torch
+
+from torchconv import _load
+
+
+def require_gpu() -> None:
+    """Skips the module that calls this, as one line of the summary and not a thousand."""
+    if _load.cuda_problem is not None:
+        pytest.skip(f"needs CUDA kernels: {_load.cuda_problem}", allow_module_level=True)
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU", allow_module_level=True)

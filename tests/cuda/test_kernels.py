@@ -1,0 +1,289 @@
+"""The CUDA kernels, run on the CPU: against float64, for equal bits, and under sanitizers.
+
+See tests/cuda_host. What this cannot show is speed, and anything else that only a GPU does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import cuda_host
+from tests.awkward import AWKWARD
+from tests.cases import case, grouped, ids
+from tests.compare import same_bits
+from tests.cuda_host import CudaHost
+from tests.kernel_host import (
+    COMPILER,
+    FORMATS,
+    ROOT,
+    SANITIZERS,
+    ProgramDied,
+    compiler_is_missing,
+    damaged,
+    sanitizer_prefix,
+)
+from tests.reference import DTYPES, OPS, Operands, assert_accurate, exact, random_operands
+
+pytestmark = pytest.mark.skipif(
+    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
+)
+
+MORE = (
+    # Enough pixels for several splits of every weight gradient, and whole images left over.
+    grouped("splits", 3, 2, 60, 1, (3, 2)),
+    grouped("splits3", 5, 2, 60, 1, 3),
+    grouped("splits7", 5, 1, 60, 1, 7),
+    case("splits_dense", 5, 3, 33, 2, 2),
+    # Large depthwise kernels: several images in a tile, several tiles in an image, cut off rows and
+    # columns, chunks of filter rows.
+    grouped("large7", 2, 2, (37, 69), 1, 7, bias=True),
+    grouped("large7_of_7x7", 11, 2, 7, 1, 7),
+    grouped("large8", 2, 3, (9, 12), 1, 8, padding=(3, 4, 3, 4)),
+    grouped("large9", 3, 2, (17, 33), 1, 9, padding=0),
+    grouped("large13", 5, 2, 14, 1, 13, bias=True),
+    grouped("large27", 2, 2, (20, 40), 1, 27),
+    *(grouped(f"large7_q={q}", 2, 2, (9, q), 1, 7) for q in (8, 12, 14, 56)),
+    grouped("large15_q=16", 2, 2, (9, 16), 1, 15),
+    grouped("large32", 2, 1, (9, 70), 1, 32, padding=16),
+    # Small groups that are multiplied together: as many as fill a tile, a part of them, one.
+    case("groups4", 3, 16, 7, 16, 3, groups=4, bias=True),
+    case("groups4_stride2", 2, 32, (9, 6), 32, 3, 2, groups=8),
+    case("groups_of_2_to_3", 2, 8, 6, 12, 3, groups=4, bias=True),
+    case("groups_of_5", 2, 30, 5, 30, (1, 3), groups=6, dilation=2),
+    case("groups_of_2_odd", 2, 14, 6, 14, 2, groups=7),
+    case("groups_of_9", 2, 18, 5, 18, 3, groups=2),
+    # First layers: few channels, two tiles of filters, windows with gaps.
+    case("first7", 2, 3, (21, 20), 33, 7, 2, bias=True),
+    case("first3", 2, 1, (5, 70), 70, 3),
+    case("first_patches", 3, 3, 16, 48, 4, 4, padding=0, bias=True),
+    case("first_dilated", 1, 4, (12, 40), 17, (3, 2), (1, 3), dilation=(2, 3)),
+    case("first11", 1, 3, 30, 20, 11, 4, padding=2),
+    # A stride of more than 32 bits.
+    case("first_huge_stride", 2, 3, 6, 17, 3, 2**40),
+    grouped("depthwise_huge_stride", 2, 3, 6, 1, 3, stride=2**40),
+)
+# An emulated multiplication takes about a microsecond on a tensor core of 16 rows.
+SMALL = [
+    one
+    for one in AWKWARD + MORE
+    if one.n and one.n * one.p * one.q * one.c * one.r * one.s * max(16, one.k // one.groups) < 4e6
+]
+COMBINATIONS = [(dtype, channels_last) for dtype in DTYPES for channels_last in (False, True)]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    with CudaHost(cuda_host.build(tmp_path_factory.mktemp("cuda_host"))) as running:
+        yield running
+
+
+@pytest.mark.parametrize("index", range(len(SMALL)), ids=ids(SMALL))
+def test_against_float64(index, program):
+    """Every algorithm and operator; dtypes and layouts take turns over the cases."""
+    one = SMALL[index]
+    for turn, algorithm in enumerate(program.algorithms):
+        for op in OPS:
+            for step in (0, 3):
+                dtype, channels_last = COMBINATIONS[(index + turn + step) % len(COMBINATIONS)]
+                t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
+                found = program.compute(algorithm, op, one, t, channels_last)
+                if found is not None:
+                    assert_accurate(found, op, one)
+
+
+def test_the_last_algorithms_take_everything(program):
+    assert program.algorithms[-2:] == ["general", "reference"]
+    one = case("", 1, 6, 5, 9, 3, groups=3)
+    for algorithm in program.algorithms[-2:]:
+        for op in OPS:
+            assert program.compute(algorithm, op, one, random_operands(one, DTYPES[0])) is not None
+
+
+def test_every_algorithm_takes_some_of_the_cases(program):
+    """What test_against_float64 passes over without a word, it does not pass over always."""
+    for algorithm in program.algorithms:
+        assert any(
+            program.compute(algorithm, op, one, random_operands(one, dtype)) is not None
+            for one in SMALL
+            for op in OPS
+            for dtype in DTYPES
+        ), algorithm
+
+
+def test_memory_of_any_strides(program):
+    """The weight of every operator may have strides of its own, none of them one."""
+    one = case("", 2, 16, 6, 24, 3)
+    for dtype in DTYPES:
+        for channels_last in (False, True):
+            t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
+            t.weight.set_(t.weight.permute(2, 0, 3, 1).contiguous().permute(1, 3, 0, 2))
+            for algorithm in program.algorithms:
+                for op in ("forward", "grad_input"):
+                    found = program.compute(algorithm, op, one, t, channels_last)
+                    if found is not None:
+                        assert_accurate(found, op, one)
+
+
+TF32 = {
+    "general": case("", 2, 9, 8, 20, 3, bias=True),
+    "grouped": case("", 2, 24, 8, 24, 3, groups=6, bias=True),
+}
+
+
+@pytest.mark.parametrize("algorithm", TF32)
+def test_tf32(algorithm, program):
+    """Ten bits of fraction: off by less than 2^-10 of the terms, and by more than float32 is."""
+    one = TF32[algorithm]
+    t = random_operands(one, torch.float32)
+    for op in OPS:
+        found = program.compute(algorithm, op, one, t, allow_tf32=True).double()
+        error = (found - exact(op, one, t)).abs()
+        scale = exact(op, one, t.map(torch.abs))
+        assert (error <= 2**-10 * scale).all()
+        assert error.max() > 1e-5 * scale.max()
+
+
+SAME_BITS = (
+    case("dense", 5, 8, 8, 24, 3, bias=True),
+    case("stride2", 5, 6, 9, 20, 3, 2),
+    case("groups4", 5, 8, 9, 8, 3, groups=2),
+    case("first", 5, 3, 9, 20, 5, 2, bias=True),
+    grouped("depthwise", 5, 8, 9, 1, 3),
+    grouped("depthwise7", 5, 8, 9, 1, 7),
+    grouped("depthwise7_q=8", 5, 8, 8, 1, 7),
+)
+
+
+@pytest.mark.parametrize("one", SAME_BITS, ids=ids(SAME_BITS))
+def test_same_bits(one, program):
+    """For any batch size, at any address, and in whatever order blocks and threads run."""
+    for turn, algorithm in enumerate(program.algorithms):
+        for dtype, channels_last in COMBINATIONS[turn % 2 :: 2]:
+            t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
+            for op in OPS:
+                together = program.compute(algorithm, op, one, t, channels_last)
+                if together is None:
+                    continue
+                again = program.compute(algorithm, op, one, t, channels_last, backwards=True)
+                assert same_bits(together, again)
+                moved = program.compute(algorithm, op, one, t, channels_last, misaligned=True)
+                assert same_bits(together, moved), (algorithm, op, dtype)
+                if op == "grad_weight":
+                    continue
+                for first, count in ((0, 1), (1, 1), (2, 3)):
+                    images = slice(first, first + count)
+                    some = Operands(t.input[images], t.weight, t.bias, t.grad[images])
+                    alone = program.compute(
+                        algorithm, op, one.with_batch(count), some, channels_last
+                    )
+                    assert same_bits(alone, together[images]), (algorithm, op, dtype)
+
+
+def test_every_float16_survives(program):
+    """Subnormal values too, and those that round to infinity."""
+    values = torch.tensor([6e-8, 1.2e-7, 3e-6, 6e-5, -6e-8, 65504.0, 65520.0]).half()
+    one = case("", 1, 1, (1, 7), 1, 1)
+    t = Operands(values.reshape(1, 1, 1, -1), torch.ones(1, 1, 1, 1).half(), None, None)
+    t = Operands(t.input, t.weight, None, t.input)
+    for algorithm in program.algorithms:
+        for op in ("forward", "grad_input"):
+            found = program.compute(algorithm, op, one, t)
+            assert found is None or torch.equal(found, t.input)
+
+
+# ---- Sanitizers. Small programs of one algorithm, unoptimised: they compile faster.
+
+SANITIZED_CASES = (
+    case("dense", 1, 3, (4, 5), 5, 3, bias=True),
+    case("one", 1, 1, 1, 1, 1),
+    case("stride2", 1, 2, 7, 17, 3, 2, groups=1),
+    case("groups3", 1, 6, (4, 5), 6, 3, groups=2),
+    case("first", 1, 3, (4, 9), 17, 3, bias=True),
+    grouped("depthwise", 1, 1, (5, 9), 1, 3, bias=True),
+    grouped("depthwise7", 2, 8, (8, 9), 1, 7),
+    grouped("depthwise5_stride2", 1, 8, (8, 12), 1, 5, stride=2),
+    case("splits", 2, 1, 33, 1, 1),
+)
+
+
+def start_sanitized(folder: Path, kind: str, sources: Path) -> CudaHost:
+    """A program under a sanitizer; skips the test where the machine has none."""
+    prefix = sanitizer_prefix(folder, kind)
+    return CudaHost(cuda_host.build(folder, SANITIZERS[kind], sources), prefix=prefix)
+
+
+def run_sanitized(running: CudaHost, cases=SANITIZED_CASES) -> None:
+    """Layouts and dtypes take turns."""
+    turn = 0
+    for algorithm in running.algorithms:
+        for one in cases:
+            for op in OPS:
+                turn += 1
+                dtype, channels_last = COMBINATIONS[turn * 3 % len(COMBINATIONS)]
+                if "toeplitz" in algorithm:
+                    dtype, channels_last = DTYPES[2 + turn % 2], False
+                t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
+                found = running.compute(algorithm, op, one, t, channels_last)
+                if found is not None:
+                    assert_accurate(found, op, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SANITIZERS)
+def test_sanitizers_find_nothing(kind, tmp_path):
+    with start_sanitized(tmp_path, kind, ROOT / "csrc") as running:
+        run_sanitized(running)
+
+
+def damaged_algorithm(folder: Path, algorithm: str, file: str, before: str, after: str) -> Path:
+    """A copy of csrc with that algorithm alone, one of its lines changed."""
+    sources = damaged(folder, f"cuda/{file}", before, after)
+    for other in sources.glob("cuda/**/*.cu"):
+        if other.stem != algorithm:
+            other.unlink()
+    name = "k" + "".join(word.capitalize() for word in algorithm.split("_"))
+    (sources / "cuda/algorithms.cpp").write_text(
+        '#include "cuda/algorithms.h"\nnamespace torchconv::cuda {\n'
+        f"Algorithms algorithms() {{ return {{&{name}, 1}}; }}\n}}\n"
+    )
+    return sources
+
+
+def test_a_read_out_of_bounds_is_found(tmp_path):
+    sources = damaged_algorithm(
+        tmp_path,
+        "reference",
+        "reference/reference.cuh",
+        "row >= height || column",
+        "row > height || column",
+    )
+    with start_sanitized(tmp_path / "build", "address", sources) as running:
+        with pytest.raises(ProgramDied, match="heap-buffer-overflow"):
+            run_sanitized(running)
+
+
+@pytest.mark.slow
+def test_a_missing_barrier_is_found(tmp_path):
+    before = "memory.sums[strand][lane] = sum;\n  sync_block();"
+    after = "memory.sums[strand][lane] = sum;"
+    sources = damaged_algorithm(tmp_path, "general", "gemm/ordered_sum.cuh", before, after)
+    with start_sanitized(tmp_path / "build", "thread", sources) as running:
+        with pytest.raises(ProgramDied, match="data race"):
+            run_sanitized(running, SANITIZED_CASES[-1:])
+
+
+def test_a_barrier_that_some_threads_skip_is_found(tmp_path):
+    before = "int64_t a, b, c, d;"
+    sources = damaged_algorithm(
+        tmp_path,
+        "reference",
+        "reference/reference.cuh",
+        before,
+        before + "if (i % 2) sync_block();",
+    )
+    with CudaHost(cuda_host.build(tmp_path / "build", ["-O0"], sources)) as running:
+        with pytest.raises(ProgramDied, match="barrier that others skip"):
+            run_sanitized(running)
