@@ -28,7 +28,7 @@ train test bench gallery: export TORCHCONV_REQUIRE_NATIVE = 1
 
 build: $(LIBRARY)
 
-train: $(LIBRARY) $(VENV)/.train  ## LeNet on 5,000 digits of MNIST
+train: $(LIBRARY) $(VENV)/.examples  ## LeNet on 5,000 digits of MNIST
 	$(BIN)/python -m examples.train
 
 test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests
@@ -75,15 +75,15 @@ $(VENV)/.cuda: $(CUDA_SOURCES) setup.py build_cuda.py | $(LIBRARY)
 	    $(BIN)/python setup.py build_ext --inplace
 	touch $@
 
-# The packages that the training example needs, and those of tests, linters and benchmarks, too.
-$(VENV)/.train: pyproject.toml | $(LIBRARY)
-	$(EDITABLE) '.[train]'
+# The packages that the examples need, and those of tests, linters and benchmarks, too.
+$(VENV)/.examples: pyproject.toml | $(LIBRARY)
+	$(EDITABLE) '.[examples]'
 	touch $@
 
 $(VENV)/.gallery: pyproject.toml | $(LIBRARY)
 	$(EDITABLE) '.[gallery]'
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.examples
 
 $(VENV)/.dev: pyproject.toml | $(LIBRARY)
 	$(EDITABLE) '.[dev]'
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.examples

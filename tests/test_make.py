@@ -71,7 +71,7 @@ def test_training_needs_no_more_than_training_needs(make):
     commands = make("train")
     (build,) = named(commands, BUILD)
     assert build.startswith("CUDA=0 ")
-    assert not named(commands, "[dev]") and named(commands, "[train]")[0].startswith("CUDA=0 ")
+    assert not named(commands, "[dev]") and named(commands, "[examples]")[0].startswith("CUDA=0 ")
     assert "python -m examples.train" in commands[-1] and "REQUIRE=1" in commands[-1]
     assert len(make("train")) == 1  # the second time it trains at once
 
