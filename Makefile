@@ -23,7 +23,7 @@ train test gallery: export OMP_WAIT_POLICY = passive
 # What is trained, tested or measured here is torchconv, never ATen for want of a library.
 train test bench gallery: export TORCHCONV_REQUIRE_NATIVE = 1
 
-.PHONY: build train test gallery sanitize lint format bench clean
+.PHONY: build train test gallery sanitize lint format wheel bench clean
 .DELETE_ON_ERROR:
 
 build: $(LIBRARY)
@@ -50,6 +50,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
+
+wheel: $(LIBRARY) $(VENV)/.dev  ## dist/: built, audited, and tried in new environments
+	$(BIN)/python -m tools.check_wheel
 
 bench: $(LIBRARY) $(VENV)/.dev  ## fills the table of README.md
 	$(BIN)/python -m benchmarks --readme
