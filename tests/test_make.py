@@ -44,7 +44,7 @@ def make(tmp_path, monkeypatch):
     python.parent.mkdir(parents=True)
     log = tmp_path / "log"
     python.write_text(PYTHON.format(log=log, root=tmp_path))
-    for name in ("python", "ruff", "clang-format"):
+    for name in ("python", "ruff", "clang-format", "pyright"):
         tool = python.with_name(name)
         if name != "python":
             tool.write_text("#!/bin/sh\n")
