@@ -40,8 +40,11 @@ def run(*command: str | Path, folder: Path = ROOT, **environment: str) -> None:
 
 def build(folder: Path) -> Path:
     """The wheel for the PyTorch in this environment, its object files checked."""
+    for old in ROOT.glob("build/lib*"):  # what it holds, CUDA kernels too, would go into the wheel
+        shutil.rmtree(old)
     command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
-    run(*command, "--wheel-dir", folder, ROOT, TORCHCONV_CUDA="0")
+    # With the ninja that built before: another version would compile everything again.
+    run(*command, "--wheel-dir", folder, ROOT, TORCHCONV_CUDA="0", PATH=os.environ["PATH"])
     (built,) = folder.glob("*.whl")
     run(ROOT / "tools" / "repair_wheel.sh", built, folder / "repaired")
     (repaired,) = folder.glob("repaired/*.whl")
