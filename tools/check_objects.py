@@ -70,23 +70,30 @@ def problems(objects: Iterable[Path]) -> Iterator[str]:
                 yield f"{path}: {function} holds an AVX instruction: {instruction}"
 
 
+def folder_of_build() -> Path:
+    """Where setup.py keeps the object files of this Python."""
+    folders = list(ROOT.glob(f"build/temp.*-{sys.implementation.cache_tag}"))
+    if len(folders) != 1:
+        raise FileNotFoundError("build torchconv first: there is no build/temp.* of this Python")
+    return folders[0]
+
+
 def cpu_objects(folder: Path) -> list[Path]:
     """The object file of each source for the CPU; what else lies in ``folder`` may be old."""
     sources = sorted([*ROOT.glob("csrc/*.cpp"), *ROOT.glob("csrc/cpu/**/*.cpp")])
     objects = [folder / path.relative_to(ROOT).with_suffix(".o") for path in sources]
     if missing := [str(path) for path in objects if not path.exists()]:
-        sys.exit(f"check_objects: build torchconv first; there is no {', '.join(missing)}")
+        raise FileNotFoundError(f"build torchconv first: there is no {', '.join(missing)}")
     return objects
 
 
 def main() -> None:
     if platform.machine() != "x86_64":
         sys.exit("check_objects: knows the instructions of x86-64 only")
-    built = ROOT.glob(f"build/temp.*-{sys.implementation.cache_tag}")
-    folders = [Path(name) for name in sys.argv[1:]] or list(built)
-    if len(folders) != 1:
-        sys.exit("check_objects: name one folder of object files, such as build/temp.*")
-    objects = cpu_objects(folders[0])
+    try:
+        objects = cpu_objects(Path(sys.argv[1]) if sys.argv[1:] else folder_of_build())
+    except FileNotFoundError as error:
+        sys.exit(f"check_objects: {error}")
     found = list(problems(objects))
     for problem in found:
         print(problem)

@@ -1,4 +1,4 @@
-"""The check of object files finds what it is there to find."""
+"""No CPU gets an instruction it does not have, and the check of that finds planted ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tools.check_objects import problems
+from tools.check_objects import AVX_UNIT, cpu_objects, folder_of_build, problems
 
 pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions of x86-64"),
@@ -54,3 +54,12 @@ def test_planted_violations_are_found(tmp_path, name, source, flag, found):
     subprocess.run(command, input=source, text=True, check=True)
     lines = list(problems([path]))
     assert lines == [] if found is None else found in "\n".join(lines)
+
+
+def test_the_library_is_made_of_such_files():
+    try:
+        objects = cpu_objects(folder_of_build())
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    assert any(AVX_UNIT.search(path.as_posix()) for path in objects)
+    assert list(problems(objects)) == []
