@@ -52,16 +52,22 @@ def build(folder: Path) -> Path:
     return Path(shutil.copy(repaired, ROOT / "dist"))
 
 
+def require(condition: bool, sentence: str) -> None:
+    if not condition:
+        sys.exit(f"check_wheel: {sentence}")
+
+
 def check_contents(wheel: Path) -> None:
     """One wheel for every Python, with one library, and nothing that belongs to the repository."""
-    assert "-cp310-abi3-" in wheel.name, wheel.name
+    require("-cp310-abi3-" in wheel.name, f"{wheel.name} is not for every Python from 3.10")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert [name for name in names if name.endswith(".so")] == [LIBRARY]
-    assert {"torchconv/py.typed", "torchconv/gpu_accepted.json"} <= set(names)
-    folders = {name.split("/")[0] for name in names}
-    strangers = {name for name in folders if not name.startswith("torchconv")}
-    assert not strangers, f"{wheel.name} would install {', '.join(sorted(strangers))}"
+    libraries = [name for name in names if name.endswith(".so")]
+    require(libraries == [LIBRARY], f"{wheel.name} has {libraries}, not {LIBRARY} alone")
+    for name in ("torchconv/py.typed", "torchconv/gpu_accepted.json"):
+        require(name in names, f"{wheel.name} is without {name}")
+    strangers = {name.split("/")[0] for name in names if not name.startswith("torchconv")}
+    require(not strangers, f"{wheel.name} would install {', '.join(sorted(strangers))}")
 
 
 def check_symbols(wheel: Path, folder: Path) -> None:
@@ -70,9 +76,10 @@ def check_symbols(wheel: Path, folder: Path) -> None:
         library = archive.extract(LIBRARY, folder)
     lines = output_of("nm", "-D", "-C", "--undefined-only", library).splitlines()
     names = [line.split(maxsplit=1)[1] for line in lines]
-    assert any(name.startswith("aoti_torch_") for name in names), "this is no library for PyTorch"
+    stable = [name for name in names if name.startswith("aoti_torch_")]
+    require(bool(stable), f"{LIBRARY} uses nothing of PyTorch")
     unstable = [name for name in names if UNSTABLE.search(name)]
-    assert not unstable, f"symbols of PyTorch's C++: {', '.join(unstable)}"
+    require(not unstable, f"{LIBRARY} uses PyTorch's C++: {', '.join(unstable)}")
     print(f"check_wheel: {len(names)} symbols from elsewhere, none of PyTorch's C++")
 
 
