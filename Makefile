@@ -23,12 +23,12 @@ train test gallery: export OMP_WAIT_POLICY = passive
 # What is trained, tested or measured here is torchconv, never ATen for want of a library.
 train test bench gallery: export TORCHCONV_REQUIRE_NATIVE = 1
 
-.PHONY: build train test gallery sanitize lint format bench clean
+.PHONY: build train test gallery sanitize lint format wheel bench clean
 .DELETE_ON_ERROR:
 
 build: $(LIBRARY)
 
-train: $(LIBRARY) $(VENV)/.train  ## LeNet on 5,000 digits of MNIST
+train: $(LIBRARY) $(VENV)/.examples  ## LeNet on 5,000 digits of MNIST
 	$(BIN)/python -m examples.train
 
 test: $(LIBRARY) $(VENV)/.dev $(if $(filter 0,$(TORCHCONV_CUDA)),,$(VENV)/.cuda)  ## tests/ and the doctests
@@ -45,11 +45,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
+
+wheel: $(LIBRARY) $(VENV)/.dev  ## dist/: built, audited, and tried in new environments
+	$(BIN)/python -m tools.check_wheel
 
 bench: $(LIBRARY) $(VENV)/.dev  ## fills the table of README.md
 	$(BIN)/python -m benchmarks --readme
@@ -75,15 +79,15 @@ $(VENV)/.cuda: $(CUDA_SOURCES) setup.py build_cuda.py | $(LIBRARY)
 	    $(BIN)/python setup.py build_ext --inplace
 	touch $@
 
-# The packages that the training example needs, and those of tests, linters and benchmarks, too.
-$(VENV)/.train: pyproject.toml | $(LIBRARY)
-	$(EDITABLE) '.[train]'
+# The packages that the examples need, and those of tests, linters and benchmarks, too.
+$(VENV)/.examples: pyproject.toml | $(LIBRARY)
+	$(EDITABLE) '.[examples]'
 	touch $@
 
 $(VENV)/.gallery: pyproject.toml | $(LIBRARY)
 	$(EDITABLE) '.[gallery]'
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.examples
 
 $(VENV)/.dev: pyproject.toml | $(LIBRARY)
 	$(EDITABLE) '.[dev]'
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.examples

@@ -14,6 +14,7 @@ Environment:
 """
 
 import glob
+import importlib.util
 import os
 import shutil
 import sys
@@ -46,6 +47,17 @@ def import_torch():
         "run: pip install --upgrade torch",
     )
     return torch
+
+
+def find_ninja():
+    """Lets PyTorch find the ninja of an environment that is not activated.
+
+    Without it, files are compiled one after the other.
+    """
+    if shutil.which("ninja") is None and importlib.util.find_spec("ninja"):
+        from ninja import BIN_DIR
+
+        os.environ["PATH"] += os.pathsep + BIN_DIR
 
 
 def cxx_flags(debug):
@@ -105,6 +117,7 @@ def main():
         f"building needs a C++17 compiler and {compiler!r} is not on the PATH; "
         "install one (Debian: apt-get install g++) or set CXX.",
     )
+    find_ninja()
     print(f"torchconv: building for torch {torch.__version__} (runs on torch >= 2.11)")
     setup(
         ext_modules=extensions(build_cuda.decide(torch)),

@@ -8,9 +8,9 @@ to be the one compiled in. ``python -m tools.accept`` writes the file.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 FILE = Path(__file__).parent / "gpu_accepted.json"
 LEAST_RATIO = 1.0
@@ -77,11 +77,11 @@ def read(path: Path = FILE) -> list[Entry]:
         entries = [Entry(**entry) for entry in json.loads(path.read_text())["accepted"]]
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a list of accepted kernels: {error}") from None
+    kinds = get_type_hints(Entry)
     for entry in entries:
-        for field in fields(entry):
-            kinds = (int, float) if field.type is float else field.type
-            if not isinstance(getattr(entry, field.name), kinds):
-                raise ValueError(f"{path}: {field.name} must be {field.type.__name__}: {entry}")
+        for name, kind in kinds.items():
+            if not isinstance(getattr(entry, name), (int, float) if kind is float else kind):
+                raise ValueError(f"{path}: {name} must be {kind.__name__}: {entry}")
     return entries
 
 

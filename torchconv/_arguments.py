@@ -6,7 +6,7 @@ TypeError for a wrong type, ValueError beyond 64 bits, RuntimeError for everythi
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def integer(value: Any, name: str, function: str = "conv2d") -> int:
     Errors name the argument and the ``function`` that was called with it.
     """
     if isinstance(value, torch.SymInt):
-        return value
+        return cast(int, value)  # as PyTorch annotates sizes
     try:
         if isinstance(value, bool):
             raise TypeError("bool is not taken for an int here")
@@ -53,7 +53,7 @@ def pair(value: Any, name: str, function: str = "conv2d") -> tuple[int, int]:
         return number, number
     numbers = tuple(integer(number, name, function) for number in value)
     if len(numbers) == 1:
-        return numbers * 2
+        return numbers[0], numbers[0]
     if len(numbers) != 2:
         raise RuntimeError(
             f"{function}(): expected {name} to be a single integer value or a list of 2 values to "

@@ -6,6 +6,7 @@ decompositions, FLOPs) needs no second way. ``geometry`` is explained in csrc/li
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ def _padded(input: Tensor, geometry: Ints) -> Tensor:
     return F.pad(input, (left, right, top, bottom))
 
 
-def _options(geometry: Ints) -> dict[str, Ints | int]:
+def _options(geometry: Ints) -> dict[str, Any]:
     return {"stride": geometry[:2], "dilation": geometry[6:8], "groups": geometry[8]}
 
 

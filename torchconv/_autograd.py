@@ -33,6 +33,7 @@ from torchconv._wanted import wanted
 
 _transforms_active = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
+Ints = Sequence[int]
 
 
 def _recording(a: Tensor, b: Tensor) -> bool:
@@ -42,7 +43,7 @@ def _recording(a: Tensor, b: Tensor) -> bool:
     )
 
 
-def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints) -> Tensor:
     """Returns [n, k, p, q]."""
     if _transforms_active():
         return _Conv2dTransformed.apply(input, weight, bias, geometry)
@@ -56,9 +57,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequenc
     return _below.conv2d(input, weight, bias, geometry)
 
 
-def conv2d_grad_input(
-    grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
-) -> Tensor:
+def conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
     """Returns the gradient of the input, of shape ``input_size``: a transposed convolution."""
     if _transforms_active():
         return _Conv2dGradInputTransformed.apply(grad, weight, input_size, geometry)
@@ -67,9 +66,7 @@ def conv2d_grad_input(
     return _below.conv2d_grad_input(grad, weight, input_size, geometry)
 
 
-def conv2d_grad_weight(
-    grad: Tensor, input: Tensor, weight_size: Sequence[int], geometry: Sequence[int]
-) -> Tensor:
+def conv2d_grad_weight(grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints) -> Tensor:
     """Returns the gradient of the weight, of shape ``weight_size``."""
     if _transforms_active():
         return _Conv2dGradWeightTransformed.apply(grad, input, weight_size, geometry)
@@ -82,8 +79,8 @@ def conv2d_backward(
     grad: Tensor,
     input: Tensor,
     weight: Tensor | None,
-    weight_size: Sequence[int],
-    geometry: Sequence[int],
+    weight_size: Ints,
+    geometry: Ints,
     bias_needed: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients of input, weight and bias.
@@ -106,7 +103,7 @@ def conv2d_backward(
     )
 
 
-def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Sequence[int]) -> None:
+def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Ints) -> None:
     """Keeps what the derivatives of a product of ``a`` and ``b`` need, and no more."""
     ctx.sizes, ctx.geometry = sizes, geometry
     ctx.set_materialize_grads(False)  # a tangent or a gradient that is not there costs nothing
@@ -140,13 +137,14 @@ def _product_rule(
 class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints, /
     ) -> Tensor:
         _save(ctx, input, weight, (input.shape, weight.shape), geometry)
         return _below.conv2d(input, weight, bias, geometry)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
         if grad is None:
             return None, None, None, None
         input, weight = ctx.saved_tensors
@@ -175,31 +173,32 @@ class _Conv2d(torch.autograd.Function):
         return grad_input, grad_weight, grad_bias, None
 
     @staticmethod
-    def jvp(
-        ctx: Any, input_t: Tensor | None, weight_t: Tensor | None, bias_t: Tensor | None, _: None
-    ) -> Tensor:
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         input, weight = ctx.saved_tensors
-        if input_t is None and weight_t is None:
-            size = output_size(*ctx.sizes, ctx.geometry)
-            return bias_t[:, None, None].expand(size)
-        if input_t is None:
+        input_t, weight_t, bias_t, _ = tangents
+        if input_t is not None:
+            result = conv2d(input_t, weight, bias_t, ctx.geometry)
+            if weight_t is None:
+                return result
+            return result + conv2d(input, weight_t, None, ctx.geometry)
+        if weight_t is not None:
             return conv2d(input, weight_t, bias_t, ctx.geometry)
-        result = conv2d(input_t, weight, bias_t, ctx.geometry)
-        if weight_t is None:
-            return result
-        return result + conv2d(input, weight_t, None, ctx.geometry)
+        assert bias_t is not None  # one tangent there is
+        input_size, weight_size = ctx.sizes
+        return bias_t[:, None, None].expand(output_size(input_size, weight_size, ctx.geometry))
 
 
 class _Conv2dGradInput(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
+        ctx: Any, grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints, /
     ) -> Tensor:
         _save(ctx, grad, weight, (input_size, weight.shape), geometry)
         return _below.conv2d_grad_input(grad, weight, input_size, geometry)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        (cotangent,) = cotangents
         if cotangent is None:
             return None, None, None, None
         grad, weight = ctx.saved_tensors
@@ -212,8 +211,9 @@ class _Conv2dGradInput(torch.autograd.Function):
         return for_grad, for_weight, None, None
 
     @staticmethod
-    def jvp(ctx: Any, grad_t: Tensor | None, weight_t: Tensor | None, *_: None) -> Tensor:
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         grad, weight = ctx.saved_tensors
+        grad_t, weight_t, *_ = tangents
         return _product_rule(
             conv2d_grad_input, grad, weight, grad_t, weight_t, ctx.sizes[0], ctx.geometry
         )
@@ -222,13 +222,14 @@ class _Conv2dGradInput(torch.autograd.Function):
 class _Conv2dGradWeight(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, grad: Tensor, input: Tensor, weight_size: Sequence[int], geometry: Sequence[int]
+        ctx: Any, grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints, /
     ) -> Tensor:
         _save(ctx, grad, input, (input.shape, weight_size), geometry)
         return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        (cotangent,) = cotangents
         if cotangent is None:
             return None, None, None, None
         grad, input = ctx.saved_tensors
@@ -241,8 +242,9 @@ class _Conv2dGradWeight(torch.autograd.Function):
         return for_grad, for_input, None, None
 
     @staticmethod
-    def jvp(ctx: Any, grad_t: Tensor | None, input_t: Tensor | None, *_: None) -> Tensor:
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         grad, input = ctx.saved_tensors
+        grad_t, input_t, *_ = tangents
         return _product_rule(
             conv2d_grad_weight, grad, input, grad_t, input_t, ctx.sizes[1], ctx.geometry
         )

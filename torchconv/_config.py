@@ -19,7 +19,7 @@ _default: str = "auto"  # of the process
 _chosen: ContextVar[tuple[str, ...]] = ContextVar("torchconv.backend", default=())  # by blocks
 
 # Older compilers cannot read a context variable: they read what was chosen last, in any thread.
-_COMPILER_READS_CONTEXT = torch.__version__ >= (2, 14)
+_COMPILER_READS_CONTEXT = torch.__version__ >= "2.14"  # compared as versions
 _latest: str = "auto"
 
 PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
@@ -183,4 +183,5 @@ def _has_own_dispatcher(tensor: Tensor) -> bool:
 
     if isinstance(tensor, (FakeTensor, FunctionalTensor)):
         return False
-    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    dispatch = getattr(type(tensor), "__torch_dispatch__", None)
+    return dispatch is not torch._C._disabled_torch_dispatch_impl  # that of Tensor

@@ -55,7 +55,9 @@ def reason_for_aten(input: Tensor, weight: Tensor, backend: str) -> str | None:
 
 def allow_tf32() -> bool:
     """Whether PyTorch lets convolutions round float32 to TF32."""
-    return torch.backends.cudnn.conv.fp32_precision == "tf32"
+    # The module has `conv`, but only from when it is imported.
+    convolutions = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
+    return convolutions.fp32_precision == "tf32"
 
 
 def choice(
@@ -108,11 +110,13 @@ def key(
     text = torch.ops.torchconv._explain_cuda(op, input_size, weight_size, geometry, stored)
     return _accepted.Key(
         capability,
-        text.splitlines()[-1].partition(":")[0],
-        *(f"{rows}x{columns}" for rows, columns in (weight_size[2:], geometry[:2], geometry[6:8])),
-        op,
-        dtype,
-        "nhwc" if geometry[-1] & 1 else "nchw",
+        kernel=text.splitlines()[-1].partition(":")[0],
+        size="x".join(map(str, weight_size[2:])),
+        stride="x".join(map(str, geometry[:2])),
+        dilation="x".join(map(str, geometry[6:8])),
+        op=op,
+        dtype=dtype,
+        layout="nhwc" if geometry[-1] & 1 else "nchw",
     )
 
 

@@ -79,14 +79,15 @@ def _left_to_aten(
     if reason is not None and reason != _config.ON_CUDA:
         dtype = input.dtype if _is_any_autocast_enabled() else None  # which may make them one
         functional.resolved(
-            *(_without_data(tensor, dtype) for tensor in (input, weight, bias)), *options
+            _without_data(input, dtype),
+            _without_data(weight, dtype),
+            None if bias is None else _without_data(bias, dtype),
+            *options,
         )
     return reason
 
 
-def _without_data(tensor: Tensor | None, dtype: torch.dtype | None) -> Tensor | None:
-    if tensor is None:
-        return None
+def _without_data(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return torch.empty(tuple(tensor.shape), dtype=dtype or tensor.dtype, device="meta")
 
 

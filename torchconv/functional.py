@@ -78,7 +78,7 @@ def conv2d(
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         input, weight = _autocast(input, "cpu"), _autocast(weight, "cpu")
-        bias = _autocast(bias, "cpu")
+        bias = None if bias is None else _autocast(bias, "cpu")
     if input.dim() == 3:
         batch = conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
         return batch.squeeze(0)
@@ -228,9 +228,9 @@ def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
     return _autograd.conv2d(input, weight, bias, geometry)
 
 
-def _autocast(tensor: Tensor | None, device: str) -> Tensor | None:
+def _autocast(tensor: Tensor, device: str) -> Tensor:
     """What torch.autocast does to an argument of an operator in its lower-precision list."""
-    if tensor is None or not (tensor.device.type == device and tensor.is_floating_point()):
+    if tensor.device.type != device or not tensor.is_floating_point():
         return tensor
     if tensor.dtype is torch.float64:
         return tensor
@@ -257,7 +257,7 @@ def resolved(
     device = input.device.type
     if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
         input, weight = _autocast(input, device), _autocast(weight, device)
-        bias = _autocast(bias, device)
+        bias = None if bias is None else _autocast(bias, device)
     if input.dim() == 3:
         input = input.unsqueeze(0)
     return input, weight, bias, resolve(input, weight, bias, *options)

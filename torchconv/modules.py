@@ -61,7 +61,9 @@ class Conv2d(nn.Conv2d):
 
     __init__ = _one_node(nn.Conv2d.__init__)
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _conv_forward(
+        self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             return functional.conv2d(
@@ -88,7 +90,7 @@ class _ConvForward:
         layer = self._layer()
         if layer is None:
             raise self._lost()
-        return Conv2d._conv_forward(layer, input, weight, bias)  # type: ignore[arg-type]
+        return Conv2d._conv_forward(layer, input, weight, bias)
 
     def __reduce__(self) -> tuple[type["_ConvForward"], tuple[nn.Conv2d]]:
         layer = self._layer()
@@ -132,11 +134,12 @@ def convert(module: Module) -> Module:
     for layer in module.modules():
         if not isinstance(vars(layer).get("_conv_forward"), _ConvForward | None):
             continue
-        if type(layer) is Conv2d:
+        kind = type(layer)
+        if kind is Conv2d:
             layer.__class__ = nn.Conv2d
             vars(layer).pop("__module__", None)
-        if type_before_parametrizations(layer) is nn.Conv2d:
-            layer._conv_forward = _ConvForward(layer)
+        if isinstance(layer, nn.Conv2d) and type_before_parametrizations(layer) is nn.Conv2d:
+            vars(layer)["_conv_forward"] = _ConvForward(layer)
     return module
 
 

@@ -44,7 +44,7 @@ def make(tmp_path, monkeypatch):
     python.parent.mkdir(parents=True)
     log = tmp_path / "log"
     python.write_text(PYTHON.format(log=log, root=tmp_path))
-    for name in ("python", "ruff", "clang-format"):
+    for name in ("python", "ruff", "clang-format", "pyright"):
         tool = python.with_name(name)
         if name != "python":
             tool.write_text("#!/bin/sh\n")
@@ -71,7 +71,7 @@ def test_training_needs_no_more_than_training_needs(make):
     commands = make("train")
     (build,) = named(commands, BUILD)
     assert build.startswith("CUDA=0 ")
-    assert not named(commands, "[dev]") and named(commands, "[train]")[0].startswith("CUDA=0 ")
+    assert not named(commands, "[dev]") and named(commands, "[examples]")[0].startswith("CUDA=0 ")
     assert "python -m examples.train" in commands[-1] and "REQUIRE=1" in commands[-1]
     assert len(make("train")) == 1  # the second time it trains at once
 

@@ -60,7 +60,8 @@ def confusion(run: str | os.PathLike[str], *, theme: str = "light") -> Figure:
     if len(classes) <= MOST_NUMBERS:
         for (i, j), count in np.ndenumerate(counts):
             if count:
-                ink = _theme.clearest(("#000000", "#ffffff"), image.to_rgba(shares[i, j]))
+                red, green, blue, _ = image.to_rgba(shares[i, j])
+                ink = _theme.clearest(("#000000", "#ffffff"), (red, green, blue))
                 axes.text(j, i, count, ha="center", va="center", fontsize=8, color=ink)
     bar = figure.colorbar(
         image,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def curves(run: str | os.PathLike[str], *, theme: str = "light") -> Figure:
     records = _read(Path(run))
     figure = _theme.new_figure(colours, 10, 4)
     axes = figure.subplots(1, 2)
-    convs = list(dict.fromkeys(record["conv"] for record in records))
+    convs: list[str] = list(dict.fromkeys(record["conv"] for record in records))
     for i, conv in enumerate(convs):
         colour = colours.series[i % len(colours.series)]
         wide = len(convs) == 2 and i == 0
@@ -79,7 +80,7 @@ def _read(run: Path) -> list[Record]:
             break
         try:
             record = json.loads(line)
-            record["kind"], record["conv"], record["epoch"], record["step"]
+            itemgetter("kind", "conv", "epoch", "step")(record)  # all are there
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"curves(): line {number} of {path} is no record: {error!r}") from None
         records.append(record)

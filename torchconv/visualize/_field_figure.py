@@ -80,14 +80,16 @@ def _draw_windows(axes: Axes, found: Fields, image: Pair, theme: Theme) -> None:
             middle = (top + rows / 2, left + columns / 2)
             below = _corner(field, (unit[0] + 1, unit[1] + 1))
             corners += [(top, left), (below[0] + rows, below[1] + columns)]
-            dashed = {"linestyle": "--", "edgecolor": theme.current_edge, "linewidth": 1.2}
-            axes.add_patch(Rectangle(below[::-1], columns, rows, facecolor="none", **dashed))
-        look = {"edgecolor": theme.current_edge if i == 0 else theme.window_edge}
-        look["linewidth"] = 2.2 if i == 0 else 1.0
+            place = Rectangle((below[1], below[0]), columns, rows, facecolor="none", linestyle="--")
+            place.set(edgecolor=theme.current_edge, linewidth=1.2)
+            axes.add_patch(place)
         fill = theme.window if i == 0 else "none"
         place = Rectangle((left, top), columns, rows, facecolor=fill, alpha=0.55)
         axes.add_patch(place)
-        axes.add_patch(Rectangle((left, top), columns, rows, facecolor="none", **look))
+        outline = Rectangle((left, top), columns, rows, facecolor="none")
+        outline.set_edgecolor(theme.current_edge if i == 0 else theme.window_edge)
+        outline.set_linewidth(2.2 if i == 0 else 1.0)
+        axes.add_patch(outline)
     low = [min(corner[i] for corner in corners) - 0.5 for i in range(2)]
     high = [max(corner[i] for corner in corners) + 0.5 for i in range(2)]
     axes.set(xlim=(low[1], high[1]), ylim=(high[0], low[0]), aspect="equal")

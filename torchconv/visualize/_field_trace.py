@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.node import Target
 
 from torchconv import _arguments
 from torchconv.visualize._layers import Named
@@ -33,7 +34,7 @@ POINTWISE_METHODS = {
     "add", "add_", "mul", "mul_", "sub", "relu", "relu_", "sigmoid", "tanh", "clone", "contiguous",
 }  # fmt: skip
 # With the names of the arguments that say where their window is.
-POOL_FUNCTIONS: dict[Callable, tuple[str, ...]] = {
+POOL_FUNCTIONS: dict[Target, tuple[str, ...]] = {
     F.max_pool2d: ("kernel_size", "stride", "padding", "dilation"),
     F.avg_pool2d: ("kernel_size", "stride", "padding"),
 }
@@ -66,13 +67,13 @@ class _Tracer(fx.Tracer):
         self.layer = layer
         self.found: fx.Node | None = None
 
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        known = isinstance(module, (*WINDOWED, *POINTWISE))
-        return known or super().is_leaf_module(module, name)
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        known = isinstance(m, (*WINDOWED, *POINTWISE))
+        return known or super().is_leaf_module(m, module_qualified_name)
 
-    def call_module(self, module: nn.Module, forward: Callable, args: Any, kwargs: Any) -> Any:
-        output = super().call_module(module, forward, args, kwargs)
-        if module is self.layer and isinstance(output, fx.Proxy):
+    def call_module(self, m: nn.Module, forward: Callable, args: Any, kwargs: Any) -> Any:
+        output = super().call_module(m, forward, args, kwargs)
+        if m is self.layer and isinstance(output, fx.Proxy):
             self.found = output.node
         return output
 

@@ -70,10 +70,11 @@ def _weight(layer: nn.Module | Tensor) -> Tensor:
 
 
 def _in_colour(weight: Tensor, theme: Theme) -> Figure:
+    _, _, r, s = weight.shape
     low, high = weight.amin((1, 2, 3), True), weight.amax((1, 2, 3), True)
     scaled = (weight - low) / torch.where(high > low, high - low, 1.0)
     columns = _columns(len(weight))
-    figure, axes = _tiled(theme, len(weight), columns, weight.shape[-2:])
+    figure, axes = _tiled(theme, len(weight), columns, (r, s))
     mosaic = _mosaic.draw(axes, scaled.permute(0, 2, 3, 1).numpy(), columns, theme)
     _number_tiles(axes, mosaic, theme)
     return figure

@@ -4,7 +4,9 @@ import io
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageColor, features
 
 from torchconv.visualize._theme import Theme
@@ -83,10 +85,12 @@ def _write_video(frames: Iterator[Image.Image], path: Path, seconds: float) -> N
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     shown = axes.imshow(first, interpolation="nearest")
-    writer = FFMpegWriter(fps=1 / seconds, extra_args=["-pix_fmt", "yuv420p"])
+    # matplotlib annotates whole frames per second; ffmpeg takes parts of one, too.
+    rate: Any = 1 / seconds
+    writer = FFMpegWriter(fps=rate, extra_args=["-pix_fmt", "yuv420p"])
     with writer.saving(figure, str(path), dpi):
         for frame in chain([first], frames):
-            shown.set_data(frame)
+            shown.set_data(np.asarray(frame))
             writer.grab_frame()
         for _ in range(HOLD - 1):
             writer.grab_frame()

@@ -115,7 +115,8 @@ def slide(
         )
     check_steps(steps, gaps, extra)
     around = _transposed if transposed else _padded
-    source, is_input = around(image, weight.shape[-2:], steps, extra, gaps, padding_mode)
+    r, s = weight.shape[-2:]
+    source, is_input = around(image, (r, s), steps, extra, gaps, padding_mode)
     if transposed:
         weight, moves = weight.flip(-1, -2).transpose(0, 1), (1, 1)
     else:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-
-Colour = str | tuple[float, ...]  # whatever to_rgb takes
+from matplotlib.typing import ColorType as Colour
 
 
 @dataclass(frozen=True)
