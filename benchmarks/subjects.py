@@ -12,6 +12,7 @@ import torchconv
 from tests.cases import Conv2dCase
 
 MEMORY_FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+FORMAT_NAMES = {"nchw": "contiguous", "nhwc": "channels_last"}
 WHATS = ("forward", "train", "train_dx", "grad_input", "grad_weight")
 OPERATORS = ("forward", "grad_input", "grad_weight")
 
