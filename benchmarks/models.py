@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -112,7 +112,7 @@ def measure_model(name: str, dtype: str, layouts: list[str], seconds: float) -> 
 
 
 def measure_models(
-    names: list[str], dtype: str, layouts: list[str], seconds: float
+    names: Iterable[str], dtype: str, layouts: list[str], seconds: float
 ) -> list[ModelRow]:
     """Prints each row as soon as it is measured."""
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import TypeVar
 
@@ -47,15 +48,11 @@ def measure_row(
     subject: Subject, what: str, budget: float, min_pairs: int, with_errors: bool
 ) -> Row:
     case, dtype = subject.case, subject.dtype
-    peak = fma_peak(dtype)
     pairs = measure_pairs(
         subject.call(subject.ours, what), subject.call(subject.theirs, what), budget, min_pairs
     )
-    errors = [
-        subject.error(module, what) if with_errors else float("nan")
-        for module in (subject.ours, subject.theirs)
-    ]
-    peak = max(peak, fma_peak(dtype))  # a neighbour can spoil one of the two
+    peak = fma_peak(dtype)
+    errors = subject.errors(what) if with_errors else (math.nan, math.nan)
     work = subject.flops(what) / 1e9
     return Row(
         case=case.name,

@@ -45,7 +45,8 @@ def times(ratio: float) -> str:
 
 
 def _layers(rows: list[Row]) -> str:
-    return f"{len({row.case for row in rows})} layers"
+    count = len({row.case for row in rows})
+    return f"{count} layer{'s' if count > 1 else ''}"
 
 
 def _forward(rows: list[Row]) -> list[Row]:
