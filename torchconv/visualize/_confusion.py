@@ -99,7 +99,7 @@ def _read(run: Path) -> list[tuple[str, str]]:
                 )
             pairs.append((line[1], line[2]))
     if not pairs:
-        raise ValueError(f"confusion(): {path} holds no prediction")
+        raise ValueError(f"confusion(): {path} holds no predictions")
     return pairs
 
 

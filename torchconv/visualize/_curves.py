@@ -81,7 +81,9 @@ def _read(run: Path) -> list[Record]:
             record = json.loads(line)
             record["kind"], record["conv"], record["epoch"], record["step"]
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"curves(): line {number} of {path} is no record: {error!r}") from None
+            raise ValueError(
+                f"curves(): line {number} of {path} is not a record: {error!r}"
+            ) from None
         records.append(record)
     if not any(record["kind"] == "epoch" for record in records):
         raise ValueError(f"curves(): {path} records no finished epoch")
