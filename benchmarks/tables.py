@@ -30,8 +30,8 @@ def headline(main: list[Row], held_out: list[Row], models: list[ModelRow], condi
     means = grouped_means(_forward(main), lambda row: (row.network,))
     (low,), (high,) = min(means, key=means.get), max(means, key=means.get)
     lines.append(
-        f"- Least in {network_name(low)} ({times(means[low,])}), most in {network_name(high)} "
-        f"({times(means[high,])}), forward."
+        f"- By network, forward: from {times(means[low,])} ({network_name(low)}) "
+        f"to {times(means[high,])} ({network_name(high)})."
     )
     trained = [row for row in models if (row.what, row.layout) == ("train", "nchw")]
     if trained:

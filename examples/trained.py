@@ -83,7 +83,7 @@ def run_command(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
 ) -> int:
-    """Shows what the user can mend as one sentence."""
+    """Shows what the user can fix as one sentence."""
     try:
         command(parser.parse_args(argv))
         return 0

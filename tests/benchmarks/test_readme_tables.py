@@ -92,6 +92,7 @@ def test_figures_are_written_between_the_markers(tmp_path, monkeypatch):
     text = path.read_text()
     assert text.startswith("before\n<!-- headline") and text.endswith("-->\nafter\n")
     assert "old" not in text and "VGG" not in text and "NHWC" in text
+    assert "By network, forward: from 2.00x (MobileNetV2) to 2.00x (MobileNetV2)." in text
     assert "1 layer of well-known networks" in text and "FMA peak 200 GFLOP/s" in text
     assert "A training step of a whole model: ResNet-50 1.25x." in text
     assert "| MobileNetV2 | 2.00x | 0.75x |" in text and "| ResNet-50 | 4 | 1.25x |" in text
