@@ -174,7 +174,7 @@ def test_models_that_cannot_be_traced_are_measured():
     "model, layer, error, message",
     [
         (Residual(), "middle", AttributeError, "no layer 'middle'.*: stem, left, right, last"),
-        (Residual(), nn.ReLU(), ValueError, "is no part of the model"),
+        (Residual(), nn.ReLU(), ValueError, "is not part of the model"),
         (Residual(), 3, TypeError, "a name or a module, but got int"),
         (Residual(), "unused", RuntimeError, "'unused' does not run"),
         (lenet(), "classifier.1", ValueError, r"gives \[16, 120\], not maps"),

@@ -1,4 +1,4 @@
-"""``confusion``: which class a network took for which other one."""
+"""``confusion``: which classes a network confused."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ def confusion(run: str | os.PathLike[str], *, theme: str = "light") -> Figure:
 
     Raises:
         FileNotFoundError: the directory holds no ``predictions.csv``.
-        ValueError: the file has another header, a line that does not fit it, or no prediction; an
+        ValueError: the file has another header, a line that does not fit it, or no predictions; an
             unknown ``theme``.
 
     Example:
