@@ -134,7 +134,7 @@ def test_explain_tells_that_a_layer_is_not_shared(gpu, accept):
     accept(("grad_weight", "float16", "nchw"))
     weight = gpu(6, 4, 3, 3, dtype=torch.float16).requires_grad_()
     lines = torchconv.explain(gpu(2, 4, 8, 8, dtype=torch.float16), weight).splitlines()
-    assert lines[2] == "grad_weight: aten: ATen computes forward, and a layer is never split"
+    assert lines[2] == "grad_weight: aten: ATen computes forward, and a layer is not shared"
 
 
 @needs_library

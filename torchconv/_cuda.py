@@ -77,7 +77,7 @@ def choice(
             reasons = _reasons(capability(input.device.index), sizes, tuple(geometry), dtype)
             asked_for = zip(OPERATORS, reasons, _asked_for(input, weight), strict=True)
             if left := next((op for op, reason, asked in asked_for if asked and reason), None):
-                shared = f"ATen computes {left}, and a layer is never split"
+                shared = f"ATen computes {left}, and a layer is not shared"
                 reasons = tuple(reason or shared for reason in reasons)
         else:
             reasons = ("its sizes are symbolic",) * 3
