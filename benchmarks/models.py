@@ -7,17 +7,50 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 import torchconv
 from benchmarks.machine import environment
-from benchmarks.subjects import MEMORY_FORMATS
+from benchmarks.subjects import FORMAT_NAMES, MEMORY_FORMATS
 from benchmarks.timing import measure_pairs
+from tests.layer_names import network_name
 
 Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """As `rows.Row`, of a whole model."""
+
+    model: str
+    what: str
+    dtype: str
+    layout: str
+    batch: int
+    speedup: float
+    low: float
+    high: float
+    ms: float
+    torch_ms: float
+    pairs: int
+
+
+HEADER = (
+    f"{'model':18} {'what':10} {'dtype':8} {'format':13} {'images':>6} {'speed-up':>8} "
+    f"{'quartiles':>13} {'ms':>9} {'torch ms':>9} {'pairs':>5}"
+)
+
+
+def table_line(row: ModelRow) -> str:
+    return (
+        f"{network_name(row.model):18} {row.what:10} {row.dtype:8} {FORMAT_NAMES[row.layout]:13} "
+        f"{row.batch:6} {row.speedup:7.2f}x {f'{row.low:.2f}-{row.high:.2f}':>13} {row.ms:9.4g} "
+        f"{row.torch_ms:9.4g} {row.pairs:5}"
+    )
 
 
 def zoo() -> dict[str, tuple[Build, tuple[int, int, int, int]]]:
@@ -61,6 +94,36 @@ def inference(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
     return step
 
 
+def measure_model(name: str, dtype: str, layouts: list[str], seconds: float) -> Iterator[ModelRow]:
+    """Both sides in turn in this process, on the same weights and images."""
+    build, size = zoo()[name]
+    for layout in layouts:
+        memory_format = MEMORY_FORMATS[layout]
+        torch.manual_seed(0)
+        theirs = build().to(dtype=getattr(torch, dtype), memory_format=memory_format)
+        ours = torchconv.convert(copy.deepcopy(theirs))
+        x = torch.randn(size).to(getattr(torch, dtype)).contiguous(memory_format=memory_format)
+        for what, step in (("train", training_step), ("inference", inference)):
+            pairs = measure_pairs(step(ours, x), step(theirs, x), seconds, min_pairs=5)
+            yield ModelRow(
+                name, what, dtype, layout, size[0], pairs.speedup, *pairs.quartiles,
+                pairs.our_seconds * 1e3, pairs.their_seconds * 1e3, len(pairs.ours),
+            )  # fmt: skip
+
+
+def measure_models(
+    names: Iterable[str], dtype: str, layouts: list[str], seconds: float
+) -> list[ModelRow]:
+    """Prints each row as soon as it is measured."""
+    rows = []
+    print(HEADER)
+    for name in names:
+        for row in measure_model(name, dtype, layouts, seconds):
+            rows.append(row)
+            print(table_line(row), flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__)
     parser.add_argument("--models", default=",".join(zoo()), help="names, separated by commas")
@@ -71,27 +134,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    dtype = getattr(torch, arguments.dtype)
     print(environment())
-    print(f"{'model':16} {'what':10} {'layout':6} {'speed-up':>8} {'quartiles':>13} {'ms':>9} "
-          f"{'torch ms':>9} {'pairs':>5}")  # fmt: skip
-    for name in arguments.models.split(","):
-        build, size = zoo()[name]
-        for layout in arguments.layout.split(","):
-            memory_format = MEMORY_FORMATS[layout]
-            torch.manual_seed(0)
-            theirs = build().to(dtype=dtype, memory_format=memory_format)
-            ours = torchconv.convert(copy.deepcopy(theirs))
-            x = torch.randn(size, dtype=dtype).contiguous(memory_format=memory_format)
-            for what, kind in (("train", training_step), ("inference", inference)):
-                pairs = measure_pairs(kind(ours, x), kind(theirs, x), arguments.seconds, 5)
-                low, high = pairs.quartiles
-                print(
-                    f"{name:16} {what:10} {layout:6} {pairs.speedup:7.2f}x "
-                    f"{f'{low:.2f}-{high:.2f}':>13} {pairs.our_seconds * 1e3:9.4g} "
-                    f"{pairs.their_seconds * 1e3:9.4g} {len(pairs.ours):5}",
-                    flush=True,
-                )
+    measure_models(
+        arguments.models.split(","),
+        arguments.dtype,
+        arguments.layout.split(","),
+        arguments.seconds,
+    )
 
 
 if __name__ == "__main__":

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
+from typing import TypeVar
 
 from benchmarks.kinds import kind_of
 from benchmarks.machine import fma_peak
 from benchmarks.subjects import Subject
 from benchmarks.timing import measure_pairs
 
+AnyRow = TypeVar("AnyRow")
+
 
 @dataclass(frozen=True)
 class Row:
     """What the CSV holds, in this order. `speedup` is the median of the paired ratios nn.Conv2d /
-    torchconv and `low`, `high` their quartiles; the milliseconds are lower quartiles."""
+    torchconv and `low`, `high` their quartiles; the milliseconds are lower quartiles. `error`
+    is the rms of the difference from float64 over the rms of the float64 result."""
 
     case: str
     kind: str
@@ -39,22 +44,15 @@ class Row:
         return self.case.split("/")[0]
 
 
-COLUMNS = [field.name for field in fields(Row)]
-
-
 def measure_row(
     subject: Subject, what: str, budget: float, min_pairs: int, with_errors: bool
 ) -> Row:
     case, dtype = subject.case, subject.dtype
-    peak = fma_peak(dtype)
     pairs = measure_pairs(
         subject.call(subject.ours, what), subject.call(subject.theirs, what), budget, min_pairs
     )
-    errors = [
-        subject.error(module, what) if with_errors else float("nan")
-        for module in (subject.ours, subject.theirs)
-    ]
-    peak = max(peak, fma_peak(dtype))  # a neighbour can spoil one of the two
+    peak = fma_peak(dtype)
+    errors = subject.errors(what) if with_errors else (math.nan, math.nan)
     work = subject.flops(what) / 1e9
     return Row(
         case=case.name,
@@ -78,7 +76,7 @@ def measure_row(
     )
 
 
-def as_strings(row: Row) -> dict[str, str]:
+def as_strings(row: object) -> dict[str, str]:
     """For the CSV: four significant digits of every measured number."""
     return {
         name: f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -86,8 +84,6 @@ def as_strings(row: Row) -> dict[str, str]:
     }
 
 
-def from_strings(values: dict[str, str]) -> Row:
-    kinds = {
-        field.name: {"int": int, "float": float, "str": str}[field.type] for field in fields(Row)
-    }
-    return Row(**{name: kinds[name](values[name]) for name in COLUMNS})
+def from_strings(kind: type[AnyRow], values: dict[str, str]) -> AnyRow:
+    types = {"int": int, "float": float, "str": str}
+    return kind(**{field.name: types[field.type](values[field.name]) for field in fields(kind)})

@@ -12,8 +12,10 @@ import torchconv
 from tests.cases import Conv2dCase
 
 MEMORY_FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+FORMAT_NAMES = {"nchw": "contiguous", "nhwc": "channels_last"}
 WHATS = ("forward", "train", "train_dx", "grad_input", "grad_weight")
 OPERATORS = ("forward", "grad_input", "grad_weight")
+FEW_CHANNELS = 4  # are compared with float64
 
 
 @dataclass(frozen=True)
@@ -75,22 +77,16 @@ class Subject:
         names = (algorithm(op, self.case, self.dtype, self.layout) for op in self.operators(what))
         return " ".join(names)
 
-    def error(self, module: nn.Conv2d, what: str) -> float:
-        """The largest |result - exact| / |exact| (Euclidean norms) of the step's operators; exact
-        is float64 on a few channels."""
-        operators = self.operators(what)
-        errors = []
+    def errors(self, what: str) -> tuple[float, float]:
+        """Ours and nn.Conv2d's: rms of the difference from float64 over rms of the float64 result,
+        on a few channels, and the largest of the step's operators."""
+        largest = [0.0, 0.0]
         with torch.no_grad():
-            if "forward" in operators:
-                found = self._infer(module)[:1]
-                errors.append(_relative_error(found, self._exact_output(module)))
-            if "grad_input" in operators:
-                found = self._one_gradient(module, "grad_input")()[:1]
-                errors.append(_relative_error(found, self._exact_grad_input(module)))
-            if "grad_weight" in operators:
-                found = self._one_gradient(module, "grad_weight")()
-                errors.append(_relative_error(found, self._exact_grad_weight(module)))
-        return max(errors)
+            for op in self.operators(what):
+                exact = self._exact(op)
+                for i, module in enumerate((self.ours, self.theirs)):
+                    largest[i] = max(largest[i], _relative_error(self._result(module, op), exact))
+        return largest[0], largest[1]
 
     def _infer(self, module: nn.Conv2d) -> torch.Tensor:
         with torch.inference_mode():
@@ -121,37 +117,37 @@ class Subject:
             self.grad, self.input, case.weight_size, geometry
         )
 
+    def _result(self, module: nn.Conv2d, op: str) -> torch.Tensor:
+        """Of the first image, or of all of them for the weight."""
+        if op == "forward":
+            return self._infer(module)[:1]
+        result = self._one_gradient(module, op)()
+        return result[:1] if op == "grad_input" else result
+
     def _few(self) -> tuple[int, int, int]:
         """(groups, input channels, output channels) of a part that is cheap in float64."""
         case = self.case
         if case.groups == 1:
-            return 1, case.c, min(case.k, 8)
-        groups = min(case.groups, max(1, 8 * case.groups // case.k))
+            return 1, case.c, min(case.k, FEW_CHANNELS)
+        groups = min(case.groups, max(1, FEW_CHANNELS * case.groups // case.k))
         return groups, groups * case.c // case.groups, groups * case.k // case.groups
 
-    def _geometry(self, groups: int) -> tuple:
-        return self.case.stride, self.case.torch_padding, self.case.dilation, groups
-
-    def _exact_output(self, module: nn.Conv2d) -> torch.Tensor:
+    def _exact(self, op: str) -> torch.Tensor:
+        """The first channels of the result in float64."""
+        case, module = self.case, self.theirs  # with the weights of ours
         groups, c, k = self._few()
-        bias = None if module.bias is None else module.bias[:k].double()
-        x, weight = self.input[:1, :c].double(), module.weight[:k].double()
-        return nn.functional.conv2d(x, weight, bias, *self._geometry(groups))
-
-    def _exact_grad_weight(self, module: nn.Conv2d) -> torch.Tensor:
-        groups, c, k = self._few()
-        x, grad = self.input[:, :c].double(), self.grad[:, :k].double()
-        size = module.weight[:k].shape
-        return nn.grad.conv2d_weight(x, size, grad, *self._geometry(groups))
-
-    def _exact_grad_input(self, module: nn.Conv2d) -> torch.Tensor:
-        groups, c, k = self._few()
-        if groups == self.case.groups == 1:
-            c, k = min(c, 8), self.case.k
-        weight = module.weight[:k, :c].double()
-        size = (1, c, self.case.h, self.case.w)
-        grad = self.grad[:1, :k].double()
-        return nn.grad.conv2d_input(size, weight, grad, *self._geometry(groups))
+        geometry = (case.stride, case.torch_padding, case.dilation, groups)
+        if op == "forward":
+            bias = None if module.bias is None else module.bias[:k].double()
+            x, weight = self.input[:1, :c].double(), module.weight[:k].double()
+            return nn.functional.conv2d(x, weight, bias, *geometry)
+        if op == "grad_weight":
+            x, grad = self.input[:, :c].double(), self.grad[:, :k].double()
+            return nn.grad.conv2d_weight(x, module.weight[:k].shape, grad, *geometry)
+        if case.groups == 1:
+            c, k = min(c, FEW_CHANNELS), case.k
+        weight, grad = module.weight[:k, :c].double(), self.grad[:1, :k].double()
+        return nn.grad.conv2d_input((1, c, case.h, case.w), weight, grad, *geometry)
 
 
 def _relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:

@@ -2,4 +2,4 @@
 
 
 class RunError(Exception):
-    """Something the user can mend; shown as one sentence instead of a traceback."""
+    """Something the user can fix; shown as one sentence instead of a traceback."""

@@ -16,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     trained.arguments(parser)
     parser.add_argument("--data-dir", type=Path, help="data sets (where the run found them)")
-    parser.add_argument("--predictions", type=Path, help="writes a line for each image to this CSV")
+    parser.add_argument(
+        "--predictions", type=Path, help="write a line for each image to this CSV file"
+    )
     return trained.run_command("examples.evaluate", evaluate, parser, argv)
 
 

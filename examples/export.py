@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "come in, one number for each class comes out, its softmax being the probability.",
     )
     trained.arguments(parser)
-    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="to be written")
+    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="file to write")
     return trained.run_command("examples.export", export, parser, argv)
 
 
@@ -54,8 +54,8 @@ def export(options: argparse.Namespace) -> None:
         file.write(model.SerializeToString())
     print(
         f"{options.onnx}: {network.options['model']}, {len(network.classes)} classes, "
-        f"images [n, {network.info.channels}, {size}, {size}] with mean {described['mean']} and "
-        f"standard deviation {described['std']} taken off"
+        f"images [n, {network.info.channels}, {size}, {size}], normalised with mean "
+        f"{described['mean']} and standard deviation {described['std']}"
     )
 
 

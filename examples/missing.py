@@ -37,7 +37,7 @@ def explain(source: type, directory: Path) -> str:
     ]
     parts = [f"it consists of {', '.join(expected)}"]
     if damaged:
-        parts.append(f"the content of {', '.join(damaged)} is not the published one")
+        parts.append(f"{', '.join(damaged)}: not the published content")
     if absent:
         which = "all" if len(absent) == len(expected) else ", ".join(absent)
         parts += [f"not found: {which}", _hint(source, directory, absent)]
@@ -50,12 +50,12 @@ def _hint(source: type, directory: Path, absent: list[str]) -> str:
             return f"they are in {place}, so use --data-dir {place}"
     packed = archives(source)
     if all(isfile(directory / archive) for archive in packed):
-        return f"{', '.join(packed)} can be found, and --download unpacks without a network"
+        return f"{', '.join(packed)} can be found, and --download unpacks them without a network"
     for file in (*absent, *packed):
         for place in (directory, *_below(directory)):
             found = place / Path(file).name
             if isfile(found) and not _belongs_to_another(source, found):
-                return f"{found} would have to be {directory / file}"
+                return f"{found} should be at {directory / file}"
     return _content(directory, Path(absent[0]).parent)
 
 

@@ -38,29 +38,34 @@ def parser() -> argparse.ArgumentParser:
         help="convolution (%(default)s); 'both' trains two equal models on the same batches and "
         "compares them",
     )
-    what.add_argument("--limit", type=_positive, help="use only so many images of each set")
+    what.add_argument("--limit", type=_positive, help="use only this many images of each set")
     what.add_argument("--data-dir", type=_path, default="data", help="data sets (%(default)s)")
     what.add_argument("--download", action="store_true", help="download a missing data set")
 
     how = p.add_argument_group("how to train it")
-    how.add_argument("--epochs", type=_positive, default=15, help="in all (%(default)s)")
     how.add_argument(
-        "--batch-size", type=_positive, default=32, help="over all processes (%(default)s)"
+        "--epochs", type=_positive, default=15, help="total number of epochs (%(default)s)"
+    )
+    how.add_argument(
+        "--batch-size",
+        type=_positive,
+        default=32,
+        help="images per step, in all processes together (%(default)s)",
     )
     how.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="(%(default)s)")
-    how.add_argument("--lr", type=float, help="learning rate (what suits the model)")
+    how.add_argument("--lr", type=float, help="learning rate (depends on the model)")
     how.add_argument(
         "--schedule",
         choices=SCHEDULES,
         default="cosine",
-        help="how the learning rate falls (%(default)s); 'cosine' ends with the last epoch, so a "
-        "run keeps its --epochs",
+        help="how the learning rate falls (%(default)s); 'cosine' ends with the last epoch, so "
+        "--epochs cannot change when such a run is resumed",
     )
     how.add_argument(
         "--warmup",
         type=_not_negative,
         default=1.0,
-        help="epochs in which it rises first (%(default)s)",
+        help="epochs in which the learning rate rises at first (%(default)s)",
     )
     how.add_argument(
         "--lr-decay", type=float, default=0.85, help="factor of 'exponential' (%(default)s)"
@@ -75,14 +80,14 @@ def parser() -> argparse.ArgumentParser:
         "--ema",
         type=_fraction,
         default=0.0,
-        help="decay of a moving average of the weights, which is then what is "
-        "tested, such as 0.99 (no average)",
+        help="decay of a moving average of the weights, such as 0.99; the average is then what is "
+        "tested (no average)",
     )
-    how.add_argument("--clip-norm", type=_norm, help="largest norm of the gradient (any)")
+    how.add_argument("--clip-norm", type=_norm, help="clip the gradient to this norm (no limit)")
     how.add_argument(
         "--patience",
         type=_positive,
-        help="stop after so many epochs without a better test accuracy (never)",
+        help="stop after this many epochs without a better test accuracy (never)",
     )
     how.add_argument(
         "--augment",
@@ -90,12 +95,18 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="move the training images at random, turn digits, mirror photographs (yes)",
     )
-    how.add_argument("--seed", type=int, default=0, help="of all that is random (%(default)s)")
+    how.add_argument("--seed", type=int, default=0, help="random seed (%(default)s)")
     how.add_argument("--amp", action="store_true", help="mixed precision with bfloat16")
-    how.add_argument("--channels-last", action="store_true", help="use that memory format")
-    how.add_argument("--device", default="auto", help="'cpu', 'cuda', ...; 'auto' is the best here")
+    how.add_argument(
+        "--channels-last", action="store_true", help="use the channels_last memory format"
+    )
+    how.add_argument(
+        "--device", default="auto", help="'cpu', 'cuda', ...; 'auto' chooses the best one"
+    )
     how.add_argument("--threads", type=_positive, help="CPU threads per process")
-    how.add_argument("--workers", type=int, default=0, help="loading processes (%(default)s)")
+    how.add_argument(
+        "--workers", type=int, default=0, help="processes that load images (%(default)s)"
+    )
 
     where = p.add_argument_group("where the results go")
     where.add_argument(
@@ -177,7 +188,7 @@ def _not_negative(text: str) -> float:
 def _fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not from 0 to 1, without 1")
+        raise argparse.ArgumentTypeError(f"{number} is not at least 0 and below 1")
     return number
 
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--invert",
         action=argparse.BooleanOptionalAction,
-        help="exchange dark and bright (digits whose margin is bright: the network has learned "
+        help="exchange dark and bright (for dark digits on bright paper: the network has learned "
         "bright digits on a dark ground)",
     )
     return trained.run_command("examples.predict", predict, parser, argv)

@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config",
         metavar="FILE",
-        help="a YAML file of options, such as the options.yaml of a run; what is given here, too, "
-        "comes before it",
+        help="a YAML file of options, such as the options.yaml of a run; options on the "
+        "command line take precedence",
     )
 
 
@@ -112,10 +112,10 @@ def _read(path: str) -> dict[str, Any]:
     if options is None:
         return {}
     if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
-        raise RunError(f"{path} is no list of options, such as 'epochs: 20' in a line of its own.")
+        raise RunError(f"{path} is not a list of options, one on each line, such as 'epochs: 20'.")
     for name in ("config", "preset"):
         if name in options:
-            raise RunError(f"{path} sets {name!r}, which only the command line can.")
+            raise RunError(f"{path} sets {name!r}, which is allowed on the command line only.")
     for name, value in options.items():
         if isinstance(value, (dict, list)):
             raise RunError(f"{path} gives {name!r} more than one value.")

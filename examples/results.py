@@ -53,7 +53,7 @@ def draw(run: Run, said: Predictions) -> None:
     try:
         from torchconv import visualize
     except ImportError as error:
-        print(f"The pictures were not drawn: {error}.")
+        print(f"The pictures could not be drawn: {error}.")
         return
     pictures: dict[str, Callable[[], Figure]] = {
         "curves.png": lambda: visualize.curves(out),

@@ -180,7 +180,7 @@ def how_to_go_on(run: Run, is_ours: bool) -> str:
     if epoch < run.epoch or not run.over:
         what = f"Stopped. {kept}; continue with:"
     else:
-        what = f"Stopped after the last epoch. {kept}; draw the pictures that are missing with:"
+        what = f"Stopped after the last epoch. {kept}; draw the missing pictures with:"
     start = python()
     if run.processes.size > 1:
         start += f" -m torch.distributed.run --nproc-per-node {run.processes.size}"

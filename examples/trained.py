@@ -68,11 +68,11 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--best",
         action="store_true",
-        help="the weights with which most test images were right, not the last ones; the test "
-        "images chose them, so this accuracy is a little too good",
+        help="use the weights with the best test accuracy, not the last ones; the test images "
+        "chose them, so that accuracy is slightly optimistic",
     )
     parser.add_argument(
-        "--conv", choices=("torch", "torchconv"), help="what convolves (as in the run)"
+        "--conv", choices=("torch", "torchconv"), help="which convolution to use (that of the run)"
     )
     return parser
 
@@ -83,7 +83,7 @@ def run_command(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
 ) -> int:
-    """Shows what the user can mend as one sentence."""
+    """Shows what the user can fix as one sentence."""
     try:
         command(parser.parse_args(argv))
         return 0

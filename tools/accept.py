@@ -74,7 +74,7 @@ def problem_of(rows: list[Row], measured: Row, **place: str) -> str:
     and on GPUs of this kind counts, and one that failed counts for more than one that passed."""
     place = {**place, "source": measured["source"], "capability": measured["capability"]}
     tried = [row for row in rows if all(row[name] == value for name, value in place.items())]
-    ended = [row for row in tried if row["status"] != "out of time"]  # which another try mends
+    ended = [row for row in tried if row["status"] != "out of time"]  # which another try may fix
     for row in ended or tried:
         if row["status"] != "passed":
             return f"{row['status']}: {row['detail']}".rstrip(": ")

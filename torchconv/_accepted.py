@@ -117,7 +117,7 @@ class Accepted:
         """Why a kernel may not run by itself, or None if it may."""
         entry = self._entries.get(key)
         if entry is None:
-            return f"no GPU of compute capability {key.capability} has accepted {key}"
+            return f"{key} has not been accepted on compute capability {key.capability}"
         return self._refusal(entry)
 
     def _refusal(self, entry: Entry) -> str | None:
@@ -132,7 +132,7 @@ class Accepted:
                 f"{entry.gpu}"
             )
         if entry.layers < LEAST_LAYERS:
-            return f"{entry.kernel} was measured with one layer alone on {entry.gpu}"
+            return f"{entry.kernel} was measured on a single layer, on {entry.gpu}"
         return None
 
 

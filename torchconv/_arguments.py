@@ -25,7 +25,7 @@ def integer(value: Any, name: str, function: str = "conv2d") -> int:
         return cast(int, value)  # as PyTorch annotates sizes
     try:
         if isinstance(value, bool):
-            raise TypeError("bool is not taken for an int here")
+            raise TypeError("bool is not accepted as an int")
         value = operator.index(value)
     except TypeError as error:
         kind = type(value).__name__

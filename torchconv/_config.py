@@ -33,14 +33,13 @@ ON_CUDA = "on a GPU"
 def set_backend(name: Backend) -> None:
     """Chooses who computes convolutions from now on, in all threads.
 
-    Inside a ``with torchconv.backend(...)`` block the choice holds for the rest of that block, too;
-    blocks of other threads keep theirs.
+    Inside a ``with torchconv.backend(...)`` block the choice also holds for the rest of that block.
+    Blocks of other threads keep theirs.
 
     Args:
-        name: ``'native'``: torchconv wherever it has kernels. ``'auto'`` (at the start): torchconv
-            wherever its kernels are known to be at least as fast; on the CPU the same as
-            ``'native'``, on a GPU those of its kernels that have been accepted and measured on that
-            model of GPU. ``'aten'``: always ``torch.nn.functional.conv2d``.
+        name: ``'native'``: torchconv wherever it has kernels. ``'auto'`` (the default): on
+            the CPU the same as ``'native'``; on a GPU only those kernels that were tested on this
+            kind of GPU and were no slower there. ``'aten'``: always ``torch.nn.functional.conv2d``.
 
     Raises:
         ValueError: there is no such backend.
@@ -60,7 +59,7 @@ def set_backend(name: Backend) -> None:
 
 def get_backend() -> str:
     """Returns the backend in use: that of the innermost block :class:`backend`, if this thread or
-    task is in one, or the one given to :func:`set_backend`; ``'auto'`` at the start.
+    task is in one, or the one given to :func:`set_backend`; ``'auto'`` by default.
     """
     if not _COMPILER_READS_CONTEXT and is_dynamo_compiling():
         return _latest

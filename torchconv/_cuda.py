@@ -42,13 +42,13 @@ def reason_for_aten(input: Tensor, weight: Tensor, backend: str) -> str | None:
     if not accepted().capabilities:
         return "no CUDA kernel of torchconv has been accepted on a GPU and found faster yet"
     if (found := capability(input.device.index)) not in accepted().capabilities:
-        return f"no GPU of compute capability {found} has accepted a CUDA kernel of torchconv"
+        return f"no CUDA kernel of torchconv has been accepted on compute capability {found}"
     if weight.dim() == 4:
         _, channels, rows, columns = weight.shape
         if not accepted().may_serve(found, rows, columns, channels):
             return (
-                f"no GPU of compute capability {found} has accepted a kernel of torchconv for "
-                f"{rows}x{columns} with {channels} channels per group"
+                f"no kernel of torchconv for {rows}x{columns} with {channels} channels per group "
+                f"has been accepted on compute capability {found}"
             )
     return None
 
@@ -82,7 +82,7 @@ def choice(
                 shared = f"ATen computes {left}, and a layer is not shared"
                 reasons = tuple(reason or shared for reason in reasons)
         else:
-            reasons = ("its sizes are symbols",) * 3
+            reasons = ("its sizes are symbolic",) * 3
         flags += sum(bit for bit, reason in zip(_ATEN, reasons, strict=True) if reason is not None)
     return (*geometry[:-1], geometry[-1] | flags), reasons
 

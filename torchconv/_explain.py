@@ -1,4 +1,4 @@
-"""What torchconv is and does, in words for people."""
+"""What users are told about a call and about the installation."""
 
 import os
 import platform
@@ -24,8 +24,8 @@ def explain(
 ) -> str:
     """Tells which algorithm computes a convolution and its gradients, and why not the others.
 
-    Takes the arguments of :func:`torchconv.conv2d`, of which only shapes, dtypes, memory format and
-    device matter, and computes nothing.
+    Takes the arguments of :func:`torchconv.conv2d` and computes nothing. Only shapes, dtypes,
+    memory format and device matter.
 
     Raises:
         RuntimeError, TypeError: as :func:`torchconv.conv2d`.

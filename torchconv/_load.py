@@ -102,7 +102,7 @@ def _check_isa() -> None:
     """Tells of a TORCHCONV_ISA that the library ignores."""
     wanted = os.environ.get("TORCHCONV_ISA")
     if wanted and wanted != (used := torch.ops.torchconv._isa()):
-        logger.warning("TORCHCONV_ISA=%s is not a level of this CPU; %s is used", wanted, used)
+        logger.warning("TORCHCONV_ISA=%s is not supported on this CPU; %s is used", wanted, used)
 
 
 def _remedy() -> str:

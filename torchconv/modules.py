@@ -1,4 +1,4 @@
-"""``Conv2d``, which swaps in for ``torch.nn.Conv2d``, and ``convert``, which does the swapping."""
+"""``Conv2d``, a drop-in for ``torch.nn.Conv2d``, and ``convert``, which changes whole models."""
 
 import functools
 import weakref
@@ -34,8 +34,9 @@ def _one_node(init: Init) -> Init:
 class Conv2d(nn.Conv2d):
     r"""Applies a 2-d convolution over an image of several channels.
 
-    A :class:`torch.nn.Conv2d` in everything but the computation: same arguments, parameters,
-    initialisation, ``state_dict``, ``repr``, errors, and ``isinstance(layer, nn.Conv2d)``.
+    Like :class:`torch.nn.Conv2d` in everything but the computation: it has the same arguments,
+    parameters, initialisation, ``state_dict``, ``repr`` and errors, and
+    ``isinstance(layer, nn.Conv2d)`` holds.
 
     Shape:
         - Input: ``(n, in_channels, h, w)`` or ``(in_channels, h, w)``
@@ -109,13 +110,14 @@ class _ConvForward:
 def convert(module: Module) -> Module:
     """Makes every ``nn.Conv2d`` in ``module`` compute with torchconv, and returns ``module``.
 
-    Each layer stays the object it is, of the exact type ``nn.Conv2d``, so that tools that look at
-    the type know it. Parameters, hooks, training flag, ``state_dict`` and references to it from
-    optimizers or other modules are kept. Layers that are a :class:`Conv2d` of torchconv become
-    ``nn.Conv2d``, too. Left alone are subclasses (but not the classes that
-    ``torch.nn.utils.parametrize`` makes) and layers whose ``_conv_forward`` was replaced by others.
-    A deep copy or a pickle of a layer is independent of it. A shallow copy (``copy.copy``) reads
-    stride, padding and the like from its original, until it is converted itself.
+    Each layer stays the same object, of the exact type ``nn.Conv2d``, so that tools that look at
+    the type recognise it. Parameters, hooks, training flag, ``state_dict`` and references to it
+    from optimizers or other modules are kept. Layers of class :class:`torchconv.Conv2d` become
+    ``nn.Conv2d`` too. Subclasses are left alone (except the classes that
+    ``torch.nn.utils.parametrize`` makes), and so are layers whose ``_conv_forward`` someone else
+    has replaced. A deep copy or a pickle of a layer is independent of it. A shallow copy
+    (``copy.copy``) reads stride, padding and the like from its original until it is converted
+    itself.
 
     Args:
         module: any module, or a ``nn.Conv2d`` itself. Converting it again changes nothing.

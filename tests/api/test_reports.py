@@ -86,7 +86,7 @@ def test_an_unknown_isa_level_is_told_through_logging():
     used = torch.ops.torchconv._isa() if not os.environ.get("TORCHCONV_ISA") else ""
     handler = "import logging; logging.basicConfig(format='%(name)s %(levelname)s: %(message)s')"
     done = import_with_isa("sse9", handler)
-    assert done.stderr.strip().startswith("torchconv WARNING: TORCHCONV_ISA=sse9 is not a level")
+    assert done.stderr.strip().startswith("torchconv WARNING: TORCHCONV_ISA=sse9 is not supported")
     assert used in done.stderr
     off = "import logging; logging.getLogger('torchconv').setLevel('ERROR')"
     assert import_with_isa("sse9", off).stderr == ""

@@ -65,12 +65,12 @@ def test_files_outside_their_folder(name, folder, tmp_path):
     names = [file.rpartition("/")[2] for file in FILES[name]]
     put(tmp_path / folder, dict.fromkeys(names, b"0"))
     wrong, right = tmp_path / folder / names[0], tmp_path / FILES[name][0]
-    assert f"{wrong} would have to be {right};" in refusal(name, tmp_path)
+    assert f"{wrong} should be at {right};" in refusal(name, tmp_path)
 
 
 def test_files_of_another_data_set_are_no_hint(tmp_path):
     put(tmp_path, dict.fromkeys(FILES["mnist"], b"0"))
-    assert "would have to be" not in refusal("fashionmnist", tmp_path)
+    assert "should be at" not in refusal("fashionmnist", tmp_path)
 
 
 def test_files_of_other_names_are_told(tmp_path):
@@ -87,7 +87,7 @@ def test_files_of_other_names_are_told(tmp_path):
 def test_archives_that_wait_to_be_unpacked(name, tmp_path, archives):
     packed = archives(name)
     put(tmp_path, packed)
-    assert "--download unpacks without a network" in refusal(name, tmp_path)
+    assert "--download unpacks them without a network" in refusal(name, tmp_path)
     load(name, tmp_path, download=True)  # the test has no network
 
 
@@ -95,7 +95,7 @@ def test_archives_that_wait_to_be_unpacked(name, tmp_path, archives):
 def test_archives_outside_their_folder(name, tmp_path, archives):
     packed = archives(name)
     put(tmp_path, {archive.rpartition("/")[2]: content for archive, content in packed.items()})
-    assert f"would have to be {tmp_path / next(iter(packed))};" in refusal(name, tmp_path)
+    assert f"should be at {tmp_path / next(iter(packed))};" in refusal(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -103,7 +103,7 @@ def test_damaged_file_is_named(name, tmp_path, archives):
     put(tmp_path, archives(name))
     load(name, tmp_path, download=True)
     (tmp_path / FILES[name][1]).write_bytes(b"")
-    assert f"the content of {FILES[name][1]} is not the published one" in refusal(name, tmp_path)
+    assert f"{FILES[name][1]}: not the published content" in refusal(name, tmp_path)
 
 
 @pytest.fixture

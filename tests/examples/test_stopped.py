@@ -127,7 +127,7 @@ def test_interrupt_while_the_results_are_drawn(tmp_path, monkeypatch, capfd, pla
         assert start(tmp_path / "parts") == 130
     message, command = capfd.readouterr().err.splitlines()
     assert message.startswith("Stopped after the last epoch.")
-    assert "after epoch 4; draw the pictures that are missing with:" in message
+    assert "after epoch 4; draw the missing pictures with:" in message
     assert train.main(shlex.split(command)[3:]) == 0
     assert {path.name for path in (tmp_path / "parts").iterdir()} >= set(folder.RESULTS)
     assert_same_run(tmp_path / "parts", tmp_path / "whole")

@@ -168,11 +168,11 @@ def test_config_comes_after_the_preset_and_before_the_command_line(tmp_path):
 
 
 REFUSED = {
-    "- 1": "is no list of options",
+    "- 1": "is not a list of options",
     "epochs: [": "cannot be read",
     "epochs: [1, 2]": "gives 'epochs' more than one value",
     "preset: lenet-mnist": "sets 'preset'",
-    "7: 8": "is no list of options",
+    "7: 8": "is not a list of options",
 }
 
 

@@ -174,12 +174,12 @@ def test_models_that_cannot_be_traced_are_measured():
     "model, layer, error, message",
     [
         (Residual(), "middle", AttributeError, "no layer 'middle'.*: stem, left, right, last"),
-        (Residual(), nn.ReLU(), ValueError, "is no part of the model"),
+        (Residual(), nn.ReLU(), ValueError, "is not part of the model"),
         (Residual(), 3, TypeError, "a name or a module, but got int"),
         (Residual(), "unused", RuntimeError, "'unused' does not run"),
         (lenet(), "classifier.1", ValueError, r"gives \[16, 120\], not maps"),
-        (Branching(nn.AdaptiveAvgPool2d(20)), "last", ValueError, "no window that moves"),
-        (Branching(nn.LayerNorm([28, 28])), "last", ValueError, "whole image"),
+        (Branching(nn.AdaptiveAvgPool2d(20)), "last", ValueError, "does not move its window"),
+        (Branching(nn.LayerNorm([28, 28])), "last", ValueError, "too much of the image"),
     ],
 )
 def test_refusals(model, layer, error, message):
@@ -224,7 +224,7 @@ def test_image_size():
         compute(lenet(), "classifier.1")
     with pytest.raises(ValueError, match="image_size must be positive, but got"):
         compute(lenet(), "features.0", image_size=0)
-    with pytest.raises(ValueError, match="an image of 9 x 9 has no three windows"):
+    with pytest.raises(ValueError, match="in 9 x 9 pixels there are no three windows"):
         compute(Branching(nn.MaxPool2d(2)), "last", image_size=9)
 
 

@@ -169,7 +169,7 @@ def test_feature_maps_are_those_of_the_model():
     "image, layers, error, message",
     [
         (torch.rand(1, 28, 28), "features.9", AttributeError, "no layer 'features.9'.*features.0"),
-        (torch.rand(1, 28, 28), [nn.ReLU()], ValueError, "no part of the model"),
+        (torch.rand(1, 28, 28), [nn.ReLU()], ValueError, "not part of the model"),
         (torch.rand(1, 28, 28), [], ValueError, "no layer to draw"),
         (torch.rand(1, 28, 28), "classifier.1", RuntimeError, r"got an output of size \[1, 120\]"),
         (torch.rand(2, 1, 28, 28), None, ValueError, r"got \[2, 1, 28, 28\]"),

@@ -75,9 +75,9 @@ def test_what_is_not_recorded_is_not_drawn(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ('{"kind": 1}\n', "line 1 of .* is no record"),
-        ("[]\n", "line 1 of .* is no record"),
-        ("\n", "line 1 of .* is no record"),
+        ('{"kind": 1}\n', "line 1 of .* is not a record"),
+        ("[]\n", "line 1 of .* is not a record"),
+        ("\n", "line 1 of .* is not a record"),
         ("", "no finished epoch"),
     ],
 )
@@ -115,7 +115,7 @@ def test_classes_that_are_numbers_are_in_their_order(tmp_path):
     [
         ("", "first line .* must be index,label"),
         ("label,predicted\n0,1\n", "but is 'label,predicted'"),
-        ("index,label,predicted,probability\n", "holds no prediction"),
+        ("index,label,predicted,probability\n", "holds no predictions"),
         ("index,label,predicted,probability\n0,1,1\n", "line 2 .* must have 4 values, but has 3"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``confusion``: which class a network took for which other one."""
+"""``confusion``: which classes a network confused."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ def confusion(run: str | os.PathLike[str], *, theme: str = "light") -> Figure:
 
     Raises:
         FileNotFoundError: the directory holds no ``predictions.csv``.
-        ValueError: the file has another header, a line that does not fit it, or no prediction; an
+        ValueError: the file has another header, a line that does not fit it, or no predictions; an
             unknown ``theme``.
 
     Example:
@@ -100,7 +100,7 @@ def _read(run: Path) -> list[tuple[str, str]]:
                 )
             pairs.append((line[1], line[2]))
     if not pairs:
-        raise ValueError(f"confusion(): {path} holds no prediction")
+        raise ValueError(f"confusion(): {path} holds no predictions")
     return pairs
 
 

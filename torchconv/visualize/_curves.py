@@ -23,19 +23,19 @@ def curves(run: str | os.PathLike[str], *, theme: str = "light") -> Figure:
     r"""Draws loss and accuracy of a training run, as it is recorded in ``metrics.jsonl``.
 
     The loss of every step is drawn faintly, the averages of the epochs boldly. The first of two
-    networks is drawn as a wide line, so that a second one that follows it exactly leaves both to be
-    seen.
+    networks is drawn as a wide line, so that both are visible even where the second one follows it
+    exactly.
 
     Args:
         run: the directory of the run. Each line of its ``metrics.jsonl`` is an object with
             ``kind`` (``"step"`` or ``"epoch"``), ``conv`` (which network), ``epoch`` and ``step``.
             A step has its ``loss``, an epoch ``train_loss``, ``test_loss``, ``train_accuracy`` and
-            ``test_accuracy``, the last two from 0 to 1. What is not there is not drawn.
+            ``test_accuracy``, the last two from 0 to 1. Missing values are not drawn.
         theme: ``'light'`` or ``'dark'``.
 
     Raises:
         FileNotFoundError: the directory holds no ``metrics.jsonl``.
-        ValueError: a line is no such record, or there is no finished epoch; an unknown ``theme``.
+        ValueError: a line is not such a record, or no epoch is finished; an unknown ``theme``.
 
     Example:
         >>> curves("runs/digits-lenet-torchconv").savefig("curves.png")  # doctest: +SKIP
@@ -82,7 +82,9 @@ def _read(run: Path) -> list[Record]:
             record = json.loads(line)
             itemgetter("kind", "conv", "epoch", "step")(record)  # all are there
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"curves(): line {number} of {path} is no record: {error!r}") from None
+            raise ValueError(
+                f"curves(): line {number} of {path} is not a record: {error!r}"
+            ) from None
         records.append(record)
     if not any(record["kind"] == "epoch" for record in records):
         raise ValueError(f"curves(): {path} records no finished epoch")

@@ -39,7 +39,7 @@ def feature_maps(
 
     Raises:
         AttributeError: the model has no layer of a name.
-        ValueError: a layer is no part of the model; there is no layer to draw; ``image`` is not
+        ValueError: a layer is not part of the model; there is no layer to draw; ``image`` is not
             one image; an unknown ``theme``.
         RuntimeError: a layer does not run, or gives no maps ``(1, k, p, q)``; whatever the model
             raises.

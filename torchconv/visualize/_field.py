@@ -30,8 +30,8 @@ def compute_receptive_field(
     may be pixels in between that it does not see, and with a padding mode other than zeros elements
     near the border see what the padding repeats.
 
-    Convolutions, pooling, what works on each element alone, sums and concatenations are followed
-    through the graph of the model by arithmetic (Araujo, Norris and Sim, 2019, "Computing Receptive
+    Convolutions, pooling, elementwise operations, sums and concatenations are followed through the
+    graph of the model by arithmetic (Araujo, Norris and Sim, 2019, "Computing Receptive
     Fields of Convolutional Neural Networks", Distill): for each layer with kernel ``k``, stride
     ``s``, padding ``p`` and dilation ``d``
 
@@ -52,8 +52,8 @@ def compute_receptive_field(
     Raises:
         AttributeError: the model has no layer of that name.
         RuntimeError: the layer does not run.
-        ValueError: its outputs see the whole image, or more than an image of that size, or no
-            window that moves by the same step; the layer gives no maps; branches that meet have
+        ValueError: its outputs see the whole image, or more than an image of that size, or do not
+            move their window by a constant step; the layer gives no maps; branches that meet have
             different strides.
 
     Example:

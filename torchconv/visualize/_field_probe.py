@@ -103,8 +103,8 @@ def _window(sees: list[list[bool]], who: str, image_size: Pair) -> tuple[int, in
     some = ends[max(0, middle - 1) : middle + 2]
     if len(some) < 3 or any(first == 0 or stop == last for first, stop in some):
         raise _TooSmall(
-            f"{who} sees the whole image, or too much of it: an image of "
-            f"{image_size[0]} x {image_size[1]} has no three windows within its borders"
+            f"{who} sees too much of the image: in {image_size[0]} x {image_size[1]} pixels "
+            "there are no three windows that do not touch the border"
         )
     (before, _), (first, stop), _ = some
     size, stride = stop - first + 1, first - before
@@ -112,5 +112,5 @@ def _window(sees: list[list[bool]], who: str, image_size: Pair) -> tuple[int, in
     expected = [(offset + i * stride, offset + i * stride + size - 1) for i in range(len(ends))]
     inside = [(a, b) for a, b in zip(ends, expected, strict=True) if 0 <= b[0] and b[1] <= last]
     if stride < 1 or any(found != window for found, window in inside):
-        raise ValueError(f"{who} has no window that moves over the image by a constant step")
+        raise ValueError(f"{who} does not move its window over the image by a constant step")
     return size, stride, offset

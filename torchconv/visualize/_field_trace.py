@@ -196,7 +196,7 @@ def _through(field: ReceptiveField, window: _Window) -> ReceptiveField:
 def _join(fields: list[ReceptiveField], node: fx.Node, function: str) -> ReceptiveField:
     """What an element sees through several branches: from the first pixel to the last one."""
     if not fields:
-        raise Unknown(f"{node.format_node()} depends on no image")
+        raise Unknown(f"{node.format_node()} does not depend on the image")
     strides = {field.stride for field in fields}
     if len(strides) > 1:
         raise ValueError(

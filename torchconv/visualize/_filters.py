@@ -20,9 +20,9 @@ def filters(layer: nn.Module | Tensor, *, theme: str = "light") -> Figure:
     r"""Draws the filters of a convolution.
 
     Filters over three channels are shown in colour, each scaled to its own range. All others are
-    shown channel by channel on one scale, which the colour bar tells: 0 has the colour of the page.
-    Of more than 64 filters (32, if they have several channels; and 32 channels) the first ones are
-    shown, and the title says so.
+    shown channel by channel on one scale, given by the colour bar: 0 has the colour of the page.
+    At most the first 64 filters are shown (32 filters and 32 channels, if they have several), and
+    the title says so.
 
     Args:
         layer: a module with a ``weight`` of shape ``(k, c, r, s)`` or ``(k, c, s)``, such as

@@ -17,7 +17,7 @@ def find(model: nn.Module, layer: str | nn.Module, function: str) -> Named:
 
     Raises:
         AttributeError: the model has no layer of that name.
-        ValueError: the module is no part of the model.
+        ValueError: the module is not part of the model.
         TypeError: neither a name nor a module.
     """
     if isinstance(layer, str):
@@ -35,7 +35,7 @@ def find(model: nn.Module, layer: str | nn.Module, function: str) -> Named:
     for name, module in model.named_modules():
         if module is layer:
             return Named(name, module)
-    raise ValueError(f"{function}(): the layer {layer} is no part of the model")
+    raise ValueError(f"{function}(): the layer {layer} is not part of the model")
 
 
 def title(layer: Named) -> str:

@@ -1,0 +1,153 @@
+"""The figures of README.md, as Markdown: each function gives one table or paragraph, or nothing
+where nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmarks.models import ModelRow
+from benchmarks.report import grouped_means, mean_error, name_of
+from benchmarks.rows import Row
+from benchmarks.subjects import FORMAT_NAMES
+from tests.layer_names import network_name
+
+BEST_AND_WORST = 6  # layers of either kind
+NOTICEABLE = 0.95
+LAYOUTS = {"nchw": "", "nhwc": ", `channels_last`"}
+
+
+def headline(main: list[Row], held_out: list[Row], models: list[ModelRow], conditions: str) -> str:
+    """The few numbers of the first screen."""
+    lines = [
+        f"Speed beside `nn.Conv2d`, a number above 1 being faster ({conditions}):",
+        "",
+        f"- {_layers(main)} of well-known networks and image filters: {_overall(main)}.",
+    ]
+    if held_out:
+        lines.append(
+            f"- {_layers(held_out)} of networks it was not tuned on: {_overall(held_out)}."
+        )
+    means = grouped_means(_forward(main), lambda row: (row.network,))
+    (low,), (high,) = min(means, key=means.get), max(means, key=means.get)
+    lines.append(
+        f"- By network, forward: from {times(means[low,])} ({network_name(low)}) "
+        f"to {times(means[high,])} ({network_name(high)})."
+    )
+    trained = [row for row in models if (row.what, row.layout) == ("train", "nchw")]
+    if trained:
+        steps = ", ".join(f"{network_name(row.model)} {times(row.speedup)}" for row in trained)
+        lines.append(f"- A training step of a whole model: {steps}.")
+    return "\n".join(lines)
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.2f}x" if ratio < 10 else f"{ratio:.0f}x"
+
+
+def _layers(rows: list[Row]) -> str:
+    count = len({row.case for row in rows})
+    return f"{count} layer{'s' if count > 1 else ''}"
+
+
+def _forward(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if (row.what, row.layout) == ("forward", "nchw")]
+
+
+def _overall(rows: list[Row]) -> str:
+    means = grouped_means(rows, lambda row: (row.what, row.layout))
+
+    def both(layout: str) -> str:
+        pairs = (("forward", "forward"), ("train", "in training"))
+        found = ((means.get((what, layout)), name) for what, name in pairs)
+        return ", ".join(f"{times(mean)} {name}" for mean, name in found if mean)
+
+    return f"{both('nchw')}; in `channels_last` (NHWC) {both('nhwc')}"
+
+
+def means(rows: list[Row], title: str) -> str:
+    """Speed-up and error of each network, one line each."""
+    if not rows:
+        return ""
+    columns = [(what, layout) for what in ("forward", "train") for layout in LAYOUTS]
+    lines = [
+        f"| {title} | "
+        + " | ".join(f"{what}{LAYOUTS[layout]}" for what, layout in columns)
+        + " | error | of `nn.Conv2d` |",
+        "|---|" + "---:|" * (len(columns) + 2),
+    ]
+    networks = dict.fromkeys(row.network for row in rows)
+    for label, selected in [
+        *((network_name(name), [row for row in rows if row.network == name]) for name in networks),
+        ("**all**", rows),
+    ]:
+        found = grouped_means(selected, lambda row: (row.what, row.layout))
+        cells = [times(found[column]) if column in found else "" for column in columns]
+        cells.append(_error(row.error for row in selected))
+        cells.append(_error(row.torch_error for row in selected))
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _error(errors: Iterable[float]) -> str:
+    mean = mean_error(errors)
+    return f"{mean:.1e}" if mean == mean else ""
+
+
+def whole_models(rows: list[ModelRow]) -> str:
+    if not rows:
+        return ""
+    columns = [(what, layout) for what in ("train", "inference") for layout in LAYOUTS]
+    found = {(row.model, row.what, row.layout): row.speedup for row in rows}
+    names = {"train": "training step", "inference": "inference"}
+    lines = [
+        "| whole model, `float32` | images | "
+        + " | ".join(f"{names[what]}{LAYOUTS[layout]}" for what, layout in columns)
+        + " |",
+        "|---|---:|" + "---:|" * len(columns),
+    ]
+    for model, batch in dict.fromkeys((row.model, row.batch) for row in rows):
+        ratios = (found.get((model, *column)) for column in columns)
+        cells = (times(ratio) if ratio else "" for ratio in ratios)
+        lines.append(f"| {network_name(model)} | {batch} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def slower_rows(rows: list[Row]) -> str:
+    """What the rows below 1.0 are."""
+    count = f"{len(rows)} rows (a layer, forward or training, a memory format)"
+    slower = [row for row in rows if row.speedup < 1]
+    if not slower:
+        return f"torchconv is slower in none of the {count}."
+    noticeably = [row for row in slower if row.speedup < NOTICEABLE]
+    groups = [(row.what, row.layout) for row in slower]
+    what, layout = max(dict.fromkeys(groups), key=groups.count)
+    return (
+        f"torchconv is slower in {len(slower)} of the {count}, "
+        f"in {len(noticeably)} of them by more than 5 %. "
+        f"{groups.count((what, layout))} of the {len(slower)} are of one kind: {what} in "
+        f"`{FORMAT_NAMES[layout]}`. The fastest and the slowest layers:"
+    )
+
+
+def best_and_worst(rows: list[Row]) -> str:
+    """One row for each layer, at its best or worst."""
+    ordered = sorted(rows, key=lambda row: row.speedup)
+    worst = _one_per_layer(ordered)[:BEST_AND_WORST]
+    best = [row for row in _one_per_layer(reversed(ordered)) if row not in worst][:BEST_AND_WORST]
+    lines = [
+        "| layer | | memory format | torchconv ms | `nn.Conv2d` ms | speed-up |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for row in [*best, *reversed(worst)]:
+        lines.append(
+            f"| {name_of(row)} | {row.what} | {FORMAT_NAMES[row.layout]} | {row.ms:.3g} | "
+            f"{row.torch_ms:.3g} | {times(row.speedup)} |"
+        )
+    return "\n".join(lines)
+
+
+def _one_per_layer(rows: Iterable[Row]) -> list[Row]:
+    seen: dict[str, Row] = {}
+    for row in rows:
+        seen.setdefault(row.case, row)
+    return list(seen.values())
