@@ -73,7 +73,9 @@ def extensions(toolkit):
     flags = cxx_flags(debug)
     macros = [("TORCH_TARGET_VERSION", TORCH_TARGET_VERSION)]
     sources = sorted(glob.glob("csrc/*.cpp") + glob.glob("csrc/cpu/**/*.cpp", recursive=True))
-    headers = [path for end in ("h", "inc") for path in glob.glob(f"csrc/cpu/**/*.{end}", recursive=True)]
+    headers = [
+        path for end in ("h", "inc") for path in glob.glob(f"csrc/cpu/**/*.{end}", recursive=True)
+    ]
     print(f"torchconv: {len(sources)} sources, flags {' '.join(flags)}")
     cpu = CppExtension(
         "torchconv._C",

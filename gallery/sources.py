@@ -1,4 +1,4 @@
-"""Links the names of source files in the pages, such as ``csrc/cpu/common/gather.h``, to their text.
+"""Links the names of source files in the pages, such as ``csrc/cpu/plan.h``, to their text.
 
 The site then has a page for each file that is named, so that it can be read where there is no
 repository, and shows the file as it was when the site was built.

@@ -3,9 +3,10 @@
     python -m tools.check_objects [FOLDER]     without a name that of this Python in build/
 
 The units for AVX2 and AVX-512 hold such instructions, and may do so only in functions of their own.
-Of equal inline functions in several units the linker keeps one, for every CPU, so these units must
-not offer any. The linked library cannot show that: which one it has depends on the order of the
-files. Nor may these units run anything when the library is loaded.
+Of equal inline functions in several units the linker keeps one, for every CPU, so those that these
+units offer must be compiled without: csrc/cpu/isa/baseline.h comes before the level begins. The
+linked library cannot show that: which one it has depends on the order of the files. Nor may these
+units run anything when the library is loaded.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # The units that are compiled for AVX, by file name.
-AVX_UNIT = re.compile(r"isa[/_]avx(2|512)")
-# What other units may see of them: the tables of kernels, and what bears the level in its name.
-VISIBLE = re.compile(r"^torchconv::cpu::k\w+Kernels$|\btorchconv::cpu::avx(2|512)::")
+AVX_UNIT = re.compile(r"isa/avx(2|512)")
 
 # Bytes that may stand before an instruction with a VEX or EVEX prefix: segment, address size.
 _BEFORE = {"26", "2e", "36", "3e", "64", "65", "67"}
@@ -60,9 +59,10 @@ def problems(objects: Iterable[Path]) -> Iterator[str]:
     """One line for each function that a CPU without AVX could run and that may hold AVX code."""
     for path in objects:
         if AVX_UNIT.search(path.as_posix()):
-            for name in visible_symbols(path):
-                if not VISIBLE.search(name):
-                    yield f"{path}: {name} is compiled for AVX and visible to other units"
+            visible = set(visible_symbols(path))
+            for function, instruction in functions_with_avx(path).items():
+                if function in visible:
+                    yield f"{path}: {function}, visible to other units, holds {instruction}"
             if ".init_array" in output_of("objdump", "-h", str(path)):
                 yield f"{path}: is compiled for AVX and runs when the library is loaded"
         else:

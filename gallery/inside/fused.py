@@ -25,7 +25,7 @@ def fused(a, b, c) -> np.ndarray:
 
 
 def channel_block(channels: int, taps: int) -> int:
-    """How many channels are summed tap by tap before others follow: see csrc/cpu/common/sum_order.h.
+    """How many channels are summed tap by tap before others follow: see ``sum_order.h``.
 
     There a kernel that covers its whole image is summed channel by channel, too.
     """

@@ -99,8 +99,8 @@ assert np.allclose(product, torchconv_of(image, weight), atol=1e-4)
 # What torchconv copies
 # ---------------------
 #
-# For this layer it chooses the algorithm ``dense_channels`` (``csrc/cpu/dense_channels/job.h``), which
-# puts output channels into the lanes of the vectors:
+# For this layer it chooses the algorithm ``dense_channels`` (``csrc/cpu/dense_channels/job.h``),
+# which puts output channels into the lanes of the vectors:
 
 explained = torchconv.explain(torch.from_numpy(image)[None], torch.from_numpy(weight), padding=1)
 print(explained.split("grad_input")[0])
@@ -110,9 +110,9 @@ assert "dense_channels: runs" in explained.split("grad_input")[0]
 # %%
 # The output is cut into *jobs* of some rows (the page about threads tells more). A job copies the
 # input rows that it needs into a small buffer, the *patch*, as [row][column][channel]: all
-# channels of a pixel side by side, padding written as zeros. ``csrc/cpu/common/load_patch.h`` does that, with
-# the conversion of 16-bit numbers on the way. ``csrc/cpu/dense_channels/plan.h`` decides how many rows:
-# enough for 512 pixels, and no patch above 384 KiB.
+# channels of a pixel side by side, padding written as zeros. ``csrc/cpu/common/load_patch.h``
+# does that, with the conversion of 16-bit numbers on the way. ``csrc/cpu/dense_channels/plan.h``
+# decides how many rows: enough for 512 pixels, and no patch above 384 KiB.
 
 pixels = constant("csrc/cpu/common/cost_model.h", "kJobPixels")
 largest = constant("csrc/cpu/common/cost_model.h", "kPatchBytes")
@@ -146,9 +146,9 @@ assert offsets[:5].tolist() == [0, 1, 2, 3, 4]
 assert offsets[32:36].tolist() == [64, 65, 66, 67]
 
 # %%
-# The weights are packed once for a call, by ``csrc/cpu/common/pack_weights.h``: for each step of the sum
-# the weights of 16 output channels side by side. 16 numbers of ``float32`` are a cache line, and
-# a vector of AVX-512.
+# The weights are packed once for a call, by ``csrc/cpu/common/pack_weights.h``: for each step of
+# the sum the weights of 16 output channels side by side. 16 numbers of ``float32`` are a cache
+# line, and a vector of AVX-512.
 
 lanes = 16
 packed = np.stack([weight[:, c, r, s] for c, r, s in steps])  # [step][output channel]
@@ -193,8 +193,8 @@ assert len({address // 64 for address in reads["weights, in the tensor"][0]}) ==
 # tensor, the 16 weights of a single step lie in 16 lines.
 #
 # And now the product, step by step. The result has a row for each pixel and 16 output channels in
-# its lanes, and is turned around at the end, as ``csrc/cpu/dense_channels/store.h`` does. A smaller image
-# keeps this page quick.
+# its lanes, and is turned around at the end, as ``csrc/cpu/dense_channels/store.h`` does. A
+# smaller image keeps this page quick.
 
 
 def dense_channels(x):
@@ -219,9 +219,9 @@ ours = torchconv_of(small, weight)
 assert np.array_equal(dense_channels(small).view(np.int32), ours.view(np.int32))
 
 # %%
-# The same bits: this is what happens there. In ``csrc/cpu/common/register_tile.h`` the two operands are
-# found like this. ``kTableA`` is our case: ``a`` are pixels behind a table of offsets, ``b``
-# weights that follow each other.
+# The same bits: this is what happens there. In ``csrc/cpu/common/register_tile.h`` the two
+# operands are found like this. ``kTableA`` is our case: ``a`` are pixels behind a table of
+# offsets, ``b`` weights that follow each other.
 
 print(excerpt("csrc/cpu/common/register_tile.h", r"const T\* const ai = ", r"b_offset\[i\];"))
 
@@ -232,9 +232,9 @@ print(excerpt("csrc/cpu/common/register_tile.h", r"const T\* const ai = ", r"b_o
 # A first layer may have 6 output channels, and 10 of 16 lanes would be empty. So there is an
 # algorithm the other way around, ``dense_pixels`` (``csrc/cpu/dense_pixels/job.h``): neighbouring
 # pixels in the lanes. In the image rows of pixels already lie side by side, so that nothing needs
-# to be transposed. ``csrc/cpu/dense_pixels/load.h`` copies each channel into a *plane* whose rows end
-# with the zeros of the padding, and these zeros begin the next row as well. In such a plane every
-# tap is the same walk over one long row, shifted by ``r * pitch + s``:
+# to be transposed. ``csrc/cpu/dense_pixels/load.h`` copies each channel into a *plane* whose rows
+# end with the zeros of the padding, and these zeros begin the next row as well. In such a plane
+# every tap is the same walk over one long row, shifted by ``r * pitch + s``:
 
 image = rng.random((3, 8, 8), np.float32) - np.float32(0.5)
 weight = rng.random((6, 3, 3, 3), np.float32) - np.float32(0.5)
@@ -272,16 +272,18 @@ assert row[0::2][1:6].tolist() == [2, 4, 6, 8, 10]
 # %%
 # Where each part is:
 #
-# =================================  ==========================================================
-# ``csrc/cpu/common/gather.h``              the order of the sums; which pixels an output needs
-# ``csrc/cpu/dense_channels/plan.h``        how ``dense_channels`` cuts a layer into jobs and patches
-# ``csrc/cpu/common/load_patch.h``                fills a patch: [row][column][channel]
-# ``csrc/cpu/common/pack_weights.h``        packs the weights, for both algorithms
-# ``csrc/cpu/dense_pixels/plan.h``          how ``dense_pixels`` cuts a layer; planes and walks
-# ``csrc/cpu/dense_pixels/load.h``          fills residue planes
-# ``csrc/cpu/common/register_tile.h``         the inner loop of both
-# ``csrc/cpu/dense_channels/store.h``           puts the sums of ``dense_channels`` into the result
-# =================================  ==========================================================
+# ====================================  ======================================================
+# ``csrc/cpu/common/sum_order.h``       the order of the sums
+# ``csrc/cpu/common/gather.h``          which pixels an output needs
+# ``csrc/cpu/common/cost_model.h``      the numbers behind the choice of algorithm and jobs
+# ``csrc/cpu/common/load_patch.h``      fills a patch: [row][column][channel]
+# ``csrc/cpu/common/pack_weights.h``    packs the weights, for both algorithms
+# ``csrc/cpu/common/register_tile.h``   the inner loop of both
+# ``csrc/cpu/dense_channels/plan.h``    how ``dense_channels`` cuts a layer into jobs
+# ``csrc/cpu/dense_channels/store.h``   puts its sums into the result
+# ``csrc/cpu/dense_pixels/plan.h``      how ``dense_pixels`` cuts a layer; planes and walks
+# ``csrc/cpu/dense_pixels/load.h``      fills residue planes
+# ====================================  ======================================================
 #
 # ``csrc/cpu/depthwise/`` and ``csrc/cpu/pointwise/`` do the same for layers where each channel
 # is on its own, and for 1 × 1. Tensors in ``channels_last`` have their channels side by side

@@ -88,9 +88,9 @@ assert np.abs(y - exact).max() < 1e-6
 assert np.abs(ours - exact).max() < 1e-6
 
 # %%
-# Neither is wrong: both are off by rounding alone. But torchconv promises more
-# than a small error, it promises the *same bits* everywhere. So one order is fixed for all of its
-# algorithms. It is written down in ``csrc/cpu/common/sum_order.h``: blocks of up to 32 channels; in a block
+# Neither is wrong: both are off by rounding alone. But torchconv promises more than a small
+# error, it promises the *same bits* everywhere. So one order is fixed for all of its algorithms.
+# It is written down in ``csrc/cpu/common/sum_order.h``: blocks of up to 32 channels; in a block
 # first the rows ``r``, then the columns ``s`` of the filter, and innermost the channels ``c``.
 # For these eight channels:
 
@@ -130,7 +130,7 @@ for what, order, multiply_add in [
 
 print(excerpt("csrc/cpu/reference.cpp", r"^void in_order\(", "^}"))
 print("...")
-print(excerpt("csrc/cpu/reference.cpp", r"int64_t q = 0; q < shape\.q", "sum = without_sign_of_zero"))
+print(excerpt("csrc/cpu/reference.cpp", r"q = 0; q < shape\.q", "sum = without_sign_of_zero"))
 
 # %%
 # Padding, stride, dilation and groups have come in, and ``to_compute`` for numbers of 16 bits.

@@ -136,8 +136,8 @@ assert all(
 # The rules
 # ---------
 #
-# *One order.* ``channel_block`` in ``csrc/cpu/common/sum_order.h`` fixes it, for every algorithm. It
-# depends on the layer and nothing else.
+# *One order.* ``channel_block`` in ``csrc/cpu/common/sum_order.h`` fixes it, for every algorithm.
+# It depends on the layer and nothing else.
 #
 # *Lanes across results, never along a sum.* A wider vector computes more sums at once; each is
 # still added up from the first product to the last. The same holds for register tiles, jobs and

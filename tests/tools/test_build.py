@@ -1,5 +1,5 @@
-"""What the shared library asks of its user's machine: torch's stable ABI, any CPython from 3.10,
-no CUDA, and no instruction that was not chosen at run time."""
+"""What the shared library asks of its user's machine: torch's stable ABI, any CPython from 3.10 and
+no CUDA. Its instructions are checked in test_check_objects.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import defaultdict
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,36 +64,3 @@ def test_exports_its_module_only():
     names = [line.split(maxsplit=2)[2] for line in lines]
     assert "PyInit__C" in names
     assert [name for name in names if "torchconv" in name] == []
-
-
-@cache
-def functions_by_register() -> dict[str, set[str]]:
-    """The functions that use 512-bit registers, 256-bit registers, and any VEX or EVEX encoding."""
-    found: dict[str, set[str]] = defaultdict(set)
-    function = ""
-    for line in output_of("objdump", "-d", "-C", "--no-show-raw-insn").splitlines():
-        if header := re.match(r"[0-9a-f]+ <(.*)>:$", line):
-            function = header[1]
-            continue
-        if "%zmm" in line or re.search(r"%k[0-7]\b", line):
-            found["512"].add(function)
-        if "%ymm" in line:
-            found["256"].add(function)
-        if re.search(r"\tv[a-z]", line) and not re.search(r"\tver[rw]\b", line):
-            found["vex"].add(function)
-    return dict(found)
-
-
-@pytest.mark.parametrize(
-    "kind, homes",
-    [("512", "avx512"), ("256", "avx2|avx512"), ("vex", "avx2|avx512")],
-)
-def test_vector_code_stays_in_its_namespace(kind, homes):
-    """AVX code outside of avx2:: and avx512:: would end the process on a CPU without it: an inline
-    function of the standard library compiled in the wrong region is enough."""
-    if "x86" not in output_of("objdump", "-f").replace("i386", "x86"):
-        pytest.skip("not an x86 library")
-    functions = functions_by_register()[kind]
-    assert functions, "the vector kernels are missing"
-    home = re.compile(rf"torchconv::cpu::({homes})::")
-    assert [name for name in functions if not home.search(name)] == []

@@ -37,13 +37,13 @@ SHIFT = "unsigned shift(unsigned a, unsigned b) { return a << b; }"
     "name, source, flag, found",
     [
         ("isa/avx2_dense", KERNEL, "-mavx2", None),
-        ("isa_avx2", KERNEL, "-mavx2", None),
+        ("isa/avx2_dense", SHARED, "-msse2", None),
         ("plain", PLAIN, "-msse2", None),
         ("plain", PLAIN, "-mavx2", "plain(float) holds an AVX instruction: vmulss"),
         ("isa/portable_dense", PLAIN, "-mavx512f", "plain(float) holds an AVX instruction"),
         ("plain", SHIFT, "-mbmi2", "holds an AVX instruction: shlx"),
-        ("isa/avx512_dense", PLAIN, "-mavx512f", "plain(float) is compiled for AVX and visible"),
-        ("isa/avx2_depthwise", SHARED, "-mavx2", "shared(float) is compiled for AVX and visible"),
+        ("isa/avx512_dense", PLAIN, "-mavx512f", "plain(float), visible to other units, holds"),
+        ("isa/avx2_depthwise", SHARED, "-mavx2", "shared(float), visible to other units, holds"),
         ("isa/avx2_dense", AT_LOAD, "-mavx2", "runs when the library is loaded"),
     ],
 )

@@ -1,6 +1,6 @@
 // What the kernels use that has external linkage. A file of isa/ includes it before its level begins:
 // compiled for AVX, a function that every file may share would end the process on an older machine.
-// tests/kernels/test_levels.py finds what is missing here.
+// tools/check_objects.py finds what is missing here.
 #pragma once
 
 #include "cpu/algorithms.h"
