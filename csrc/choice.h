@@ -1,5 +1,6 @@
-// The choice between the algorithms of a device: the first of an ordered list that does not refuse,
-// or the one that is forced, where it does not refuse.
+// The choice between the algorithms of a device: the first of an ordered list that does not refuse, or
+// the one that is forced, where it does not refuse. Algorithm has a name; `refusal`, a parameter below,
+// returns the reason why an algorithm does not apply, or null where it does.
 #pragma once
 
 #include <atomic>
@@ -7,37 +8,32 @@
 #include <utility>
 #include <vector>
 
-#include "conv2d.h"
-
 namespace torchconv {
 
 template <class Algorithm>
 class Choice {
  public:
-  // Why an algorithm does not apply, null where it does.
-  using Refusal = const char* (*)(const Algorithm&, Op, const Conv2dShape&);
-
-  Choice(std::vector<const Algorithm*> list, Refusal refusal)
-      : list_(std::move(list)), refusal_(refusal) {}
+  explicit Choice(std::vector<const Algorithm*> list) : list_(std::move(list)) {}
 
   // Null where all refuse.
-  const Algorithm* select(Op op, const Conv2dShape& shape) const {
+  template <class Refusal>
+  const Algorithm* select(const Refusal& refusal) const {
     const Algorithm* const forced = forced_.load(std::memory_order_relaxed);
-    if (forced && !refusal_(*forced, op, shape)) return forced;
+    if (forced && !refusal(*forced)) return forced;
     for (const Algorithm* algorithm : list_) {
-      if (!refusal_(*algorithm, op, shape)) return algorithm;
+      if (!refusal(*algorithm)) return algorithm;
     }
     return nullptr;
   }
 
   // One line per algorithm up to the one that runs: its name and why it does or does not. Of the
   // one that runs, name_of(algorithm) is the name.
-  template <class NameOf>
-  std::string explain(Op op, const Conv2dShape& shape, const NameOf& name_of) const {
+  template <class Refusal, class NameOf>
+  std::string explain(const Refusal& refusal, const NameOf& name_of) const {
     std::string text;
     bool runs = false;
     const auto tell = [&](const Algorithm& algorithm, const char* how) {
-      const char* const reason = refusal_(algorithm, op, shape);
+      const char* const reason = refusal(algorithm);
       runs = !reason;
       text += text.empty() ? "" : "\n";
       text += (runs ? name_of(algorithm) : std::string(algorithm.name)) + ": " + how;
@@ -63,7 +59,6 @@ class Choice {
 
  private:
   const std::vector<const Algorithm*> list_;
-  const Refusal refusal_;
   std::atomic<const Algorithm*> forced_{nullptr};
 };
 

@@ -5,17 +5,21 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "choice.h"
 #include "cpu/algorithms.h"
 #include "cpu/common/cost_model.h"
 
 namespace torchconv::cpu {
 namespace {
 
-const Algorithm* const kAlgorithms[] = {&kDepthwise,   &kDepthwiseGradWeight, &kPointwise,
-                                        &kDensePixels, &kDenseChannels,       &kGradWeight,
-                                        &kReference};
+// Never destroyed: a thread may still compute when the process ends.
+Choice<Algorithm>& choice() {
+  static Choice<Algorithm>& only =
+      *new Choice<Algorithm>({&kDepthwise, &kDepthwiseGradWeight, &kPointwise, &kDensePixels,
+                              &kDenseChannels, &kGradWeight, &kReference});
+  return only;
+}
 
-std::atomic<const Algorithm*> forced_algorithm{nullptr};
 std::atomic<int> forced_isa{-1};
 
 // Elements of an image with its padding. A plan's sizes are less than 2^14 times as large, in bytes.
@@ -68,40 +72,19 @@ const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape
 }
 
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    if (!try_plan(*forced, op, shape, plan)) return *forced;
-  }
-  const Algorithm* const* algorithm = kAlgorithms;
-  while (try_plan(**algorithm, op, shape, plan)) ++algorithm;  // the reference ends the list
-  return **algorithm;
+  return *choice().select(  // the reference, which takes every shape, ends the list
+      [&](const Algorithm& algorithm) { return try_plan(algorithm, op, shape, plan); });
 }
 
 std::string explain_choice(Op op, const Conv2dShape& shape) {
-  std::string text;
   Plan plan;
-  if (const Algorithm* forced = forced_algorithm.load(std::memory_order_relaxed)) {
-    const char* reason = try_plan(*forced, op, shape, plan);
-    text += std::string(forced->name) + ": forced, " + (reason ? reason : "runs");
-    if (!reason) return text;
-    text += "\n";
-  }
-  for (const Algorithm* algorithm : kAlgorithms) {
-    const char* reason = try_plan(*algorithm, op, shape, plan);
-    text += std::string(algorithm->name) + ": " + (reason ? reason : "runs");
-    if (!reason) break;
-    text += "\n";
-  }
-  return text;
+  return choice().explain(
+      [&](const Algorithm& algorithm) { return try_plan(algorithm, op, shape, plan); },
+      [](const Algorithm& algorithm) { return algorithm.name; });
 }
 
 bool force_algorithm(const std::string& name) {
-  const Algorithm* found = nullptr;
-  for (const Algorithm* algorithm : kAlgorithms) {
-    if (name == algorithm->name) found = algorithm;
-  }
-  if (!found && !name.empty()) return false;
-  forced_algorithm.store(found, std::memory_order_relaxed);
-  return true;
+  return choice().force(name);
 }
 
 Isa isa_in_use() {

@@ -136,8 +136,8 @@ assert round(loads(6, 2), 2) == 0.67
 # ``csrc/cpu/common/register_tile.h`` uses, read from its text:
 
 text = (ROOT / "csrc/cpu/common/register_tile.h").read_text()
-found = re.findall(r"return (?:row_passes<T, kSteps|strip_passes<T), (\d+), (\d+)>", text)
-found += re.findall(r"^ +(?:row_passes<T, kSteps|strip_passes<T), (\d+), (\d+)>", text, re.M)
+found = re.findall(r"return (?:tiles_of_rows<T, kSteps|tiles_of_blocks<T), (\d+), (\d+)>", text)
+found += re.findall(r"^ +(?:tiles_of_rows<T, kSteps|tiles_of_blocks<T), (\d+), (\d+)>", text, re.M)
 tiles = sorted({(int(rows), int(vectors)) for vectors, rows in found})
 print("rows  vectors  sums  registers  loads per multiply-add")
 for tile in tiles:

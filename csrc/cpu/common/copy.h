@@ -29,7 +29,8 @@ template <class S>
 inline void copy_block(const S* in, Compute<S>* out) {
   using V = Simd<Compute<S>>;
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < kBlock<Compute<S>>; i += V::kLanes) V::store(out + i, V::load(in + i));
+  for (int64_t i = 0; i < kLaneBlock<Compute<S>>; i += V::kLanes)
+    V::store(out + i, V::load(in + i));
 }
 
 template <class T>
@@ -123,17 +124,17 @@ inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int6
 template <class In, class Out, class T, class Column>
 inline void transpose_to(const In* in, int64_t in_stride, int64_t rows, int64_t columns,
                          const Column& column, const T* bias) {
-  constexpr int64_t kLanes = Simd<T>::kLanes, kRun = 64;
-  // Along a row first: that is `lanes` streams of memory. After a run of it the next rows, so that a
+  constexpr int64_t kLanes = Simd<T>::kLanes, kSpan = 64;
+  // Along a row first: that is `lanes` streams of memory. After a span of it the next rows, so that a
   // line of the result is still in the cache when its other half is written. The last square of a
   // side overlaps the one before it rather than being a partial one. `column` and its captures are
   // values: through a reference they would be read again after every store.
-  for (int64_t run = 0; run < columns; run += kRun) {
-    const int64_t run_end = columns - run < kRun ? columns : run + kRun;
+  for (int64_t span = 0; span < columns; span += kSpan) {
+    const int64_t span_end = columns - span < kSpan ? columns : span + kSpan;
     for (int64_t up = 0; up < rows; up += kLanes) {
       const int64_t i = up + kLanes > rows && rows >= kLanes ? rows - kLanes : up;
       const int64_t height = rows - i < kLanes ? rows - i : kLanes;
-      for (int64_t left = run; left < run_end; left += kLanes) {
+      for (int64_t left = span; left < span_end; left += kLanes) {
         const int64_t j = left + kLanes > columns && columns >= kLanes ? columns - kLanes : left;
         const int64_t width = columns - j < kLanes ? columns - j : kLanes;
         const T* const bias_at = bias ? bias + j : nullptr;

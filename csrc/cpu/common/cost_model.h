@@ -72,7 +72,7 @@ constexpr int64_t kPointwisePixels = 400;  // of a job at least, where the layer
 constexpr double kPointwiseWork = 2e6;     // of a job
 constexpr int64_t kPointwiseImages = 16;
 // Every piece copies its slabs anew: it should not be too short, above all where that is slow.
-constexpr int64_t kPieceStrips = 2, kPieceStripsWithStride = 4;
+constexpr int64_t kPiecePanels = 2, kPiecePanelsWithStride = 4;
 
 // depthwise
 // One plane feeds several maps: with more of them a dense kernel, which reads it once for all, wins.
@@ -90,9 +90,9 @@ constexpr int64_t kInPlaceKernel = 7;          // larger ones see padding almost
 constexpr int64_t kPackedBytes = 64 << 10;     // of weights, one job
 constexpr int64_t kTileWeightBytes = 8 << 10;  // beside a tile's source in the L1 cache
 // Pixel runs: kernels with fewer taps are limited by memory, which likes whole rows; others go down
-// strips of columns whose source, so many cache lines, stays in the L1 cache.
-constexpr int64_t kStripTaps = 25;
-constexpr int64_t kStripLines = 320;
+// segments of columns whose source, so many cache lines, stays in the L1 cache.
+constexpr int64_t kSegmentTaps = 25;
+constexpr int64_t kSegmentLines = 320;
 // Operands beyond this find no room in a cache: lines are asked for when so many others are yet to be
 // written.
 constexpr double kFetchBytes = 3 << 20;

@@ -8,7 +8,7 @@
 namespace torchconv::cpu {
 namespace {
 
-struct PatchWindow {
+struct PatchBox {
   int64_t row, rows, row_skip;           // source row of patch row i: row + i * row_skip
   int64_t column, columns, column_skip;  // the same across
   int64_t channel, channels;
@@ -23,7 +23,7 @@ struct Image {
 };
 
 template <class S>
-void load_patch_row(const Image<S>& image, int64_t plane, const PatchWindow& w, int64_t y,
+void load_patch_row(const Image<S>& image, int64_t plane, const PatchBox& w, int64_t y,
                     Compute<S>* out, int64_t pitch) {
   using T = Compute<S>;
   const auto [first, last] = inside(w.column, w.column_skip, w.columns, image.width);
@@ -38,7 +38,7 @@ void load_patch_row(const Image<S>& image, int64_t plane, const PatchWindow& w, 
       return;
     }
     const int64_t step = w.column_skip * image.channels;
-    if (w.channels == kBlock<T>) {
+    if (w.channels == kLaneBlock<T>) {
       for (int64_t i = 0; i < count; ++i) copy_block(in + i * step, out + i * pitch);
       return;
     }
@@ -61,14 +61,14 @@ void load_patch_row(const Image<S>& image, int64_t plane, const PatchWindow& w, 
 
 // Channels are `pitch` >= window.channels apart; what lies between is left as it is.
 template <class S>
-void load_patch(const Image<S>& image, const PatchWindow& w, Compute<S>* out, int64_t pitch) {
+void load_patch(const Image<S>& image, const PatchBox& w, Compute<S>* out, int64_t pitch) {
   const bool whole_rows = w.column == 0 && w.columns == image.width && w.column_skip == 1;
   if (whole_rows && w.row_skip == 1 && w.row >= 0 && w.row + w.rows <= image.height) {
     const Image<S> one_row = {
         image.data +
             (image.layout == Layout::kContiguous ? 1 : image.channels) * w.row * image.width,
         image.layout, image.channels, 1, w.rows * image.width};
-    PatchWindow joined = w;
+    PatchBox joined = w;
     joined.columns = one_row.width;
     return load_patch_row(one_row, image.height * image.width, joined, 0, out, pitch);
   }
@@ -88,14 +88,14 @@ template <class S>
 void load_sections(const Image<S>& image, const Patch& patch, const Gather& gather, int64_t first,
                    int64_t count, int64_t most, int64_t channel, int64_t channels, Compute<S>* out,
                    int64_t pitch) {
-  PatchWindow window = {0,
-                        patch.section_rows(count),
-                        patch.row_skip,
-                        gather.columns.src_low,
-                        patch.columns,
-                        patch.column_skip,
-                        channel,
-                        channels};
+  PatchBox window = {0,
+                     patch.section_rows(count),
+                     patch.row_skip,
+                     gather.columns.src_low,
+                     patch.columns,
+                     patch.column_skip,
+                     channel,
+                     channels};
   for (int64_t i = 0; i < patch.sections; ++i) {
     window.row = first * gather.rows.src_step + patch.first_row(gather.rows, i);
     load_patch(image, window, out + i * patch.section_rows(most) * patch.columns * pitch, pitch);

@@ -13,16 +13,16 @@ template <class S>
 void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, int64_t taps,
                int64_t block, int64_t width, Compute<S>* out) {
   using T = Compute<S>;
-  constexpr int64_t kRun = 64;
-  int64_t row[kRun];
-  for (int64_t run = 0, tap = 0, channel = 0; run < channels * taps; run += kRun) {
-    const int64_t count = smaller(kRun, channels * taps - run);
+  constexpr int64_t kSpan = 64;
+  int64_t row[kSpan];
+  for (int64_t span = 0, tap = 0, channel = 0; span < channels * taps; span += kSpan) {
+    const int64_t count = smaller(kSpan, channels * taps - span);
     for (int64_t j = 0; j < count; ++j) {
       row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
       if (++tap == taps) tap = 0, ++channel;
     }
     transpose_to<S, T, T>(
-        in + run, in_stride, valid, count, [=, row = &row[0]](int64_t j) { return out + row[j]; },
+        in + span, in_stride, valid, count, [=, row = &row[0]](int64_t j) { return out + row[j]; },
         nullptr);
   }
 }
@@ -78,9 +78,9 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
         out += channels * phase_taps * width;
         continue;
       }
-      const int64_t runs = channels / block * phase_taps;
-      for (int64_t run = 0; run < runs; ++run, out += block * width) {
-        const S* const at = tap_at(run % phase_taps) + run / phase_taps * block * src_stride;
+      const int64_t spans = channels / block * phase_taps;
+      for (int64_t span = 0; span < spans; ++span, out += block * width) {
+        const S* const at = tap_at(span % phase_taps) + span / phase_taps * block * src_stride;
         if (src_stride == 1 && dst_stride > 1) {
           transpose_copy(at, dst_stride, valid, block, out, width);
           continue;

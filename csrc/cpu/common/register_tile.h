@@ -5,7 +5,7 @@
 //
 // stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is
 // read as vectors along j. Operands are found through tables of offsets, which is how taps, padding
-// bands and strides are walked without copying:
+// patches and strides are walked without copying:
 //
 //     Steps::kTableA    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[i * step + j]
 //     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
@@ -151,7 +151,7 @@ constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
 
 // rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
 template <class T, Steps kSteps, int kVecs, int kRows>
-void row_passes(const Tile<T>& t, int64_t rows) {
+void tiles_of_rows(const Tile<T>& t, int64_t rows) {
   const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
   const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
   tile_rows<T, kSteps, kVecs, kRows>(t, height, taller);
@@ -163,30 +163,30 @@ void row_passes(const Tile<T>& t, int64_t rows) {
   tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
 }
 
-// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kBlock<T>; not kTableB. The last
+// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kLaneBlock<T>; not kTableB. The last
 // vector is computed and stored as a whole; whoever minds calls with whole vectors.
 template <class T, Steps kSteps>
 void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
   if constexpr (Simd<T>::kRegisters == 32) {
-    if (lanes > 2 * kLanes) return row_passes<T, kSteps, 3, 8>(t, rows);
-    if (lanes > kLanes) return row_passes<T, kSteps, 2, 12>(t, rows);
-    return row_passes<T, kSteps, 1, 16>(t, rows);
+    if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows);
+    if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows);
+    return tiles_of_rows<T, kSteps, 1, 16>(t, rows);
   } else {
     for (int64_t lane = 0; lane < lanes; lane += 2 * kLanes) {
       Tile<T> part = t;
       part.b += lane;
       part.c += lane;
       if (part.lane_bias) part.lane_bias += lane;
-      if (lanes - lane <= kLanes) return row_passes<T, kSteps, 1, 8>(part, rows);
-      row_passes<T, kSteps, 2, 6>(part, rows);
+      if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows);
+      tiles_of_rows<T, kSteps, 2, 6>(part, rows);
     }
   }
 }
 
 // rows x vecs vectors, any number of them, in tiles of at most kRows x kVecs.
 template <class T, int kVecs, int kRows>
-void strip_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
+void tiles_of_blocks(const Tile<T>& t, int64_t rows, int64_t vecs) {
   const int64_t passes = (rows + kRows - 1) / kRows, tiles = vecs / kVecs;
   for (int64_t pass = 0; pass < passes; ++pass) {
     const int64_t m = pass * rows / passes, count = (pass + 1) * rows / passes - m;
@@ -202,20 +202,20 @@ void strip_passes(const Tile<T>& t, int64_t rows, int64_t vecs) {
   }
 }
 
-// rows x (blocks * kBlock<T>) sums of Steps::kTableB, rows <= kTileRows, any number of blocks.
+// rows x (blocks * kLaneBlock<T>) sums of Steps::kTableB, rows <= kTileRows, any number of blocks.
 template <class T>
-void run_strip(const Tile<T>& t, int64_t rows, int64_t blocks) {
-  const int64_t vecs = blocks * (kBlock<T> / Simd<T>::kLanes);
+void run_blocks(const Tile<T>& t, int64_t rows, int64_t blocks) {
+  const int64_t vecs = blocks * (kLaneBlock<T> / Simd<T>::kLanes);
   if constexpr (Simd<T>::kRegisters == 32) {
-    strip_passes<T, 3, 8>(t, rows, vecs);
+    tiles_of_blocks<T, 3, 8>(t, rows, vecs);
   } else if (rows == 5 || rows == 6) {
-    strip_passes<T, 2, 6>(t, rows, vecs);
+    tiles_of_blocks<T, 2, 6>(t, rows, vecs);
   } else {
-    strip_passes<T, 3, 4>(t, rows, vecs);
+    tiles_of_blocks<T, 3, 4>(t, rows, vecs);
   }
 }
 
-constexpr int64_t kTileRows = 8;  // what callers of run_strip cut their rows into
+constexpr int64_t kTileRows = 8;  // what callers of run_blocks cut their rows into
 
 }  // namespace
 }  // namespace torchconv::cpu

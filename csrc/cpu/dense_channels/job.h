@@ -1,9 +1,10 @@
-// One job of dense_channels, and the packing of its weights: see algorithm.cpp.
+// One job of dense_channels: see algorithm.cpp.
 #pragma once
 
 #include "cpu/common/load_patch.h"
 #include "cpu/common/pack_weights.h"
 #include "cpu/common/register_tile.h"
+#include "cpu/dense_channels/packing.h"
 #include "cpu/dense_channels/padding.h"
 #include "cpu/dense_channels/plan.h"
 #include "cpu/dense_channels/store.h"
@@ -28,7 +29,7 @@ struct ChannelJob {
     bool direct;  // whole vectors in the result's own layout and type: it holds the sums itself
     bool first, last;
     int64_t channels;  // source channels of this chunk
-    T bias[kPanelBlocks * kBlock<T>] = {};
+    T bias[kPanelBlocks * kLaneBlock<T>] = {};
   };
 
   ChannelJob(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
@@ -274,28 +275,6 @@ struct ChannelJob {
     }
   }
 };
-
-// Packs one panel, slab by slab, and notes if padding may be left out.
-template <class S>
-void pack_slabs(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index,
-                Compute<S>* packed) {
-  using T = Compute<S>;
-  const ChannelPanels& panels = plan.panels;
-  const int64_t group = index / panels.panels, panel = index % panels.panels;
-  const int64_t begin = panels.begin(panel), end = panels.begin(panel + 1);
-  const int64_t depth = gather.src_channels * gather.taps();
-  T* out = packed + (group * panels.blocks + begin) * plan.lanes * depth;
-  bool skip_padding = plan.padded;
-  for (int64_t block = begin; block < end; block += kSlabBlocks<T>) {
-    const int64_t lane = block * plan.lanes;
-    const int64_t width = smaller(end - block, kSlabBlocks<T>) * plan.lanes;
-    skip_padding &=
-        pack_panel<S>(task, gather, group, lane, smaller(width, gather.dst_channels - lane), width,
-                      plan.c_chunk.size, out);
-    out += depth * width;
-  }
-  packed[plan.packed_size + index] = skip_padding;
-}
 
 inline void dense_channels(const Task& task, const Job& job) {
   const auto& [gather, plan] = *(const Planned<ChannelPlan>*)job.details;

@@ -1,10 +1,11 @@
-// One job of dense_pixels, and the packing of its weights: see algorithm.cpp.
+// One job of dense_pixels: see algorithm.cpp.
 #pragma once
 
-#include "cpu/common/pack_weights.h"
 #include "cpu/common/register_tile.h"
 #include "cpu/dense_pixels/load.h"
+#include "cpu/dense_pixels/packing.h"
 #include "cpu/dense_pixels/plan.h"
+#include "cpu/dense_pixels/store.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -68,8 +69,8 @@ struct PixelJob {
 
   // Positions that are read, whole blocks of them.
   int64_t length_read() const {
-    if (plan.walk != Walk::kRows) return round_up(length(), kBlock<T>);
-    return (rows - 1) * plan.planes.pitch + round_up(columns, kBlock<T>);
+    if (plan.walk != Walk::kRows) return round_up(length(), kLaneBlock<T>);
+    return (rows - 1) * plan.planes.pitch + round_up(columns, kLaneBlock<T>);
   }
 
   void load(T* out_planes, int64_t chunk_begin, int64_t count) const {
@@ -88,7 +89,7 @@ struct PixelJob {
                           plane_first(gather.rows, plane / plan.planes.of_columns);
         const int64_t x = column_begin * gather.columns.src_step + gather.columns.src_low +
                           plane_first(gather.columns, plane % plan.planes.of_columns);
-        const RowWindow window(x, gather.columns.src_step, plan.planes.columns, width);
+        const RowSpan window(x, gather.columns.src_step, plan.planes.columns, width);
         for (int64_t n = 0; n < images; ++n) {
           const Image<S> image = {source + n * channels * height * width, gather.layout, channels,
                                   height, width};
@@ -136,20 +137,20 @@ struct PixelJob {
   // A span that is the destination: whole blocks are summed in the result. The last part of a block
   // would be written beyond its end, so it goes through `sums`.
   void multiply_direct(Tile<T> tile, int64_t channels, int64_t length, T* sums) const {
-    const int64_t rest = length % kBlock<T>;
-    run_strip(tile, channels, length / kBlock<T>);
+    const int64_t rest = length % kLaneBlock<T>;
+    run_blocks(tile, channels, length / kLaneBlock<T>);
     if (!rest) return;
     Tile<T> part = tile;
     T* const end = tile.c + length - rest;
     part.b += length - rest;
     part.c = sums;
-    part.c_row = kBlock<T>;
+    part.c_row = kLaneBlock<T>;
     for (int64_t m = 0; m < channels && tile.sum == Sum::kContinue; ++m) {
-      copy_span(end + m * tile.c_row, sums + m * kBlock<T>, rest);
+      copy_span(end + m * tile.c_row, sums + m * kLaneBlock<T>, rest);
     }
-    run_strip(part, channels, 1);
+    run_blocks(part, channels, 1);
     for (int64_t m = 0; m < channels; ++m) {
-      copy_span(sums + m * kBlock<T>, end + m * tile.c_row, rest);
+      copy_span(sums + m * kLaneBlock<T>, end + m * tile.c_row, rest);
     }
   }
 
@@ -175,10 +176,11 @@ struct PixelJob {
       part.c += first * plan.planes.pitch;
       part.taps = {taps * row_steps, 1, 0, gather.src_channels / gather.c_block,
                    (rows.taps - taps) * row_steps};
-      if (in_result() && first * plan.planes.pitch + round_up(length, kBlock<T>) > this->length()) {
+      if (in_result() &&
+          first * plan.planes.pitch + round_up(length, kLaneBlock<T>) > this->length()) {
         multiply_direct(part, channels, length, sums);
       } else {
-        run_strip(part, channels, ceil_div(length, kBlock<T>));
+        run_blocks(part, channels, ceil_div(length, kLaneBlock<T>));
       }
       first = span.end;
     }
@@ -204,46 +206,10 @@ struct PixelJob {
       } else if (in_result()) {
         multiply_direct(tile, channels, length(), sums);
       } else {
-        run_strip(tile, channels, ceil_div(length(), kBlock<T>));
+        run_blocks(tile, channels, ceil_div(length(), kLaneBlock<T>));
       }
       tile.b += image_pitch;
       tile.c += next;
-    }
-  }
-
-  // `count` channels of sums go to their places in the result.
-  void store(const T* sums, int64_t channel, int64_t count, const AxisPhase& rows,
-             const AxisPhase& columns) const {
-    const int64_t height = gather.rows.dst_size, width = gather.columns.dst_size,
-                  channels = gather.groups * gather.dst_channels;
-    const int64_t row_step = gather.rows.dst_step, step = gather.columns.dst_step;
-    const int64_t row_count = smaller(this->rows, rows.size - row_begin);
-    const int64_t column_count = smaller(this->columns, columns.size - column_begin);
-    if (row_count <= 0 || column_count <= 0) return;
-    // Rows that follow each other without a gap are one row.
-    const bool joined =
-        row_step == 1 && step == 1 && plan.planes.pitch == width && column_count == width;
-    const int64_t spans = joined ? 1 : row_count;
-    const int64_t length = joined ? row_count * width : column_count;
-    const int64_t at =
-        (rows.dst_first + row_begin * row_step) * width + columns.dst_first + column_begin * step;
-    for (int64_t n = 0; n < images; ++n) {
-      S* const image = (S*)task.result + (image_begin + n) * channels * height * width;
-      const T* const from = sums + n * plan.sums_image;
-      if (gather.layout == Layout::kChannelsLast) {
-        for (int64_t i = 0; i < spans; ++i) {
-          transpose_copy(from + i * plan.planes.pitch, plan.sums_pitch, count, length,
-                         image + (at + i * row_step * width) * channels + channel, step * channels);
-        }
-        continue;
-      }
-      for (int64_t m = 0; m < count; ++m) {
-        S* const to = image + (channel + m) * height * width + at;
-        for (int64_t i = 0; i < spans; ++i) {
-          store_strided(from + m * plan.sums_pitch + i * plan.planes.pitch,
-                        to + i * row_step * width, length, step);
-        }
-      }
     }
   }
 
@@ -293,7 +259,7 @@ struct PixelJob {
                      (plan.sums_in == SumsIn::kJob ? dst - first_channel : 0) * plan.sums_pitch;
             tile.c_row = plan.sums_pitch;
             tile.sum = chunk ? Sum::kContinue : Sum::kStart;
-            T bias[kBlock<T>];  // at least kTileRows
+            T bias[kLaneBlock<T>];  // at least kTileRows
             if (task.bias && last) {
               copy_span((const S*)task.bias + dst, bias, width);
               tile.row_bias = bias;
@@ -302,11 +268,11 @@ struct PixelJob {
                                       finite[(group_begin + group) * plan.panels + panel] != 0;
             multiply(tile, width, dst, skip_padding, rows, columns, sums);
             if (last && !in_result() && gather.layout == Layout::kContiguous)
-              store(tile.c, dst, width, rows, columns);
+              store_pixels(*this, tile.c, dst, width, rows, columns);
           }
         }
         if (last && gather.layout == Layout::kChannelsLast) {
-          store(phase_sums, first_channel, job_channels, rows, columns);
+          store_pixels(*this, phase_sums, first_channel, job_channels, rows, columns);
         }
         taps_before += taps;
         if (plan.c_chunk.count > 1) phase_sums += job_channels * plan.sums_pitch;
@@ -322,17 +288,7 @@ inline void dense_pixels(const Task& task, const Job& job) {
     using T = Compute<S>;
     T* const packed = (T*)job.shared;
     if (job.stage == 1) return PixelJob<S>(task, gather, plan, job.index).run(packed, job.scratch);
-    const int64_t all = gather.groups * plan.panels;
-    for (int64_t i = job.index * all / plan.pack_jobs; i < (job.index + 1) * all / plan.pack_jobs;
-         ++i) {
-      const int64_t group = i / plan.panels,
-                    begin = plan.panel_begin(i % plan.panels, gather.dst_channels);
-      const int64_t width = plan.panel_begin(i % plan.panels + 1, gather.dst_channels) - begin;
-      T* const out =
-          packed + (group * gather.dst_channels + begin) * gather.src_channels * gather.taps();
-      packed[plan.packed_size + i] =
-          pack_panel<S>(task, gather, group, begin, width, width, plan.c_chunk.size, out);
-    }
+    pack_pixel_panels<S>(task, gather, plan, job.index, packed);
   });
 }
 

@@ -11,12 +11,11 @@ namespace {
 
 // Part of one channel's row, every step-th element from x on, `count` of them, zeros outside the
 // row.
-struct RowWindow {
+struct RowSpan {
   int64_t x, step, count;
   int64_t first, last;  // of the count, those inside the row
 
-  RowWindow(int64_t x, int64_t step, int64_t count, int64_t width)
-      : x(x), step(step), count(count) {
+  RowSpan(int64_t x, int64_t step, int64_t count, int64_t width) : x(x), step(step), count(count) {
     const Range range = inside(x, step, count, width);
     first = range.begin, last = range.end;
   }
@@ -26,7 +25,7 @@ struct RowWindow {
 // * pitch. Writes in order of the addresses and may write zeros up to a vector beyond the end.
 template <class S>
 void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
-                const RowWindow& w, Compute<S>* out, int64_t pitch) {
+                const RowSpan& w, Compute<S>* out, int64_t pitch) {
   using V = Simd<Compute<S>>;
   constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(S);
   const int64_t count = w.last - w.first, ahead = 2 * image.height * image.width;
@@ -116,7 +115,7 @@ void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows
 // pitch.
 template <class S>
 void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y,
-                    const RowWindow& w, Compute<S>* out, int64_t pitch) {
+                    const RowSpan& w, Compute<S>* out, int64_t pitch) {
   const bool inside = y >= 0 && y < image.height && w.first < w.last;
   const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
   for (int64_t c = 0; c < channels; ++c) {

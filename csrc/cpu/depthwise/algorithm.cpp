@@ -5,7 +5,7 @@
 //
 //      source rows      w broadcast                pixel 0   | c c c c ... c |   weights [r, s][lanes]
 //      | x x x x ... |                             pixel 1   | c c c c ... c |
-//      | x x x x ... |  a strip walks down a       pixel 2   | c c c c ... c |   a run of 8 pixels of a row,
+//      | x x x x ... |  a strip slides down a       pixel 2   | c c c c ... c |   a run of 8 pixels of a row,
 //      | x x x x ... |  plane: a loaded row          :                           or a tile of 4 rows
 //            v          serves all its tap rows
 //

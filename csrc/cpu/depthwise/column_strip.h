@@ -1,7 +1,7 @@
-// Depthwise with pixels in the lanes and a small kernel: a strip of a few vectors walks down a
+// Depthwise with pixels in the lanes and a small kernel: a strip of a few vectors slides down a
 // whole plane. It holds one sum per tap row and vector; a source row adds to all of them, the
 // oldest is complete and leaves, the others move up. Each source vector is loaded once per tap
-// column and nothing is computed twice. Reads a padded band, or the source in place, where lanes
+// column and nothing is computed twice. Reads a padded patch, or the source in place, where lanes
 // outside of a row are left out of the loads.
 #pragma once
 

@@ -17,9 +17,9 @@ struct DepthwiseRunLoops {
   const DepthwisePlan& plan;
   const DepthwiseView<X>& view;
   const Destination<X> destination;
-  bool fetches;   // what the caches will not hold is asked for ahead of time
-  int64_t batch;  // blocks that one strip serves before the next ones
-  int64_t strip;  // destination columns
+  bool fetches;     // what the caches will not hold is asked for ahead of time
+  int64_t batch;    // blocks that one segment serves before the next ones
+  int64_t segment;  // destination columns
   AxisPhase columns[kFewPhases];
 
   explicit DepthwiseRunLoops(const DepthwiseRows<S, X>& rows)
@@ -35,21 +35,21 @@ struct DepthwiseRunLoops {
                           (double)gather.rows.dst_size * (double)gather.columns.dst_size;
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
               pixels * (double)(gather.n * job.dst_channels()) * sizeof(X) > cost::kFetchBytes;
-    choose_strip();
+    choose_segment();
   }
 
-  // A strip of columns goes down all rows, so that its source stays in the L1 cache.
-  void choose_strip() {
+  // A segment of columns goes down all rows, so that its source stays in the L1 cache.
+  void choose_segment() {
     batch = job.in_place ? plan.tile_blocks : job.blocks;
-    strip = gather.columns.longest;
-    if (destination.finish == Finish::kRows || gather.taps() < cost::kStripTaps) return;
+    segment = gather.columns.longest;
+    if (destination.finish == Finish::kRows || gather.taps() < cost::kSegmentTaps) return;
     const int64_t rows_seen = gather.rows.src_high - gather.rows.src_low + 1;
     const int64_t halo = gather.columns.src_high - gather.columns.src_low;
     const int64_t step = gather.columns.src_step, least = kRunPixels * step + halo;
     const int64_t fitting =
-        larger(1, smaller(plan.tile_blocks, cost::kStripLines / (rows_seen * least)));
-    const int64_t room = (cost::kStripLines / (rows_seen * fitting) - halo) / step;
-    strip = larger(1, room / kRunPixels) * kRunPixels;
+        larger(1, smaller(plan.tile_blocks, cost::kSegmentLines / (rows_seen * least)));
+    const int64_t room = (cost::kSegmentLines / (rows_seen * fitting) - halo) / step;
+    segment = larger(1, room / kRunPixels) * kRunPixels;
     if (job.in_place) batch = fitting;
   }
 
@@ -71,7 +71,7 @@ struct DepthwiseRunLoops {
     const int64_t row_end = smaller(job.row_begin + plan.rows.size, gather.rows.longest);
     for (int64_t b = 0; b < job.blocks; b += batch) {
       const Range blocks = {b, smaller(job.blocks, b + batch)};
-      for (int64_t at = 0; at < gather.columns.longest; at += strip) {
+      for (int64_t at = 0; at < gather.columns.longest; at += segment) {
         for (int64_t i = job.row_begin; i < row_end; ++i) {
           for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
             const AxisPhase rows = gather.rows.phase(pr);
@@ -116,9 +116,9 @@ struct DepthwiseRunLoops {
         destination.row(dst_row) + (in_result ? lane : 0)};
     if (spreads()) {
       const int64_t step = gather.columns.dst_step, width = gather.columns.dst_size;
-      run_spread(t, row, column * step, smaller(width, (column + strip) * step));
+      run_spread(t, row, column * step, smaller(width, (column + segment) * step));
     } else {
-      run_phases(t, row, column, column + strip);
+      run_phases(t, row, column, column + segment);
     }
     if (destination.finish == Finish::kRows) job.store_row(0, dst_row);
   }
@@ -126,7 +126,7 @@ struct DepthwiseRunLoops {
   // The phases of a few columns write neighbouring pixels: they take turns.
   void run_phases(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
     const int64_t begin = t.begin, end = t.end;
-    const int64_t turn = gather.columns.phases > 1 ? kRunPixels : strip;
+    const int64_t turn = gather.columns.phases > 1 ? kRunPixels : segment;
     for (int64_t j = from; j < smaller(to, gather.columns.longest); j += turn) {
       for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
         t.end = columns[pc].taps ? end : begin;

@@ -4,7 +4,7 @@
 // weight.
 //
 // A load costs as much as a multiply-add, so a loaded vector serves as many of them as it can:
-// where neighbouring destination rows see the same source rows, the tile walks down the source and
+// where neighbouring destination rows see the same source rows, the tile slides down the source and
 // a source row serves every tile row that it is a tap of. The tile's size enters no sum.
 #pragma once
 
@@ -22,13 +22,13 @@ struct DepthwiseTile {
   int64_t x_tap;          // elements from one tap row to the next
   int64_t x_row;          // from one tile row to the next, where that is not x_tap
   int64_t x_step;         // from one vector to the next
-  int64_t x_column;       // from one tap of a row to the next, tiles that walk
-  const int64_t* offset;  // of the taps of one row, tiles that do not walk
+  int64_t x_column;       // from one tap of a row to the next, tiles that slide
+  const int64_t* offset;  // of the taps of one row, tiles that stand
   const T* w;
   int64_t w_row, w_step;
   int64_t planes, x_plane, w_plane;
   int64_t taps;                // kernel rows
-  int64_t begin, end;          // source rows walked; tap rows of tiles that do not walk
+  int64_t begin, end;          // source rows slid over; tap rows of tiles that stand
   int64_t tap_begin, tap_end;  // taps of a row
   T* out;
   int64_t out_row, out_step;
@@ -115,9 +115,9 @@ template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
   }
 }
 
-// Walks down the source.
+// Slides down the source.
 template <class T, bool kBroadcast, int kRows, int kVecs>
-[[gnu::noinline]] void walking_tile(const DepthwiseTile<T>& t) {
+[[gnu::noinline]] void sliding_tile(const DepthwiseTile<T>& t) {
   typename Simd<T>::Vec sum[kRows][kVecs];
   zero_tile<T>(sum);
   const T* x = t.x + t.tap_begin * t.x_column;
@@ -168,21 +168,21 @@ template <class T>
 constexpr int kTileRowsOf = kLargeTiles<T> ? cost::kDepthwiseRows : 2;
 
 template <class T, bool kBroadcast, int kRows, int kVecs>
-void depthwise_tile_of(const DepthwiseTile<T>& t, bool walks, int64_t vecs) {
+void depthwise_tile_of(const DepthwiseTile<T>& t, bool slides, int64_t vecs) {
   if constexpr (kVecs > 1) {
     if (vecs != kVecs) {
-      return depthwise_tile_of<T, kBroadcast, kRows, kBroadcast ? kVecs / 2 : 1>(t, walks, vecs);
+      return depthwise_tile_of<T, kBroadcast, kRows, kBroadcast ? kVecs / 2 : 1>(t, slides, vecs);
     }
   }
-  if (walks) return walking_tile<T, kBroadcast, kRows, kVecs>(t);
+  if (slides) return sliding_tile<T, kBroadcast, kRows, kVecs>(t);
   standing_tile<T, kBroadcast, kRows, kVecs>(t);
 }
 
 // rows <= kTileRowsOf<T>; vecs is kDepthwiseVecs<T>, or one, or (broadcast) a power of two below.
 template <class T, bool kBroadcast>
-void run_depthwise_tile(const DepthwiseTile<T>& t, bool walks, int64_t rows, int64_t vecs) {
+void run_depthwise_tile(const DepthwiseTile<T>& t, bool slides, int64_t rows, int64_t vecs) {
   dispatch_int<1, kTileRowsOf<T>>(rows, [&](auto count) {
-    depthwise_tile_of<T, kBroadcast, count.value, kDepthwiseVecs<T>>(t, walks, vecs);
+    depthwise_tile_of<T, kBroadcast, count.value, kDepthwiseVecs<T>>(t, slides, vecs);
   });
 }
 

@@ -27,18 +27,18 @@ struct DepthwiseTileLoops {
         view(rows.view),
         destination(rows.destination()) {}
 
-  // Tiles walk down the source where destination rows share its rows and offsets of taps are linear.
-  bool walks() const {
+  // Tiles slide down the source where destination rows share its rows and offsets of taps are linear.
+  bool slides() const {
     return gather.rows.src_step == 1 && (plan.channels_in_lanes || gather.columns.src_step == 1);
   }
 
   void run() {
-    if (!walks()) fill_offsets();
+    if (!slides()) fill_offsets();
     for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
       const AxisPhase rows = gather.rows.phase(pr);
       const int64_t count = smaller(plan.rows.size, rows.size - job.row_begin);
-      if (walks()) {
-        walk_rows(rows, count);
+      if (slides()) {
+        slide_down_rows(rows, count);
       } else {
         stand_on_rows(rows, count);
       }
@@ -58,7 +58,7 @@ struct DepthwiseTileLoops {
   }
 
   // Destination rows that are a tap apart share source rows: they make a tile.
-  void walk_rows(const AxisPhase& rows, int64_t count) {
+  void slide_down_rows(const AxisPhase& rows, int64_t count) {
     const int64_t apart = rows.taps > 1 ? larger(rows.src_delta, -rows.src_delta) : 1;
     const int64_t most = plan.strips && rows.taps ? plan.rows.size : kTileRowsOf<T>;
     for (int64_t first = 0; first < smaller(apart, count); ++first) {
@@ -86,7 +86,7 @@ struct DepthwiseTileLoops {
   void tile_rows(const AxisPhase& rows, int64_t row, int64_t apart, int64_t count) {
     DepthwiseTile<T> tile;
     const int64_t delta = rows.taps > 1 ? rows.src_delta : 1;
-    const bool backwards = walks() && delta < 0;
+    const bool backwards = slides() && delta < 0;
     const int64_t first = job.row_begin + row, last = first + (count - 1) * apart;
     // Source row of tile row 0, tap row 0.
     const int64_t source = (backwards ? last : first) * gather.rows.src_step + rows.src_first;
@@ -110,7 +110,7 @@ struct DepthwiseTileLoops {
         tile.w_step = columns.kernel_step * plan.weights.step;
         tile.offset = job.offsets + pc * gather.columns.kernel;
         tile.x_column = columns.src_delta * view.column_pitch;
-        const int64_t at = walks() ? (columns.src_first - view.column) * view.column_pitch : 0;
+        const int64_t at = slides() ? (columns.src_first - view.column) * view.column_pitch : 0;
         tile.out_step = destination.column_pitch;
         T* const out = destination.row(dst_row) + pc * destination.phase_pitch +
                        (backwards ? (count - 1) * row_step : 0);
@@ -128,9 +128,9 @@ struct DepthwiseTileLoops {
   // Leaves out the source or tap rows that are padding for all rows of the tile.
   void clip_rows(DepthwiseTile<T>& tile, const AxisPhase& rows, int64_t source, int64_t delta,
                  int64_t first, int64_t last, int64_t count) const {
-    tile.begin = 0, tile.end = walks() && rows.taps ? count + rows.taps - 1 : rows.taps;
+    tile.begin = 0, tile.end = slides() && rows.taps ? count + rows.taps - 1 : rows.taps;
     if (!job.skip_padding) return;
-    if (!walks()) return inner_taps(gather.rows, rows, first, last, tile.begin, tile.end);
+    if (!slides()) return inner_taps(gather.rows, rows, first, last, tile.begin, tile.end);
     const auto outside = [&](int64_t y) {
       return source + y * delta < 0 || source + y * delta >= gather.rows.src_size;
     };
@@ -203,7 +203,7 @@ struct DepthwiseTileLoops {
         clip_columns(tile, columns, v * kLanes, smaller(columns.size, (v + n) * kLanes) - 1);
         const int64_t j = v * kLanes;
         tile.x = x + j, tile.w = w, tile.out = plane + j, tile.count = columns.size - j;
-        run_depthwise_tile<T, true>(tile, walks(), count, n);
+        run_depthwise_tile<T, true>(tile, slides(), count, n);
       }
     }
   }
@@ -214,7 +214,7 @@ struct DepthwiseTileLoops {
     const int64_t pixels = columns.size;
     const Range inner = job.in_place ? inner_positions(gather.columns, columns) : Range{0, pixels};
     // Tiles look at taps from left to right.
-    const bool mirrored = walks() && columns.taps > 1 && columns.src_delta < 0;
+    const bool mirrored = slides() && columns.taps > 1 && columns.src_delta < 0;
     const int64_t out_step = tile.out_step;
     tile.count_step = 0;
     for (int64_t j = 0, n; j < pixels; j += n) {
@@ -232,7 +232,7 @@ struct DepthwiseTileLoops {
           tile.out = out + nearest * out_step + at;
           tile.count = destination.finish == Finish::kNothing ? channels - lane : kLanes;
           tile.bias = job.stores_bias() || !job.bias ? nullptr : job.bias + at;
-          run_depthwise_tile<T, false>(tile, walks(), count, n);
+          run_depthwise_tile<T, false>(tile, slides(), count, n);
         }
       }
     }

@@ -2,7 +2,7 @@
 // lane one chain of fused multiply-adds over the rows and columns of grad. Lanes are pixels of a
 // row or channels of a pixel. Which taps share a tile enters no sum.
 //
-// The tile walks down the source: a source row is a tap row of several rows of grad, so a vector is
+// The tile slides down the source: a source row is a tap row of several rows of grad, so a vector is
 // loaded once for all of them.
 #pragma once
 
@@ -15,8 +15,8 @@ namespace {
 template <class T>
 struct DepthwiseTaps {
   const T* x;              // source row of grad row 0 and the first tap row
-  int64_t x_row, x_step;   // from one band row and from one vector to the next
-  int64_t advance, delta;  // band rows from one grad row and from one tap row to the next
+  int64_t x_row, x_step;   // from one patch row and from one vector to the next
+  int64_t advance, delta;  // patch rows from one grad row and from one tap row to the next
   const int64_t* offset;   // of the taps of one row
   const T* grad;
   int64_t grad_row, grad_step;

@@ -11,7 +11,7 @@ template <class S>
 void sum_planes(const Task& task, int64_t channel) {
   using T = Compute<S>;
   using V = Simd<T>;
-  constexpr int64_t kLanes = V::kLanes, kSums = sum_order::kPlaneSums * kBlock<T>;
+  constexpr int64_t kLanes = V::kLanes, kSums = sum_order::kPlaneSums * kLaneBlock<T>;
   constexpr int64_t kRounds = sum_order::kPlaneRounds * kSums;
   constexpr int kVecs = kSums / kLanes;
   const Conv2dShape& shape = task.shape;

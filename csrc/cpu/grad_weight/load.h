@@ -31,7 +31,7 @@ struct GradWeightBlock {
 template <class S>
 struct GradWeightPass {
   using T = Compute<S>;
-  static constexpr int64_t kSlab = kSlabBlocks<T> * kBlock<T>;  // lanes from pixel to pixel
+  static constexpr int64_t kSlab = kSlabBlocks<T> * kLaneBlock<T>;  // lanes from pixel to pixel
 
   // One operand as the tiles find it.
   struct Loaded {

@@ -9,7 +9,7 @@
 //        | broadcast |               |   | L1 cache            |   |   is whole
 //        +-----------+               +---+                     +---+
 //
-// Stage 0 packs the weights in strips of 48 output channels; the forward operator broadcasts float weights
+// Stage 0 packs the weights in panels of 48 output channels; the forward operator broadcasts float weights
 // where they lie and has nothing to pack. A job of stage 1 takes some rows of some images and a part of
 // the output channels; for each chunk of source channels it copies slab after slab of pixels, of several
 // rows or images where they are short, so that a slab stays in the L1 cache while the weights stream by.
@@ -37,7 +37,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   const PointwisePlan pointwise = make_pointwise_plan(op, gather, shape.dtype);
   plan.keep(Planned<PointwisePlan>{gather, pointwise});
   plan.stages = 2;
-  plan.jobs[0] = pointwise.packed ? gather.groups * pointwise.pieces * pointwise.strips : 0;
+  plan.jobs[0] = pointwise.packed ? gather.groups * pointwise.pieces * pointwise.panels : 0;
   plan.jobs[1] = ceil_div(gather.n, pointwise.images) * gather.groups * pointwise.units.count *
                  pointwise.pieces;
   plan.shared_bytes = pointwise.packed_size * compute_bytes(shape.dtype);

@@ -12,7 +12,7 @@ namespace {
 template <class S>
 struct PointwiseJob {
   using T = Compute<S>;
-  static constexpr int64_t kSlab = kSlabBlocks<T> * kBlock<T>;  // pixels
+  static constexpr int64_t kSlab = kSlabBlocks<T> * kLaneBlock<T>;  // pixels
 
   const Task& task;
   const Gather& gather;
@@ -131,13 +131,13 @@ struct PointwiseJob {
     T* const sums = slab + plan.scratch.slab;
     const bool forward = task.op == Op::kForward;
     // Weight of source channel i and destination channel m: at offsets[i] + m * row.
-    const int64_t step = plan.packed ? kStripChannels : task.weight_stride[forward ? 1 : 0];
+    const int64_t step = plan.packed ? kPanelChannels : task.weight_stride[forward ? 1 : 0];
     const int64_t row = plan.packed ? 1 : task.weight_stride[0];
     for (int64_t i = 0; i < plan.c_chunk.size; ++i) offsets[i] = i * step;
 
     const int64_t channels = channel_end - channel_begin;
     clear_rest(channel_begin, channels);
-    T bias[kStripChannels];
+    T bias[kPanelChannels];
     for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
       const int64_t c_begin = plan.c_chunk.begin(chunk);
       const int64_t c_count = plan.c_chunk.length(chunk, gather.src_channels);
@@ -149,13 +149,13 @@ struct PointwiseJob {
         const bool direct =
             std::is_same_v<S, T> && span.count == kSlab && gather.columns.dst_step == 1;
         T* const slab_sums = plan.c_chunk.count > 1 ? sums + first * channels : sums;
-        const T* strip = packed + (group * plan.pieces + piece) * plan.strips * kStripChannels *
+        const T* panel = packed + (group * plan.pieces + piece) * plan.panels * kPanelChannels *
                                       gather.src_channels;
-        for (int64_t k = channel_begin; k < channel_end; k += kStripChannels) {
-          const int64_t k_count = smaller(kStripChannels, channel_end - k);
+        for (int64_t k = channel_begin; k < channel_end; k += kPanelChannels) {
+          const int64_t k_count = smaller(kPanelChannels, channel_end - k);
           Tile<T> tile;
           tile.taps = {c_count};
-          tile.a = plan.packed ? strip + c_begin * kStripChannels
+          tile.a = plan.packed ? panel + c_begin * kPanelChannels
                                : (const T*)task.weight + (group * gather.dst_channels + k) * row +
                                      c_begin * step;
           tile.a_row = row;
@@ -171,7 +171,7 @@ struct PointwiseJob {
             tile.row_bias = bias;
           }
           run_rows<T, Steps::kTableA>(tile, k_count, count);
-          strip += kStripChannels * gather.src_channels;
+          panel += kPanelChannels * gather.src_channels;
         }
         if (last && !direct) store(slab_sums, first, count, channel_begin, channels);
       }
@@ -179,17 +179,17 @@ struct PointwiseJob {
   }
 };
 
-// One strip: [source channel][48 destination channels].
+// One panel: [source channel][48 destination channels].
 template <class S>
-void pack_strip(const Task& task, const Gather& gather, const PointwisePlan& plan, int64_t index,
-                Compute<S>* packed) {
-  const int64_t piece = index / plan.strips % plan.pieces;
-  const int64_t group = index / plan.strips / plan.pieces;
-  const int64_t first = plan.piece_begin(piece) + index % plan.strips * kStripChannels;
+void pack_pointwise_panel(const Task& task, const Gather& gather, const PointwisePlan& plan,
+                          int64_t index, Compute<S>* packed) {
+  const int64_t piece = index / plan.panels % plan.pieces;
+  const int64_t group = index / plan.panels / plan.pieces;
+  const int64_t first = plan.piece_begin(piece) + index % plan.panels * kPanelChannels;
   const int64_t end = smaller(plan.piece_begin(piece + 1), gather.dst_channels);
   if (first >= end) return;
-  pack_chunk<S>(task, gather, group, first, smaller(kStripChannels, end - first), kStripChannels, 0,
-                gather.src_channels, packed + index * gather.src_channels * kStripChannels);
+  pack_chunk<S>(task, gather, group, first, smaller(kPanelChannels, end - first), kPanelChannels, 0,
+                gather.src_channels, packed + index * gather.src_channels * kPanelChannels);
 }
 
 inline void pointwise(const Task& task, const Job& job) {
@@ -197,7 +197,7 @@ inline void pointwise(const Task& task, const Job& job) {
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     auto* const packed = (Compute<S>*)job.shared;
-    if (job.stage == 0) return pack_strip<S>(task, gather, plan, job.index, packed);
+    if (job.stage == 0) return pack_pointwise_panel<S>(task, gather, plan, job.index, packed);
     PointwiseJob<S>(task, gather, plan, job.index).run(packed, job.scratch);
   });
 }

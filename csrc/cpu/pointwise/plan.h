@@ -5,7 +5,7 @@
 
 namespace torchconv::cpu {
 
-constexpr int64_t kStripChannels = 48;  // whole register tiles on every level
+constexpr int64_t kPanelChannels = 48;  // whole register tiles on every level
 constexpr int64_t kPieceChannels = 16;  // of which a piece has a whole number
 
 struct PointwisePlan {
@@ -15,8 +15,8 @@ struct PointwisePlan {
   bool flat;
   int64_t images;
   Cut units;
-  // It takes one of `pieces` parts of a group's destination channels, strip after strip.
-  int64_t pieces, channel_blocks, strips;
+  // It takes one of `pieces` parts of a group's destination channels, panel after panel.
+  int64_t pieces, channel_blocks, panels;
   Cut c_chunk;  // source channels are summed in these
   bool packed;  // the weight is copied, else read in place
   struct {
@@ -55,21 +55,21 @@ inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtyp
                     : larger(1, smaller(kPointwiseImages, kPointwisePixels / image_pixels));
   const int64_t job_pixels = plan.images * image_pixels;
 
-  const int64_t least_strips = gather.columns.src_step == 1 ? kPieceStrips : kPieceStripsWithStride;
+  const int64_t least_panels = gather.columns.src_step == 1 ? kPiecePanels : kPiecePanelsWithStride;
   const int64_t most_pieces =
-      smaller(smaller(ceil_div(gather.dst_channels, least_strips * kStripChannels),
+      smaller(smaller(ceil_div(gather.dst_channels, least_panels * kPanelChannels),
                       kJobsPerImage / plan.units.count),
               (int64_t)(pixel_work * (double)job_pixels / kPointwiseWork));
   plan.pieces = power_of_two_up_to(most_pieces);
   const int64_t piece = ceil_div(plan.channel_blocks, plan.pieces) * kPieceChannels;
-  plan.strips = ceil_div(piece, kStripChannels);
+  plan.panels = ceil_div(piece, kPanelChannels);
 
   plan.packed = is_half(dtype) || op != Op::kForward;
   plan.scratch.slab = plan.c_chunk.size * slab;
   plan.scratch.sums = piece * (plan.c_chunk.count > 1 ? round_up(job_pixels, slab) : slab);
   if (plan.packed) {
     plan.packed_size =
-        gather.groups * plan.pieces * plan.strips * kStripChannels * gather.src_channels;
+        gather.groups * plan.pieces * plan.panels * kPanelChannels * gather.src_channels;
   }
   return plan;
 }

@@ -22,7 +22,7 @@ struct Simd;
 
 // A block is 64 bytes of lanes, the same on every level: 16 floats or 8 doubles.
 template <class T>
-constexpr int64_t kBlock = 64 / (int64_t)sizeof(T);
+constexpr int64_t kLaneBlock = 64 / (int64_t)sizeof(T);
 
 }  // namespace
 }  // namespace torchconv::cpu

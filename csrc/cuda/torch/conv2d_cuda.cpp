@@ -18,11 +18,12 @@
 namespace torchconv::cuda {
 namespace {
 
+// Never destroyed: a thread may still compute when the process ends.
 Choice<Algorithm>& choice() {
-  static Choice<Algorithm> only = [] {
+  static Choice<Algorithm>& only = []() -> Choice<Algorithm>& {
     std::vector<const Algorithm*> list;
     for (const Algorithm& algorithm : algorithms()) list.push_back(&algorithm);
-    return Choice<Algorithm>(list, refusal);
+    return *new Choice<Algorithm>(list);
   }();
   return only;
 }
@@ -58,7 +59,8 @@ struct Cuda {
 
   static void run(Task task, const Tensor& like, const Sizes& geometry) {
     const Conv2dShape& d = task.shape;
-    const Algorithm* const chosen = choice().select(task.op, d);
+    const Algorithm* const chosen =
+        choice().select([&](const Algorithm& algorithm) { return refusal(algorithm, task.op, d); });
     require(chosen, "no CUDA kernel computes this convolution");
     const Algorithm& algorithm = *chosen;
     print_call(task.op, d, algorithm.name, "cuda");
@@ -120,9 +122,9 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
                     const Sizes& geometry, const std::string& dtype) {
   const Op which = to_op(op);
   const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
-  return choice().explain(which, shape, [&](const Algorithm& algorithm) {
-    return kernel_name(algorithm, which, shape);
-  });
+  return choice().explain(
+      [&](const Algorithm& algorithm) { return refusal(algorithm, which, shape); },
+      [&](const Algorithm& algorithm) { return kernel_name(algorithm, which, shape); });
 }
 
 // Where the name of a source ends, a hash over it follows; see source_hashes() in build_cuda.py.
