@@ -17,7 +17,7 @@ from tests.reference import Operands
 
 HERE = Path(__file__).parent
 LEVELS = {"portable": "Portable", "avx2": "Avx2", "avx512": "Avx512"}
-PARTS = [f"{level}{part}" for level in LEVELS for part in ("", "_depthwise")]
+PARTS = [f"{level}_{part}" for level in LEVELS for part in ("dense", "depthwise")]
 
 
 def build(
@@ -26,12 +26,12 @@ def build(
     parts: Sequence[str] = PARTS,
     sources: Path = ROOT / "csrc",
 ) -> Path:
-    """Compiles the program with the kernels of `isa_<part>.cpp`, and with none of other parts."""
-    files = [HERE / "main.cpp", *(sources / f"cpu/isa_{part}.cpp" for part in parts)]
+    """Compiles the program with the kernels of `isa/<part>.cpp`, and with none of other parts."""
+    files = [HERE / "main.cpp", *(sources / f"cpu/isa/{part}.cpp" for part in parts)]
     files += [
         file
-        for file in sorted(sources.glob("cpu/*.cpp"))
-        if not file.name.startswith(("isa_", "conv2d_cpu"))
+        for file in sorted(sources.glob("cpu/**/*.cpp"))
+        if file.parent.name != "isa" and file.name != "conv2d_cpu.cpp"
     ]
     folder.mkdir(parents=True, exist_ok=True)
     files.append(_without_kernels(folder / "left_out.cpp", set(PARTS) - set(parts)))
@@ -43,8 +43,8 @@ def _without_kernels(file: Path, parts: set[str]) -> Path:
     """Defines the kernels of these parts as null."""
     lines = ['#include "cpu/algorithms.h"', "namespace torchconv::cpu {"]
     for part in sorted(parts):
-        level, _, depthwise = part.partition("_")
-        kind = "DepthwiseKernels" if depthwise else "Kernels"
+        level, _, kernels = part.partition("_")
+        kind = "DepthwiseKernels" if kernels == "depthwise" else "Kernels"
         lines.append(f"const {kind} k{LEVELS[level]}{kind} = {{}};")
     text = "\n".join([*lines, "}  // namespace torchconv::cpu", ""])
     if not file.exists() or file.read_text() != text:

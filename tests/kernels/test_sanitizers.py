@@ -23,9 +23,9 @@ pytestmark = pytest.mark.skipif(
     compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
 )
 
-DENSE = ("portable",)
-PORTABLE = ("portable", "portable_depthwise")
-PARTS = (*PORTABLE, "avx2", "avx2_depthwise")
+DENSE = ("portable_dense",)
+PORTABLE = ("portable_dense", "portable_depthwise")
+PARTS = (*PORTABLE, "avx2_dense", "avx2_depthwise")
 
 
 def test_the_host_program_has_every_algorithm(tmp_path):
@@ -63,10 +63,8 @@ def test_a_read_out_of_bounds_is_found(tmp_path):
 
 
 def test_a_signed_overflow_is_found(tmp_path):
-    before = (
-        "const int64_t row = p * d.stride_h - d.pad_top + r * d.dilation_h;\n      const int64_t"
-    )
-    after = before.replace("p * d.stride_h", "(int)p * (int)d.stride_h")
+    before = "row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;\n      const int64_t"
+    after = before.replace("p * shape.stride_h", "(int)p * (int)shape.stride_h")
     sources = damaged(tmp_path, "cpu/reference.cpp", before, after)
     with start("address", (), tmp_path / "build", sources=sources) as running:
         with pytest.raises(ProgramDied, match="signed integer overflow"):
@@ -89,7 +87,7 @@ def test_a_data_race_is_found(tmp_path):
 @pytest.mark.slow
 def test_a_vector_that_ends_outside_is_found(tmp_path):
     before, after = "V::load_first(in + i, count - i)", "V::load(in + i)"
-    sources = damaged(tmp_path, "cpu/grad_bias.h", before, after)
+    sources = damaged(tmp_path, "cpu/grad_bias/job.h", before, after)
     with start("address", DENSE, tmp_path / "build", sources=sources) as running:
         with pytest.raises(ProgramDied, match="heap-buffer-overflow"):
             one = case("", 1, 3, 5, 3, 3)
