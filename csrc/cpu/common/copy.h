@@ -11,16 +11,16 @@ namespace {
 // out[i] = in[i] (+ bias[i])
 template <class In, class Out>
 void copy_span(const In* in, Out* out, int64_t count, const Compute<In>* bias = nullptr) {
-  using S = Simd<Compute<In>>;
+  using V = Simd<Compute<In>>;
   int64_t i = 0;
-  for (; i + S::kLanes <= count; i += S::kLanes) {
-    const auto v = S::load(in + i);
-    S::store(out + i, bias ? S::add(v, S::load(bias + i)) : v);
+  for (; i + V::kLanes <= count; i += V::kLanes) {
+    const auto v = V::load(in + i);
+    V::store(out + i, bias ? V::add(v, V::load(bias + i)) : v);
   }
   if (i < count) {
-    const auto v = S::load_first(in + i, count - i);
-    const auto sum = bias ? S::add(v, S::load_first(bias + i, count - i)) : v;
-    S::store_first(out + i, sum, count - i);
+    const auto v = V::load_first(in + i, count - i);
+    const auto sum = bias ? V::add(v, V::load_first(bias + i, count - i)) : v;
+    V::store_first(out + i, sum, count - i);
   }
 }
 
@@ -40,9 +40,9 @@ void fill_zero(T* out, int64_t count) {
 
 template <class T>
 void fill_zero_vectors(T* out, int64_t count) {
-  using S = Simd<T>;
-  for (int64_t i = 0; i < count; i += S::kLanes) {
-    S::store_first(out + i, S::zero(), smaller(count - i, S::kLanes));
+  using V = Simd<T>;
+  for (int64_t i = 0; i < count; i += V::kLanes) {
+    V::store_first(out + i, V::zero(), smaller(count - i, V::kLanes));
   }
 }
 
@@ -76,20 +76,20 @@ void load_strided(const S* in, Compute<S>* out, int64_t count, int64_t step) {
 
 template <class T>
 bool all_finite(const T* x, int64_t count) {
-  using S = Simd<T>;
-  constexpr int64_t kLanes = S::kLanes;
-  typename S::Vec sum[4] = {S::zero(), S::zero(), S::zero(), S::zero()};
+  using V = Simd<T>;
+  constexpr int64_t kLanes = V::kLanes;
+  typename V::Vec sum[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
   int64_t i = 0;
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) sum[v] = S::fma(S::load(x + i + v * kLanes), S::zero(), sum[v]);
+    for (int v = 0; v < 4; ++v) sum[v] = V::fma(V::load(x + i + v * kLanes), V::zero(), sum[v]);
   }
   for (; i < count; i += kLanes) {
-    const auto v = count - i < kLanes ? S::load_first(x + i, count - i) : S::load(x + i);
-    sum[0] = S::fma(v, S::zero(), sum[0]);
+    const auto v = count - i < kLanes ? V::load_first(x + i, count - i) : V::load(x + i);
+    sum[0] = V::fma(v, V::zero(), sum[0]);
   }
   T lanes[kLanes], all = 0;
-  S::store(lanes, S::add(S::add(sum[0], sum[1]), S::add(sum[2], sum[3])));
+  V::store(lanes, V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
   for (int64_t l = 0; l < kLanes; ++l) all += lanes[l];
   return all == 0;
 }
@@ -98,24 +98,24 @@ bool all_finite(const T* x, int64_t count) {
 template <class T, bool kWhole, class In, class Column>
 inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t first,
                              int64_t columns, const Column& column, const T* bias) {
-  using S = Simd<T>;
-  typename S::Vec m[S::kLanes];
+  using V = Simd<T>;
+  typename V::Vec m[V::kLanes];
 // Unrolled, so that the square stays in registers.
 #pragma GCC unroll 16
-  for (int i = 0; i < S::kLanes; ++i) {
+  for (int i = 0; i < V::kLanes; ++i) {
     const In* const from = in + i * in_stride;
-    m[i] = kWhole ? S::load(from) : i < rows ? S::load_first(from, columns) : S::zero();
+    m[i] = kWhole ? V::load(from) : i < rows ? V::load_first(from, columns) : V::zero();
   }
-  S::transpose(m);
+  V::transpose(m);
 #pragma GCC unroll 16
-  for (int j = 0; j < S::kLanes; ++j) {
+  for (int j = 0; j < V::kLanes; ++j) {
     if (!kWhole && j >= columns) break;
     if (j < first) continue;
-    if (bias) m[j] = S::add(m[j], S::broadcast(bias[j]));
+    if (bias) m[j] = V::add(m[j], V::broadcast(bias[j]));
     if constexpr (kWhole) {
-      S::store(column(j), m[j]);
+      V::store(column(j), m[j]);
     } else {
-      S::store_first(column(j), m[j], rows);
+      V::store_first(column(j), m[j], rows);
     }
   }
 }

@@ -54,19 +54,18 @@ struct Tile {
 // -0 becomes +0. Every chain ends with it, or with the addition of a bias that is not -0: a product
 // too small for a float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and
 // one that is left out does not, and which are left out may depend on the batch and on the level.
-template <class S>
-inline typename S::Vec without_sign_of_zero(typename S::Vec sum) {
-  return S::add(sum, S::zero());
+template <class V>
+inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
+  return V::add(sum, V::zero());
 }
 
 // `tiles` tiles side by side, along j with kTableB, else along m: the end of one overlaps with the
 // beginning of the next, which a tile of few steps needs.
 template <class T, Steps kSteps, int kRows, int kVecs>
 [[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles) {
-  using S = Simd<T>;
+  using V = Simd<T>;
   constexpr bool kAlongB = kSteps == Steps::kTableB;
-  using V = typename S::Vec;
-  constexpr int64_t kLanes = S::kLanes;
+  constexpr int64_t kLanes = V::kLanes;
   const TapBox taps = t.taps;
   const int64_t step = t.step, row1 = t.a_row, c_row = t.c_row;
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
@@ -76,12 +75,12 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   T* c = t.c;
 
   for (; tiles > 0; --tiles) {
-    V sum[kRows][kVecs];
+    typename V::Vec sum[kRows][kVecs];
 #pragma GCC unroll 32
     for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
       for (int v = 0; v < kVecs; ++v) {
-        sum[m][v] = t.sum == Sum::kContinue ? S::load(c + m * c_row + v * kLanes) : S::zero();
+        sum[m][v] = t.sum == Sum::kContinue ? V::load(c + m * c_row + v * kLanes) : V::zero();
       }
     }
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
@@ -93,9 +92,9 @@ template <class T, Steps kSteps, int kRows, int kVecs>
           const T* const bi = kAlongB                    ? b + offset[i]
                               : kSteps == Steps::kTableA ? along + i * step
                                                          : b + b_offset[i];
-          V x[kVecs];
+          typename V::Vec x[kVecs];
 #pragma GCC unroll 8
-          for (int v = 0; v < kVecs; ++v) x[v] = S::load(bi + v * kLanes);
+          for (int v = 0; v < kVecs; ++v) x[v] = V::load(bi + v * kLanes);
 #pragma GCC unroll 32
           for (int m = 0; m < kRows; ++m) {
             // Spelled so that eight rows need four registers of addresses.
@@ -108,9 +107,9 @@ template <class T, Steps kSteps, int kRows, int kVecs>
                    : m % 8 == 7 ? a8 + row7
                                 : a8 + m % 8 * row1;
             }
-            const V y = S::broadcast(*am);
+            const typename V::Vec y = V::broadcast(*am);
 #pragma GCC unroll 8
-            for (int v = 0; v < kVecs; ++v) sum[m][v] = S::fma(y, x[v], sum[m][v]);
+            for (int v = 0; v < kVecs; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
           }
         }
         offset += taps.steps + taps.row_gap;
@@ -124,11 +123,11 @@ template <class T, Steps kSteps, int kRows, int kVecs>
 #pragma GCC unroll 8
       for (int v = 0; v < kVecs; ++v) {
         T* const at = c + m * c_row + v * kLanes;
-        sum[m][v] = without_sign_of_zero<S>(sum[m][v]);
-        if (t.sum == Sum::kAdd) sum[m][v] = S::add(S::load(at), sum[m][v]);
-        if (t.lane_bias) sum[m][v] = S::add(sum[m][v], S::load(t.lane_bias + v * kLanes));
-        if (row_bias) sum[m][v] = S::add(sum[m][v], S::broadcast(row_bias[m]));
-        S::store(at, sum[m][v]);
+        sum[m][v] = without_sign_of_zero<V>(sum[m][v]);
+        if (t.sum == Sum::kAdd) sum[m][v] = V::add(V::load(at), sum[m][v]);
+        if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));
+        if (row_bias) sum[m][v] = V::add(sum[m][v], V::broadcast(row_bias[m]));
+        V::store(at, sum[m][v]);
       }
     }
     a += kAlongB ? 0 : kRows * row1;

@@ -53,10 +53,10 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   const PixelPlan pixels = make_pixel_plan(gather, shape.dtype);
   plan.keep(Planned<PixelPlan>{gather, pixels});
   plan.stages = 2;
-  plan.jobs[0] = pixels.pack_jobs;
-  plan.jobs[1] = ceil_div(gather.n, pixels.images) * pixels.parts() * pixels.pieces;
+  plan.jobs[0] = pixels.packed.jobs;
+  plan.jobs[1] = ceil_div(gather.n, pixels.images) * pixels.parts() * pixels.panels.pieces;
   plan.shared_bytes =
-      (pixels.packed_size + gather.groups * pixels.panels) * compute_bytes(shape.dtype);
+      (pixels.packed.size + gather.groups * pixels.panels.count) * compute_bytes(shape.dtype);
   plan.scratch_bytes = pixel_scratch_bytes(pixels, shape.dtype);
   return nullptr;
 }

@@ -20,7 +20,7 @@ struct PixelJob {
   const PixelPlan& plan;
   int64_t image_begin, images, group_begin, groups;
   int64_t row_begin, rows, column_begin, columns;  // positions
-  int64_t panel_begin, panel_end;
+  Range panels;
   // How the planes lie in memory.
   bool in_place;
   int64_t channel_pitch, image_pitch;
@@ -33,8 +33,7 @@ struct PixelJob {
       index /= count;
       return at;
     };
-    const int64_t piece = next(plan.pieces);
-    panel_begin = plan.piece_begin(piece), panel_end = plan.piece_begin(piece + 1);
+    panels = plan.panels.of_piece(next(plan.panels.pieces));
     column_begin = plan.columns.begin(next(plan.columns.count));
     columns = smaller(plan.columns.size, gather.columns.longest - column_begin);
     row_begin = plan.rows.begin(next(plan.rows.count));
@@ -59,7 +58,7 @@ struct PixelJob {
     image_pitch = in_place ? channels * plane : plan.planes.image_pitch;
   }
 
-  bool in_result() const { return plan.sums_in == SumsIn::kResult; }
+  bool in_result() const { return plan.sums.in == SumsIn::kResult; }
 
   // Positions of one walk.
   int64_t length() const {
@@ -189,7 +188,7 @@ struct PixelJob {
   // One walk for each image, or for all.
   void multiply(Tile<T> tile, int64_t channels, int64_t channel, bool skip_padding,
                 const AxisPhase& rows, const AxisPhase& columns, T* sums) const {
-    int64_t next = plan.sums_image;
+    int64_t next = plan.sums.image_pitch;
     if (in_result()) {
       const int64_t plane = gather.rows.dst_size * gather.columns.dst_size;
       tile.c_row = plane;
@@ -217,13 +216,12 @@ struct PixelJob {
     int64_t* const offsets = (int64_t*)scratch;
     T* const own_planes = (T*)(offsets + plan.scratch.offsets);
     T* const sums = own_planes + plan.scratch.planes;
-    const T* const finite = packed + plan.packed_size;
+    const T* const finite = packed + plan.packed.size;
     const int64_t depth_all = gather.src_channels * gather.taps();
-    const int64_t first_channel =
-        group_begin * gather.dst_channels + plan.panel_begin(panel_begin, gather.dst_channels);
-    const int64_t job_channels = (groups - 1) * gather.dst_channels +
-                                 plan.panel_begin(panel_end, gather.dst_channels) -
-                                 plan.panel_begin(panel_begin, gather.dst_channels);
+    const int64_t piece_begin = plan.panels.begin(panels.begin);
+    const int64_t piece_channels = plan.panels.begin(panels.end) - piece_begin;
+    const int64_t first_channel = group_begin * gather.dst_channels + piece_begin;
+    const int64_t job_channels = (groups - 1) * gather.dst_channels + piece_channels;
     for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
       const int64_t c_begin = plan.c_chunk.begin(chunk);
       const int64_t c_count = plan.c_chunk.length(chunk, gather.src_channels);
@@ -244,9 +242,9 @@ struct PixelJob {
         const int64_t taps = rows.taps * columns.taps;
         fill_offsets(rows, columns, c_count, offsets);
         for (int64_t group = 0; group < groups; ++group) {
-          for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-            const int64_t channel = plan.panel_begin(panel, gather.dst_channels);
-            const int64_t width = plan.panel_begin(panel + 1, gather.dst_channels) - channel;
+          for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+            const int64_t channel = plan.panels.begin(panel);
+            const int64_t width = plan.panels.width(panel);
             const int64_t dst = (group_begin + group) * gather.dst_channels + channel;
             Tile<T> tile;
             tile.taps = {c_count * taps};
@@ -255,17 +253,18 @@ struct PixelJob {
             tile.step = width;
             tile.b = planes + group * gather.src_channels * channel_pitch;
             tile.offset = offsets;
-            tile.c = phase_sums +
-                     (plan.sums_in == SumsIn::kJob ? dst - first_channel : 0) * plan.sums_pitch;
-            tile.c_row = plan.sums_pitch;
+            tile.c = phase_sums + (plan.sums.in == SumsIn::kJob ? dst - first_channel : 0) *
+                                      plan.sums.channel_pitch;
+            tile.c_row = plan.sums.channel_pitch;
             tile.sum = chunk ? Sum::kContinue : Sum::kStart;
             T bias[kLaneBlock<T>];  // at least kTileRows
             if (task.bias && last) {
               copy_span((const S*)task.bias + dst, bias, width);
               tile.row_bias = bias;
             }
-            const bool skip_padding = plan.walk == Walk::kTapSpans &&
-                                      finite[(group_begin + group) * plan.panels + panel] != 0;
+            const bool skip_padding =
+                plan.walk == Walk::kTapSpans &&
+                finite[(group_begin + group) * plan.panels.count + panel] != 0;
             multiply(tile, width, dst, skip_padding, rows, columns, sums);
             if (last && !in_result() && gather.layout == Layout::kContiguous)
               store_pixels(*this, tile.c, dst, width, rows, columns);
@@ -275,7 +274,7 @@ struct PixelJob {
           store_pixels(*this, phase_sums, first_channel, job_channels, rows, columns);
         }
         taps_before += taps;
-        if (plan.c_chunk.count > 1) phase_sums += job_channels * plan.sums_pitch;
+        if (plan.c_chunk.count > 1) phase_sums += job_channels * plan.sums.channel_pitch;
       }
     }
   }

@@ -11,13 +11,13 @@ namespace {
 template <class S>
 void pack_pixel_panels(const Task& task, const Gather& gather, const PixelPlan& plan, int64_t index,
                        Compute<S>* packed) {
-  const int64_t all = gather.groups * plan.panels;
-  for (int64_t i = index * all / plan.pack_jobs; i < (index + 1) * all / plan.pack_jobs; ++i) {
-    const int64_t group = i / plan.panels;
-    const int64_t begin = plan.panel_begin(i % plan.panels, gather.dst_channels);
-    const int64_t width = plan.panel_begin(i % plan.panels + 1, gather.dst_channels) - begin;
+  const PixelPanels& panels = plan.panels;
+  const int64_t all = gather.groups * panels.count, jobs = plan.packed.jobs;
+  for (int64_t i = index * all / jobs; i < (index + 1) * all / jobs; ++i) {
+    const int64_t group = i / panels.count, panel = i % panels.count;
+    const int64_t begin = panels.begin(panel), width = panels.width(panel);
     const int64_t first = (group * gather.dst_channels + begin) * gather.src_channels;
-    packed[plan.packed_size + i] = pack_panel<S>(task, gather, group, begin, width, width,
+    packed[plan.packed.size + i] = pack_panel<S>(task, gather, group, begin, width, width,
                                                  plan.c_chunk.size, packed + first * gather.taps());
   }
 }

@@ -26,6 +26,19 @@ struct ResiduePlanes {
   int64_t channel_pitch() const { return count() * plane_pitch; }
 };
 
+// A group's destination channels in panels of at most kPixelPanel channels, shared by jobs as pieces.
+struct PixelPanels {
+  int64_t channels, count, pieces;
+
+  int64_t begin(int64_t panel) const { return panel * channels / count; }
+  int64_t width(int64_t panel) const { return begin(panel + 1) - begin(panel); }
+  Range of_piece(int64_t piece) const {
+    return {piece * count / pieces, (piece + 1) * count / pieces};
+  }
+};
+
+constexpr int64_t kPixelPanel = 8;  // kTileRows of the register tile
+
 struct PixelPlan {
   // Over which spans of the flat axis a tile sums.
   enum class Walk {
@@ -42,30 +55,28 @@ struct PixelPlan {
   };
 
   int64_t lanes;
-  int64_t panels;  // a group's destination channels in panels of at most kPixelPanel channels
-  int64_t pieces;  // jobs share the panels among them
+  PixelPanels panels;
   int64_t images;  // of a job
   Cut groups, rows, columns;
   Cut c_chunk;    // source channels are summed in these
   bool in_place;  // the planes are the source itself, but where a vector would leave the tensor
   ResiduePlanes planes;
   Walk walk;
-  SumsIn sums_in;
-  int64_t sums_image, sums_pitch;  // from the sums of one image and of one channel to the next
+  struct {
+    SumsIn in;
+    int64_t image_pitch, channel_pitch;
+  } sums;
   struct {
     int64_t planes, offsets, sums;  // elements per thread
   } scratch;
-  int64_t packed_size, pack_jobs;  // elements per call: weights, then a flag for each panel
+  struct {
+    int64_t size;  // elements per call: weights, then a flag for each panel
+    int64_t jobs;
+  } packed;
 
-  int64_t panel_begin(int64_t panel, int64_t dst_channels) const {
-    return panel * dst_channels / panels;
-  }
-  int64_t piece_begin(int64_t piece) const { return piece * panels / pieces; }
   // Jobs that share the panels of one part of an image.
   int64_t parts() const { return groups.count * rows.count * columns.count; }
 };
-
-constexpr int64_t kPixelPanel = 8;  // kTileRows of the register tile
 
 inline Gather make_pixel_gather(Op op, const Conv2dShape& shape) {
   return make_gather(op, shape, true);
@@ -152,10 +163,12 @@ inline void cut_channels(PixelPlan& plan, const Gather& gather, Dtype dtype,
   }
   chunk = larger(1, chunk / gather.c_block) * gather.c_block;
   plan.c_chunk = Cut::of(round_up(ceil_div(c, ceil_div(c, chunk)), gather.c_block), c);
-  plan.panels = ceil_div(gather.dst_channels, kPixelPanel);
-  plan.pieces = larger(1, smaller(plan.panels, smaller(ceil_div(kJobsPerImage, plan.parts()),
-                                                       (int64_t)(job_work / kPixelWork))));
-  if (plan.groups.size > 1) plan.pieces = 1;
+  PixelPanels& panels = plan.panels;
+  panels.channels = gather.dst_channels;
+  panels.count = ceil_div(gather.dst_channels, kPixelPanel);
+  panels.pieces = larger(1, smaller(panels.count, smaller(ceil_div(kJobsPerImage, plan.parts()),
+                                                          (int64_t)(job_work / kPixelWork))));
+  if (plan.groups.size > 1) panels.pieces = 1;
 }
 
 // How the flat axis is walked, and where the sums are kept.
@@ -185,18 +198,19 @@ inline void choose_walk(PixelPlan& plan, const Gather& gather, Dtype dtype) {
   }
   const bool merged = plan.walk == Walk::kMerged;
   if (result_is_sums && (flat || plan.walk == Walk::kRows) && (!merged || plan.images == 1)) {
-    plan.sums_in = SumsIn::kResult;
+    plan.sums.in = SumsIn::kResult;
   } else if (plan.c_chunk.count > 1 || gather.layout == Layout::kChannelsLast) {
-    plan.sums_in = SumsIn::kJob;
+    plan.sums.in = SumsIn::kJob;
   } else {
-    plan.sums_in = SumsIn::kPanel;
+    plan.sums.in = SumsIn::kPanel;
   }
   // The last block of a span ends beyond its positions, wherever the span begins.
-  plan.sums_image = merged                         ? planes.image_pitch
-                    : plan.walk == Walk::kTapSpans ? blocks_of_one + plan.lanes
-                                                   : blocks_of_one;
-  plan.sums_pitch =
-      (ceil_div(merged ? all_images : plan.images * plan.sums_image, plan.lanes) | 1) * plan.lanes;
+  plan.sums.image_pitch = merged                         ? planes.image_pitch
+                          : plan.walk == Walk::kTapSpans ? blocks_of_one + plan.lanes
+                                                         : blocks_of_one;
+  plan.sums.channel_pitch =
+      (ceil_div(merged ? all_images : plan.images * plan.sums.image_pitch, plan.lanes) | 1) *
+      plan.lanes;
 }
 
 inline PixelPlan make_pixel_plan(const Gather& gather, Dtype dtype) {
@@ -208,19 +222,19 @@ inline PixelPlan make_pixel_plan(const Gather& gather, Dtype dtype) {
   choose_walk(plan, gather, dtype);
 
   const int64_t piece_channels =
-      smaller(gather.dst_channels, ceil_div(plan.panels, plan.pieces) * kPixelPanel);
+      smaller(gather.dst_channels, ceil_div(plan.panels.count, plan.panels.pieces) * kPixelPanel);
   const int64_t sums_channels =
-      plan.sums_in == PixelPlan::SumsIn::kJob ? plan.groups.size * piece_channels : kPixelPanel;
+      plan.sums.in == PixelPlan::SumsIn::kJob ? plan.groups.size * piece_channels : kPixelPanel;
   plan.scratch.planes =
       plan.groups.size * plan.c_chunk.size * plan.planes.channel_pitch() + 4 * plan.lanes;
   plan.scratch.offsets = plan.c_chunk.size * gather.taps();
-  plan.scratch.sums =
-      plan.sums_in == PixelPlan::SumsIn::kResult
-          ? kPixelPanel * plan.lanes
-          : sums_channels * plan.sums_pitch * (plan.c_chunk.count > 1 ? gather.phases() : 1);
-  plan.packed_size = gather.groups * gather.dst_channels * gather.src_channels * gather.taps();
-  plan.pack_jobs =
-      smaller(gather.groups * plan.panels, ceil_div(plan.packed_size, cost::kPackedElements));
+  plan.scratch.sums = plan.sums.in == PixelPlan::SumsIn::kResult
+                          ? kPixelPanel * plan.lanes
+                          : sums_channels * plan.sums.channel_pitch *
+                                (plan.c_chunk.count > 1 ? gather.phases() : 1);
+  plan.packed.size = gather.groups * gather.dst_channels * gather.src_channels * gather.taps();
+  plan.packed.jobs =
+      smaller(gather.groups * plan.panels.count, ceil_div(plan.packed.size, cost::kPackedElements));
   return plan;
 }
 

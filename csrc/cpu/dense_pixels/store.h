@@ -28,10 +28,10 @@ void store_pixels(const Job<S>& job, const Compute<S>* sums, int64_t channel, in
                      job.column_begin * step;
   for (int64_t n = 0; n < job.images; ++n) {
     S* const image = (S*)job.task.result + (job.image_begin + n) * channels * height * width;
-    const Compute<S>* const from = sums + n * plan.sums_image;
+    const Compute<S>* const from = sums + n * plan.sums.image_pitch;
     if (gather.layout == Layout::kChannelsLast) {
       for (int64_t i = 0; i < spans; ++i) {
-        transpose_copy(from + i * pitch, plan.sums_pitch, count, length,
+        transpose_copy(from + i * pitch, plan.sums.channel_pitch, count, length,
                        image + (at + i * row_step * width) * channels + channel, step * channels);
       }
       continue;
@@ -39,8 +39,8 @@ void store_pixels(const Job<S>& job, const Compute<S>* sums, int64_t channel, in
     for (int64_t m = 0; m < count; ++m) {
       S* const to = image + (channel + m) * height * width + at;
       for (int64_t i = 0; i < spans; ++i) {
-        store_strided(from + m * plan.sums_pitch + i * pitch, to + i * row_step * width, length,
-                      step);
+        store_strided(from + m * plan.sums.channel_pitch + i * pitch, to + i * row_step * width,
+                      length, step);
       }
     }
   }

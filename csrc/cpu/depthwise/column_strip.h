@@ -14,13 +14,13 @@ namespace {
 template <class T, bool kInPlace, int kTaps, int kVecs>
 [[gnu::noinline]] void depthwise_strip(const DepthwiseTile<T>& t, int64_t rows,
                                        const typename Simd<T>::Mask* inside) {
-  using S = Simd<T>;
-  constexpr int64_t kLanes = S::kLanes;
-  typename S::Vec sum[kTaps][kVecs];
+  using V = Simd<T>;
+  constexpr int64_t kLanes = V::kLanes;
+  typename V::Vec sum[kTaps][kVecs];
   zero_tile<T>(sum);
   const int64_t taps = t.tap_end, x_column = t.x_column;
   const bool whole = t.count >= kVecs * kLanes;
-  const auto bias = t.bias ? without_sign_of_zero<S>(S::broadcast(*t.bias)) : S::zero();
+  const auto bias = t.bias ? without_sign_of_zero<V>(V::broadcast(*t.bias)) : V::zero();
   const T* x = t.x + t.begin * t.x_tap;
   T* out = t.out;
   // Source row y is tap row m of destination row y - m.
@@ -28,17 +28,17 @@ template <class T, bool kInPlace, int kTaps, int kVecs>
     if (y >= t.begin && y < t.end) {
       const T *at = x, *w = t.w;
       for (int64_t s = 0; s < taps; ++s, at += x_column, ++w) {
-        typename S::Vec v[kVecs];
+        typename V::Vec v[kVecs];
 #pragma GCC unroll 8
         for (int i = 0; i < kVecs; ++i) {
-          v[i] = kInPlace ? S::load_masked(at + i * kLanes, inside[s * kVecs + i])
-                          : S::held(S::load(at + i * kLanes));
+          v[i] = kInPlace ? V::load_masked(at + i * kLanes, inside[s * kVecs + i])
+                          : V::held(V::load(at + i * kLanes));
         }
 #pragma GCC unroll 8
         for (int m = 0; m < kTaps; ++m) {
-          const auto weight = S::broadcast(w[m * kStripPitch]);
+          const auto weight = V::broadcast(w[m * kStripPitch]);
 #pragma GCC unroll 8
-          for (int i = 0; i < kVecs; ++i) sum[m][i] = S::fma(weight, v[i], sum[m][i]);
+          for (int i = 0; i < kVecs; ++i) sum[m][i] = V::fma(weight, v[i], sum[m][i]);
         }
       }
       x += t.x_tap;
@@ -46,11 +46,11 @@ template <class T, bool kInPlace, int kTaps, int kVecs>
     if (y >= kTaps - 1) {
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) {
-        const auto v = S::add(sum[kTaps - 1][i], bias);
+        const auto v = V::add(sum[kTaps - 1][i], bias);
         if (whole || i < kVecs - 1) {
-          S::store(out + i * kLanes, v);
+          V::store(out + i * kLanes, v);
         } else {
-          S::store_first(out + i * kLanes, v, t.count - i * kLanes);
+          V::store_first(out + i * kLanes, v, t.count - i * kLanes);
         }
       }
       out += t.out_row;
@@ -59,7 +59,7 @@ template <class T, bool kInPlace, int kTaps, int kVecs>
     for (int i = 0; i < kVecs; ++i) {
 #pragma GCC unroll 8
       for (int m = kTaps - 1; m > 0; --m) sum[m][i] = sum[m - 1][i];
-      sum[0][i] = S::zero();
+      sum[0][i] = V::zero();
     }
   }
 }
@@ -85,19 +85,19 @@ DepthwiseStrip<T> strip_of_vecs(int64_t vecs) {
 template <class T, bool kInPlace, int kTaps, class Planes>
 void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, int64_t column, int64_t width,
                         Planes& planes) {
-  using S = Simd<T>;
+  using V = Simd<T>;
   constexpr int kMost = kStripVecs<T, kTaps>;
-  const int64_t count = t.count, vecs = ceil_div(count, S::kLanes), strips = ceil_div(vecs, kMost);
+  const int64_t count = t.count, vecs = ceil_div(count, V::kLanes), strips = ceil_div(vecs, kMost);
   for (int64_t i = 0; i < strips; ++i) {
-    const int64_t v = i * vecs / strips, n = (i + 1) * vecs / strips - v, first = v * S::kLanes;
+    const int64_t v = i * vecs / strips, n = (i + 1) * vecs / strips - v, first = v * V::kLanes;
     // Lanes of the vectors [tap][n] that lie in the row; t's first vector begins at `column`.
-    typename S::Mask inside[kStripPitch * kMost];
+    typename V::Mask inside[kStripPitch * kMost];
     bool whole = true;
     for (int64_t l = 0; kInPlace && l < t.tap_end * n; ++l) {
-      const int64_t at = column + first + l / n * t.x_column + l % n * S::kLanes;
-      whole = whole && at >= 0 && at + S::kLanes <= width;
+      const int64_t at = column + first + l / n * t.x_column + l % n * V::kLanes;
+      whole = whole && at >= 0 && at + V::kLanes <= width;
       inside[l] =
-          S::lanes(larger(0, smaller(S::kLanes, -at)), larger(0, smaller(S::kLanes, width - at)));
+          V::lanes(larger(0, smaller(V::kLanes, -at)), larger(0, smaller(V::kLanes, width - at)));
     }
     const DepthwiseStrip<T> strip =
         whole ? strip_of_vecs<T, false, kTaps>(n) : strip_of_vecs<T, kInPlace, kTaps>(n);

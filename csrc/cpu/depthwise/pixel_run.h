@@ -66,24 +66,24 @@ template <class X, class Reach, bool kWhole, int kVecs>
     const X* x, int64_t x_column, uint32_t inside, const Compute<X>* w, int64_t w_tap,
     typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
   using T = Compute<X>;
-  using S = Simd<T>;
+  using V = Simd<T>;
   constexpr int kTaps = Reach::kTaps;
-  typename S::Vec weight[kTaps][kVecs];
+  typename V::Vec weight[kTaps][kVecs];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kVecs; ++v) weight[s][v] = S::held(S::load(w + s * w_tap + v * S::kLanes));
+    for (int v = 0; v < kVecs; ++v) weight[s][v] = V::held(V::load(w + s * w_tap + v * V::kLanes));
   }
 #pragma GCC unroll 32
   for (int j = 0; j < Reach::kColumns; ++j, x += x_column) {
     if (!kWhole && !(inside >> j & 1)) continue;
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
-      const auto at = S::held(S::load(x + v * S::kLanes));
+      const auto at = V::held(V::load(x + v * V::kLanes));
 #pragma GCC unroll 8
       for (int i = 0; i < Reach::kPixels; ++i) {
         const int s = Reach::tap(i, j);
-        if (s >= 0 && s < kTaps) sum[i][v] = S::fma(weight[s][v], at, sum[i][v]);
+        if (s >= 0 && s < kTaps) sum[i][v] = V::fma(weight[s][v], at, sum[i][v]);
       }
     }
   }
@@ -92,7 +92,7 @@ template <class X, class Reach, bool kWhole, int kVecs>
 template <class X, class Reach, bool kWhole>
 [[gnu::noinline]] void depthwise_run_of(const DepthwiseRun<X>& t) {
   using T = Compute<X>;
-  using S = Simd<T>;
+  using V = Simd<T>;
   constexpr int kPixels = Reach::kPixels, kVecs = kRunVecs<X, Reach::kTaps>;
   constexpr int64_t kLine = kRunLine<X>, kFetched = 64 / sizeof(X);
   const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = t.w_tap;
@@ -109,8 +109,8 @@ template <class X, class Reach, bool kWhole>
       }
     }
     const int64_t lanes = smaller(kLine, t.channels - c);
-    for (int64_t l = 0; l < lanes; l += kVecs * S::kLanes) {
-      typename S::Vec sum[kPixels][kVecs];
+    for (int64_t l = 0; l < lanes; l += kVecs * V::kLanes) {
+      typename V::Vec sum[kPixels][kVecs];
       zero_tile<T>(sum);
       const X* x_plane = t.x + t.begin * x_row + c + l;
       const T* w_plane = t.w + t.begin * w_row + c / kLine * t.w_block + l;
@@ -123,18 +123,18 @@ template <class X, class Reach, bool kWhole>
       }
 #pragma GCC unroll 2
       for (int v = 0; v < kVecs; ++v) {
-        const int64_t lane = l + v * S::kLanes, rest = lanes - lane;
+        const int64_t lane = l + v * V::kLanes, rest = lanes - lane;
         const auto bias =
-            t.bias && rest > 0 ? without_sign_of_zero<S>(S::load(t.bias + c + lane)) : S::zero();
+            t.bias && rest > 0 ? without_sign_of_zero<V>(V::load(t.bias + c + lane)) : V::zero();
 #pragma GCC unroll 8
-        for (int i = 0; i < kPixels; ++i) sum[i][v] = S::add(sum[i][v], bias);
+        for (int i = 0; i < kPixels; ++i) sum[i][v] = V::add(sum[i][v], bias);
         X* const out = t.out + c + lane;
-        if (rest >= S::kLanes) {
+        if (rest >= V::kLanes) {
 #pragma GCC unroll 8
-          for (int i = 0; i < kPixels; ++i) S::store(out + i * out_step, sum[i][v]);
+          for (int i = 0; i < kPixels; ++i) V::store(out + i * out_step, sum[i][v]);
         } else if (rest > 0) {
 #pragma GCC unroll 8
-          for (int i = 0; i < kPixels; ++i) S::store_first(out + i * out_step, sum[i][v], rest);
+          for (int i = 0; i < kPixels; ++i) V::store_first(out + i * out_step, sum[i][v], rest);
         }
       }
     }

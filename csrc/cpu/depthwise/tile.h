@@ -53,29 +53,29 @@ template <class T, int kRows, int kVecs>
 template <class T, bool kBroadcast, int kRows, int kVecs>
 [[gnu::always_inline]] inline void store_tile(const DepthwiseTile<T>& t,
                                               typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
-  using S = Simd<T>;
+  using V = Simd<T>;
   const auto bias =
-      t.bias ? without_sign_of_zero<S>(load_weight<T, kBroadcast>(t.bias)) : S::zero();
+      t.bias ? without_sign_of_zero<V>(load_weight<T, kBroadcast>(t.bias)) : V::zero();
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kVecs; ++i) sum[m][i] = S::add(sum[m][i], bias);
+    for (int i = 0; i < kVecs; ++i) sum[m][i] = V::add(sum[m][i], bias);
   }
   T* out = t.out;
   const int64_t row = t.out_row, step = t.out_step, count = t.count, count_step = t.count_step;
-  if (count - (kVecs - 1) * count_step >= S::kLanes) {
+  if (count - (kVecs - 1) * count_step >= V::kLanes) {
 #pragma GCC unroll 8
     for (int m = 0; m < kRows; ++m, out += row) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kVecs; ++i) S::store(out + i * step, sum[m][i]);
+      for (int i = 0; i < kVecs; ++i) V::store(out + i * step, sum[m][i]);
     }
     return;
   }
 #pragma GCC unroll 8
   for (int i = 0; i < kVecs; ++i, out += step) {
-    const int64_t valid = smaller(S::kLanes, count - i * count_step);
+    const int64_t valid = smaller(V::kLanes, count - i * count_step);
 #pragma GCC unroll 8
-    for (int m = 0; m < kRows; ++m) S::store_first(out + m * row, sum[m][i], valid);
+    for (int m = 0; m < kRows; ++m) V::store_first(out + m * row, sum[m][i], valid);
   }
 }
 
@@ -85,17 +85,17 @@ template <class T, bool kBroadcast, int kFrom, int kTo, int kRows, int kVecs>
 [[gnu::always_inline]] inline void tile_source_row(const DepthwiseTile<T>& t, const T* x,
                                                    const T* w,
                                                    typename Simd<T>::Vec (&sum)[kRows][kVecs]) {
-  using S = Simd<T>;
+  using V = Simd<T>;
   const int64_t x_step = t.x_step, w_row = t.w_row, x_column = t.x_column, w_step = t.w_step;
   for (int64_t s = t.tap_end - t.tap_begin; s > 0; --s, x += x_column, w += w_step) {
-    typename S::Vec v[kVecs];
+    typename V::Vec v[kVecs];
 #pragma GCC unroll 8
-    for (int i = 0; i < kVecs; ++i) v[i] = S::held(S::load(x + i * x_step));
+    for (int i = 0; i < kVecs; ++i) v[i] = V::held(V::load(x + i * x_step));
 #pragma GCC unroll 8
     for (int m = kFrom; m <= kTo; ++m) {
       const auto weight = load_weight<T, kBroadcast>(w - (m - kFrom) * w_row);
 #pragma GCC unroll 8
-      for (int i = 0; i < kVecs; ++i) sum[m][i] = S::fma(weight, v[i], sum[m][i]);
+      for (int i = 0; i < kVecs; ++i) sum[m][i] = V::fma(weight, v[i], sum[m][i]);
     }
   }
 }
@@ -134,8 +134,8 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
 // Loads for every tap of every tile row: any stride.
 template <class T, bool kBroadcast, int kRows, int kVecs>
 [[gnu::noinline]] void standing_tile(const DepthwiseTile<T>& t) {
-  using S = Simd<T>;
-  typename S::Vec sum[kRows][kVecs];
+  using V = Simd<T>;
+  typename V::Vec sum[kRows][kVecs];
   zero_tile<T>(sum);
   const int64_t x_row = t.x_row, x_step = t.x_step;
   for (int64_t r = t.begin; r < t.end; ++r) {
@@ -148,7 +148,7 @@ template <class T, bool kBroadcast, int kRows, int kVecs>
       for (int m = 0; m < kRows; ++m, at += x_row) {
 #pragma GCC unroll 8
         for (int i = 0; i < kVecs; ++i)
-          sum[m][i] = S::fma(weight, S::load(at + i * x_step), sum[m][i]);
+          sum[m][i] = V::fma(weight, V::load(at + i * x_step), sum[m][i]);
       }
     }
   }

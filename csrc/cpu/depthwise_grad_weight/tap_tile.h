@@ -31,33 +31,32 @@ template <class T, int kFrom, int kTo, int kRows, int kTaps>
 [[gnu::always_inline]] inline void taps_source_row(const DepthwiseTaps<T>& t, const T* x,
                                                    const T* grad,
                                                    typename Simd<T>::Vec (&sum)[kRows][kTaps]) {
-  using S = Simd<T>;
-  using V = typename S::Vec;
+  using V = Simd<T>;
   const int64_t tap_row = t.delta * t.grad_row, x_step = t.x_step, grad_step = t.grad_step;
   const T* at[kTaps];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s) at[s] = x + t.offset[s];
-  const int64_t whole = t.last == S::kLanes ? t.vecs : t.vecs - 1;
+  const int64_t whole = t.last == V::kLanes ? t.vecs : t.vecs - 1;
   for (int64_t j = 0; j < whole; ++j) {
-    V g[kRows];
+    typename V::Vec g[kRows];
 #pragma GCC unroll 8
-    for (int r = kFrom; r <= kTo; ++r) g[r] = S::held(S::load(grad + j * grad_step - r * tap_row));
+    for (int r = kFrom; r <= kTo; ++r) g[r] = V::held(V::load(grad + j * grad_step - r * tap_row));
 #pragma GCC unroll 8
     for (int s = 0; s < kTaps; ++s) {
-      const V v = S::held(S::load(at[s] + j * x_step));
+      const typename V::Vec v = V::held(V::load(at[s] + j * x_step));
 #pragma GCC unroll 8
-      for (int r = kFrom; r <= kTo; ++r) sum[r][s] = S::fma(g[r], v, sum[r][s]);
+      for (int r = kFrom; r <= kTo; ++r) sum[r][s] = V::fma(g[r], v, sum[r][s]);
     }
   }
   if (whole == t.vecs) return;
   // Both operands are cut: what lies beyond the row may be infinite.
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s) {
-    const V v = S::load_first(at[s] + whole * x_step, t.last);
+    const typename V::Vec v = V::load_first(at[s] + whole * x_step, t.last);
 #pragma GCC unroll 8
     for (int r = kFrom; r <= kTo; ++r) {
-      const V g = S::load_first(grad + whole * grad_step - r * tap_row, t.last);
-      sum[r][s] = S::fma(g, v, sum[r][s]);
+      const typename V::Vec g = V::load_first(grad + whole * grad_step - r * tap_row, t.last);
+      sum[r][s] = V::fma(g, v, sum[r][s]);
     }
   }
 }
@@ -78,12 +77,12 @@ template <class T, int kRow, int kRows, int kTaps>
 
 template <class T, int kRows, int kTaps>
 [[gnu::noinline]] void depthwise_taps(const DepthwiseTaps<T>& t) {
-  using S = Simd<T>;
-  typename S::Vec sum[kRows][kTaps];
+  using V = Simd<T>;
+  typename V::Vec sum[kRows][kTaps];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-    for (int s = 0; s < kTaps; ++s) sum[r][s] = S::zero();
+    for (int s = 0; s < kTaps; ++s) sum[r][s] = V::zero();
   }
   if (t.advance == 1) {
     for (int64_t y = 0; y < t.rows + (kRows - 1) * t.delta; ++y) {
@@ -110,7 +109,7 @@ template <class T, int kRows, int kTaps>
 #pragma GCC unroll 8
     for (int s = 0; s < kTaps; ++s) {
       T* const at = t.sums + r * t.sums_row + s * t.sums_step;
-      S::store(at, S::add(S::load(at), sum[r][s]));
+      V::store(at, V::add(V::load(at), sum[r][s]));
     }
   }
 }
