@@ -45,7 +45,7 @@ def test_the_slowest_layer_decides_in_a_graph():
     assert (found.ratio, found.eager_ratio, found.layers) == (1.2, 0.7, 2)
     assert why_not(found) is None
     assert "0.90" in why_not(entry([ROW, {**OTHER, "ratio": "0.9"}]))
-    assert "one layer" in why_not(entry([ROW, ROW]))
+    assert "a single layer" in why_not(entry([ROW, ROW]))
     assert not accept.entries_of([alone], [SMOKE], [TESTS], "")
 
 
