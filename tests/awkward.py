@@ -170,7 +170,7 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("many_images_1x1_out", 21, 20, 5, 24, 5, padding=0),
     case("many_images_4x4", 9, 40, 4, 50, 3, bias=True),
     case("many_images_7x7_stride2", 6, 17, 7, 66, 3, 2),
-    # Taps far apart: rows and columns that see only padding, sections of the band.
+    # Taps far apart: rows and columns that see only padding, sections of the patch.
     case("dilation12", 2, 6, 26, 40, 3, dilation=12),
     case("dilation9_stride2", 1, 34, (25, 23), 48, 3, 2, padding=9, dilation=9),
     # One pixel in, one pixel out, and shapes where several rules meet.

@@ -39,8 +39,8 @@ BUILDS = ROOT / "build" / "sanitize"  # kept, so that the next build compiles on
 FAR = (
     case("far_padding", 1, 3, (2, 3), 5, 1, 2**30, padding=2**30),
     case("far_dilation", 1, 3, (2, 3), 5, 3, 2**30, padding=2**30, dilation=2**30),
-    # A band of 2^64 elements and some more, which would look small.
-    case("wrapped_band", 1, 3, 3, 3, 3, padding=2**31 - 2, dilation=2**31 - 2),
+    # A patch of 2^64 elements and some more, which would look small.
+    case("wrapped_patch", 1, 3, 3, 3, 3, padding=2**31 - 2, dilation=2**31 - 2),
     grouped("depthwise_far_padding", 1, 3, (2, 3), 1, 1, stride=2**30, padding=2**30),
     grouped("depthwise_far_dilation", 1, 3, 3, 1, 3, padding=2**31, dilation=2**31),
     case("huge_stride", 2, 3, 6, 17, 3, 2**40),

@@ -11,8 +11,8 @@ extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kDensePixel
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
 
-// What each isa_*.cpp provides: the same kernels, compiled for its level. They are in two files each,
-// which a build compiles side by side.
+// What the files of isa/ provide: the same kernels, compiled for each level, in two files that a build
+// compiles side by side.
 struct Kernels {
   RunJob pointwise;
   RunJob dense_pixels;

@@ -16,7 +16,7 @@ Compute<S> read(const S* image, const Strides& at, int64_t channel, int64_t row,
   return to_compute(image[channel * at.channel + row * at.row + column * at.column]);
 }
 
-// -0 becomes +0: see microkernel.h.
+// -0 becomes +0: see common/register_tile.h.
 template <class T>
 T without_sign_of_zero(T sum) {
   return sum + 0;
