@@ -29,7 +29,7 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
 
 // Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
 // [c_begin, c_begin + channels), as [phase][block][r, s][c][width] with zeros in surplus lanes; returns
-// where the next chunk begins.
+// their end.
 template <class S>
 Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lane,
                        int64_t valid, int64_t width, int64_t c_begin, int64_t channels,
@@ -101,17 +101,19 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
   return out;
 }
 
-// The same for all source channels, one chunk of them after the other; returns whether all weights are
-// finite.
+// The same for all source channels, one chunk of them after the other, each where it would begin if its
+// phases saw all taps; returns whether all weights are finite.
 template <class S>
 bool pack_panel(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
                 int64_t width, int64_t chunk, Compute<S>* out) {
-  const Compute<S>* const begin = out;
+  bool finite = true;
   for (int64_t c = 0; c < gather.src_channels; c += chunk) {
-    out = pack_chunk<S>(task, gather, group, lane, valid, width, c,
-                        smaller(chunk, gather.src_channels - c), out);
+    Compute<S>* const begin = out + c * gather.taps() * width;
+    const Compute<S>* const end = pack_chunk<S>(task, gather, group, lane, valid, width, c,
+                                                smaller(chunk, gather.src_channels - c), begin);
+    finite &= all_finite(begin, end - begin);
   }
-  return all_finite(begin, out - begin);
+  return finite;
 }
 
 }  // namespace
