@@ -62,7 +62,7 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("patchify_rest", 2, 3, 18, 8, 4, 4, padding=0),
     grouped("depthwise_stride2", 2, 9, (15, 33), 1, 3, stride=2),
     grouped("depthwise5_stride2", 2, 6, (12, 21), 1, 5, stride=2, bias=True),
-    # Narrower than the stride: a phase of the input gradient is missing; several chunks of channels.
+    # Narrower than the stride: a phase of the input gradient is missing; several chunks.
     case("missing_phase", 1, 15, (6, 1), 48, (6, 3), (1, 2), (0, 0, 1, 1)),
     case("missing_phase_few", 1, 3, (1200, 1), 130, 3, (1, 2)),
     # Channels enough for the lanes: both phases of stride two in one run, and rows that end it.
