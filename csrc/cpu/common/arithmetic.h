@@ -25,6 +25,17 @@ constexpr int64_t greatest_common_divisor(int64_t a, int64_t b) {
   return a;
 }
 
+// In whole cache lines, an odd number of them: things that far apart spread over the sets of a cache.
+// `line`: elements of one.
+constexpr int64_t odd_lines(int64_t size, int64_t line) {
+  return (ceil_div(size, line) | 1) * line;
+}
+
+// The part of the lanes that hold something when `count` things go into vectors.
+constexpr double filled_lanes(int64_t count, int64_t lanes) {
+  return (double)count / (double)round_up(count, lanes);
+}
+
 // A whole in equal parts, of which the last one may be shorter.
 struct Cut {
   int64_t size = 1, count = 1;
@@ -44,6 +55,11 @@ struct Cut {
 struct Range {
   int64_t begin, end;
 };
+
+// One of `parts` parts of a whole, none more than one longer than another.
+constexpr Range share(int64_t part, int64_t parts, int64_t whole) {
+  return {part * whole / parts, (part + 1) * whole / parts};
+}
 
 // Which of the `count` coordinates first, first + step, ... lie in [0, size).
 constexpr Range inside(int64_t first, int64_t step, int64_t count, int64_t size) {

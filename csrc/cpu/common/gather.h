@@ -82,6 +82,19 @@ inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, 
   while (begin < end && outside(end - 1)) --end;
 }
 
+// Positions of a phase from `first` on that reach the source with the same taps, [tap_begin, tap_end).
+struct TapSpan {
+  int64_t end, tap_begin, tap_end;
+
+  TapSpan(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last) : end(first + 1) {
+    inner_taps(axis, phase, first, first, tap_begin, tap_end);
+    for (int64_t begin = tap_begin, stop = tap_end; end < last; ++end) {
+      inner_taps(axis, phase, end, end, begin, stop);
+      if (begin != tap_begin || stop != tap_end) break;
+    }
+  }
+};
+
 inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t kernel,
                       int64_t stride, int64_t padding, int64_t dilation) {
   Axis a{};

@@ -36,7 +36,7 @@ struct SampleChunk {
   int64_t part, parts;
 
   // The chunk's share of the rows of its images, or of anything else that comes in their order.
-  Range share_of(int64_t whole) const { return {part * whole / parts, (part + 1) * whole / parts}; }
+  Range share_of(int64_t whole) const { return share(part, parts, whole); }
 };
 
 }  // namespace torchconv::cpu

@@ -17,20 +17,16 @@ struct RowParts {
       ++count;
     };
     if (!skip_padding) add(0, 0, columns.taps);
-    for (int64_t j = 0, next; skip_padding && j < columns.size; j = next) {
-      int64_t s_first, s_last, other_first, other_last;
-      inner_taps(axis, columns, j, j, s_first, s_last);
-      for (next = j + 1; next < columns.size; ++next) {
-        inner_taps(axis, columns, next, next, other_first, other_last);
-        if (other_first != s_first || other_last != s_last) break;
-      }
-      if (count && (next - j < cost::kShortestRowPart ||
+    for (int64_t j = 0; skip_padding && j < columns.size;) {
+      const TapSpan span(axis, columns, j, columns.size);
+      if (count && (span.end - j < cost::kShortestRowPart ||
                     j - begin[count - 1] < cost::kShortestRowPart || count == kMost)) {
-        s_begin[count - 1] = smaller(s_begin[count - 1], s_first);
-        s_end[count - 1] = larger(s_end[count - 1], s_last);
+        s_begin[count - 1] = smaller(s_begin[count - 1], span.tap_begin);
+        s_end[count - 1] = larger(s_end[count - 1], span.tap_end);
       } else {
-        add(j, s_first, s_last);
+        add(j, span.tap_begin, span.tap_end);
       }
+      j = span.end;
     }
     begin[count] = columns.size;
   }

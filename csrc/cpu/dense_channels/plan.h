@@ -13,9 +13,8 @@ struct ChannelPanels {
   int64_t of_piece() const { return panels / pieces; }
   int64_t most_blocks() const { return ceil_div(blocks, pieces); }  // of a piece
   int64_t begin(int64_t panel) const {
-    const int64_t piece = panel / of_piece(), first = piece * blocks / pieces;
-    const int64_t count = (piece + 1) * blocks / pieces - first;
-    return first + panel % of_piece() * count / of_piece();
+    const Range piece = share(panel / of_piece(), pieces, blocks);
+    return piece.begin + share(panel % of_piece(), of_piece(), piece.end - piece.begin).begin;
   }
 };
 
@@ -71,10 +70,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype) {
   plan.in_place = gather.layout == Layout::kChannelsLast && !is_half(dtype) &&
                   gather.rows.inside() && gather.columns.inside();
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
-  // An odd number of cache lines from image to image spreads them over the sets of a cache.
   const auto image_pitch = [&](int64_t rows) {
     const int64_t size = plan.patch.rows(rows) * plan.patch.columns * plan.c_chunk.size;
-    return (ceil_div(size, plan.lanes) | 1) * plan.lanes;
+    return odd_lines(size, plan.lanes);
   };
   const auto patch_bytes = [&](int64_t rows, int64_t images) {
     return plan.in_place ? 0 : images * image_pitch(rows) * element;

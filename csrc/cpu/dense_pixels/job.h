@@ -167,10 +167,10 @@ struct PixelJob {
     for (int64_t first = 0; first < rows.size;) {
       const TapSpan span(gather.rows, rows, first, rows.size);
       const int64_t length = (span.end - first - 1) * plan.planes.pitch + this->columns;
-      const int64_t taps = span.r_end - span.r_begin, row_steps = columns.taps * gather.c_block;
+      const int64_t taps = span.tap_end - span.tap_begin, row_steps = columns.taps * gather.c_block;
       Tile<T> part = tile;
-      part.a += span.r_begin * row_steps * tile.step;
-      part.offset += span.r_begin * row_steps;
+      part.a += span.tap_begin * row_steps * tile.step;
+      part.offset += span.tap_begin * row_steps;
       part.b += first * plan.planes.pitch;
       part.c += first * plan.planes.pitch;
       part.taps = {taps * row_steps, 1, 0, gather.src_channels / gather.c_block,

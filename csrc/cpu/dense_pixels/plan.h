@@ -32,9 +32,7 @@ struct PixelPanels {
 
   int64_t begin(int64_t panel) const { return panel * channels / count; }
   int64_t width(int64_t panel) const { return begin(panel + 1) - begin(panel); }
-  Range of_piece(int64_t piece) const {
-    return {piece * count / pieces, (piece + 1) * count / pieces};
-  }
+  Range of_piece(int64_t piece) const { return share(piece, pieces, count); }
 };
 
 constexpr int64_t kPixelPanel = 8;  // kTileRows of the register tile
@@ -77,10 +75,6 @@ struct PixelPlan {
   // Jobs that share the panels of one part of an image.
   int64_t parts() const { return groups.count * rows.count * columns.count; }
 };
-
-inline Gather make_pixel_gather(Op op, const Conv2dShape& shape) {
-  return make_gather(op, shape, true);
-}
 
 // Jobs of equal work: about kJobsPerImage of them for a middling image, several images for a tiny one.
 struct PixelWork {
@@ -138,10 +132,9 @@ inline void cut_channels(PixelPlan& plan, const Gather& gather, Dtype dtype,
   using namespace cost;
   const int64_t element = compute_bytes(dtype);
   ResiduePlanes& planes = plan.planes;
-  // An odd number of cache lines from plane to plane spreads the channels over the sets of a cache.
   const auto plane_pitch = [&](int64_t images) {
     const int64_t last_image = (planes.rows - 1) * planes.pitch + planes.columns;
-    return (ceil_div((images - 1) * planes.image_pitch + last_image, plan.lanes) | 1) * plan.lanes;
+    return odd_lines((images - 1) * planes.image_pitch + last_image, plan.lanes);
   };
   const int64_t c = gather.src_channels;
   const int64_t group_bytes = c * planes.count() * plane_pitch(1) * element;
@@ -209,8 +202,7 @@ inline void choose_walk(PixelPlan& plan, const Gather& gather, Dtype dtype) {
                           : plan.walk == Walk::kTapSpans ? blocks_of_one + plan.lanes
                                                          : blocks_of_one;
   plan.sums.channel_pitch =
-      (ceil_div(merged ? all_images : plan.images * plan.sums.image_pitch, plan.lanes) | 1) *
-      plan.lanes;
+      odd_lines(merged ? all_images : plan.images * plan.sums.image_pitch, plan.lanes);
 }
 
 inline PixelPlan make_pixel_plan(const Gather& gather, Dtype dtype) {

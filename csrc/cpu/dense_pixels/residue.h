@@ -1,5 +1,5 @@
-// How the taps of one axis fall into residue planes, and which of its positions see which taps. No
-// torch, no SIMD.
+// How the taps of one axis fall into residue planes, and when a walk leaves some of them out. No torch,
+// no SIMD.
 #pragma once
 
 #include "cpu/common/gather.h"
@@ -29,19 +29,6 @@ inline int64_t shared_zeros(const Axis& axis, int64_t length) {
   return shared;
 }
 
-// Rows of a phase from `first` on that reach the source with the same taps, [r_begin, r_end).
-struct TapSpan {
-  int64_t end, r_begin, r_end;
-
-  TapSpan(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last) : end(first + 1) {
-    inner_taps(axis, phase, first, first, r_begin, r_end);
-    for (int64_t begin = r_begin, stop = r_end; end < last; ++end) {
-      inner_taps(axis, phase, end, end, begin, stop);
-      if (begin != r_begin || stop != r_end) break;
-    }
-  }
-};
-
 // If a walk over one image repays to be cut into spans, each of which leaves out the rows of taps
 // that only see padding.
 inline bool spans_repay(const Gather& gather, int64_t lanes, int64_t pitch) {
@@ -62,7 +49,7 @@ inline bool spans_repay(const Gather& gather, int64_t lanes, int64_t pitch) {
     whole += length(axis.longest) * steps * rows.taps;
     for (int64_t first = 0; first < rows.size;) {
       const TapSpan span(axis, rows, first, rows.size);
-      spans += length(span.end - first) * (kSpanSteps + steps * (span.r_end - span.r_begin));
+      spans += length(span.end - first) * (kSpanSteps + steps * (span.tap_end - span.tap_begin));
       first = span.end;
     }
   }

@@ -13,18 +13,19 @@ namespace {
 template <class S, class X>
 void run_depthwise_rows(const DepthwiseRows<S, X>& rows) {
   if constexpr (kHasRuns<Compute<S>>) {
-    const DepthwiseRunLoops<S, X> runs(rows);
-    if (runs.applies()) return runs.run();
+    if (depthwise_runs_apply<X>(rows.gather, rows.plan)) {
+      return DepthwiseRunLoops<S, X>(rows).run();
+    }
   }
   if constexpr (std::is_same_v<X, Compute<S>>) DepthwiseTileLoops<S, X>(rows).run();
 }
 
 template <class S>
-bool reads_in_place(const DepthwiseRows<S, S>& rows) {
+bool reads_in_place(const Gather& gather, const DepthwisePlan& plan) {
   if constexpr (std::is_same_v<S, Compute<S>>) {
     return true;
   } else if constexpr (kHasRuns<Compute<S>>) {
-    return DepthwiseRunLoops<S, S>(rows).applies();
+    return depthwise_runs_apply<S>(gather, plan);
   }
   return false;
 }
@@ -76,7 +77,7 @@ struct DepthwiseJob {
     const int64_t src_image = src_channels * gather.rows.src_size * gather.columns.src_size;
     const int64_t dst_image =
         gather.groups * gather.dst_channels * gather.rows.dst_size * gather.columns.dst_size;
-    bool in_place = plan.unpadded == Unpadded::kInPlace && reads_in_place(direct);
+    bool in_place = plan.unpadded == Unpadded::kInPlace && reads_in_place<S>(gather, plan);
     for (int64_t b = blocks.begin; in_place && b < blocks.end; ++b) in_place = finite[b] != 0;
     // Strips with another order on their way to the result go plane by plane.
     const bool at_once =

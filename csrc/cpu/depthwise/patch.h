@@ -28,11 +28,6 @@ struct DepthwisePatch {
 // Runs are compiled for types whose 64 bytes hold this many lanes.
 constexpr int64_t kRunLanes = 16;
 
-// Lanes that hold something when `count` things go into vectors.
-inline double filled_lanes(int64_t count, int64_t lanes) {
-  return (double)count / (double)round_up(count, lanes);
-}
-
 // Transposing a narrow map to channels costs, so the lanes gained must be worth it.
 inline bool depthwise_channels_in_lanes(const Gather& gather, int64_t lanes) {
   using namespace sum_order;

@@ -8,6 +8,23 @@
 namespace torchconv::cpu {
 namespace {
 
+// Whether every phase of the columns has a kernel that takes its taps of a row at once.
+template <class X>
+bool depthwise_runs_apply(const Gather& gather, const DepthwisePlan& plan) {
+  if (!plan.channels_in_lanes || gather.columns.phases > kFewPhases) return false;
+  for (int64_t i = 0; i < gather.columns.phases; ++i) {
+    const AxisPhase columns = gather.columns.phase(i);
+    const int64_t taps = columns.taps, step = gather.columns.src_step;
+    if (taps > kRunTaps) return false;
+    if (taps > 1 && step > 1 &&
+        (columns.src_delta != 1 || !depthwise_run_kernel<X>(taps, step, 1))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Constructed where these kernels apply.
 template <class S, class X>
 struct DepthwiseRunLoops {
   using T = Compute<S>;
@@ -17,9 +34,10 @@ struct DepthwiseRunLoops {
   const DepthwisePlan& plan;
   const DepthwiseView<X>& view;
   const Destination<X> destination;
-  bool fetches;     // what the caches will not hold is asked for ahead of time
-  int64_t batch;    // blocks that one segment serves before the next ones
-  int64_t segment;  // destination columns
+  const T* const bias;  // that tiles add, or null
+  bool fetches;         // what the caches will not hold is asked for ahead of time
+  int64_t batch;        // blocks that one segment serves before the next ones
+  int64_t segment;      // destination columns
   AxisPhase columns[kFewPhases];
 
   explicit DepthwiseRunLoops(const DepthwiseRows<S, X>& rows)
@@ -27,10 +45,9 @@ struct DepthwiseRunLoops {
         gather(rows.gather),
         plan(rows.plan),
         view(rows.view),
-        destination(rows.destination()) {
-    for (int64_t i = 0; i < smaller(kFewPhases, gather.columns.phases); ++i) {
-      columns[i] = gather.columns.phase(i);
-    }
+        destination(rows.destination()),
+        bias(destination.stores_bias() ? nullptr : rows.bias) {
+    for (int64_t i = 0; i < gather.columns.phases; ++i) columns[i] = gather.columns.phase(i);
     const double pixels = (double)gather.rows.src_size * (double)gather.columns.src_size +
                           (double)gather.rows.dst_size * (double)gather.columns.dst_size;
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
@@ -51,20 +68,6 @@ struct DepthwiseRunLoops {
     const int64_t room = (cost::kSegmentLines / (rows_seen * fitting) - halo) / step;
     segment = larger(1, room / kRunPixels) * kRunPixels;
     if (job.in_place) batch = fitting;
-  }
-
-  // Every phase has a kernel that takes its taps of a row at once.
-  bool applies() const {
-    if (!plan.channels_in_lanes || gather.columns.phases > kFewPhases) return false;
-    for (int64_t i = 0; i < gather.columns.phases; ++i) {
-      const int64_t taps = columns[i].taps, step = gather.columns.src_step;
-      if (taps > kRunTaps) return false;
-      if (taps > 1 && step > 1 &&
-          (columns[i].src_delta != 1 || !depthwise_run_kernel<X>(taps, step, 1))) {
-        return false;
-      }
-    }
-    return true;
   }
 
   void run() const {
@@ -102,7 +105,7 @@ struct DepthwiseRunLoops {
     t.w_plane = plan.weights.plane;
     t.channels =
         in_result ? smaller(blocks.end * plan.lanes, job.channel_count()) - lane : plan.lanes;
-    t.bias = job.stores_bias() || !job.bias ? nullptr : job.bias + lane;
+    t.bias = bias ? bias + lane : nullptr;
     t.fetch.rows =
         fetches && rows.dst_first == 0 ? gather.rows.src_step : 0;  // once for all phases
     t.fetch.row_pitch = view.row_pitch;

@@ -42,9 +42,7 @@ struct DepthwisePlan {
   } scratch;
 
   int64_t weight_block() const { return weights.size / blocks; }
-  Range blocks_of(int64_t part) const {
-    return {part * blocks / parts, (part + 1) * blocks / parts};
-  }
+  Range blocks_of(int64_t part) const { return share(part, parts, blocks); }
 };
 
 // How the source is read where padding may be left out.

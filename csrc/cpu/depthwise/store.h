@@ -33,6 +33,8 @@ struct Destination {
   int64_t row_pitch, column_pitch, phase_pitch;
   Finish finish;
 
+  // The store stage adds the bias, else the tiles do.
+  bool stores_bias() const { return finish == Finish::kRows || finish == Finish::kImage; }
   X* row(int64_t dst_row) const {
     return finish == Finish::kRows ? base : base + (dst_row - first_row) * row_pitch;
   }
@@ -86,9 +88,6 @@ struct DepthwiseRows {
     const bool as_result = std::is_same_v<S, X> && gather.columns.dst_step == 1 && !spaced();
     return as_result ? Finish::kNothing : Finish::kRows;
   }
-  // The store stage adds the bias, else the tiles do.
-  bool stores_bias() const { return finish() == Finish::kRows || finish() == Finish::kImage; }
-
   Destination<X> destination() const {
     const int64_t width = gather.columns.dst_size, lanes = plan.lanes;
     const int64_t step = gather.columns.dst_step, first_row = row_begin * gather.rows.dst_step;

@@ -19,13 +19,15 @@ struct DepthwiseTileLoops {
   const DepthwisePlan& plan;
   const DepthwiseView<X>& view;
   const Destination<X> destination;
+  const T* const bias;  // that tiles add, or null
 
   explicit DepthwiseTileLoops(const DepthwiseRows<S, X>& rows)
       : job(rows),
         gather(rows.gather),
         plan(rows.plan),
         view(rows.view),
-        destination(rows.destination()) {}
+        destination(rows.destination()),
+        bias(destination.stores_bias() ? nullptr : rows.bias) {}
 
   // Tiles slide down the source where destination rows share its rows and offsets of taps are linear.
   bool slides() const {
@@ -141,7 +143,7 @@ struct DepthwiseTileLoops {
   // Where one phase of each plane finds its operands.
   struct Planes {
     const DepthwiseRows<S, X>& rows;
-    const T *x, *w;
+    const T *x, *w, *bias;
     T* out;
     int64_t count;
     bool gathered;  // the taps of a phase lie apart
@@ -154,7 +156,7 @@ struct DepthwiseTileLoops {
       tile.x = x + source * gather.rows.src_size * gather.columns.src_size;
       tile.out = out + plane * gather.rows.dst_size * gather.columns.dst_size;
       tile.w = w + plane * rows.plan.weight_block();
-      if (rows.bias && !rows.stores_bias()) tile.bias = rows.bias + plane;
+      tile.bias = bias ? bias + plane : nullptr;
       if (!gathered) return;
       for (int64_t i = 0; i < tile.taps; ++i) {
         for (int64_t j = 0; j < tile.tap_end; ++j) {
@@ -168,9 +170,9 @@ struct DepthwiseTileLoops {
   void strips(DepthwiseTile<T>& tile, const AxisPhase& columns, const T* x, const T* w, T* out,
               int64_t count) const {
     tile.tap_begin = 0, tile.tap_end = columns.taps;
-    tile.count = columns.size, tile.bias = nullptr;
+    tile.count = columns.size;
     const bool gathered = tile.w_row != kStripPitch || tile.w_step != 1;
-    Planes planes = {job, x, w, out, job.blocks, gathered, {}};
+    Planes planes = {job, x, w, bias, out, job.blocks, gathered, {}};
     const int64_t column = columns.src_first, width = gather.columns.src_size;
     if (job.in_place) {
       run_depthwise_strips<T, true>(tile, count, column, width, planes);
@@ -197,7 +199,7 @@ struct DepthwiseTileLoops {
     // Several planes come here only for a phase without taps, which reads nothing.
     for (int64_t b = blocks.begin; b < blocks.end; ++b) {
       T* const plane = out + b * gather.rows.dst_size * gather.columns.dst_size;
-      tile.bias = job.stores_bias() || !job.bias ? nullptr : job.bias + b;
+      tile.bias = bias ? bias + b : nullptr;
       for (int64_t v = 0, n; v < vecs; v += n) {
         n = vecs - v >= kDepthwiseVecs<T> ? kDepthwiseVecs<T> : vecs - v >= 2 ? 2 : 1;
         clip_columns(tile, columns, v * kLanes, smaller(columns.size, (v + n) * kLanes) - 1);
@@ -231,7 +233,7 @@ struct DepthwiseTileLoops {
           tile.x = x_at + at, tile.w = w + b * plan.weight_block() + lane;
           tile.out = out + nearest * out_step + at;
           tile.count = destination.finish == Finish::kNothing ? channels - lane : kLanes;
-          tile.bias = job.stores_bias() || !job.bias ? nullptr : job.bias + at;
+          tile.bias = bias ? bias + at : nullptr;
           run_depthwise_tile<T, false>(tile, slides(), count, n);
         }
       }

@@ -180,8 +180,7 @@ void depthwise_grad_weight_job(const Task& task, const Job& job, const Gather& g
     fill_zero(sums, (blocks.end - blocks.begin) * plan.block_size);
     for (int64_t n = image_begin; n < image_end; ++n) {
       for (int64_t part = parts.begin; part < parts.end; ++part) {
-        const int64_t p = gather.rows.dst_size, count = plan.rows.count;
-        const Range rows = {part * p / count, (part + 1) * p / count};
+        const Range rows = share(part, plan.rows.count, gather.rows.dst_size);
         for (int64_t i = blocks.begin; i < blocks.end; ++i) {
           Block{task, gather, plan, i}.add_rows(n, rows, job.scratch,
                                                 sums + (i - blocks.begin) * plan.block_size);

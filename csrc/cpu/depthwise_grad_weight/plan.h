@@ -25,9 +25,7 @@ struct DepthwiseGradPlan {
   } scratch;
 
   int64_t job_blocks() const { return ceil_div(blocks, parts); }
-  Range blocks_of(int64_t part) const {
-    return {part * blocks / parts, (part + 1) * blocks / parts};
-  }
+  Range blocks_of(int64_t part) const { return share(part, parts, blocks); }
 };
 
 // Rows of the source that these rows of grad read.

@@ -66,10 +66,7 @@ inline int64_t merge_groups(Gather& gather, Dtype dtype) {
 // Few channels leave lanes empty: take the operand that fills more of them.
 inline bool outputs_fill_lanes(const Gather& gather, int64_t lanes) {
   const int64_t c = gather.src_channels, k = gather.dst_channels;
-  const auto filled = [&](int64_t channels) {
-    return (double)channels / (double)round_up(channels, lanes);
-  };
-  return filled(k) > filled(c) || (c <= 4 && k > c);
+  return filled_lanes(k, lanes) > filled_lanes(c, lanes) || (c <= 4 && k > c);
 }
 
 // The blocks of the result: as large as their sums may be, of about equal size.
@@ -127,9 +124,8 @@ inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dty
                         : plan.planes ? !half
                                       : pixels_in_place(*operand);
   }
-  // An odd number of cache lines spreads the pixels over the sets of a cache.
   const int64_t tall = plan.rows.cut.size;
-  plan.rows.pixel_pitch = tall <= lanes ? tall : (ceil_div(tall, lanes) | 1) * lanes;
+  plan.rows.pixel_pitch = tall <= lanes ? tall : odd_lines(tall, lanes);
   plan.lanes.pixel_pitch = round_up(plan.lanes.cut.size, kPanelBlocks * lanes);
   plan.skip_padding = padded && tall * plan.lanes.cut.size >= cost::kSkippingSums;
 }

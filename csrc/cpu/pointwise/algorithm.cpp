@@ -33,7 +33,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (shape.c_per_group() * shape.k_per_group() < cost::kLeastPointwiseWork) {
     return "too few channels to repay a copy";
   }
-  const Gather gather = make_pointwise_gather(op, shape);
+  const Gather gather = make_gather(op, shape, true);
   const PointwisePlan pointwise = make_pointwise_plan(op, gather, shape.dtype);
   plan.keep(Planned<PointwisePlan>{gather, pointwise});
   plan.stages = 2;

@@ -29,10 +29,6 @@ struct PointwisePlan {
   }
 };
 
-inline Gather make_pointwise_gather(Op op, const Conv2dShape& shape) {
-  return make_gather(op, shape, true);
-}
-
 inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtype) {
   using namespace cost;
   PointwisePlan plan{};
