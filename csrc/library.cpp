@@ -23,9 +23,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
       "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)");
-  m.def(
-      "_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype, "
-      "int[]? weight_stride=None) -> str");
+  m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
   m.def("_isa() -> str");
   m.def("_compiler() -> str");
   m.def("_force_isa(str level) -> ()");

@@ -44,16 +44,15 @@ def explain(
     input, weight, _, geometry = functional.resolved(input, weight, bias, *options)
     dtype = str(input.dtype).removeprefix("torch.")
     explain_op, reasons = torch.ops.torchconv._explain, (None, None, None)
-    strides = (weight.stride(),)  # some layers run as simpler ones where the filters are dense
     if reason == _config.ON_CUDA:
-        explain_op, strides = torch.ops.torchconv._explain_cuda, ()
+        explain_op = torch.ops.torchconv._explain_cuda
         geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
     lines = []
     for op, left_to_aten in zip(_cuda.OPERATORS, reasons, strict=True):
         if input.shape[0] == 0:
             text = "nothing to compute in a batch of no images"
         elif left_to_aten is None:
-            text = explain_op(op, input.shape, weight.shape, geometry, dtype, *strides)
+            text = explain_op(op, input.shape, weight.shape, geometry, dtype)
         else:
             text = f"aten: {left_to_aten}"
         lines.append(f"{op}: {text}")

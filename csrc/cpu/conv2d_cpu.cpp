@@ -40,7 +40,8 @@ void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double 
 }
 
 void run(const Task& given) {
-  const Task task = simplified(given);
+  const SimplifiedTask simplified(given);
+  const Task& task = simplified();
   const Conv2dShape& shape = task.shape;
   const double work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q *
                       shape.c_per_group() * shape.r * shape.s;
@@ -74,21 +75,9 @@ struct Cpu {
 };
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
-                    const Sizes& geometry, const std::string& dtype,
-                    const std::optional<Sizes>& weight_stride) {
-  Task task{};
-  task.op = to_op(op);
-  task.shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
-  const Conv2dShape& shape = task.shape;
-  const Strides dense_weight = dense(shape.layout, shape.c_per_group(), shape.r, shape.s);
-  if (weight_stride && task.op != Op::kGradWeight) {
-    require(weight_stride->size() == 4, "a weight has 4 strides");
-    std::copy(weight_stride->begin(), weight_stride->end(), task.weight_stride);
-  } else {
-    task.weight_stride[0] = dense_weight.image, task.weight_stride[1] = dense_weight.channel;
-    task.weight_stride[2] = dense_weight.row, task.weight_stride[3] = dense_weight.column;
-  }
-  return explain_choice(task.op, simplified(task).shape);
+                    const Sizes& geometry, const std::string& dtype) {
+  return explain_choice(to_op(op),
+                        simplified(make_shape(input_size, weight_size, geometry, to_dtype(dtype))));
 }
 
 std::string isa() {

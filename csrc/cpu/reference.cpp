@@ -1,7 +1,7 @@
 // The convolution as its definition reads, one output element at a time. Slow, takes every shape,
-// and last in the list of algorithms. Forward and input gradient are one chain of fused
-// multiply-adds per element in the order of channel_block, padding multiplied as zeros: the bits
-// every other algorithm must give.
+// and last in the list of algorithms. Forward and input gradient are partial sums, each a chain of
+// fused multiply-adds in the order of SumOrder, padding multiplied as zeros: the bits that every
+// other direct algorithm must give.
 #include "cpu/algorithms.h"
 #include "cpu/common/gather.h"
 #include "cpu/simd/scalar.h"
@@ -22,18 +22,29 @@ T without_sign_of_zero(T sum) {
   return sum + 0;
 }
 
-// f(c, r, s) for every step of a sum.
-template <class F>
-void in_order(Op op, const Conv2dShape& shape, const F& f) {
-  const int64_t channels = op == Op::kForward ? shape.c_per_group() : shape.k_per_group();
-  const int64_t block = channel_block(op, shape);
-  for (int64_t begin = 0; begin < channels; begin += block) {
+// The sum of term(c, r, s, sum), which returns `sum` with one more product, for every step: in partial
+// sums, `taps` being the taps that see anything but the gaps of a stride.
+template <class T, class F>
+T in_order(Op op, const Conv2dShape& shape, int64_t taps, const F& term) {
+  const SumOrder order(op, shape);
+  const int64_t partial = order.partial(taps), block = order.c_block;
+  T total = 0, sum = 0;
+  int64_t summed = 0;  // blocks, or products
+  const auto count = [&] {
+    if (++summed % partial == 0) total += sum, sum = 0;
+  };
+  for (int64_t begin = 0; begin < order.channels; begin += block) {
     for (int64_t r = 0; r < shape.r; ++r) {
       for (int64_t s = 0; s < shape.s; ++s) {
-        for (int64_t c = begin; c < begin + block; ++c) f(c, r, s);
+        for (int64_t c = begin; c < begin + block; ++c) {
+          sum = term(c, r, s, sum);
+          if (order.by_products) count();
+        }
       }
     }
+    if (!order.by_products) count();
   }
+  return total + sum;
 }
 
 // One job: one row of one output channel of one image.
@@ -46,20 +57,26 @@ void forward_row(const Task& task, int64_t job) {
   const S* image = (const S*)task.input + n * x.image;
   const S* weight = (const S*)task.weight + k * task.weight_stride[0];
   for (int64_t q = 0; q < shape.q; ++q) {
-    Compute<S> sum = 0;
-    in_order(Op::kForward, shape, [&](int64_t c, int64_t r, int64_t s) {
+    const auto term = [&](int64_t c, int64_t r, int64_t s, Compute<S> sum) {
       const int64_t row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;
       const int64_t column = q * shape.stride_w - shape.pad_left + s * shape.dilation_w;
       const S w =
           weight[c * task.weight_stride[1] + r * task.weight_stride[2] + s * task.weight_stride[3]];
-      sum = fused(to_compute(w),
-                  read(image, x, group * shape.c_per_group() + c, row, column, shape.h, shape.w),
-                  sum);
-    });
-    sum = without_sign_of_zero(sum);
+      return fused(to_compute(w),
+                   read(image, x, group * shape.c_per_group() + c, row, column, shape.h, shape.w),
+                   sum);
+    };
+    Compute<S> sum = in_order<Compute<S>>(Op::kForward, shape, shape.r * shape.s, term);
     if (task.bias) sum += to_compute(((const S*)task.bias)[k]);
     from_compute((S*)task.result + n * y.image + k * y.channel + p * y.row + q * y.column, sum);
   }
+}
+
+// Kernel elements that read a pixel of grad rather than between two.
+int64_t taps_of_phase(int64_t kernel, int64_t at, int64_t stride, int64_t dilation) {
+  int64_t taps = 0;
+  for (int64_t i = 0; i < kernel; ++i) taps += (at - i * dilation) % stride == 0;
+  return taps;
 }
 
 // One job: one row of one input channel of one image.
@@ -72,20 +89,22 @@ void grad_input_row(const Task& task, int64_t job) {
   const S* image = (const S*)task.grad + n * y.image;
   const S* weight = (const S*)task.weight + c % shape.c_per_group() * task.weight_stride[1];
   for (int64_t w = 0; w < shape.w; ++w) {
-    Compute<S> sum = 0;
-    in_order(Op::kGradInput, shape, [&](int64_t i, int64_t r, int64_t s) {
+    const int64_t taps =
+        taps_of_phase(shape.r, h + shape.pad_top, shape.stride_h, shape.dilation_h) *
+        taps_of_phase(shape.s, w + shape.pad_left, shape.stride_w, shape.dilation_w);
+    const auto term = [&](int64_t i, int64_t r, int64_t s, Compute<S> sum) {
       const int64_t k = group * shape.k_per_group() + i;
       const int64_t row = h + shape.pad_top - r * shape.dilation_h;
       const int64_t column = w + shape.pad_left - s * shape.dilation_w;
-      if (row % shape.stride_h || column % shape.stride_w) return;
+      if (row % shape.stride_h || column % shape.stride_w) return sum;
       const S at =
           weight[k * task.weight_stride[0] + r * task.weight_stride[2] + s * task.weight_stride[3]];
-      sum = fused(
+      return fused(
           to_compute(at),
           read(image, y, k, row / shape.stride_h, column / shape.stride_w, shape.p, shape.q), sum);
-    });
+    };
     from_compute((S*)task.result + n * x.image + c * x.channel + h * x.row + w * x.column,
-                 without_sign_of_zero(sum));
+                 in_order<Compute<S>>(Op::kGradInput, shape, taps, term));
   }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -31,17 +32,32 @@ def channel_block(channels: int, taps: int) -> int:
     """
     if channels <= 3:
         return 1
-    block = min(channels, 32, max(1, 800 // taps))
+    block = min(channels, 32, max(1, 144 // taps))
     while channels % block:
         block -= 1
     return block
 
 
-def in_order(channels: int, height: int, width: int) -> Iterator[tuple[int, int, int]]:
-    """(c, r, s) of every product, in the order in which torchconv adds them up."""
+def partial_sums(channels: int, height: int, width: int) -> Iterator[list[tuple[int, int, int]]]:
+    """(c, r, s) of the products of each partial sum, in the order in which torchconv adds them up.
+
+    The partial sums, about 144 products each, are then added one after the other.
+    """
     block = channel_block(channels, height * width)
-    for begin in range(0, channels, block):
-        for r in range(height):
-            for s in range(width):
-                for c in range(begin, begin + block):
-                    yield c, r, s
+    partial = channels
+    if channels > 3:
+        blocks = max(1, 144 // (block * height * width))
+        partial = block * 2 ** (blocks.bit_length() - 1)  # a power of two of blocks
+    for first in range(0, channels, partial):
+        yield [
+            (c, r, s)
+            for begin in range(first, min(first + partial, channels), block)
+            for r in range(height)
+            for s in range(width)
+            for c in range(begin, begin + block)
+        ]
+
+
+def in_order(channels: int, height: int, width: int) -> Iterator[tuple[int, int, int]]:
+    """(c, r, s) of every product of all partial sums."""
+    return chain.from_iterable(partial_sums(channels, height, width))

@@ -90,9 +90,10 @@ assert np.abs(ours - exact).max() < 1e-6
 # %%
 # Neither is wrong: both are off by rounding alone. But torchconv promises more than a small
 # error, it promises the *same bits* everywhere. So one order is fixed for all of its algorithms.
-# It is written down in ``csrc/cpu/common/sum_order.h``: blocks of up to 32 channels; in a block
-# first the rows ``r``, then the columns ``s`` of the filter, and innermost the channels ``c``.
-# For these eight channels:
+# It is written down in ``csrc/cpu/common/sum_order.h``: blocks of channels, 16 of them for a 3 × 3
+# filter; in a block first the rows ``r``, then the columns ``s`` of the filter, and innermost the
+# channels ``c``. About 144 products are summed at a time and such partial sums are added up, so
+# that the error does not grow with the number of channels. These eight channels are one block:
 
 order = list(in_order(8, 3, 3))
 print(order[:10], "...")
@@ -128,9 +129,9 @@ for what, order, multiply_add in [
 #
 # The same loops are in ``csrc/cpu/reference.cpp``. This is the middle of them:
 
-print(excerpt("csrc/cpu/reference.cpp", r"^void in_order\(", "^}"))
+print(excerpt("csrc/cpu/reference.cpp", r"^T in_order\(", "^}"))
 print("...")
-print(excerpt("csrc/cpu/reference.cpp", r"q = 0; q < shape\.q", "sum = without_sign_of_zero"))
+print(excerpt("csrc/cpu/reference.cpp", r"q = 0; q < shape\.q", "in_order<"))
 
 # %%
 # Padding, stride, dilation and groups have come in, and ``to_compute`` for numbers of 16 bits.

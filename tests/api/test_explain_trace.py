@@ -31,7 +31,6 @@ def explained(op, case, t, channels_last) -> str:
     """The last line is about the algorithm that runs."""
     lines = torch.ops.torchconv._explain(
         op, case.input_size, case.weight_size, case.geometry(channels_last), "float32",
-        t.weight.stride(),
     )  # fmt: skip
     return lines.splitlines()[-1].removesuffix(": runs")
 

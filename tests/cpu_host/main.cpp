@@ -71,7 +71,8 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
   given.result = data[4];
   for (const Algorithm* algorithm : kAlgorithms) {
     if (std::strcmp(algorithm->name, request.algorithm)) continue;
-    const Task task = algorithm == &kGradBias ? given : simplified(given);
+    const SimplifiedTask simplified(given);
+    const Task task = algorithm == &kGradBias ? given : simplified();
     Plan plan;
     if (algorithm == &kGradBias) {
       kGradBias.make_plan(task.op, task.shape, plan);

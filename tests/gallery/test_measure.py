@@ -12,7 +12,7 @@ import torch
 
 import torchconv
 from gallery.inside import layer, levels, measure
-from gallery.inside.fused import fused, in_order
+from gallery.inside.fused import fused, partial_sums
 from gallery.inside.source import constant, excerpt
 
 SIZE = 9  # no multiple of any vector
@@ -107,12 +107,15 @@ def test_the_order_of_the_sums_gives_the_bits_of_torchconv(channels, kernel):
     image = rng.standard_normal((channels, 11, 12), np.float32)
     weight = rng.standard_normal((3, channels, kernel, kernel), np.float32)
     rows, columns = 12 - kernel, 13 - kernel
-    sums = np.zeros((3, rows, columns), np.float32)
-    for c, r, s in in_order(channels, kernel, kernel):
-        window = image[c, r : r + rows, s : s + columns]
-        sums = fused(weight[:, c, r, s, None, None], window, sums)
+    total = np.zeros((3, rows, columns), np.float32)
+    for products in partial_sums(channels, kernel, kernel):
+        sums = np.zeros_like(total)
+        for c, r, s in products:
+            window = image[c, r : r + rows, s : s + columns]
+            sums = fused(weight[:, c, r, s, None, None], window, sums)
+        total += sums
     ours = torchconv.conv2d(torch.from_numpy(image)[None], torch.from_numpy(weight))[0].numpy()
-    np.testing.assert_array_equal(sums, ours)
+    np.testing.assert_array_equal(total, ours)
 
 
 def test_lines_of_the_source_that_are_gone_are_an_error():

@@ -31,7 +31,8 @@ struct Axis {
   int64_t src_size, dst_size;
   int64_t kernel;
   int64_t phases, dst_step, src_step;
-  int64_t longest;  // positions of the longest phase
+  int64_t longest;      // positions of the longest phase
+  int64_t fewest_taps;  // of a phase that has any; else 0
   int64_t src_low,
       src_high;  // over all phases and taps: source coordinate - i * src_step lies in here
 
@@ -110,6 +111,7 @@ inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t k
   for (int64_t i = 0; i < a.phases; ++i) {
     const AxisPhase p = a.phase(i);
     if (!p.taps || !p.size) continue;
+    a.fewest_taps = any ? smaller(a.fewest_taps, p.taps) : p.taps;
     const int64_t last = p.src_first + (p.taps - 1) * p.src_delta;
     const int64_t low = smaller(p.src_first, last), high = larger(p.src_first, last);
     a.src_low = any ? smaller(a.src_low, low) : low;
@@ -122,12 +124,19 @@ inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t k
 struct Gather {
   int64_t n, groups;
   int64_t src_channels, dst_channels;  // per group
-  int64_t c_block;  // source channels that are summed together, see channel_block
+  SumOrder order;
   Axis rows, columns;
   Layout layout;
 
   int64_t phases() const { return rows.phases * columns.phases; }
   int64_t taps() const { return rows.kernel * columns.kernel; }
+  // The source channels in equal chunks of about `most`, each of which ends with a partial sum, in
+  // whatever phase.
+  Cut channel_chunks(int64_t most) const {
+    const int64_t least = order.c_block * order.partial(rows.fewest_taps * columns.fewest_taps);
+    const int64_t size = Cut::into(ceil_div(src_channels, larger(1, most)), src_channels).size;
+    return Cut::of(smaller(src_channels, round_up(size, least)), src_channels);
+  }
 };
 
 // The row length that a pointwise layer is given, see cost_model.h.
@@ -148,7 +157,7 @@ inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false)
   gather.n = shape.n, gather.groups = shape.groups, gather.layout = shape.layout;
   gather.src_channels = forward ? shape.c_per_group() : shape.k_per_group();
   gather.dst_channels = forward ? shape.k_per_group() : shape.c_per_group();
-  gather.c_block = channel_block(op, shape);
+  gather.order = SumOrder(op, shape);
   const bool pointwise = shape.r == 1 && shape.s == 1 && shape.stride_h == 1 &&
                          shape.stride_w == 1 && shape.h == shape.p && shape.w == shape.q &&
                          !shape.pad_top && !shape.pad_left;

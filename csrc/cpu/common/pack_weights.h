@@ -49,12 +49,13 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       src_stride > 1) {
     // All taps of a channel follow each other.
     if (src_stride == taps) {
-      pack_taps(weight, dst_stride, valid, channels, taps, gather.c_block, width, out);
+      pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, out);
     } else {
       for (int64_t c = 0; c < channels; ++c) {
-        const int64_t first = c / gather.c_block * taps * gather.c_block + c % gather.c_block;
+        const int64_t first =
+            c / gather.order.c_block * taps * gather.order.c_block + c % gather.order.c_block;
         transpose_copy(weight + c * src_stride, dst_stride, valid, taps, out + first * width,
-                       gather.c_block * width);
+                       gather.order.c_block * width);
       }
     }
     return out + channels * taps * width;
@@ -69,7 +70,7 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
                (columns.kernel_first + tap % columns.taps * columns.kernel_step) * stride[3];
       };
       // Blocks of one tap follow each other like one block.
-      const int64_t block = phase_taps == 1 ? channels : gather.c_block;
+      const int64_t block = phase_taps == 1 ? channels : gather.order.c_block;
       if (block == 1 && src_stride == 1 && dst_stride > 1) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
           transpose_copy(tap_at(tap), dst_stride, valid, channels, out + tap * width,

@@ -1,9 +1,10 @@
-// The inner loop of every dense kernel: a register tile of sums, each one chain of fused
-// multiply-adds in the order of the steps,
+// The inner loop of every dense kernel: a register tile of sums
 //
 //     sum over i of a(i, m) * b(i, j),   m < rows, j < columns
 //
-// stored to c, continuing the chain that c holds, or added to c at the end. a is broadcast and b is
+// each a sum of partial sums, which are chains of fused multiply-adds in the order of the steps. They
+// are added up in c, one after the other, so that the rounding error grows with the length of a
+// partial sum and not with that of the whole (sum_order.h). a is broadcast and b is
 // read as vectors along j. Operands are found through tables of offsets, which is how taps, padding
 // patches and strides are walked without copying:
 //
@@ -17,26 +18,18 @@
 
 #include "cpu/common/dispatch.h"
 #include "cpu/common/element.h"
+#include "cpu/common/partial_sums.h"
 #include "cpu/simd/simd.h"
 
 namespace torchconv::cpu {
 namespace {
 
 enum class Steps { kTableA, kTableB, kTables };
-enum class Sum { kStart, kContinue, kAdd };
-
-// The taps that a tile sums, as three loops: blocks of channels x rows of the kernel x steps. The gaps
-// are entries of the tables that are skipped after each row and each block, because their taps see
-// only padding. Where nothing is skipped, one loop is enough.
-struct TapBox {
-  int64_t steps;
-  int64_t rows = 1, row_gap = 0;
-  int64_t c_blocks = 1, block_gap = 0;
-};
+enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
 
 template <class T>
 struct Tile {
-  TapBox taps;
+  PartialSums partials;
   const T* a;
   int64_t a_row = 0;  // not kTableB
   const T* b;
@@ -51,9 +44,9 @@ struct Tile {
   const T* row_bias = nullptr;   // [m]
 };
 
-// -0 becomes +0. Every chain ends with it, or with the addition of a bias that is not -0: a product
-// too small for a float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and
-// one that is left out does not, and which are left out may depend on the batch and on the level.
+// -0 becomes +0, to which the first partial sum is added for that reason: a product too small for a
+// float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and one that is left
+// out does not, and which are left out may depend on the batch and on the level.
 template <class V>
 inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
   return V::add(sum, V::zero());
@@ -66,7 +59,6 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   using V = Simd<T>;
   constexpr bool kAlongB = kSteps == Steps::kTableB;
   constexpr int64_t kLanes = V::kLanes;
-  const TapBox taps = t.taps;
   const int64_t step = t.step, row1 = t.a_row, c_row = t.c_row;
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
   const T* a = t.a;
@@ -75,60 +67,67 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   T* c = t.c;
 
   for (; tiles > 0; --tiles) {
-    typename V::Vec sum[kRows][kVecs];
-#pragma GCC unroll 32
-    for (int m = 0; m < kRows; ++m) {
-#pragma GCC unroll 8
-      for (int v = 0; v < kVecs; ++v) {
-        sum[m][v] = t.sum == Sum::kContinue ? V::load(c + m * c_row + v * kLanes) : V::zero();
-      }
-    }
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
-    for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
-      for (int64_t row = taps.rows; row > 0; --row) {
-        for (int64_t i = 0; i < taps.steps; ++i) {
-          const T* const ai = kAlongB ? along + i * step : a + offset[i];
-          const T* const bi = kAlongB                    ? b + offset[i]
-                              : kSteps == Steps::kTableA ? along + i * step
-                                                         : b + b_offset[i];
-          typename V::Vec x[kVecs];
-#pragma GCC unroll 8
-          for (int v = 0; v < kVecs; ++v) x[v] = V::load(bi + v * kLanes);
+    bool start = t.sum == Sum::kStart;
+    for (int64_t partial = t.partials.count; partial > 0; --partial) {
+      const TapBox& taps = partial == 1 ? t.partials.last : t.partials.each;
+      typename V::Vec sum[kRows][kVecs];
 #pragma GCC unroll 32
-          for (int m = 0; m < kRows; ++m) {
-            // Spelled so that eight rows need four registers of addresses.
-            const T* am = ai + m;
-            if constexpr (!kAlongB) {
-              const T* const a8 = m < 8 ? ai : ai + 8 * row1;
-              am = m % 8 == 3   ? a8 + row3
-                   : m % 8 == 5 ? a8 + row5
-                   : m % 8 == 6 ? a8 + 2 * row3
-                   : m % 8 == 7 ? a8 + row7
-                                : a8 + m % 8 * row1;
+      for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+        for (int v = 0; v < kVecs; ++v) sum[m][v] = V::zero();
+      }
+      for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
+        for (int64_t row = taps.rows; row > 0; --row) {
+          const int64_t steps = taps.steps;
+          for (int64_t i = 0; i < steps; ++i) {
+            const T* const ai = kAlongB ? along + i * step : a + offset[i];
+            const T* const bi = kAlongB                    ? b + offset[i]
+                                : kSteps == Steps::kTableA ? along + i * step
+                                                           : b + b_offset[i];
+            typename V::Vec x[kVecs];
+#pragma GCC unroll 8
+            for (int v = 0; v < kVecs; ++v) x[v] = V::load(bi + v * kLanes);
+#pragma GCC unroll 32
+            for (int m = 0; m < kRows; ++m) {
+              // Spelled so that eight rows need four registers of addresses.
+              const T* am = ai + m;
+              if constexpr (!kAlongB) {
+                const T* const a8 = m < 8 ? ai : ai + 8 * row1;
+                am = m % 8 == 3   ? a8 + row3
+                     : m % 8 == 5 ? a8 + row5
+                     : m % 8 == 6 ? a8 + 2 * row3
+                     : m % 8 == 7 ? a8 + row7
+                                  : a8 + m % 8 * row1;
+              }
+              const typename V::Vec y = V::broadcast(*am);
+#pragma GCC unroll 8
+              for (int v = 0; v < kVecs; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
             }
-            const typename V::Vec y = V::broadcast(*am);
-#pragma GCC unroll 8
-            for (int v = 0; v < kVecs; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
           }
+          offset += steps + taps.row_gap;
+          if constexpr (kSteps == Steps::kTables) b_offset += steps + taps.row_gap;
+          along += (steps + taps.row_gap) * step;
         }
-        offset += taps.steps + taps.row_gap;
-        along += (taps.steps + taps.row_gap) * step;
+        offset += taps.block_gap;
+        if constexpr (kSteps == Steps::kTables) b_offset += taps.block_gap;
+        along += taps.block_gap * step;
       }
-      offset += taps.block_gap;
-      along += taps.block_gap * step;
-    }
 #pragma GCC unroll 32
-    for (int m = 0; m < kRows; ++m) {
+      for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-      for (int v = 0; v < kVecs; ++v) {
-        T* const at = c + m * c_row + v * kLanes;
-        sum[m][v] = without_sign_of_zero<V>(sum[m][v]);
-        if (t.sum == Sum::kAdd) sum[m][v] = V::add(V::load(at), sum[m][v]);
-        if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));
-        if (row_bias) sum[m][v] = V::add(sum[m][v], V::broadcast(row_bias[m]));
-        V::store(at, sum[m][v]);
+        for (int v = 0; v < kVecs; ++v) {
+          T* const at = c + m * c_row + v * kLanes;
+          sum[m][v] = V::add(start ? V::zero() : V::load(at), sum[m][v]);
+          if (partial == 1) {
+            if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));
+            if (row_bias) sum[m][v] = V::add(sum[m][v], V::broadcast(row_bias[m]));
+          }
+          V::store(at, sum[m][v]);
+        }
       }
+      start = false;
     }
     a += kAlongB ? 0 : kRows * row1;
     b += kAlongB ? kVecs * kLanes : 0;

@@ -2,21 +2,24 @@
 // changed only with an entry in CHANGELOG.md and new bits in tests/kernels/stored_results.txt.
 // Numbers that do not are in cost_model.h.
 //
-// Every algorithm forms the sums of forward and input gradient in the order of channel_block, so how
-// they cut a layer is free. The gradients of weight and bias are sums over images and pixels, whose
+// Every algorithm forms the sums of forward and input gradient in the order of SumOrder, so how they cut
+// a layer is free. The gradients of weight and bias are sums over images and pixels, whose
 // parts are those of the jobs that form them: there the cut itself is the order.
 #pragma once
 
+#include "cpu/common/arithmetic.h"
 #include "cpu/plan.h"
 
 namespace torchconv::cpu {
 namespace sum_order {
 
 // Forward and input gradient: up to so many channels are summed plane by plane, else channels come in
-// equal blocks of at most kLargestBlock channels and kBlockSteps steps.
+// equal blocks of at most kLargestBlock channels. About kPartialSteps products are one chain, a partial
+// sum: of 4,608 products of normal numbers the rms error is 1.2e-6 in one chain, 4.4e-7 in chains of
+// 576, 3.1e-7 of 288, 2.4e-7 of 144, 2.1e-7 of 64, and each costs a load, an addition and a store.
 constexpr int64_t kPlaneByPlane = 3;
 constexpr int64_t kLargestBlock = 32;
-constexpr int64_t kBlockSteps = 800;
+constexpr int64_t kPartialSteps = 144;
 
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.
@@ -73,17 +76,36 @@ constexpr int64_t kBiasFewChannels = 64;
 
 }  // namespace sum_order
 
-// Source channels come in blocks of so many, and in a block r, s, c. Taps that only see padding are
-// then runs of steps to be left out. A kernel that covers its image is summed as the pointwise layer
-// over the same memory (simplify.h), channel by channel.
-inline int64_t channel_block(Op op, const Conv2dShape& shape) {
-  using namespace sum_order;
-  const int64_t channels = op == Op::kForward ? shape.c_per_group() : shape.k_per_group();
-  if (channels <= kPlaneByPlane || covers_image(shape)) return 1;
-  int64_t block =
-      smaller(smaller(channels, kLargestBlock), larger(1, kBlockSteps / (shape.r * shape.s)));
-  while (channels % block) --block;
-  return block;
-}
+// How the sums of forward and input gradient are formed. Source channels come in blocks of c_block, and
+// in a block r, s, c. Taps that only see padding are then runs of steps to be left out.
+struct SumOrder {
+  int64_t channels;  // source channels of a group
+  int64_t c_block;
+  // A kernel that covers its image is summed as the pointwise layer over the same memory (simplify.h):
+  // channel by channel, and the products of all taps are counted as channels are elsewhere.
+  bool one_pixel, by_products;
+
+  SumOrder() = default;
+  SumOrder(Op op, const Conv2dShape& shape) {
+    using namespace sum_order;
+    channels = op == Op::kForward ? shape.c_per_group() : shape.k_per_group();
+    one_pixel = covers_image(shape) && shape.c_per_group() > kPlaneByPlane;
+    by_products = one_pixel && op == Op::kForward;
+    c_block = 1;
+    if (channels <= kPlaneByPlane || covers_image(shape)) return;
+    c_block =
+        smaller(smaller(channels, kLargestBlock), larger(1, kPartialSteps / (shape.r * shape.s)));
+    while (channels % c_block) --c_block;
+  }
+
+  // The blocks, or the products, of one partial sum where each channel has `taps` taps: a power of two,
+  // so that all phases of an input gradient with a stride end theirs together.
+  int64_t partial(int64_t taps) const {
+    using namespace sum_order;
+    if (by_products) return power_of_two_up_to(kPartialSteps);
+    if (channels <= kPlaneByPlane || taps == 0) return channels;
+    return power_of_two_up_to(kPartialSteps / (c_block * (one_pixel ? 1 : taps)));
+  }
+};
 
 }  // namespace torchconv::cpu

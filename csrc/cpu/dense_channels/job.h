@@ -58,7 +58,7 @@ struct ChannelJob {
       const AxisPhase rows = gather.rows.phase(pr);
       for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
         const AxisPhase columns = gather.columns.phase(pc);
-        for (int64_t block = 0; block < channels; block += gather.c_block) {
+        for (int64_t block = 0; block < channels; block += gather.order.c_block) {
           for (int64_t i = 0; i < rows.taps; ++i) {
             const int64_t down = plan.patch.sections > 1
                                      ? i * plan.patch.section_rows(plan.rows.size)
@@ -67,7 +67,7 @@ struct ChannelJob {
               const int64_t right =
                   columns.src_first + j * columns.src_delta - gather.columns.src_low;
               const int64_t at = block + down * row_pitch + right * pixel_pitch;
-              for (int64_t c = 0; c < gather.c_block; ++c) *offset++ = at + c;
+              for (int64_t c = 0; c < gather.order.c_block; ++c) *offset++ = at + c;
             }
           }
         }
@@ -167,17 +167,15 @@ struct ChannelJob {
   // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
   void choose_taps(Tile<T>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                    int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
-    const int64_t r = r_end - r_begin, s = s_end - s_begin, block = gather.c_block;
+    const int64_t r = r_end - r_begin, s = s_end - s_begin, block = gather.order.c_block;
     const int64_t first = (r_begin * columns.taps + s_begin) * block;
     tile.offset += first;
     tile.b += first * slab.width;
-    TapBox& box = tile.taps;
-    box = {s * block, r, (columns.taps - s) * block, slab.channels / block,
-           (rows.taps - r) * columns.taps * block};
-    if (s < columns.taps) return;
-    box.steps *= box.rows, box.rows = 1;
-    if (r < rows.taps) return;
-    box.steps *= box.c_blocks, box.c_blocks = 1;
+    const int64_t gap = (rows.taps - r) * columns.taps * block;
+    tile.partials = {gather,
+                     {s * block, r, (columns.taps - s) * block, 1, gap},
+                     slab.channels,
+                     rows.taps * columns.taps};
   }
 
   Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
@@ -186,7 +184,7 @@ struct ChannelJob {
     tile.step = slab.width;
     tile.offset = table;
     tile.lane_bias = task.bias && slab.last ? slab.bias : nullptr;
-    tile.sum = slab.first ? Sum::kStart : Sum::kContinue;
+    tile.sum = slab.first ? Sum::kStart : Sum::kAdd;
     return tile;
   }
 

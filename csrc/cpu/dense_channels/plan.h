@@ -64,8 +64,7 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype) {
   ChannelPlan plan{};
   plan.lanes = block_lanes(dtype);
   const int64_t c = gather.src_channels;
-  plan.c_chunk = Cut::into(ceil_div(c, larger(1, kChunkDepth / gather.taps())), c);
-  plan.c_chunk = Cut::of(round_up(plan.c_chunk.size, gather.c_block), c);
+  plan.c_chunk = gather.channel_chunks(kChunkDepth / gather.taps());
 
   plan.in_place = gather.layout == Layout::kChannelsLast && !is_half(dtype) &&
                   gather.rows.inside() && gather.columns.inside();

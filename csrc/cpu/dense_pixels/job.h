@@ -117,7 +117,7 @@ struct PixelJob {
   // Where the taps of a phase read, relative to the position of the walk: block, r, s, c.
   void fill_offsets(const AxisPhase& rows, const AxisPhase& columns, int64_t channels,
                     int64_t* offset) const {
-    for (int64_t block = 0; block < channels; block += gather.c_block) {
+    for (int64_t block = 0; block < channels; block += gather.order.c_block) {
       for (int64_t i = 0; i < rows.taps; ++i) {
         const int64_t down = rows.src_first + i * rows.src_delta - gather.rows.src_low;
         for (int64_t j = 0; j < columns.taps; ++j) {
@@ -127,7 +127,7 @@ struct PixelJob {
           const int64_t at = block * channel_pitch + plane * plan.planes.plane_pitch +
                              down / gather.rows.src_step * plan.planes.pitch +
                              right / gather.columns.src_step;
-          for (int64_t c = 0; c < gather.c_block; ++c) *offset++ = at + c * channel_pitch;
+          for (int64_t c = 0; c < gather.order.c_block; ++c) *offset++ = at + c * channel_pitch;
         }
       }
     }
@@ -144,7 +144,7 @@ struct PixelJob {
     part.b += length - rest;
     part.c = sums;
     part.c_row = kLaneBlock<T>;
-    for (int64_t m = 0; m < channels && tile.sum == Sum::kContinue; ++m) {
+    for (int64_t m = 0; m < channels && tile.sum == Sum::kAdd; ++m) {
       copy_span(end + m * tile.c_row, sums + m * kLaneBlock<T>, rest);
     }
     run_blocks(part, channels, 1);
@@ -167,14 +167,17 @@ struct PixelJob {
     for (int64_t first = 0; first < rows.size;) {
       const TapSpan span(gather.rows, rows, first, rows.size);
       const int64_t length = (span.end - first - 1) * plan.planes.pitch + this->columns;
-      const int64_t taps = span.tap_end - span.tap_begin, row_steps = columns.taps * gather.c_block;
+      const int64_t taps = span.tap_end - span.tap_begin,
+                    row_steps = columns.taps * gather.order.c_block;
       Tile<T> part = tile;
       part.a += span.tap_begin * row_steps * tile.step;
       part.offset += span.tap_begin * row_steps;
       part.b += first * plan.planes.pitch;
       part.c += first * plan.planes.pitch;
-      part.taps = {taps * row_steps, 1, 0, gather.src_channels / gather.c_block,
-                   (rows.taps - taps) * row_steps};
+      part.partials = {gather,
+                       {taps * row_steps, 1, 0, 1, (rows.taps - taps) * row_steps},
+                       gather.src_channels,
+                       rows.taps * columns.taps};
       if (in_result() &&
           first * plan.planes.pitch + round_up(length, kLaneBlock<T>) > this->length()) {
         multiply_direct(part, channels, length, sums);
@@ -247,7 +250,7 @@ struct PixelJob {
             const int64_t width = plan.panels.width(panel);
             const int64_t dst = (group_begin + group) * gather.dst_channels + channel;
             Tile<T> tile;
-            tile.taps = {c_count * taps};
+            tile.partials = {gather, {taps * gather.order.c_block}, c_count, taps};
             tile.a = packed + dst * depth_all +
                      (c_begin * gather.taps() + taps_before * c_count) * width;
             tile.step = width;
@@ -256,7 +259,7 @@ struct PixelJob {
             tile.c = phase_sums + (plan.sums.in == SumsIn::kJob ? dst - first_channel : 0) *
                                       plan.sums.channel_pitch;
             tile.c_row = plan.sums.channel_pitch;
-            tile.sum = chunk ? Sum::kContinue : Sum::kStart;
+            tile.sum = chunk ? Sum::kAdd : Sum::kStart;
             T bias[kLaneBlock<T>];  // at least kTileRows
             if (task.bias && last) {
               copy_span((const S*)task.bias + dst, bias, width);

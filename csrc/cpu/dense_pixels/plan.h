@@ -154,8 +154,7 @@ inline void cut_channels(PixelPlan& plan, const Gather& gather, Dtype dtype,
   if (plan.groups.size == 1 && plan.images == 1) {
     chunk = smaller(c, kPatchBytes / (planes.channel_pitch() * element));
   }
-  chunk = larger(1, chunk / gather.c_block) * gather.c_block;
-  plan.c_chunk = Cut::of(round_up(ceil_div(c, ceil_div(c, chunk)), gather.c_block), c);
+  plan.c_chunk = gather.channel_chunks(chunk);
   PixelPanels& panels = plan.panels;
   panels.channels = gather.dst_channels;
   panels.count = ceil_div(gather.dst_channels, kPixelPanel);

@@ -42,7 +42,7 @@ struct GradWeightSums {
     const bool input_rows = plan.rows.is_input;
     const int64_t wide = plan.lanes.cut.size;
     Tile<T> tile;
-    tile.taps = {count};
+    tile.partials = {count};
     tile.offset = pass.broadcast.offset + first;
     tile.b_offset = pass.lanes.offset + first;
     tile.c_row = wide;
@@ -65,7 +65,7 @@ struct GradWeightSums {
         if (pass.skip_padding && !joined) {
           const int64_t inner = pass.inner_pixels(first, count, i, j);
           if (inner == 0) continue;
-          tile.taps.steps = inner;
+          tile.partials = {inner};
           tile.offset = inner < count ? pass.broadcast.inner : pass.broadcast.offset + first;
           tile.b_offset = inner < count ? pass.lanes.inner : pass.lanes.offset + first;
         }

@@ -154,7 +154,7 @@ struct PointwiseJob {
         for (int64_t k = channel_begin; k < channel_end; k += kPanelChannels) {
           const int64_t k_count = smaller(kPanelChannels, channel_end - k);
           Tile<T> tile;
-          tile.taps = {c_count};
+          tile.partials = {gather, {gather.order.c_block}, c_count, 1};
           tile.a = plan.packed ? panel + c_begin * kPanelChannels
                                : (const T*)task.weight + (group * gather.dst_channels + k) * row +
                                      c_begin * step;
@@ -165,7 +165,7 @@ struct PointwiseJob {
           tile.c = direct ? (T*)result + k * dst_plane + span.dst
                           : slab_sums + (k - channel_begin) * kSlab;
           tile.c_row = direct ? dst_plane : kSlab;
-          tile.sum = chunk ? Sum::kContinue : Sum::kStart;
+          tile.sum = chunk ? Sum::kAdd : Sum::kStart;
           if (task.bias && last) {
             copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
             tile.row_bias = bias;

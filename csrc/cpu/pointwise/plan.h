@@ -34,7 +34,7 @@ inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtyp
   PointwisePlan plan{};
   plan.lanes = block_lanes(dtype);
   plan.channel_blocks = ceil_div(gather.dst_channels, kPieceChannels);
-  plan.c_chunk = Cut::into(ceil_div(gather.src_channels, kSlabDepth), gather.src_channels);
+  plan.c_chunk = gather.channel_chunks(kSlabDepth);
 
   const int64_t height = gather.rows.phase(0).size, width = gather.columns.phase(0).size;
   const double pixel_work = (double)gather.src_channels * (double)gather.dst_channels;
