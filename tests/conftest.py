@@ -18,11 +18,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _same_start():
-    threads = torch.get_num_threads()
+    threads, winograd = torch.get_num_threads(), torchconv.get_winograd()
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
     torchconv.set_backend("auto")
+    torchconv.set_winograd(winograd)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from torchconv import (  # noqa: E402  (they need the operators)
 )
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
+from torchconv._winograd import get_winograd, set_winograd, winograd  # noqa: E402
 from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402
 from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
 
@@ -34,9 +35,12 @@ __all__ = [
     "explain",
     "functional",
     "get_backend",
+    "get_winograd",
     "is_converted",
     "set_backend",
+    "set_winograd",
     "show_config",
+    "winograd",
 ]
 
 _flops.register()

@@ -1,26 +1,19 @@
 """Who computes a call: torchconv or ATen, and how a user finds out and decides."""
 
-from contextvars import ContextVar
-from types import TracebackType
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
-from torch.compiler import is_dynamo_compiling
 
 from torchconv import _cuda, _load
 from torchconv._arguments import refuse_tensors
+from torchconv._setting import Block, Setting
 
 Backend = Literal["native", "auto", "aten"]
 
 _BACKENDS = ("native", "auto", "aten")
-_default: str = "auto"  # of the process
-_chosen: ContextVar[tuple[str, ...]] = ContextVar("torchconv.backend", default=())  # by blocks
-
-# Older compilers cannot read a context variable: they read what was chosen last, in any thread.
-_COMPILER_READS_CONTEXT = torch.__version__ >= "2.14"  # compared as versions
-_latest: str = "auto"
+_CHOSEN: Setting[str] = Setting("backend", "auto")
 
 PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 _STRIDED = torch.strided
@@ -51,26 +44,14 @@ def set_backend(name: Backend) -> None:
         'aten'
         >>> set_backend("auto")
     """
-    global _default
-    _default = _known(name)
-    blocks = _chosen.get()
-    _choose((*blocks[:-1], name) if blocks else ())
+    _CHOSEN.set(_known(name))
 
 
 def get_backend() -> str:
     """Returns the backend in use: that of the innermost block :class:`backend`, if this thread or
     task is in one, or the one given to :func:`set_backend`; ``'auto'`` by default.
     """
-    if not _COMPILER_READS_CONTEXT and is_dynamo_compiling():
-        return _latest
-    blocks = _chosen.get()
-    return blocks[-1] if blocks else _default
-
-
-def _choose(blocks: tuple[str, ...]) -> None:
-    global _latest
-    _chosen.set(blocks)
-    _latest = get_backend()
+    return _CHOSEN.get()
 
 
 def _known(name: str) -> str:
@@ -81,7 +62,7 @@ def _known(name: str) -> str:
     return name
 
 
-class backend:
+class backend(Block[str]):
     """Chooses the backend inside a ``with`` block, as :func:`set_backend` does for good.
 
     A block counts for its own thread or asyncio task (it sets a ``contextvars.ContextVar``). A
@@ -96,18 +77,7 @@ class backend:
     """
 
     def __init__(self, name: Backend) -> None:
-        self._name = _known(name)
-
-    def __enter__(self) -> None:
-        _choose((*_chosen.get(), self._name))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        _choose(_chosen.get()[:-1])
+        super().__init__(_CHOSEN, _known(name))
 
 
 def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
@@ -131,7 +101,7 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
         return "TorchScript is tracing, in operators that others know"
     if _load.problem is not None:
         return _load.problem
-    chosen = get_backend()
+    chosen = _CHOSEN.get()
     if chosen == "aten":
         return "the backend is 'aten'"
     if not (input.is_cpu and weight.is_cpu and (bias is None or bias.is_cpu)):

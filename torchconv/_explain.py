@@ -8,7 +8,8 @@ from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _cuda, _load, _machine, functional
+from torchconv import _config, _cuda, _load, _machine, _winograd, functional
+from torchconv._winograd import Winograd
 
 Ints = functional.Ints
 
@@ -21,14 +22,16 @@ def explain(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     groups: int = 1,
+    *,
+    winograd: Winograd | None = None,
 ) -> str:
     """Tells which algorithm computes a convolution and its gradients, and why not the others.
 
     Takes the arguments of :func:`torchconv.conv2d` and computes nothing. Only shapes, dtypes,
-    memory format and device matter.
+    memory format and device matter, and what is set.
 
     Raises:
-        RuntimeError, TypeError: as :func:`torchconv.conv2d`.
+        RuntimeError, TypeError, ValueError: as :func:`torchconv.conv2d`.
 
     Example:
         >>> import torch
@@ -38,13 +41,16 @@ def explain(
         'aten: torchconv has no kernels for input torch.int64 and weight torch.int64'
     """
     options = stride, padding, dilation, groups
+    flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
     reason = _left_to_aten(input, weight, bias, *options)
     if reason is not None and reason != _config.ON_CUDA:
         return f"aten: {reason}"
     input, weight, _, geometry = functional.resolved(input, weight, bias, *options)
     dtype = str(input.dtype).removeprefix("torch.")
     explain_op, reasons = torch.ops.torchconv._explain, (None, None, None)
-    if reason == _config.ON_CUDA:
+    if reason != _config.ON_CUDA:
+        geometry = (*geometry[:-1], geometry[-1] | flags)
+    else:
         explain_op = torch.ops.torchconv._explain_cuda
         geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
     lines = []
@@ -114,6 +120,7 @@ def show_config() -> str:
             f"threads: {torch.get_num_threads()}",
             f"PyTorch's parallel settings: {_machine.parallel_settings()}",
             f"backend: {_config.get_backend()}",
+            f"winograd: {_winograd.get_winograd()}",
             f"environment: {' '.join(sorted(variables)) or 'no TORCHCONV_ variable is set'}",
         )
     )

@@ -16,9 +16,10 @@ from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _cuda
+from torchconv import _arguments, _autograd, _cuda, _winograd
 from torchconv._arguments import is_empty, output_extent, pair, suggests_channels_last
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
+from torchconv._winograd import Winograd
 
 Ints = int | Sequence[int]
 
@@ -31,6 +32,8 @@ def conv2d(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     groups: int = 1,
+    *,
+    winograd: Winograd | None = None,
 ) -> Tensor:
     r"""Applies a 2-d convolution (a cross-correlation) over an image of several channels.
 
@@ -49,6 +52,7 @@ def conv2d(
             as large as the input, needs stride 1; an odd total goes to the bottom and the right).
         dilation: distance between kernel elements, an int or a pair.
         groups: channels are split into this many groups that do not mix.
+        winograd: for this call, what :func:`torchconv.set_winograd` chooses for all.
 
     Returns:
         ``(n, k, p, q)`` or ``(k, p, q)``, with ``(p, q)`` as given by :func:`conv2d_output_size`.
@@ -57,6 +61,7 @@ def conv2d(
     Raises:
         RuntimeError: shapes, dtypes or values do not fit together.
         TypeError: an argument has a wrong type.
+        ValueError: there is no such mode of Winograd's.
 
     Example:
         >>> import torch
@@ -70,7 +75,8 @@ def conv2d(
         torch.Size([1, 1, 6, 6])
     """
     if has_torch_function_variadic(input, weight, bias):
-        return _overridden(input, weight, bias, stride, padding, dilation, groups)
+        options = {} if winograd is None else {"winograd": winograd}
+        return _overridden(input, weight, bias, stride, padding, dilation, groups, **options)
     reason = reason_for_aten(input, weight, bias)
     if reason is not None:
         if reason == ON_CUDA:
@@ -80,11 +86,13 @@ def conv2d(
         input, weight = _autocast(input, "cpu"), _autocast(weight, "cpu")
         bias = None if bias is None else _autocast(bias, "cpu")
     if input.dim() == 3:
-        batch = conv2d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
+        input = input.unsqueeze(0)
+        batch = conv2d(input, weight, bias, stride, padding, dilation, groups, winograd=winograd)
         return batch.squeeze(0)
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
-    geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
+    flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
+    geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags)
     return _autograd.conv2d(input, weight, bias, geometry)
 
 
@@ -157,11 +165,12 @@ def resolve(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
+    flags: int = 0,
 ) -> tuple[int, ...]:
     """Checks everything and returns the geometry, the last argument of the operators.
 
-    That is: stride, padding (top, bottom, left, right), dilation, groups, and 1 if the result is
-    channels last, the memory format in which aten::convolution computes.
+    That is: stride, padding (top, bottom, left, right), dilation, groups, and the flags with 1 if
+    the result is channels last, the memory format in which aten::convolution computes.
     """
     stride_h, stride_w = stride = pair(stride, "stride")
     dilation_h, dilation_w = dilation = pair(dilation, "dilation")
@@ -209,7 +218,7 @@ def resolve(
     )
     return (
         stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
-        1 if channels_last else 0,
+        flags + 1 if channels_last else flags,
     )  # fmt: skip
 
 
@@ -237,12 +246,14 @@ def _autocast(tensor: Tensor, device: str) -> Tensor:
     return tensor.to(torch.get_autocast_dtype(device))
 
 
-def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+def _overridden(
+    input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any, **mode: Any
+) -> Tensor:
     """A call on subclasses with ``__torch_function__``, or under a torch function mode."""
     tensors = [tensor for tensor in (input, weight, bias) if tensor is not None]
     if class_with_functions(tensors) is not None:
         return F.conv2d(input, weight, bias, *options)
-    return handle_torch_function(conv2d, tensors, input, weight, bias, *options)
+    return handle_torch_function(conv2d, tensors, input, weight, bias, *options, **mode)
 
 
 def class_with_functions(tensors: Sequence[Any]) -> type | None:

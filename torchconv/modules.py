@@ -3,13 +3,15 @@
 import functools
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from torchconv import functional
+from torchconv._winograd import Winograd
 
 Module = TypeVar("Module", bound=nn.Module)
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -49,6 +51,10 @@ class Conv2d(nn.Conv2d):
         ValueError: as the constructor of :class:`torch.nn.Conv2d`.
         RuntimeError: input and parameters do not fit together.
 
+    Attributes:
+        winograd: of this layer, what :func:`torchconv.set_winograd` chooses for all; None, the
+            default, is what is chosen there. Layers of :func:`convert` have it, too.
+
     Example:
         >>> import torch
         >>> layer = Conv2d(3, 6, kernel_size=5, stride=2)
@@ -60,11 +66,15 @@ class Conv2d(nn.Conv2d):
         456
     """
 
+    winograd = cast("Winograd | None", None)  # an annotation would not be one of TorchScript's
+
     __init__ = _one_node(nn.Conv2d.__init__)
 
     def _conv_forward(
         self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
+        if getattr(self, "winograd", None) is not None and not is_scripting():
+            return _in_mode_of_its_own(self, input, weight, bias)
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             return functional.conv2d(
@@ -73,6 +83,25 @@ class Conv2d(nn.Conv2d):
         return functional.conv2d(
             input, weight, bias, self.stride, self.padding, self.dilation, self.groups
         )
+
+    def extra_repr(self) -> str:
+        text = super().extra_repr()
+        return text if self.winograd is None else f"{text}, winograd={self.winograd!r}"
+
+
+def _in_mode_of_its_own(layer: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The rest of ``_conv_forward`` of a layer whose ``winograd`` is set.
+
+    Apart, because TorchScript knows the arguments of aten::conv2d alone.
+    """
+    padding = layer.padding
+    if layer.padding_mode != "zeros":
+        input = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
+        padding = 0
+    return functional.conv2d(
+        input, weight, bias, layer.stride, padding, layer.dilation, layer.groups,
+        winograd=layer.winograd,
+    )  # fmt: skip
 
 
 class _ConvForward:
@@ -142,6 +171,7 @@ def convert(module: Module) -> Module:
             vars(layer).pop("__module__", None)
         if isinstance(layer, nn.Conv2d) and type_before_parametrizations(layer) is nn.Conv2d:
             vars(layer)["_conv_forward"] = _ConvForward(layer)
+            vars(layer).setdefault("winograd", None)  # nn.Module is slow to say that there is none
     return module
 
 

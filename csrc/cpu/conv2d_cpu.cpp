@@ -39,14 +39,20 @@ void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double 
        " for each thread; fewer threads need less");
 }
 
-void run(const Task& given) {
+Winograd winograd_of(const Sizes& geometry) {
+  const int64_t flags = geometry[9];
+  if (flags & kWinogradOffFlag) return Winograd::kOff;
+  return flags & kWinogradF2Flag ? Winograd::kF2 : Winograd::kAuto;
+}
+
+void run(const Task& given, Winograd winograd) {
   const SimplifiedTask simplified(given);
   const Task& task = simplified();
   const Conv2dShape& shape = task.shape;
   const double work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q *
                       shape.c_per_group() * shape.r * shape.s;
   Plan plan;
-  const Algorithm& algorithm = select_algorithm(task.op, shape, plan);
+  const Algorithm& algorithm = select_algorithm(task.op, shape, winograd, plan);
   run(task, algorithm, plan, work);
 }
 
@@ -57,7 +63,9 @@ struct Cpu {
   }
   static int32_t type() { return aoti_torch_device_type_cpu(); }
   static int32_t index(const Tensor&) { return 0; }
-  static void run(const Task& task, const Tensor&, const Sizes&) { cpu::run(task); }
+  static void run(const Task& task, const Tensor&, const Sizes& geometry) {
+    cpu::run(task, winograd_of(geometry));
+  }
   static Tensor grad_bias(const Tensor& grad, const Conv2dShape& shape) {
     Tensor result = empty_strided(grad, {shape.k}, {1}, type(), 0);
     if (result.numel() == 0) return result;
@@ -76,8 +84,8 @@ struct Cpu {
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
-  return explain_choice(to_op(op),
-                        simplified(make_shape(input_size, weight_size, geometry, to_dtype(dtype))));
+  const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
+  return explain_choice(to_op(op), simplified(shape), winograd_of(geometry));
 }
 
 std::string isa() {

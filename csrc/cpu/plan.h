@@ -18,6 +18,13 @@ namespace torchconv::cpu {
 enum class Isa { kPortable, kAvx2, kAvx512 };
 constexpr int kIsaLevels = 3;
 
+// How an algorithm forms its sums: product by product, all such algorithms with the same bits, or from
+// fewer products with Winograd's F(2x2, 3x3) or F(4x4, 3x3), which round otherwise.
+enum class Sums { kDirect, kF2, kF4 };
+
+// Which of Winograd's a call allows: all, F(2x2, 3x3) alone, or none.
+enum class Winograd { kAuto, kF2, kOff };
+
 // One call of one operator. Tensors are dense in shape.layout; the weight has any strides.
 struct Task {
   Op op;
@@ -72,6 +79,7 @@ struct Algorithm {
   // Fills in a cleared plan and returns null, or returns the reason why it does not apply.
   const char* (*make_plan)(Op, const Conv2dShape&, Plan&);
   RunJob run[kIsaLevels];
+  Sums sums = Sums::kDirect;
 };
 
 // A kernel as large as its image has one output pixel: every weight multiplies its own input

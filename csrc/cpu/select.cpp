@@ -31,6 +31,20 @@ bool reaches_too_far(const Conv2dShape& shape) {
   return height * width * (double)larger(shape.c, shape.k) > kMostPadded;
 }
 
+// Why a call does not allow such sums, or null.
+const char* not_allowed(Sums sums, Winograd winograd) {
+  if (sums == Sums::kDirect || winograd == Winograd::kAuto) return nullptr;
+  if (winograd == Winograd::kOff) return "winograd is off";
+  return sums == Sums::kF2 ? nullptr : "winograd is f2";
+}
+
+// The mode comes last: it is the reason only where it makes the difference.
+const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Winograd winograd,
+                    Plan& plan) {
+  const char* const reason = try_plan(algorithm, op, shape, plan);
+  return reason ? reason : not_allowed(algorithm.sums, winograd);
+}
+
 bool cpu_has(Isa isa) {
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -71,15 +85,15 @@ const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape
   return nullptr;
 }
 
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Plan& plan) {
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd, Plan& plan) {
   return *choice().select(  // the reference, which takes every shape, ends the list
-      [&](const Algorithm& algorithm) { return try_plan(algorithm, op, shape, plan); });
+      [&](const Algorithm& algorithm) { return refusal(algorithm, op, shape, winograd, plan); });
 }
 
-std::string explain_choice(Op op, const Conv2dShape& shape) {
+std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd) {
   Plan plan;
   return choice().explain(
-      [&](const Algorithm& algorithm) { return try_plan(algorithm, op, shape, plan); },
+      [&](const Algorithm& algorithm) { return refusal(algorithm, op, shape, winograd, plan); },
       [](const Algorithm& algorithm) { return algorithm.name; });
 }
 

@@ -12,11 +12,12 @@ namespace torchconv::cpu {
 // such shapes.
 const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Plan& plan);
 
-// The forced algorithm where it applies, else the first of the list that does, and its plan.
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Plan& plan);
+// The forced algorithm where it applies, else the first of the list that does, and its plan. One whose
+// sums the call does not allow does not apply.
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd, Plan& plan);
 
 // One line per algorithm up to the one that runs: its name and why it does or does not.
-std::string explain_choice(Op op, const Conv2dShape& shape);
+std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd);
 
 // An empty name ends the forcing; false if there is no such algorithm.
 bool force_algorithm(const std::string& name);
