@@ -3,7 +3,8 @@
 //
 // How a plan cuts a layer may depend on anything. How it forms a sum may not: the order of a sum is
 // fixed by the operator and the per-image shape, dtype and layout (common/sum_order.h), never by the
-// batch, the threads or the ISA level. That is how a sample gets the same bits everywhere.
+// batch, the threads or the ISA level. That is how a sample gets the same bits everywhere. An algorithm
+// with other sums than the direct ones therefore applies or not by these alone, too.
 #pragma once
 
 #include <cstddef>

@@ -97,6 +97,24 @@ def test_native_and_aten_are_the_users_choice(gpu, accept):
 
 
 @needs_library
+@pytest.mark.parametrize("mode", ["off", "f2"])
+def test_the_switch_for_winograd_is_not_for_a_gpu(gpu, mode):
+    image, weight = gpu(2, 4, 8, 8), gpu(6, 4, 3, 3)
+    with torchconv.backend("native"):
+        expected = flags_of(conv(gpu)), torchconv.explain(image, weight)
+        with torchconv.winograd(mode):
+            assert (flags_of(conv(gpu)), torchconv.explain(image, weight)) == expected
+    # Graphs made on the CPU may hold the flags.
+    geometry = (1, 1, 0, 0, 0, 0, 1, 1, 1)
+    arguments = ("forward", image.shape, weight.shape)
+    with_flags, without = (
+        torch.ops.torchconv._explain_cuda(*arguments, (*geometry, flags), "float32")
+        for flags in (96, 0)
+    )
+    assert with_flags == without
+
+
+@needs_library
 def test_one_of_several_kernels_is_accepted_alone(gpu, monkeypatch):
     """Of one algorithm, by kernel, kernel size and stride: a slow one keeps no other out."""
     fast = replace(ENTRY, kernel="depthwise.planes", layout="nchw", size="3x3")
