@@ -85,7 +85,8 @@ assert (padded.nbytes, matrix.nbytes) == (861_184, 7_225_344)
 
 
 def torchconv_of(x, w):
-    return torchconv.conv2d(torch.from_numpy(x)[None], torch.from_numpy(w), padding=1)[0].numpy()
+    x, w = torch.from_numpy(x)[None], torch.from_numpy(w)
+    return torchconv.conv2d(x, w, padding=1, winograd="off")[0].numpy()
 
 
 product = (weight.reshape(64, -1) @ matrix).reshape(64, 56, 56)
@@ -99,10 +100,12 @@ assert np.allclose(product, torchconv_of(image, weight), atol=1e-4)
 # What torchconv copies
 # ---------------------
 #
-# For this layer it chooses the algorithm ``dense_channels`` (``csrc/cpu/dense_channels/job.h``),
-# which puts output channels into the lanes of the vectors:
+# For this layer, unless it may use fewer products (``csrc/cpu/winograd/algorithm.cpp``), it chooses
+# the algorithm ``dense_channels`` (``csrc/cpu/dense_channels/job.h``), which puts output channels
+# into the lanes of the vectors:
 
-explained = torchconv.explain(torch.from_numpy(image)[None], torch.from_numpy(weight), padding=1)
+input, filters = torch.from_numpy(image)[None], torch.from_numpy(weight)
+explained = torchconv.explain(input, filters, padding=1, winograd="off")
 print(explained.split("grad_input")[0])
 
 assert "dense_channels: runs" in explained.split("grad_input")[0]
