@@ -57,9 +57,10 @@ class Conv2dCase:
     def output_size(self) -> tuple[int, int, int, int]:
         return (self.n, self.k, self.p, self.q)
 
-    def geometry(self, channels_last: bool) -> tuple[int, ...]:
+    def geometry(self, channels_last: bool, winograd: str = "auto") -> tuple[int, ...]:
         """The last argument of the package's operators."""
-        return (*self.stride, *self.padding, *self.dilation, self.groups, channels_last)
+        flags = channels_last | {"auto": 0, "off": 32, "f2": 64}[winograd]
+        return (*self.stride, *self.padding, *self.dilation, self.groups, flags)
 
     @property
     def torch_padding(self) -> tuple[int, int]:

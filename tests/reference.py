@@ -51,9 +51,11 @@ def random_operands(case: Conv2dCase, dtype: torch.dtype, seed: int = 0) -> Oper
     )
 
 
-def run(op: str, case: Conv2dCase, t: Operands, channels_last: bool = False) -> torch.Tensor:
+def run(
+    op: str, case: Conv2dCase, t: Operands, channels_last: bool = False, winograd: str = "auto"
+) -> torch.Tensor:
     """One raw operator of torchconv on these tensors as they are."""
-    geometry = case.geometry(channels_last)
+    geometry = case.geometry(channels_last, winograd)
     ops = torch.ops.torchconv
     if op == "forward":
         return ops.conv2d.default(t.input, t.weight, t.bias, geometry)

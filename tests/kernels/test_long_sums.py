@@ -1,4 +1,4 @@
-"""Sums of thousands of products are as exact as short ones: they are formed in partial sums."""
+"""Long direct sums are as exact as short ones: they are formed in partial sums."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEEP = (
 def test_rms_error(shape, op, layout):
     t = random_operands(shape, torch.float32).contiguous(FORMATS[layout])
     expected = exact(op, shape, t)
-    error = run(op, shape, t, layout == "channels_last").double() - expected
+    error = run(op, shape, t, layout == "channels_last", "off").double() - expected
     relative = (error.norm() / expected.norm()).item()
     assert relative <= LARGEST_ERROR, f"rms error {relative:.2e} of the rms of the result"
 

@@ -61,7 +61,7 @@ def test_sign_of_zero(shape, dtype):
             for channels_last in (False, True):
                 for batch in (1, shape.n):
                     part = Operands(t.input[:batch], t.weight, t.bias, t.grad[:batch])
-                    found = run(op, shape.with_batch(batch), part, channels_last)
+                    found = run(op, shape.with_batch(batch), part, channels_last, "off")
                     assert same_bits(found, expected[:batch]), (op, level, channels_last, batch)
         torch.ops.torchconv._force_isa("")
 
@@ -86,7 +86,7 @@ def test_a_weight_that_is_not_finite_meets_the_padding(op, channels_last):
         for value, dtype in itertools.product(values, (torch.float32, torch.bfloat16)):
             t = random_operands(shape, dtype)
             t.weight[-1, -1, 0, -1] = value
-            found = run(op, shape, t, channels_last)
+            found = run(op, shape, t, channels_last, "off")
             torch.ops.torchconv._force_algorithm("reference")
             expected = run(op, shape, t, channels_last)
             torch.ops.torchconv._force_algorithm("")

@@ -63,7 +63,8 @@ def test_an_infinity_at_an_edge(shape, dtype, channels_last):
             t = replace(ordinary, **{name: special})
             low = t.map(lambda x: x.to(dtype))
             for op in ops:
-                found, expected = run(op, shape, low, channels_last).double(), exact(op, shape, t)
+                found = run(op, shape, low, channels_last, "off").double()
+                expected = exact(op, shape, t)
                 where = (op, name, row, column)
                 finite = expected.isfinite()
                 assert torch.equal(found.isfinite(), finite), where
