@@ -80,7 +80,7 @@ def render(results: Results) -> dict[str, str]:
     parts = [
         f"{machine(single)}. Geometric means over the layers of a network. "
         "Error: rms of the difference from `float64` over rms of the `float64` result, "
-        "torchconv's and `nn.Conv2d`'s.",
+        "torchconv's (and `nn.Conv2d`'s).",
         tables.means(single, "`float32`"),
         tables.means(held_out, "`float32`, networks it was not tuned on"),
         tables.means(halves, "`bfloat16`"),
@@ -88,6 +88,7 @@ def render(results: Results) -> dict[str, str]:
         tables.whole_models(results.models),
         tables.slower_rows(single + held_out),
         tables.best_and_worst(single + held_out),
+        tables.inexact(single + held_out),
     ]
     return {
         "headline": tables.headline(single, held_out, results.models, conditions(single)),

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from benchmarks.kinds import kind_of
 from benchmarks.machine import fma_peak
-from benchmarks.subjects import Subject
+from benchmarks.subjects import OPERATORS, Subject
 from benchmarks.timing import measure_pairs
 
 AnyRow = TypeVar("AnyRow")
@@ -17,8 +17,9 @@ AnyRow = TypeVar("AnyRow")
 @dataclass(frozen=True)
 class Row:
     """What the CSV holds, in this order. `speedup` is the median of the paired ratios nn.Conv2d /
-    torchconv and `low`, `high` their quartiles; the milliseconds are lower quartiles. `error`
-    is the rms of the difference from float64 over the rms of the float64 result."""
+    torchconv and `low`, `high` their quartiles; the milliseconds are lower quartiles. An
+    error is the rms of the difference from float64 over the rms of the float64 result, NaN if it
+    was not measured."""
 
     case: str
     kind: str
@@ -34,14 +35,22 @@ class Row:
     gflops: float
     torch_gflops: float
     percent_of_peak: float
-    error: float
-    torch_error: float
+    error_forward: float
+    error_grad_input: float
+    error_grad_weight: float
+    torch_error_forward: float
+    torch_error_grad_input: float
+    torch_error_grad_weight: float
     pairs: int
     algorithms: str
 
     @property
     def network(self) -> str:
         return self.case.split("/")[0]
+
+    def errors(self, op: str) -> tuple[float, float]:
+        """Ours and nn.Conv2d's, of forward, grad_input or grad_weight."""
+        return getattr(self, f"error_{op}"), getattr(self, f"torch_error_{op}")
 
 
 def measure_row(
@@ -52,7 +61,10 @@ def measure_row(
         subject.call(subject.ours, what), subject.call(subject.theirs, what), budget, min_pairs
     )
     peak = fma_peak(dtype)
-    errors = subject.errors(what) if with_errors else (math.nan, math.nan)
+    measured = subject.errors(what) if with_errors else {}
+    errors = {}
+    for op in OPERATORS:
+        errors[f"error_{op}"], errors[f"torch_error_{op}"] = measured.get(op, (math.nan, math.nan))
     work = subject.flops(what) / 1e9
     return Row(
         case=case.name,
@@ -69,8 +81,7 @@ def measure_row(
         gflops=work / pairs.our_seconds,
         torch_gflops=work / pairs.their_seconds,
         percent_of_peak=100 * work / pairs.our_seconds / peak,
-        error=errors[0],
-        torch_error=errors[1],
+        **errors,
         pairs=len(pairs.ours),
         algorithms=subject.algorithms(what),
     )
@@ -85,5 +96,8 @@ def as_strings(row: object) -> dict[str, str]:
 
 
 def from_strings(kind: type[AnyRow], values: dict[str, str]) -> AnyRow:
+    """A number that an older file does not have is NaN."""
     types = {"int": int, "float": float, "str": str}
-    return kind(**{field.name: types[field.type](values[field.name]) for field in fields(kind)})
+    return kind(
+        **{field.name: types[field.type](values.get(field.name, "nan")) for field in fields(kind)}
+    )

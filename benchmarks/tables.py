@@ -3,8 +3,10 @@ where nothing was measured."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
+from benchmarks import report
 from benchmarks.models import ModelRow
 from benchmarks.report import grouped_means, mean_error, name_of
 from benchmarks.rows import Row
@@ -14,6 +16,11 @@ from tests.layer_names import network_name
 BEST_AND_WORST = 6  # layers of either kind
 NOTICEABLE = 0.95
 LAYOUTS = {"nchw": "", "nhwc": ", `channels_last`"}
+RESULTS = {
+    "forward": "output",
+    "grad_input": "input's gradient",
+    "grad_weight": "weight's gradient",
+}
 
 
 def headline(main: list[Row], held_out: list[Row], models: list[ModelRow], conditions: str) -> str:
@@ -72,8 +79,10 @@ def means(rows: list[Row], title: str) -> str:
     lines = [
         f"| {title} | "
         + " | ".join(f"{what}{LAYOUTS[layout]}" for what, layout in columns)
-        + " | error | of `nn.Conv2d` |",
-        "|---|" + "---:|" * (len(columns) + 2),
+        + " | "
+        + " | ".join(f"error of the {name}" for name in RESULTS.values())
+        + " |",
+        "|---|" + "---:|" * (len(columns) + len(RESULTS)),
     ]
     networks = dict.fromkeys(row.network for row in rows)
     for label, selected in [
@@ -82,15 +91,15 @@ def means(rows: list[Row], title: str) -> str:
     ]:
         found = grouped_means(selected, lambda row: (row.what, row.layout))
         cells = [times(found[column]) if column in found else "" for column in columns]
-        cells.append(_error(row.error for row in selected))
-        cells.append(_error(row.torch_error for row in selected))
+        cells += [_errors(row.errors(op) for row in selected) for op in RESULTS]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _error(errors: Iterable[float]) -> str:
-    mean = mean_error(errors)
-    return f"{mean:.1e}" if mean == mean else ""
+def _errors(pairs: Iterable[tuple[float, float]]) -> str:
+    """Geometric means of ours and of nn.Conv2d's."""
+    ours, theirs = (mean_error(errors) for errors in zip(*pairs, strict=True))
+    return f"{ours:.1e} ({theirs:.1e})" if math.isfinite(ours) else ""
 
 
 def whole_models(rows: list[ModelRow]) -> str:
@@ -142,6 +151,29 @@ def best_and_worst(rows: list[Row]) -> str:
         lines.append(
             f"| {name_of(row)} | {row.what} | {FORMAT_NAMES[row.layout]} | {row.ms:.3g} | "
             f"{row.torch_ms:.3g} | {times(row.speedup)} |"
+        )
+    return "\n".join(lines)
+
+
+def inexact(rows: list[Row]) -> str:
+    """Which results have a larger error than nn.Conv2d's, and the worst of them."""
+    found, measured = report.inexact(rows)
+    if not measured:
+        return ""
+    count = f"{measured} results (output or a gradient of a layer, a memory format)"
+    if not found:
+        return f"None of the {count} has more than {report.ALLOWED} times the error of `nn.Conv2d`."
+    lines = [
+        f"Of the {count}, {len(found)} have more than {report.ALLOWED} times the error of "
+        "`nn.Conv2d`. The worst:",
+        "",
+        "| layer | | memory format | error | of `nn.Conv2d` | ratio |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for it in found[:BEST_AND_WORST]:
+        lines.append(
+            f"| {name_of(it.row)} | {RESULTS[it.op]} | {FORMAT_NAMES[it.row.layout]} | "
+            f"{it.error:.1e} | {it.torch_error:.1e} | {times(it.ratio)} |"
         )
     return "\n".join(lines)
 
