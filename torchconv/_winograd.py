@@ -47,7 +47,7 @@ def set_winograd(name: Winograd) -> None:
     2.25 or 4 times fewer multiplications. They round other numbers than the direct sum does, so
     that their results have other last bits and, above all those of F(4x4, 3x3), a larger rounding
     error. It is relative to the largest values in a block: near very large values, small ones are
-    less accurate. Where an input is infinite or NaN, so is the whole block.
+    less accurate. An infinity or NaN of the input reaches all of its block.
 
     On the CPU only. A layer's attribute :attr:`torchconv.Conv2d.winograd` comes before what is set
     here. A backward pass runs what was in force for its forward pass. The environment variable
