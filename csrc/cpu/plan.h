@@ -72,6 +72,9 @@ struct Algorithm {
   // Fills in a cleared plan and returns null, or returns the reason why it does not apply.
   const char* (*make_plan)(Op, const Conv2dShape&, Plan&);
   RunJob run[kIsaLevels];
+  // Returns the reason why one further down the list is preferred although this one applies, or null.
+  // Not asked where the algorithm is forced.
+  const char* (*unsuited)(Op, const Conv2dShape&) = nullptr;
 };
 
 // A kernel as large as its image has one output pixel: every weight multiplies its own input

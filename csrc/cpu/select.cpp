@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 
 #include "choice.h"
 #include "cpu/algorithms.h"
@@ -12,14 +13,17 @@
 namespace torchconv::cpu {
 namespace {
 
+const Algorithm* const kList[] = {&kDepthwise,     &kDepthwiseGradWeight, &kPointwise,
+                                  &kWinograd4,     &kWinograd2,           &kDensePixels,
+                                  &kDenseChannels, &kGradWeight,          &kReference};
+
 // Never destroyed: a thread may still compute when the process ends.
 Choice<Algorithm>& choice() {
-  static Choice<Algorithm>& only =
-      *new Choice<Algorithm>({&kDepthwise, &kDepthwiseGradWeight, &kPointwise, &kDensePixels,
-                              &kDenseChannels, &kGradWeight, &kReference});
+  static Choice<Algorithm>& only = *new Choice<Algorithm>({std::begin(kList), std::end(kList)});
   return only;
 }
 
+std::atomic<const Algorithm*> forced_algorithm{nullptr};
 std::atomic<int> forced_isa{-1};
 
 // Elements of an image with its padding. A plan's sizes are less than 2^14 times as large, in bytes.
@@ -29,6 +33,14 @@ bool reaches_too_far(const Conv2dShape& shape) {
   const double height = (double)shape.h + (double)shape.pad_top + (double)shape.pad_bottom;
   const double width = (double)shape.w + (double)shape.pad_left + (double)shape.pad_right;
   return height * width * (double)larger(shape.c, shape.k) > kMostPadded;
+}
+
+// Why an algorithm of the list is not the one to run, or null.
+const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Plan& plan) {
+  if (algorithm.unsuited && &algorithm != forced_algorithm.load(std::memory_order_relaxed)) {
+    if (const char* reason = algorithm.unsuited(op, shape)) return reason;
+  }
+  return try_plan(algorithm, op, shape, plan);
 }
 
 bool cpu_has(Isa isa) {
@@ -73,18 +85,24 @@ const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape
 
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Plan& plan) {
   return *choice().select(  // the reference, which takes every shape, ends the list
-      [&](const Algorithm& algorithm) { return try_plan(algorithm, op, shape, plan); });
+      [&](const Algorithm& algorithm) { return refusal(algorithm, op, shape, plan); });
 }
 
 std::string explain_choice(Op op, const Conv2dShape& shape) {
   Plan plan;
   return choice().explain(
-      [&](const Algorithm& algorithm) { return try_plan(algorithm, op, shape, plan); },
+      [&](const Algorithm& algorithm) { return refusal(algorithm, op, shape, plan); },
       [](const Algorithm& algorithm) { return algorithm.name; });
 }
 
 bool force_algorithm(const std::string& name) {
-  return choice().force(name);
+  if (!choice().force(name)) return false;
+  const Algorithm* found = nullptr;
+  for (const Algorithm* algorithm : kList) {
+    if (name == algorithm->name) found = algorithm;
+  }
+  forced_algorithm.store(found, std::memory_order_relaxed);
+  return true;
 }
 
 Isa isa_in_use() {

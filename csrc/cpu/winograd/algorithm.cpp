@@ -58,16 +58,27 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   return nullptr;
 }
 
+const char* unsuited4(Op, const Conv2dShape& shape) {
+  if (shape.c < 16 || shape.k < 16) return "too few channels";
+  return nullptr;
+}
+
+const char* unsuited2(Op, const Conv2dShape&) {
+  return "winograd_f4 or direct sums are faster";
+}
+
 }  // namespace
 
 const Algorithm kWinograd4 = {
     "winograd_f4",
     make_plan<4>,
-    {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4}};
+    {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4},
+    unsuited4};
 
 const Algorithm kWinograd2 = {
     "winograd_f2",
     make_plan<2>,
-    {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2}};
+    {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2},
+    unsuited2};
 
 }  // namespace torchconv::cpu

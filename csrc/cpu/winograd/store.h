@@ -21,7 +21,7 @@ struct TilePlace {
 // One block of lanes. `bias` is null or has a block.
 template <int kTile, bool kWhole, class Out>
 void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
-                    const TilePlace<Out>& to) {
+                    TilePlace<Out> to) {
   using V = Simd<Compute<Out>>;
   using Vec = typename V::Vec;
   constexpr int kPoints = WinogradTile<kTile>::kPoints;
