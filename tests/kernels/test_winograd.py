@@ -1,5 +1,5 @@
-"""winograd_f4 and winograd_f2, forced: errors within their limits, the same bits in any batch, layout,
-level and number of threads, at every size and padding, in every dtype."""
+"""winograd_f4 and winograd_f2, forced: errors within their limits, the same bits in any batch,
+layout, level and number of threads, at every size and padding, in every dtype."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def test_weights_of_any_strides(algorithm, op):
 @every_algorithm
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan], ids=str)
 def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
-    """It reaches every element of the result that sees it, perhaps as NaN, beside them only those of
-    their tiles, and no other sample."""
+    """It reaches every element of the result that sees it, perhaps as NaN, beside them only those
+    of their tiles, and no other sample."""
     shape = build_case("", 3, 20, (9, 11), 24, 3)
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
