@@ -18,6 +18,16 @@ struct TilePlace {
   int64_t rows, columns, lanes;  // inside the destination
 };
 
+// Lines that will be written are so far apart that no hardware prefetcher sees the next one coming.
+template <int kTile, class Out>
+void prefetch_tile(const Out* data, int64_t row, int64_t column) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kTile; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kTile; ++j) __builtin_prefetch(data + i * row + j * column, 1);
+  }
+}
+
 // One block of lanes. `bias` is null or has a block.
 template <int kTile, bool kWhole, class Out>
 void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
@@ -86,6 +96,8 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
                                      smaller(kTile, columns - j),
                                      smaller(kBlock, lanes - lane)};
           const T* const bias_at = bias ? bias + lane : nullptr;
+          if (to.columns == kTile)
+            prefetch_tile<kTile>(to.data + kTile * pixel_pitch, row_pitch, pixel_pitch);
           if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
             transform_sums<kTile, true>(sums + lane, plan.sums_pitch, bias_at, to);
           } else {
