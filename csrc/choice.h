@@ -18,7 +18,7 @@ class Choice {
   // Null where all refuse.
   template <class Refusal>
   const Algorithm* select(const Refusal& refusal) const {
-    const Algorithm* const forced = forced_.load(std::memory_order_relaxed);
+    const Algorithm* const forced = this->forced();
     if (forced && !refusal(*forced)) return forced;
     for (const Algorithm* algorithm : list_) {
       if (!refusal(*algorithm)) return algorithm;
@@ -39,12 +39,14 @@ class Choice {
       text += (runs ? name_of(algorithm) : std::string(algorithm.name)) + ": " + how;
       text += runs ? "runs" : reason;
     };
-    if (const Algorithm* const forced = forced_.load(std::memory_order_relaxed)) {
+    if (const Algorithm* const forced = this->forced()) {
       tell(*forced, "forced, ");
     }
     for (auto next = list_.begin(); !runs && next != list_.end(); ++next) tell(**next, "");
     return text;
   }
+
+  const Algorithm* forced() const { return forced_.load(std::memory_order_relaxed); }
 
   // An empty name ends the forcing; false if there is no such algorithm.
   bool force(const std::string& name) {

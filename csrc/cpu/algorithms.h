@@ -5,8 +5,8 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kDensePixels, kDenseChannels,
-    kGradWeight, kReference;
+extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kWinograd4, kWinograd2,
+    kDensePixels, kDenseChannels, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -19,6 +19,8 @@ struct Kernels {
   RunJob dense_channels;
   RunJob grad_weight;
   RunJob grad_bias;
+  RunJob winograd4;
+  RunJob winograd2;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };

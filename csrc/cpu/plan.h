@@ -81,6 +81,9 @@ struct Algorithm {
   const char* (*make_plan)(Op, const Conv2dShape&, Plan&);
   RunJob run[kIsaLevels];
   Sums sums = Sums::kDirect;
+  // Returns the reason why one further down the list is preferred although this one applies, or null.
+  // Not asked where the algorithm is forced.
+  const char* (*unsuited)(Op, const Conv2dShape&, Winograd) = nullptr;
 };
 
 // A kernel as large as its image has one output pixel: every weight multiplies its own input

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <cstdlib>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 #endif
@@ -39,6 +42,7 @@ class FlushDenormals {
 class Arena {
  public:
   static constexpr int64_t kKept = 16 << 20;
+  static constexpr int64_t kHugePage = 2 << 20;
 
   Arena() = default;
   Arena(const Arena&) = delete;
@@ -49,9 +53,16 @@ class Arena {
   char* reserve(int64_t bytes) {
     if (bytes <= size_) return data_;
     std::free(data_);
-    size_ = (bytes + 4095) / 4096 * 4096;
-    data_ = static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>(size_)));
+    const int64_t page = bytes < kHugePage ? 4096 : kHugePage;
+    size_ = (bytes + page - 1) / page * page;
+    data_ = static_cast<char*>(
+        std::aligned_alloc(static_cast<size_t>(page), static_cast<size_t>(size_)));
     if (!data_) size_ = 0;
+#if defined(__linux__)
+    // Kernels walk through dozens of streams at once: small pages are more than their table of
+    // addresses holds. No error if the system has none.
+    if (data_ && page == kHugePage) madvise(data_, static_cast<size_t>(size_), MADV_HUGEPAGE);
+#endif
     return data_;
   }
 

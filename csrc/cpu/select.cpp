@@ -14,9 +14,9 @@ namespace {
 
 // Never destroyed: a thread may still compute when the process ends.
 Choice<Algorithm>& choice() {
-  static Choice<Algorithm>& only =
-      *new Choice<Algorithm>({&kDepthwise, &kDepthwiseGradWeight, &kPointwise, &kDensePixels,
-                              &kDenseChannels, &kGradWeight, &kReference});
+  static Choice<Algorithm>& only = *new Choice<Algorithm>(
+      {&kDepthwise, &kDepthwiseGradWeight, &kPointwise, &kWinograd4, &kWinograd2, &kDensePixels,
+       &kDenseChannels, &kGradWeight, &kReference});
   return only;
 }
 
@@ -38,9 +38,13 @@ const char* not_allowed(Sums sums, Winograd winograd) {
   return sums == Sums::kF2 ? nullptr : "winograd is f2";
 }
 
-// The mode comes last: it is the reason only where it makes the difference.
+// Why an algorithm of the list is not the one to run, or null. The mode comes last: it is the reason only
+// where it makes the difference.
 const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Winograd winograd,
                     Plan& plan) {
+  if (algorithm.unsuited && &algorithm != choice().forced()) {
+    if (const char* reason = algorithm.unsuited(op, shape, winograd)) return reason;
+  }
   const char* const reason = try_plan(algorithm, op, shape, plan);
   return reason ? reason : not_allowed(algorithm.sums, winograd);
 }

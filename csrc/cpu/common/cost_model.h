@@ -74,6 +74,15 @@ constexpr int64_t kPointwiseImages = 16;
 // Every piece copies its slabs anew: it should not be too short, above all where that is slow.
 constexpr int64_t kPiecePanels = 2, kPiecePanelsWithStride = 4;
 
+// winograd
+constexpr int64_t kGroupTiles = 48;  // uses of a weight
+constexpr int64_t kTransformedBytes = 14
+                                      << 20;  // of all weights, of the source of a repeat or a job
+constexpr int64_t kWindowBytes = 192 << 10;   // of the source, loaded at once
+constexpr int64_t kPackedChannels = 16;       // of a panel's weights, transformed at once
+constexpr int64_t kLeastGroups = 4;           // fewer share their transformed source
+constexpr int64_t kEvenGroups = 16;           // fewer are an even number
+
 // depthwise
 // One plane feeds several maps: with more of them a dense kernel, which reads it once for all, wins.
 constexpr int64_t kMostMultiplier = 3;

@@ -21,6 +21,9 @@ constexpr int64_t kPlaneByPlane = 3;
 constexpr int64_t kLargestBlock = 32;
 constexpr int64_t kPartialSteps = 144;
 
+// winograd: so many source channels are summed in one chain.
+constexpr int64_t kWinogradChannels = 64;
+
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.
 constexpr int64_t kResultBlockBytes = 192 << 10;

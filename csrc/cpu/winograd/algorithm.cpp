@@ -1,0 +1,87 @@
+// winograd_f4, winograd_f2: forward and input gradient of dense 3 x 3 kernels with a quarter, or 4/9, of the
+// products: F(4 x 4, 3 x 3) and F(2 x 2, 3 x 3) of Winograd, in both layouts, float32 and the half types.
+//
+//     source                  V [point][tile][c]        M [point][tile][k]         destination
+//
+//      . . . . . .  . .
+//      . a a a a a  a .   B^T     0 | a b c ... |   x U   0 | a b c ... |   A^T      A A A A B B B B
+//      . a a a a a  a .  ----->   1 | a b c ... |  ---->  1 | a b c ... |  ----->    A A A A B B B B
+//      . a a a a a  a .           : | : : :     |         : | : : :     |            A A A A B B B B
+//      . a a a a b* b b          35 | a b c ... |        35 | a b c ... |            A A A A B B B B
+//
+// A tile of 4 x 4 destinations sees 6 x 6 source elements; tiles overlap by two. B^T d B are the values of
+// a tile at 36 points, and there a convolution is a product: a matrix product over channels at each point,
+// V of tiles x source channels with U = G w G^T of source x destination channels. A^T m A are the
+// destinations. Along both axes: transforms.h.
+//
+// Channels fill the lanes in every step; contiguous tensors are transposed as they are loaded and stored.
+// Jobs take groups of about 48 tiles, in which a weight is used as often. Either stage 0 transforms all
+// weights, and a job of stage 1 its own group of tiles, for all destination channels; or, where weights are
+// many or tiles few, stage 0 transforms the tiles, and a job of stage 1 takes a panel of destination
+// channels of a group and transforms the weights as it goes, in the L2 cache. A sum has the same order
+// in both, so the choice may depend on the batch.
+//
+// Costs: per tile and 16 source channels 144 operations, per tile and 16 destination channels 120, beside
+// 36 x 16 for each pair of them; each pixel is read from 2.25 tiles; maps whose sides are no multiples of 4
+// are computed as if they were. Sums are rounded otherwise than by direct algorithms: the rms error is
+// three to five times theirs (sum_order.h). Infinity and NaN reach all 16 destinations of their tiles.
+#include "cpu/algorithms.h"
+#include "cpu/winograd/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <int kTile>
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (op == Op::kGradWeight) return "computes forward and input gradient only";
+  if (shape.c == 0 || shape.k == 0) return "no channels";
+  if (shape.r != 3 || shape.s != 3) return "the kernel is not 3 x 3";
+  if (shape.stride_h * shape.stride_w * shape.dilation_h * shape.dilation_w != 1)
+    return "there is a stride or a dilation";
+  if (shape.groups != 1) return "there are groups";
+  if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
+  const Gather gather = make_gather(op, shape);
+  const WinogradPlan winograd = make_winograd_plan(gather, kTile, shape.dtype);
+  plan.keep(Planned<WinogradPlan>{gather, winograd});
+  plan.stages = 2;
+  plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
+  plan.scratch_bytes = winograd_scratch_bytes(winograd, shape.dtype);
+  if (winograd.first == WinogradPlan::First::kWeights) {
+    plan.jobs[0] = winograd.panels * winograd.c_block.count;
+    plan.jobs[1] = winograd.groups;
+  } else {
+    const int64_t group_units = ceil_div(winograd.units, winograd.groups);
+    plan.jobs[0] = winograd.repeat_groups * group_units * winograd.c_chunk.count;
+    plan.jobs[1] = winograd.repeat_groups * winograd.panels;
+    plan.repeats = ceil_div(winograd.groups, winograd.repeat_groups);
+  }
+  return nullptr;
+}
+
+const char* unsuited4(Op, const Conv2dShape& shape, Winograd) {
+  if (shape.c < 16 || shape.k < 16) return "too few channels";
+  return nullptr;
+}
+
+const char* unsuited2(Op op, const Conv2dShape& shape, Winograd winograd) {
+  if (winograd == Winograd::kAuto) return "winograd_f4 or direct sums are faster";
+  return unsuited4(op, shape, winograd);
+}
+
+}  // namespace
+
+const Algorithm kWinograd4 = {
+    "winograd_f4",
+    make_plan<4>,
+    {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4},
+    Sums::kF4,
+    unsuited4};
+
+const Algorithm kWinograd2 = {
+    "winograd_f2",
+    make_plan<2>,
+    {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2},
+    Sums::kF2,
+    unsuited2};
+
+}  // namespace torchconv::cpu

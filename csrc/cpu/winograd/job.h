@@ -1,0 +1,178 @@
+// One job of winograd: see algorithm.cpp.
+#pragma once
+
+#include "cpu/common/register_tile.h"
+#include "cpu/winograd/load.h"
+#include "cpu/winograd/packing.h"
+#include "cpu/winograd/plan.h"
+#include "cpu/winograd/store.h"
+
+namespace torchconv::cpu {
+namespace {
+
+struct ChannelOffsets {
+  int64_t at[sum_order::kWinogradChannels];
+  constexpr ChannelOffsets() : at() {
+    for (int64_t c = 0; c < sum_order::kWinogradChannels; ++c) at[c] = c;
+  }
+};
+constexpr ChannelOffsets kChannelOffsets;
+
+template <int kTile, class S>
+struct WinogradJob {
+  using T = Compute<S>;
+  using First = WinogradPlan::First;
+  static constexpr int64_t kPoints = (kTile + 2) * (kTile + 2);
+
+  const Task& task;
+  const Gather& gather;
+  const WinogradPlan& plan;
+  T *source, *window, *weights, *packed, *sums, *pixels;  // scratch memory
+
+  WinogradJob(const Task& task, const Gather& gather, const WinogradPlan& plan, char* scratch)
+      : task(task), gather(gather), plan(plan) {
+    const auto& size = plan.scratch;
+    source = (T*)scratch;
+    window = source + size.source;
+    weights = window + size.window;
+    packed = weights + size.weights;
+    sums = packed + size.packed;
+    pixels = sums + size.sums;
+  }
+
+  // The tiles of units [begin, end) that are `first` tiles from the beginning of their group.
+  void load_units(int64_t begin, int64_t end, int64_t first, int64_t chunk, T* group) const {
+    for (int64_t unit = begin; unit < end;) {
+      int64_t stop;
+      const Segment segment(plan.grid, unit, end, stop);
+      const int64_t tile = first + plan.grid.tiles_before(unit) - plan.grid.tiles_before(begin);
+      load_segment<kTile, S>(task, gather, plan, segment, chunk, window,
+                             group + tile * plan.c_pitch + plan.c_chunk.begin(chunk));
+      unit = stop;
+    }
+  }
+
+  // The products of one point, for a block of source channels.
+  void sum_point(int64_t tiles, int64_t block, int64_t width, const T* source, const T* weights,
+                 T* sums) const {
+    Tile<T> tile;
+    tile.partials = {plan.c_block.length(block, gather.src_channels)};
+    tile.a = source + plan.c_block.begin(block);
+    tile.a_row = plan.c_pitch;
+    tile.b = weights;
+    tile.step = width;
+    tile.offset = kChannelOffsets.at;
+    tile.c = sums;
+    tile.c_row = width;
+    tile.sum = block ? Sum::kAdd : Sum::kStart;
+    run_rows<T, Steps::kTableA>(tile, tiles, width);
+  }
+
+  void store_group(int64_t group, int64_t panel) const {
+    const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
+    T bias[kPanelBlocks * kLaneBlock<T>] = {};
+    if (task.bias)
+      copy_span((const S*)task.bias + first, bias, smaller(width, gather.dst_channels - first));
+    const Range units = plan.group(group);
+    for (int64_t unit = units.begin; unit < units.end;) {
+      int64_t stop;
+      const Segment segment(plan.grid, unit, units.end, stop);
+      const int64_t tile = plan.grid.tiles_before(unit) - plan.grid.tiles_before(units.begin);
+      store_segment<kTile, S>(task, gather, plan, segment, first, width, sums + tile * width,
+                              task.bias ? bias : nullptr, pixels);
+      unit = stop;
+    }
+  }
+
+  int64_t tiles_of(int64_t group) const {
+    const Range units = plan.group(group);
+    return plan.grid.tiles_before(units.end) - plan.grid.tiles_before(units.begin);
+  }
+
+  // Stage 0 where the weights come first: some channels of a panel.
+  void pack_shared(int64_t index, T* shared) const {
+    const int64_t parts = plan.c_block.count;
+    const int64_t panel = index / parts, block = index % parts;
+    const int64_t channels = plan.c_block.length(block, gather.src_channels);
+    pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels,
+                            channels, packed,
+                            shared + plan.weights_at(panel, block, gather.src_channels));
+  }
+
+  // Stage 1: a group of tiles, all panels.
+  void sum_group(int64_t group, const T* shared) const {
+    const Range units = plan.group(group);
+    const int64_t tiles = tiles_of(group);
+    for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk)
+      load_units(units.begin, units.end, 0, chunk, source);
+    for (int64_t panel = 0; panel < plan.panels; ++panel) {
+      const int64_t width = plan.panel_width(panel);
+      for (int64_t point = 0; point < kPoints; ++point) {
+        for (int64_t block = 0; block < plan.c_block.count; ++block) {
+          const int64_t channels = plan.c_block.length(block, gather.src_channels);
+          sum_point(tiles, block, width, source + point * plan.source_pitch,
+                    shared + plan.weights_at(panel, block, gather.src_channels) +
+                        point * channels * width,
+                    sums + point * plan.sums_pitch);
+        }
+      }
+      store_group(group, panel);
+    }
+  }
+
+  // Stage 0 where the source comes first: a chunk of the channels of one unit.
+  void load_shared(int64_t index, int64_t repeat, T* shared) const {
+    const int64_t first_group = repeat * plan.repeat_groups;
+    const int64_t unit = plan.group(first_group).begin + index / plan.c_chunk.count;
+    const int64_t chunk = index % plan.c_chunk.count;
+    if (unit >= plan.units) return;
+    int64_t group = first_group;
+    while (plan.group(group).end <= unit) ++group;
+    if (group >= first_group + plan.repeat_groups) return;
+    const int64_t tile =
+        plan.grid.tiles_before(unit) - plan.grid.tiles_before(plan.group(group).begin);
+    load_units(unit, unit + 1, tile, chunk,
+               shared + (group - first_group) * kPoints * plan.source_pitch);
+  }
+
+  // Stage 1: a panel of a group.
+  void sum_panel(int64_t index, int64_t repeat, const T* shared) const {
+    const int64_t in_repeat = index % plan.repeat_groups, panel = index / plan.repeat_groups;
+    const int64_t group = repeat * plan.repeat_groups + in_repeat;
+    if (group >= plan.groups) return;
+    const T* const from = shared + in_repeat * kPoints * plan.source_pitch;
+    const int64_t tiles = tiles_of(group), width = plan.panel_width(panel);
+    for (int64_t block = 0; block < plan.c_block.count; ++block) {
+      const int64_t channels = plan.c_block.length(block, gather.src_channels);
+      pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels,
+                              channels, packed, weights);
+      for (int64_t point = 0; point < kPoints; ++point) {
+        sum_point(tiles, block, width, from + point * plan.source_pitch,
+                  weights + point * channels * width, sums + point * plan.sums_pitch);
+      }
+    }
+    store_group(group, panel);
+  }
+
+  void run(const Job& job) const {
+    T* const shared = (T*)job.shared;
+    if (plan.first == First::kWeights) {
+      return job.stage == 0 ? pack_shared(job.index, shared) : sum_group(job.index, shared);
+    }
+    return job.stage == 0 ? load_shared(job.index, job.repeat, shared)
+                          : sum_panel(job.index, job.repeat, shared);
+  }
+};
+
+template <int kTile>
+void winograd(const Task& task, const Job& job) {
+  const auto& [gather, plan] = *(const Planned<WinogradPlan>*)job.details;
+  dispatch_dtype(task.shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    if constexpr (!std::is_same_v<S, double>)
+      WinogradJob<kTile, S>(task, gather, plan, job.scratch).run(job);
+  });
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,62 @@
+// The weights of winograd: G w G^T of a panel, [point][channel][lanes].
+#pragma once
+
+#include "cpu/common/pack_weights.h"
+#include "cpu/winograd/plan.h"
+#include "cpu/winograd/transforms.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// in: [tap][width], one vector of lanes; the input gradient sees the taps `turned`.
+template <int kTile, class T>
+void transform_weights(const T* in, int64_t width, bool turned, T* out, int64_t pitch) {
+  using V = Simd<T>;
+  using Vec = typename V::Vec;
+  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  const T* const first = turned ? in + 8 * width : in;
+  const int64_t step = turned ? -width : width;
+  Vec rows[kPoints][3];
+#pragma GCC unroll 4
+  for (int s = 0; s < 3; ++s) {
+    Vec w[3], e[kPoints];
+#pragma GCC unroll 4
+    for (int r = 0; r < 3; ++r) w[r] = V::load(first + (r * 3 + s) * step);
+    WinogradTile<kTile>::template weight<V>(w, e);
+#pragma GCC unroll 8
+    for (int i = 0; i < kPoints; ++i) rows[i][s] = e[i];
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kPoints; ++i) {
+    Vec e[kPoints];
+    WinogradTile<kTile>::template weight<V>(rows[i], e);
+#pragma GCC unroll 8
+    for (int j = 0; j < kPoints; ++j) V::store(out + (i * kPoints + j) * pitch, e[j]);
+  }
+}
+
+// The source channels [c_begin, c_begin + channels) of a panel, for a block that has `block` of them:
+// out is [point][block][width], of the first of these channels.
+template <int kTile, class S>
+void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
+                   int64_t c_begin, int64_t channels, int64_t block, Compute<S>* packed,
+                   Compute<S>* out) {
+  using T = Compute<S>;
+  Gather one_by_one = gather;  // channels, each with its taps
+  one_by_one.order.c_block = 1;
+  const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
+  for (int64_t c = 0; c < channels; c += cost::kPackedChannels) {
+    const int64_t count = smaller(cost::kPackedChannels, channels - c);
+    pack_chunk<S>(task, one_by_one, 0, first, smaller(width, gather.dst_channels - first), width,
+                  c_begin + c, count, packed);
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t lane = 0; lane < width; lane += Simd<T>::kLanes) {
+        transform_weights<kTile>(packed + i * 9 * width + lane, width, task.op != Op::kForward,
+                                 out + (c + i) * width + lane, block * width);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

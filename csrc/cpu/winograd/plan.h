@@ -1,0 +1,136 @@
+// How winograd cuts a layer into jobs. No torch, no SIMD.
+#pragma once
+
+#include "cpu/common/gather.h"
+
+namespace torchconv::cpu {
+
+// The tiles of the destination of a call, row after row of tiles, image after image. A unit is a row of
+// tiles, or a part of one where it is long.
+struct TileGrid {
+  int64_t tile;           // destination rows and columns of a tile
+  int64_t rows, columns;  // tiles of an image
+  Cut parts;              // of a row
+
+  int64_t image_units() const { return rows * parts.count; }
+  // Tiles of all units before this one.
+  int64_t tiles_before(int64_t unit) const {
+    return unit / parts.count * columns + unit % parts.count * parts.size;
+  }
+};
+
+// Tiles of one image whose units are neighbours.
+struct Segment {
+  int64_t image, row, rows, column, columns;  // in tiles
+
+  // The first segment of the units [begin, end); ends at unit `stop`.
+  Segment(const TileGrid& grid, int64_t begin, int64_t end, int64_t& stop) {
+    const int64_t units = grid.image_units();
+    image = begin / units, row = begin % units / grid.parts.count;
+    column = begin % grid.parts.count * grid.parts.size;
+    columns = smaller(grid.parts.size, grid.columns - column);
+    stop = grid.parts.count > 1 ? begin + 1 : smaller(end, (image + 1) * units);
+    rows = stop - begin;
+  }
+};
+
+struct WinogradPlan {
+  // All jobs of stage 0 transform weights, and those of stage 1 their own source; or the other way round.
+  enum class First { kWeights, kSource };
+
+  First first;
+  int64_t lanes;  // of a block
+  TileGrid grid;
+  int64_t units, groups;   // of the call; a group is a share of the units, what a job sums
+  int64_t group_tiles;     // at most
+  int64_t repeat_groups;   // transformed at once where the source comes first
+  int64_t blocks, panels;  // of destination channels; a panel is a share of the blocks
+  Cut c_block;             // source channels that are summed together
+  Cut c_chunk;             // source channels that are loaded at once
+  int64_t c_pitch;         // of a tile's transformed source
+  int64_t source_pitch, sums_pitch;  // of the transformed tiles of a group at one point
+  struct {
+    int64_t source, window, weights, packed, sums, pixels;  // elements per thread
+  } scratch;
+  int64_t shared_size;  // elements per call
+
+  int64_t points() const { return (grid.tile + 2) * (grid.tile + 2); }
+  Range group(int64_t index) const { return share(index, groups, units); }
+  Range panel(int64_t index) const { return share(index, panels, blocks); }
+  int64_t panel_width(int64_t index) const {
+    const Range range = panel(index);
+    return (range.end - range.begin) * lanes;
+  }
+  // Where the weights of a panel and a block of source channels begin: [point][c][lanes].
+  int64_t weights_at(int64_t index, int64_t block, int64_t channels) const {
+    return points() *
+           (panel(index).begin * lanes * channels + c_block.begin(block) * panel_width(index));
+  }
+};
+
+inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype dtype) {
+  using namespace cost;
+  const int64_t element = compute_bytes(dtype), c = gather.src_channels;
+  WinogradPlan plan{};
+  plan.lanes = block_lanes(dtype);
+  TileGrid& grid = plan.grid;
+  grid.tile = tile;
+  grid.rows = ceil_div(gather.rows.dst_size, tile);
+  grid.columns = ceil_div(gather.columns.dst_size, tile);
+  const int64_t points = plan.points();
+  plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
+  plan.c_pitch = round_up(c, plan.lanes);
+
+  // Many channels leave room for few tiles in a thread's scratch memory.
+  const int64_t tiles =
+      larger(1, smaller(kGroupTiles, kTransformedBytes / (points * plan.c_pitch * element)));
+  grid.parts = Cut::into(ceil_div(grid.columns, tiles + tiles / 3), grid.columns);
+  plan.units = gather.n * grid.image_units();
+  const int64_t all_tiles = gather.n * grid.rows * grid.columns;
+  plan.groups = smaller(plan.units, larger(1, (all_tiles + tiles / 2) / tiles));
+  if (plan.groups > 1 && plan.groups < kEvenGroups)
+    plan.groups = smaller(plan.units, round_up(plan.groups, 2));
+  plan.group_tiles = ceil_div(plan.units, plan.groups) * grid.parts.size;
+
+  plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
+  plan.panels = ceil_div(plan.blocks, kPanelBlocks);
+  const int64_t all_weights = points * plan.blocks * plan.lanes * c;
+  plan.first = plan.groups >= kLeastGroups && all_weights * element <= kTransformedBytes
+                   ? WinogradPlan::First::kWeights
+                   : WinogradPlan::First::kSource;
+  // The jobs of a group are its panels: an even number of them.
+  if (plan.first == WinogradPlan::First::kSource && plan.panels > 1)
+    plan.panels = smaller(plan.blocks, round_up(plan.panels, 2));
+  const int64_t width = ceil_div(plan.blocks, plan.panels) * plan.lanes;
+
+  const int64_t window_pixels =
+      ((larger(1, plan.group_tiles / grid.parts.size)) * tile + 2) * (grid.parts.size * tile + 2);
+  const bool in_place = gather.layout == Layout::kChannelsLast;
+  const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
+  plan.c_chunk = Cut::of(in_place ? plan.c_pitch : smaller(plan.c_pitch, fitting * plan.lanes), c);
+
+  plan.source_pitch = odd_lines(plan.group_tiles * plan.c_pitch, plan.lanes);
+  plan.sums_pitch = odd_lines(plan.group_tiles * width, plan.lanes);
+  plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
+  plan.scratch.packed = kPackedChannels * gather.taps() * width;
+  plan.scratch.sums = points * plan.sums_pitch;
+  plan.scratch.pixels = in_place ? 0 : plan.group_tiles * tile * tile * width;
+  if (plan.first == WinogradPlan::First::kWeights) {
+    plan.scratch.source = points * plan.source_pitch;
+    plan.shared_size = all_weights;
+  } else {
+    plan.scratch.weights = points * smaller(c, plan.c_block.size) * width;
+    plan.repeat_groups =
+        smaller(plan.groups, larger(1, kTransformedBytes / element / (points * plan.source_pitch)));
+    plan.shared_size = plan.repeat_groups * points * plan.source_pitch;
+  }
+  return plan;
+}
+
+inline int64_t winograd_scratch_bytes(const WinogradPlan& plan, Dtype dtype) {
+  const auto& size = plan.scratch;
+  return (size.source + size.window + size.weights + size.packed + size.sums + size.pixels) *
+         compute_bytes(dtype);
+}
+
+}  // namespace torchconv::cpu

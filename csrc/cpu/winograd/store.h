@@ -1,0 +1,125 @@
+// The store stage of winograd: sums [point][tile][lanes] become A^T m A, pixels of the destination in any
+// dtype and layout.
+#pragma once
+
+#include "cpu/common/copy.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/winograd/plan.h"
+#include "cpu/winograd/transforms.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// Where the pixels of a tile go.
+template <class Out>
+struct TilePlace {
+  Out* data;
+  int64_t row, column;           // elements from one to the next
+  int64_t rows, columns, lanes;  // inside the destination
+};
+
+// Lines that will be written are so far apart that no hardware prefetcher sees the next one coming.
+template <int kTile, class Out>
+void prefetch_tile(const Out* data, int64_t row, int64_t column) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kTile; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kTile; ++j) __builtin_prefetch(data + i * row + j * column, 1);
+  }
+}
+
+// One block of lanes. `bias` is null or has a block.
+template <int kTile, bool kWhole, class Out>
+void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
+                    TilePlace<Out> to) {
+  using V = Simd<Compute<Out>>;
+  using Vec = typename V::Vec;
+  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  for (int64_t lane = 0; lane < kLaneBlock<Compute<Out>>; lane += V::kLanes) {
+    if (!kWhole && lane >= to.lanes) break;
+    const Vec added = bias ? V::load(bias + lane) : V::zero();
+    Vec rows[kTile][kPoints];
+#pragma GCC unroll 8
+    for (int j = 0; j < kPoints; ++j) {
+      Vec m[kPoints], e[kTile];
+#pragma GCC unroll 8
+      for (int i = 0; i < kPoints; ++i) m[i] = V::load(sums + lane + (i * kPoints + j) * pitch);
+      WinogradTile<kTile>::template destination<V>(m, e);
+#pragma GCC unroll 8
+      for (int i = 0; i < kTile; ++i) rows[i][j] = e[i];
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kTile; ++i) {
+      if (!kWhole && i >= to.rows) break;
+      Vec e[kTile];
+      WinogradTile<kTile>::template destination<V>(rows[i], e);
+#pragma GCC unroll 8
+      for (int j = 0; j < kTile; ++j) {
+        if (!kWhole && j >= to.columns) break;
+        Out* const at = to.data + lane + i * to.row + j * to.column;
+        // Without a bias too: it turns -0 into +0.
+        const Vec sum = V::add(without_sign_of_zero<V>(e[j]), added);
+        if constexpr (kWhole) {
+          V::store(at, sum);
+        } else {
+          V::store_first(at, sum, smaller(V::kLanes, to.lanes - lane));
+        }
+      }
+    }
+  }
+}
+
+// The tiles of a segment, for the lanes of a panel from destination channel `first` on; `sums` are those
+// of the first tile.
+template <int kTile, class S>
+void store_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
+                   const Segment& segment, int64_t first, int64_t width, const Compute<S>* sums,
+                   const Compute<S>* bias, Compute<S>* space) {
+  using T = Compute<S>;
+  constexpr int64_t kBlock = kLaneBlock<T>;
+  const int64_t height = gather.rows.dst_size, row = gather.columns.dst_size;
+  const int64_t y = segment.row * kTile, x = segment.column * kTile;
+  const int64_t rows = smaller(segment.rows * kTile, height - y),
+                columns = smaller(segment.columns * kTile, row - x);
+  const int64_t valid = smaller(width, gather.dst_channels - first);
+  S* const image = (S*)task.result + segment.image * gather.dst_channels * height * row;
+  // `lanes`: how many of a pixel may be written.
+  const auto store = [&](auto* pixels, int64_t row_pitch, int64_t pixel_pitch, int64_t lanes) {
+    using Out = std::remove_pointer_t<decltype(pixels)>;
+    for (int64_t i = 0; i < rows; i += kTile) {
+      for (int64_t j = 0; j < columns; j += kTile, sums += width) {
+        for (int64_t lane = 0; lane < lanes; lane += kBlock) {
+          const TilePlace<Out> to = {pixels + i * row_pitch + j * pixel_pitch + lane,
+                                     row_pitch,
+                                     pixel_pitch,
+                                     smaller(kTile, rows - i),
+                                     smaller(kTile, columns - j),
+                                     smaller(kBlock, lanes - lane)};
+          const T* const bias_at = bias ? bias + lane : nullptr;
+          if (to.columns == kTile)
+            prefetch_tile<kTile>(to.data + kTile * pixel_pitch, row_pitch, pixel_pitch);
+          if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
+            transform_sums<kTile, true>(sums + lane, plan.sums_pitch, bias_at, to);
+          } else {
+            transform_sums<kTile, false>(sums + lane, plan.sums_pitch, bias_at, to);
+          }
+        }
+      }
+    }
+  };
+  if (gather.layout == Layout::kChannelsLast) {
+    const int64_t pixel = gather.dst_channels;
+    return store(image + (y * row + x) * pixel + first, row * pixel, pixel, valid);
+  }
+  store(space, columns * width, width, width);
+  S* const out = image + first * height * row + y * row + x;
+  if (columns == row) {
+    return transpose_copy(space, width, rows * columns, valid, out, height * row);
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    transpose_copy(space + i * columns * width, width, columns, valid, out + i * row, height * row);
+  }
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,170 @@
+// Winograd's transforms along one axis (Toom-Cook interpolation; Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks", 2015):
+//
+//     destination = A^T [(G w) * (B^T d)]
+//
+// computes F(m, 3): m neighbouring destinations from m + 2 source elements d and three weights w, with
+// m + 2 products instead of 3 m. d and w make polynomials that are evaluated at m + 1 points and infinity;
+// the products are the values of another one there. With m + 2 = 6 the points are 0, +-a, +-b and
+// infinity, a = 5/8 and b = 3/2: the rms error is about half of that with 0, +-1, +-2 (Barabasz et al.,
+// "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2018,
+// explains why). With m + 2 = 4 they are 0, +-1 and infinity.
+//
+// Every function takes and gives vectors, a problem in each lane, and is one fixed sequence of fused
+// multiply-adds: the same bits on every level.
+#pragma once
+
+#include "cpu/simd/simd.h"
+
+namespace torchconv::cpu {
+namespace {
+
+struct WinogradPoints {
+  static constexpr double a = 0.625, b = 1.5;
+  static constexpr double a2 = a * a, b2 = b * b;
+  // The product over the other points of the differences to 0, +-a, +-b.
+  static constexpr double n0 = a2 * b2, na = 2 * a2 * (a2 - b2), nb = 2 * b2 * (b2 - a2);
+};
+
+// x + scale * y
+template <class V, class T>
+inline typename V::Vec add_scaled(typename V::Vec x, T scale, typename V::Vec y) {
+  return V::fma(V::broadcast(scale), y, x);
+}
+template <class V>
+inline typename V::Vec subtract(typename V::Vec x, typename V::Vec y) {
+  return add_scaled<V>(x, -1, y);
+}
+
+// B^T d. Row i is the polynomial that vanishes at all points but the i-th:
+//
+//     |  a2 b2    0    -a2-b2    0    1   0 |
+//     |    0   -a b2     -b2     a    1   0 |
+//     |    0    a b2     -b2    -a    1   0 |
+//     |    0   -b a2     -a2     b    1   0 |
+//     |    0    b a2     -a2    -b    1   0 |
+//     |    0   a2 b2      0   -a2-b2  0   1 |
+template <class V>
+inline void source_transform4(const typename V::Vec (&d)[6], typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  out[0] = add_scaled<V>(add_scaled<V>(d[4], -(P::a2 + P::b2), d[2]), P::n0, d[0]);
+  const Vec even_a = add_scaled<V>(d[4], -P::b2, d[2]), odd_a = add_scaled<V>(d[3], -P::b2, d[1]);
+  out[1] = add_scaled<V>(even_a, P::a, odd_a);
+  out[2] = add_scaled<V>(even_a, -P::a, odd_a);
+  const Vec even_b = add_scaled<V>(d[4], -P::a2, d[2]), odd_b = add_scaled<V>(d[3], -P::a2, d[1]);
+  out[3] = add_scaled<V>(even_b, P::b, odd_b);
+  out[4] = add_scaled<V>(even_b, -P::b, odd_b);
+  out[5] = add_scaled<V>(add_scaled<V>(d[5], -(P::a2 + P::b2), d[3]), P::n0, d[1]);
+}
+
+// G w: the values of the weights' polynomial at the points, divided by what B^T left out.
+//
+//     | 1/n0     0      0   |
+//     | 1/na   a/na  a2/na  |
+//     | 1/na  -a/na  a2/na  |
+//     | 1/nb   b/nb  b2/nb  |
+//     | 1/nb  -b/nb  b2/nb  |
+//     |  0       0      1   |
+template <class V>
+inline void weight_transform4(const typename V::Vec (&w)[3], typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  const auto scaled = [](double scale, typename V::Vec x) {
+    return add_scaled<V>(V::zero(), scale, x);
+  };
+  out[0] = scaled(1 / P::n0, w[0]);
+  const auto even_a = add_scaled<V>(scaled(1 / P::na, w[0]), P::a2 / P::na, w[2]);
+  out[1] = add_scaled<V>(even_a, P::a / P::na, w[1]);
+  out[2] = add_scaled<V>(even_a, -P::a / P::na, w[1]);
+  const auto even_b = add_scaled<V>(scaled(1 / P::nb, w[0]), P::b2 / P::nb, w[2]);
+  out[3] = add_scaled<V>(even_b, P::b / P::nb, w[1]);
+  out[4] = add_scaled<V>(even_b, -P::b / P::nb, w[1]);
+  out[5] = w[2];
+}
+
+// A^T m: the coefficients of the product.
+//
+//     | 1   1   1   1   1   0 |
+//     | 0   a  -a   b  -b   0 |
+//     | 0  a2  a2  b2  b2   0 |
+//     | 0  a3 -a3  b3 -b3   1 |
+template <class V>
+inline void destination_transform4(const typename V::Vec (&m)[6], typename V::Vec (&out)[4]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
+  const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
+  const auto both = [](double of_a, Vec at_a, double of_b, Vec at_b, Vec rest) {
+    return add_scaled<V>(add_scaled<V>(rest, of_b, at_b), of_a, at_a);
+  };
+  out[0] = V::add(V::add(m[0], even_a), even_b);
+  out[1] = both(P::a, odd_a, P::b, odd_b, V::zero());
+  out[2] = both(P::a2, even_a, P::b2, even_b, V::zero());
+  out[3] = both(P::a * P::a2, odd_a, P::b * P::b2, odd_b, m[5]);
+}
+
+// The same for F(2, 3): every number is 0, 1 or 1/2.
+template <class V>
+inline void source_transform2(const typename V::Vec (&d)[4], typename V::Vec (&out)[4]) {
+  out[0] = subtract<V>(d[0], d[2]);
+  out[1] = V::add(d[1], d[2]);
+  out[2] = subtract<V>(d[2], d[1]);
+  out[3] = subtract<V>(d[1], d[3]);
+}
+
+template <class V>
+inline void weight_transform2(const typename V::Vec (&w)[3], typename V::Vec (&out)[4]) {
+  const auto even = V::add(w[0], w[2]);
+  const auto half = add_scaled<V>(V::zero(), 0.5, even);
+  out[0] = w[0];
+  out[1] = add_scaled<V>(half, 0.5, w[1]);
+  out[2] = add_scaled<V>(half, -0.5, w[1]);
+  out[3] = w[2];
+}
+
+template <class V>
+inline void destination_transform2(const typename V::Vec (&m)[4], typename V::Vec (&out)[2]) {
+  out[0] = V::add(V::add(m[0], m[1]), m[2]);
+  out[1] = subtract<V>(subtract<V>(m[1], m[2]), m[3]);
+}
+
+// The transforms of m x m destinations, for code that serves both m.
+template <int m>
+struct WinogradTile;
+
+template <>
+struct WinogradTile<4> {
+  static constexpr int kPoints = 6;
+  template <class V>
+  static void source(const typename V::Vec (&d)[6], typename V::Vec (&out)[6]) {
+    source_transform4<V>(d, out);
+  }
+  template <class V>
+  static void weight(const typename V::Vec (&w)[3], typename V::Vec (&out)[6]) {
+    weight_transform4<V>(w, out);
+  }
+  template <class V>
+  static void destination(const typename V::Vec (&m)[6], typename V::Vec (&out)[4]) {
+    destination_transform4<V>(m, out);
+  }
+};
+
+template <>
+struct WinogradTile<2> {
+  static constexpr int kPoints = 4;
+  template <class V>
+  static void source(const typename V::Vec (&d)[4], typename V::Vec (&out)[4]) {
+    source_transform2<V>(d, out);
+  }
+  template <class V>
+  static void weight(const typename V::Vec (&w)[3], typename V::Vec (&out)[4]) {
+    weight_transform2<V>(w, out);
+  }
+  template <class V>
+  static void destination(const typename V::Vec (&m)[4], typename V::Vec (&out)[2]) {
+    destination_transform2<V>(m, out);
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,266 @@
+"""winograd_f4 and winograd_f2, forced: errors within their limits, the same bits in any batch,
+layout, level and number of threads, at every size and padding, in every dtype."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import torchconv  # noqa: F401  (registers the operators)
+from benchmarks.machine import isa_levels
+from tests.cases import Conv2dCase, ids
+from tests.cases import case as build_case
+from tests.compare import same_bits
+from tests.reference import Operands, exact, random_operands, run, threads
+
+ALGORITHMS = ("winograd_f4", "winograd_f2")
+GATHERS = ("forward", "grad_input")
+# Of the rms of the exact result: the rms error and the largest.
+LIMITS = {"winograd_f4": (1.2e-6, 1.5e-5), "winograd_f2": (5e-7, 5e-6)}
+
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+every_gather = pytest.mark.parametrize("op", GATHERS)
+both_layouts = pytest.mark.parametrize(
+    "channels_last", [False, True], ids=["contiguous", "channels_last"]
+)
+
+
+@pytest.fixture(autouse=True)
+def _forced(request):
+    if "algorithm" in request.fixturenames:
+        torch.ops.torchconv._force_algorithm(request.getfixturevalue("algorithm"))
+
+
+def explanation(op: str, case: Conv2dCase, dtype=torch.float32, channels_last=False) -> list[str]:
+    return torch.ops.torchconv._explain(
+        op, case.input_size, case.weight_size, case.geometry(channels_last),
+        str(dtype).removeprefix("torch."),
+    ).splitlines()  # fmt: skip
+
+
+def random_case(generator: random.Random, batch: int | None = None) -> Conv2dCase:
+    """Any size from 1 x 1 on, any padding, channels around the lanes of a vector."""
+    pick = generator.choice
+    padding = tuple(generator.randint(0, 4) for _ in range(4))
+    size = [generator.randint(1, 13) for _ in range(2)]
+    if generator.random() < 0.1:
+        size[1] = generator.randint(200, 300)  # rows of tiles that one job does not take
+    for axis in (0, 1):
+        size[axis] = max(size[axis], 3 - padding[2 * axis] - padding[2 * axis + 1])
+    channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
+    return build_case("random", batch or generator.randint(1, 5), pick(channels), tuple(size),
+                      pick(channels), 3, padding=padding, bias=pick([True, False]))  # fmt: skip
+
+
+def random_cases(count: int, seed: int, batch: int | None = None) -> list[Conv2dCase]:
+    generator = random.Random(seed)
+    return [random_case(generator, batch) for _ in range(count)]
+
+
+def errors(found: torch.Tensor, value: torch.Tensor) -> tuple[float, float]:
+    error, rms = found.double() - value, value.square().mean().sqrt()
+    return float(error.square().mean().sqrt() / rms), float(error.abs().max() / rms)
+
+
+LAYERS = (
+    build_case("64", 2, 64, 28, 64, 3),
+    build_case("128", 2, 128, 14, 128, 3),
+    build_case("256", 2, 256, 14, 256, 3),
+    build_case("512", 2, 512, 7, 512, 3),
+    build_case("512_to_64", 3, 512, 10, 64, 3),
+    build_case("64_to_512", 3, 64, 10, 512, 3),
+)
+
+
+@both_layouts
+@every_gather
+@every_algorithm
+@pytest.mark.parametrize("shape", LAYERS, ids=ids(LAYERS))
+def test_errors(shape, algorithm, op, channels_last):
+    t = random_operands(shape, torch.float32)
+    assert explanation(op, shape)[0] == f"{algorithm}: forced, runs"
+    rms, largest = errors(run(op, shape, t, channels_last), exact(op, shape, t))
+    assert rms < LIMITS[algorithm][0] and largest < LIMITS[algorithm][1], (rms, largest)
+
+
+@every_gather
+@every_algorithm
+def test_one_large_pixel_among_small_ones(algorithm, op):
+    """Its tiles have errors relative to it, and all others to their own size."""
+    shape = build_case("", 1, 64, 28, 64, 3)
+    t = random_operands(shape, torch.float32)
+    source = (t.input if op == "forward" else t.grad).mul_(1e-2)
+    source[:, :, 13, 13] *= 1e6
+    found, value = run(op, shape, t), exact(op, shape, t)
+    rms, largest = errors(found, value)
+    # Few pixels make the rms: a larger part of these sums is one product.
+    assert rms < LIMITS[algorithm][0] and largest < 10 * LIMITS[algorithm][1], (rms, largest)
+    for part in (slice(0, 8), slice(20, 28)):  # rows of tiles that do not see it
+        rms, largest = errors(found[:, :, part], value[:, :, part])
+        assert rms < LIMITS[algorithm][0] and largest < LIMITS[algorithm][1], (rms, largest)
+
+
+@every_algorithm
+def test_any_size_and_padding(algorithm):
+    for index, shape in enumerate(random_cases(60, seed=1)):
+        t = random_operands(shape, torch.float32, seed=index)
+        for op in GATHERS:
+            value = exact(op, shape, t)
+            found = run(op, shape, t, index % 2 == 1)
+            assert found.shape == value.shape
+            # A tile's errors are relative to its largest products.
+            scale = exact(op, shape, t.map(torch.abs)).max()
+            assert (found.double() - value).abs().max() <= 3e-6 * scale, (op, shape)
+
+
+@every_gather
+@every_algorithm
+def test_any_batch_and_layout(algorithm, op):
+    """A sample has the same bits in any batch, at any place in it, in both layouts."""
+    shapes = [
+        *random_cases(25, seed=2, batch=9),
+        build_case("", 9, 512, 7, 512, 3),  # weights that are transformed by jobs
+        build_case("", 40, 64, 8, 64, 3),  # more than one group of tiles
+    ]
+    for index, shape in enumerate(shapes):
+        t = random_operands(shape, torch.float32, seed=index)
+        together = run(op, shape, t)
+        assert same_bits(run(op, shape, t, True), together), shape
+        for begin, end in ((0, 1), (4, 5), (shape.n - 1, shape.n), (1, 4)):
+            part = Operands(t.input[begin:end], t.weight, t.bias, t.grad[begin:end])
+            found = run(op, shape.with_batch(end - begin), part, index % 2 == 1)
+            assert same_bits(found, together[begin:end]), (begin, end, shape)
+
+
+@every_gather
+@every_algorithm
+def test_any_number_of_threads_and_level(algorithm, op):
+    shapes = [*random_cases(25, seed=3), *LAYERS[1:4], build_case("", 9, 48, 56, 40, 3)]
+    for index, shape in enumerate(shapes):
+        t = random_operands(shape, torch.float32, seed=index)
+        channels_last = index % 2 == 1
+        expected = run(op, shape, t, channels_last)
+        for level in isa_levels():
+            torch.ops.torchconv._force_isa(level)
+            for count in (1, 3):
+                with threads(count):
+                    found = run(op, shape, t, channels_last)
+                assert same_bits(found, expected), (level, count, shape)
+        torch.ops.torchconv._force_isa("")
+
+
+@both_layouts
+@every_gather
+@every_algorithm
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_types_are_float32_inside(dtype, algorithm, op, channels_last):
+    """The result is that of the widened operands, rounded once."""
+    for index, shape in enumerate(random_cases(25, seed=4)):
+        t = random_operands(shape, dtype, seed=index)
+        expected = run(op, shape, t.map(torch.Tensor.float), channels_last).to(dtype)
+        assert same_bits(run(op, shape, t, channels_last), expected), shape
+
+
+@every_gather
+@every_algorithm
+def test_weights_of_any_strides(algorithm, op):
+    for index, shape in enumerate(random_cases(12, seed=5)):
+        t = random_operands(shape, torch.float32, seed=index)
+        expected = run(op, shape, t)
+        w = t.weight
+        k, c = w.shape[:2]
+        wide = torch.randn(2 * k, c + 3, 4, 5)
+        wide[::2, 1:-2, :3, 1:4] = w
+        for strided in (
+            w.contiguous(memory_format=torch.channels_last),
+            w.transpose(0, 1).contiguous().transpose(0, 1),
+            w.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0),
+            w.flip(2, 3).contiguous().flip(2, 3),
+            wide[::2, 1:-2, :3, 1:4],
+        ):
+            assert torch.equal(strided, w)
+            assert same_bits(run(op, shape, replace(t, weight=strided)), expected), shape
+
+
+@both_layouts
+@every_gather
+@every_algorithm
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan], ids=str)
+def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
+    """It reaches every element of the result that sees it, perhaps as NaN, beside them only those
+    of their tiles, and no other sample."""
+    shape = build_case("", 3, 20, (9, 11), 24, 3)
+    t = random_operands(shape, torch.float32)
+    ordinary = run(op, shape, t, channels_last)
+    source = t.input if op == "forward" else t.grad
+    for row, column in ((0, 0), (3, 4), (4, 3), (8, 10), (5, 6)):
+        kept = source[1, 7, row, column].clone()
+        source[1, 7, row, column] = value
+        found = run(op, shape, t, channels_last)
+        source[1, 7, row, column] = kept
+        assert same_bits(found[::2], ordinary[::2])
+        finite = found[1].isfinite()
+        assert not finite[:, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].any()
+        far = torch.ones(shape.h, shape.w, dtype=torch.bool)
+        far[max(0, row - 5) : row + 6, max(0, column - 5) : column + 6] = False
+        assert same_bits(found[1][:, far], ordinary[1][:, far])
+    t.weight[5, 7, 1, 1] = value
+    channel = 5 if op == "forward" else 7
+    assert not run(op, shape, t, channels_last)[:, channel].isfinite().any()
+
+
+@both_layouts
+@every_gather
+@every_algorithm
+def test_zeros_are_positive(algorithm, op, channels_last):
+    shape = build_case("", 2, 17, 6, 18, 3)
+    t = random_operands(shape, torch.float32)
+    for zero in (0.0, -0.0):
+        nothing = t.map(lambda x, zero=zero: torch.full_like(x, zero))
+        for weight in (t.weight, nothing.weight):
+            found = run(op, shape, replace(nothing, weight=weight, bias=None), channels_last)
+            assert same_bits(found, torch.zeros_like(found))
+
+
+@every_algorithm
+def test_denormals_are_no_cliff_and_no_error(algorithm):
+    shape = build_case("", 1, 32, 12, 32, 3)
+    t = random_operands(shape, torch.float32)
+    tiny = replace(t, weight=t.weight * 1e-42)
+    found = run("forward", shape, tiny)
+    torch.testing.assert_close(found, F.conv2d(t.input, tiny.weight, padding=1), rtol=0, atol=1e-38)
+
+
+@every_algorithm
+def test_other_layers_are_refused(algorithm):
+    plain = build_case("", 2, 32, 12, 32, 3)
+    for shape, dtype, reason in (
+        (replace(plain, stride=(2, 1)), torch.float32, "stride"),
+        (replace(plain, dilation=(1, 2)), torch.float32, "dilation"),
+        (replace(plain, r=5), torch.float32, "3 x 3"),
+        (replace(plain, groups=2), torch.float32, "groups"),
+        (plain, torch.float64, "float64"),
+    ):
+        assert reason in explanation("forward", shape, dtype)[0]
+    assert "forward and input gradient" in explanation("grad_weight", plain)[0]
+
+
+def test_the_choice_depends_on_the_shape_of_an_image_alone():
+    """Half types and both layouts as well: no product of it would give a sample other bits."""
+    chosen = set()
+    for c, k, size in ((64, 64, 56), (3, 64, 56), (512, 512, 7), (16, 16, 32), (64, 64, 2)):
+        for op in GATHERS:
+            found = set()
+            for n in (1, 7, 300):
+                shape = build_case("", n, c, size, k, 3)
+                for channels_last in (False, True):
+                    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+                        name = explanation(op, shape, dtype, channels_last)[-1].split(":")[0]
+                        found.add(name if name in ALGORITHMS else "direct")
+            assert len(found) == 1, (found, shape)
+            chosen |= found
+    assert chosen >= {"winograd_f4", "direct"}
