@@ -101,4 +101,9 @@ constexpr int64_t kFetchLines = 12;
 // grad_weight: sums of one tap, above which it repays to look for taps that only see padding.
 constexpr int64_t kSkippingSums = 2048;
 
+// winograd_grad_weight: channels of a block of the result, whose products at the points stay in the L2
+// cache; tiles side by side that are loaded at once.
+constexpr int64_t kWinogradInputs = 64, kWinogradOutputs = 64;
+constexpr int64_t kWinogradRunTiles = 16;
+
 }  // namespace torchconv::cpu::cost
