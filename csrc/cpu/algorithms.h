@@ -6,7 +6,7 @@
 namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kDensePixels, kDenseChannels,
-    kGradWeight, kReference;
+    kWinogradGradWeight, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -17,6 +17,7 @@ struct Kernels {
   RunJob pointwise;
   RunJob dense_pixels;
   RunJob dense_channels;
+  RunJob winograd_grad_weight;
   RunJob grad_weight;
   RunJob grad_bias;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.

@@ -43,6 +43,7 @@ constexpr int64_t kChunkPixels = 96;
 // winograd_grad_weight: tiles summed in registers, then added to the products; tiles of a chunk.
 constexpr int64_t kWinogradPassTiles = 32;
 constexpr int64_t kWinogradChunkTiles = 96;
+constexpr int64_t kWinogradLeastChannels = 8;
 
 // depthwise_grad_weight: a part of an image's rows is summed in registers. It stays in the L1 cache,
 // with channels in the lanes in the L2 cache; a large kernel, whose rows few parts would load again

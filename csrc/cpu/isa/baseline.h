@@ -15,3 +15,4 @@
 #include "cpu/grad_weight/plan.h"
 #include "cpu/pointwise/plan.h"
 #include "cpu/simd/scalar.h"
+#include "cpu/winograd_grad_weight/plan.h"

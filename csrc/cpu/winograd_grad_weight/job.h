@@ -57,8 +57,8 @@ struct WinogradSums {
         for (int64_t column = 0, tiles; column < plan.tile_columns; column += tiles) {
           tiles = smaller(smaller(plan.run_tiles, plan.tile_columns - column),
                           plan.pass_tiles - waiting);
-          load_run<S>(task, plan, c_block, k_block, {n, row, column, tiles}, waiting,
-                      scratch.patch, scratch.input, scratch.grad);
+          load_run<S>(task, plan, c_block, k_block, {n, row, column, tiles}, waiting, scratch.patch,
+                      scratch.input, scratch.grad);
           waiting += tiles;
           if (waiting == plan.pass_tiles) multiply();
         }

@@ -72,14 +72,9 @@ void load_run(const Task& task, const WinogradGradWeightPlan& plan, int64_t c_bl
   {
     const Image<S> image = {(const S*)task.input + run.image * shape.c * shape.h * shape.w,
                             shape.layout, shape.c, shape.h, shape.w};
-    const PatchBox box = {y - shape.pad_top,
-                          Plan::kTile + Plan::kHalo,
-                          1,
-                          x - shape.pad_left,
-                          columns + Plan::kHalo,
-                          1,
-                          plan.c.begin(c_block),
-                          plan.c.length(c_block, shape.c)};
+    const PatchBox box = {y - shape.pad_top,     Plan::kTile + Plan::kHalo,      1,
+                          x - shape.pad_left,    columns + Plan::kHalo,          1,
+                          plan.c.begin(c_block), plan.c.length(c_block, shape.c)};
     load_patch(image, box, patch, plan.c.size);
     transform_input_tiles(patch, box.columns * plan.c.size, plan.c.size, run.tiles,
                           input + at * plan.c.size, plan.pitch.input);

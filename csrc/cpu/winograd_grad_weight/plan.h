@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/arithmetic.h"
+#include "cpu/common/cost_model.h"
 #include "cpu/common/element.h"
 #include "cpu/common/sample_chunks.h"
 #include "cpu/common/sum_order.h"
@@ -19,7 +20,7 @@ struct WinogradGradWeightPlan {
   int64_t pass_tiles;  // multiplied at once
   int64_t run_tiles;   // side by side, loaded at once
   struct {
-    int64_t input, grad;            // from one point to the next
+    int64_t input, grad;  // from one point to the next
   } pitch;
   struct {
     int64_t input_patch, grad_patch, input, grad, products, sums;  // elements
@@ -29,10 +30,24 @@ struct WinogradGradWeightPlan {
   int64_t tables() const { return 2 * pass_tiles; }
   int64_t scratch_bytes() const {
     return (size.input_patch + size.grad_patch + size.input + size.grad + size.products +
-            size.sums) * (int64_t)sizeof(float) +
+            size.sums) *
+               (int64_t)sizeof(float) +
            tables() * (int64_t)sizeof(int64_t);
   }
 };
+
+// Decides bits: by the shape of one image, the dtype and the layout alone.
+inline const char* refuses_winograd_grad_weight(const Conv2dShape& shape) {
+  using namespace sum_order;
+  if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
+  if (shape.groups != 1) return "several groups";
+  if (shape.r != 3 || shape.s != 3) return "the kernel is not 3x3";
+  if (shape.stride_h != 1 || shape.stride_w != 1) return "stride";
+  if (shape.dilation_h != 1 || shape.dilation_w != 1) return "dilation";
+  if (smaller(shape.c, shape.k) < kWinogradLeastChannels) return "few channels";
+  if (smaller(shape.p, shape.q) < 1) return "no output";
+  return nullptr;
+}
 
 // Chunks of about so many tiles where the blocks of the result are too few to feed the threads.
 inline SampleChunks winograd_chunks(int64_t blocks, int64_t tile_rows, int64_t tile_columns) {
