@@ -6,7 +6,7 @@
 namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kWinograd4, kWinograd2,
-    kDensePixels, kDenseChannels, kGradWeight, kReference;
+    kDensePixels, kDenseChannels, kWinogradGradWeight, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -21,6 +21,7 @@ struct Kernels {
   RunJob grad_bias;
   RunJob winograd4;
   RunJob winograd2;
+  RunJob winograd_grad_weight;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };

@@ -16,7 +16,7 @@ namespace {
 Choice<Algorithm>& choice() {
   static Choice<Algorithm>& only = *new Choice<Algorithm>(
       {&kDepthwise, &kDepthwiseGradWeight, &kPointwise, &kWinograd4, &kWinograd2, &kDensePixels,
-       &kDenseChannels, &kGradWeight, &kReference});
+       &kDenseChannels, &kWinogradGradWeight, &kGradWeight, &kReference});
   return only;
 }
 

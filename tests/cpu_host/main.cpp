@@ -20,8 +20,8 @@ using namespace torchconv;
 using namespace torchconv::cpu;
 
 const Algorithm* const kAlgorithms[] = {
-    &kDepthwise,   &kDepthwiseGradWeight, &kPointwise,  &kWinograd4, &kWinograd2,
-    &kDensePixels, &kDenseChannels,       &kGradWeight, &kGradBias,  &kReference};
+    &kDepthwise,     &kDepthwiseGradWeight, &kPointwise,  &kWinograd4, &kWinograd2, &kDensePixels,
+    &kDenseChannels, &kWinogradGradWeight,  &kGradWeight, &kGradBias,  &kReference};
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
 
 struct HostThreads {

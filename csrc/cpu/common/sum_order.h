@@ -46,6 +46,17 @@ constexpr int64_t kMostChunkImages = 64;
 constexpr int64_t kSumsKept = 400 << 10;  // bytes
 constexpr int64_t kChunkPixels = 96;
 
+// winograd_grad_weight: tiles that are summed in registers, then added to the products at the points; tiles
+// of a chunk.
+constexpr int64_t kWinogradPassTiles = 32;
+constexpr int64_t kWinogradChunkTiles = 96;
+// Against grad_weight it wins where the channels repay the transforms, the tiles are filled and an image
+// has so many pixels of grad: 1.2 to 2.7 times from 16 images on. A single image needs 12 x 12 pixels to
+// win; on 7 x 7 it takes 1.2 to 1.9 times as long, which the batch must not decide.
+constexpr int64_t kWinogradLeastChannels = 16;
+constexpr int64_t kWinogradLeastPixels = 49;
+constexpr double kWinogradFilled = 0.6;
+
 // depthwise_grad_weight: a part of an image's rows is summed in registers. It stays in the L1 cache,
 // with channels in the lanes in the L2 cache; a large kernel, whose rows few parts would load again
 // and again, takes more.

@@ -16,3 +16,4 @@
 #include "cpu/pointwise/plan.h"
 #include "cpu/simd/scalar.h"
 #include "cpu/winograd/plan.h"
+#include "cpu/winograd_grad_weight/plan.h"

@@ -1,0 +1,49 @@
+// winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm.
+//
+//      grad          input                   values at 36 points
+//      . . . .       . . . . . .     each tile of    of grad      of the input
+//      . 4x4 .       . 6 x 6   .      both, for      | g0 g1 ... |     | x0 x1 ... |
+//      . . . .       .         .     each channel    | g0 g1 ... |     | x0 x1 ... |   sum over tiles
+//      . . . .       .         .       ------->        :                 :           ------------>
+//                    .         .                     at each point: [tiles][k] x [tiles][c]
+//                    . . . . . .
+//                                        products [36][c][k]  ------->  weight [c][k] of 3x3 taps
+//
+// Both operands are cut into tiles and each tile is replaced by its values at 36 points (transforms.h).
+// There, 36 matrix products over the tiles take the place of 9 over the pixels: a quarter of the
+// multiply-adds, since a tile has 16 pixels. A job takes one block of the result, some channels of both x all
+// taps, over a chunk of the samples, or over all of them. It goes over the tiles in passes: a pass loads and
+// transforms the tiles of both operands and adds their products to those of the block, which lie in the L2
+// cache. At the end the products are transformed back to taps. Stage 1 adds the chunks in the order of the
+// samples (common/ordered_sum.h).
+//
+// Costs: both operands are loaded and transformed once for every block of the other's channels; products of
+// a block are read and written once for each pass. Tiles that stick out of the image are computed whole. The
+// rounding errors are two to four times those of a direct sum.
+#include "cpu/algorithms.h"
+#include "cpu/winograd_grad_weight/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (op != Op::kGradWeight) return "computes the weight gradient only";
+  if (const char* reason = refuses_winograd_grad_weight(shape)) return reason;
+  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape);
+  plan.keep(made);
+  plan.scratch_bytes = made.scratch_bytes();
+  made.chunks.plan_waves(shape.n, made.blocks,
+                         made.blocks * made.block_size() * (int64_t)sizeof(float), plan);
+  return nullptr;
+}
+
+}  // namespace
+
+const Algorithm kWinogradGradWeight = {
+    "winograd_grad_weight",
+    make_plan,
+    {kPortableKernels.winograd_grad_weight, kAvx2Kernels.winograd_grad_weight,
+     kAvx512Kernels.winograd_grad_weight},
+    Sums::kF4};
+
+}  // namespace torchconv::cpu

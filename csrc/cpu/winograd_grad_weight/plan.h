@@ -1,0 +1,103 @@
+// How winograd_grad_weight cuts the weight gradient into jobs.
+#pragma once
+
+#include "cpu/common/arithmetic.h"
+#include "cpu/common/cost_model.h"
+#include "cpu/common/element.h"
+#include "cpu/common/sample_chunks.h"
+#include "cpu/common/sum_order.h"
+#include "cpu/plan.h"
+
+namespace torchconv::cpu {
+
+// A tile of grad, and what it sees of the input, along one axis; the points of both.
+constexpr int64_t kWinogradGrad = 4, kWinogradSource = 6, kWinogradSide = 6;
+
+// The input or grad, as tiles.
+struct WinogradOperand {
+  Layout layout;
+  int64_t channels, height, width;
+  int64_t pad_top, pad_left;
+  Cut cut;        // channels of a block of the result
+  int64_t pitch;  // from one point of a pass to the next
+  int64_t size;   // of a pass
+};
+
+struct WinogradGradWeightPlan {
+  static constexpr int64_t kTaps = 9, kPoints = kWinogradSide * kWinogradSide;
+
+  int64_t tile_rows, tile_columns;  // of an image
+  WinogradOperand input, grad;
+  int64_t blocks;  // of the result
+  SampleChunks chunks;
+  int64_t pass_tiles;  // multiplied at once
+  int64_t run_tiles;   // side by side, loaded at once
+  int64_t patch_size;
+
+  int64_t tiles() const { return tile_rows * tile_columns; }
+  int64_t channels_of_block() const { return input.cut.size * grad.cut.size; }
+  int64_t block_size() const { return kTaps * channels_of_block(); }
+  int64_t scratch_bytes() const {
+    const int64_t sums = chunks.whole_batch() ? block_size() : 0;
+    return (patch_size + input.size + grad.size + kPoints * channels_of_block() + sums) *
+               (int64_t)sizeof(float) +
+           2 * pass_tiles * (int64_t)sizeof(int64_t);
+  }
+};
+
+// Decides bits: by the shape of one image, the dtype and the layout alone.
+inline const char* refuses_winograd_grad_weight(const Conv2dShape& shape) {
+  using namespace sum_order;
+  if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
+  if (shape.groups != 1) return "several groups";
+  if (shape.r != 3 || shape.s != 3) return "the kernel is not 3x3";
+  if (shape.stride_h != 1 || shape.stride_w != 1) return "stride";
+  if (shape.dilation_h != 1 || shape.dilation_w != 1) return "dilation";
+  if (smaller(shape.c, shape.k) < kWinogradLeastChannels) return "few channels";
+  if (shape.p * shape.q < kWinogradLeastPixels) return "a small image";
+  if (filled_lanes(shape.p, kWinogradGrad) * filled_lanes(shape.q, kWinogradGrad) <
+      kWinogradFilled) {
+    return "its tiles would not be filled";
+  }
+  return nullptr;
+}
+
+// Chunks of about so many tiles where the blocks of the result are too few to feed the threads.
+inline SampleChunks winograd_chunks(int64_t blocks, int64_t tile_rows, int64_t tile_columns) {
+  using namespace sum_order;
+  if (blocks >= kBlocksWanted) return {};
+  const int64_t tiles = tile_rows * tile_columns;
+  SampleChunks chunks{};
+  chunks.images = smaller(kMostChunkImages, ceil_div(kWinogradChunkTiles, tiles));
+  chunks.wave = ceil_div(kBlocksWanted, blocks);
+  chunks.parts = larger(1, smaller(smaller(tile_rows, chunks.wave), tiles / kWinogradChunkTiles));
+  return chunks;
+}
+
+inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& shape) {
+  using namespace sum_order;
+  using Plan = WinogradGradWeightPlan;
+  const int64_t lanes = block_lanes(shape.dtype);
+  Plan plan{};
+  plan.tile_rows = ceil_div(shape.p, kWinogradGrad);
+  plan.tile_columns = ceil_div(shape.q, kWinogradGrad);
+  plan.pass_tiles = kWinogradPassTiles;
+  plan.run_tiles = smaller(plan.tile_columns, cost::kWinogradRunTiles);
+  const auto cut = [&](WinogradOperand& operand) {
+    const int64_t blocks = ceil_div(operand.channels, cost::kWinogradBlock);
+    const int64_t size = Cut::into(blocks, operand.channels).size;
+    operand.cut = Cut::of(round_up(size, lanes), operand.channels);
+    operand.pitch = odd_lines(plan.pass_tiles * operand.cut.size, lanes);
+    operand.size = Plan::kPoints * operand.pitch;
+  };
+  plan.input = {shape.layout, shape.c, shape.h, shape.w, shape.pad_top, shape.pad_left, {}, 0, 0};
+  plan.grad = {shape.layout, shape.k, shape.p, shape.q, 0, 0, {}, 0, 0};
+  cut(plan.input), cut(plan.grad);
+  plan.blocks = plan.input.cut.count * plan.grad.cut.count;
+  plan.chunks = winograd_chunks(plan.blocks, plan.tile_rows, plan.tile_columns);
+  const int64_t columns = (plan.run_tiles - 1) * kWinogradGrad + kWinogradSource;
+  plan.patch_size = kWinogradSource * columns * larger(plan.input.cut.size, plan.grad.cut.size);
+  return plan;
+}
+
+}  // namespace torchconv::cpu

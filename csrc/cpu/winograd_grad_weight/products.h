@@ -1,0 +1,85 @@
+// The middle of winograd_grad_weight: at each point the products of the operands' values are summed over the
+// tiles, then the sums at the points become those of the taps.
+#pragma once
+
+#include "cpu/common/register_tile.h"
+#include "cpu/winograd_grad_weight/plan.h"
+#include "cpu/winograd_grad_weight/transforms.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// What the parts of a thread's scratch memory hold.
+struct WinogradScratch {
+  int64_t *input_offset, *grad_offset;  // [tile of a pass]
+  float* patch;
+  float *input, *grad;  // [point][tile][channel]
+  float* products;      // [point][c][k]
+  float* sums;          // [tap][c][k]
+
+  WinogradScratch(const WinogradGradWeightPlan& plan, char* scratch) {
+    input_offset = (int64_t*)scratch, grad_offset = input_offset + plan.pass_tiles;
+    patch = (float*)(grad_offset + plan.pass_tiles);
+    input = patch + plan.patch_size, grad = input + plan.input.size;
+    products = grad + plan.grad.size;
+    sums = products + WinogradGradWeightPlan::kPoints * plan.channels_of_block();
+    for (int64_t t = 0; t < plan.pass_tiles; ++t) {
+      input_offset[t] = t * plan.input.cut.size, grad_offset[t] = t * plan.grad.cut.size;
+    }
+  }
+};
+
+// products of `inputs` x `outputs` channels: started with, or added to, the tiles of a pass
+inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScratch& scratch,
+                           int64_t inputs, int64_t outputs, int64_t tiles, Sum sum) {
+  constexpr int64_t kLanes = kLaneBlock<float>;
+  const int64_t wide = plan.grad.cut.size;
+  // Slabs of equal tiles, where registers are many.
+  const int64_t slab = wide % (3 * kLanes) == 0 ? 3 * kLanes : 2 * kLanes;
+  Tile<float> tile;
+  tile.partials = {tiles};
+  tile.offset = scratch.input_offset;
+  tile.b_offset = scratch.grad_offset;
+  tile.a_row = 1;
+  tile.c_row = wide;
+  tile.sum = sum;
+  for (int64_t point = 0; point < WinogradGradWeightPlan::kPoints; ++point) {
+    tile.a = scratch.input + point * plan.input.pitch;
+    for (int64_t k = 0; k < outputs; k += slab) {
+      tile.b = scratch.grad + point * plan.grad.pitch + k;
+      tile.c = scratch.products + point * plan.channels_of_block() + k;
+      run_rows<float, Steps::kTables>(tile, inputs, smaller(slab, outputs - k));
+    }
+  }
+}
+
+// From products to sums, `count` elements of c x k each.
+inline void sum_points(const float* products, int64_t count, float* sums) {
+  using V = Simd<float>;
+  using Vec = V::Vec;
+  constexpr int kSide = kWinogradSide;
+  for (int64_t at = 0; at < count; at += V::kLanes) {
+    Vec half[3][kSide];
+#pragma GCC unroll 6
+    for (int j = 0; j < kSide; ++j) {
+      Vec in[kSide], taps[3];
+#pragma GCC unroll 6
+      for (int i = 0; i < kSide; ++i) in[i] = V::load(products + (i * kSide + j) * count + at);
+      taps_transform4<V>(in, taps);
+#pragma GCC unroll 3
+      for (int r = 0; r < 3; ++r) half[r][j] = taps[r];
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; ++r) {
+      Vec taps[3];
+      taps_transform4<V>(half[r], taps);
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s) {
+        V::store(sums + (r * 3 + s) * count + at, without_sign_of_zero<V>(taps[s]));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

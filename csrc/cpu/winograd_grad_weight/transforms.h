@@ -1,0 +1,61 @@
+// The transforms of F(3x3, 4x4) along one axis: three sums over a tile of four elements of grad and six of
+// the input,
+//
+//     w[r] = sum over i of g[i] x[i + r]  =  A3^T [ (G4 g) * (B^T x) ],   i < 4, r < 3
+//
+// with 6 products in place of 12, in two dimensions 36 in place of 144. It is the algorithm of
+// winograd/transforms.h with the parts of weights and destination exchanged: the same six points, 0, +-a, +-b
+// and infinity, so that B^T, too, is the same (source_transform4). What B^T leaves out, the divisions by the
+// differences of the points, is done here once for the sums rather than for every tile: all numbers of G4
+// are then exact in float.
+#pragma once
+
+#include "cpu/winograd/transforms.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// G4 g: the values of grad's polynomial at the points.
+//
+//     | 1   0   0   0 |
+//     | 1   a  a2  a3 |
+//     | 1  -a  a2 -a3 |
+//     | 1   b  b2  b3 |
+//     | 1  -b  b2 -b3 |
+//     | 0   0   0   1 |
+template <class V>
+inline void grad_transform4(const typename V::Vec (&g)[4], typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  out[0] = g[0];
+  const Vec even_a = add_scaled<V>(g[0], P::a2, g[2]), odd_a = add_scaled<V>(g[1], P::a2, g[3]);
+  out[1] = add_scaled<V>(even_a, P::a, odd_a);
+  out[2] = add_scaled<V>(even_a, -P::a, odd_a);
+  const Vec even_b = add_scaled<V>(g[0], P::b2, g[2]), odd_b = add_scaled<V>(g[1], P::b2, g[3]);
+  out[3] = add_scaled<V>(even_b, P::b, odd_b);
+  out[4] = add_scaled<V>(even_b, -P::b, odd_b);
+  out[5] = g[3];
+}
+
+// A3^T m: the coefficients of the product.
+//
+//     | 1/n0  1/na   1/na   1/nb   1/nb  0 |
+//     |  0    a/na  -a/na   b/nb  -b/nb  0 |
+//     |  0   a2/na  a2/na  b2/nb  b2/nb  1 |
+template <class V>
+inline void taps_transform4(const typename V::Vec (&m)[6], typename V::Vec (&out)[3]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
+  const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
+  const auto both = [](double of_a, Vec at_a, double of_b, Vec at_b, Vec rest) {
+    return add_scaled<V>(add_scaled<V>(rest, of_b, at_b), of_a, at_a);
+  };
+  const Vec at_zero = add_scaled<V>(V::zero(), 1 / P::n0, m[0]);
+  out[0] = both(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
+  out[1] = both(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
+  out[2] = both(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, m[5]);
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,159 @@
+"""The weight gradient by Winograd's algorithm: its errors, its bits, and which layers it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import torchconv  # noqa: F401  (registers the operators)
+from benchmarks.machine import isa_levels
+from tests.cases import Conv2dCase, case, ids
+from tests.compare import same_bits
+from tests.reference import Operands, exact, random_operands, run, threads
+
+NAME = "winograd_grad_weight"
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+# Of rms(result); a direct sum errs by a half to a quarter of it.
+RMS_LIMIT, LARGEST_LIMIT = 1.2e-6, 1.5e-5
+
+NETWORKS = (
+    case("16_of_32", 16, 16, 32, 16, 3),
+    case("64_of_56", 2, 64, 56, 64, 3),
+    case("128_of_28", 4, 128, 28, 128, 3),
+    case("256_of_14", 2, 256, 14, 256, 3),
+    case("512_of_7", 16, 512, 7, 512, 3),
+    case("one_image", 1, 96, 14, 64, 3),
+)
+# Tiles that stick out, channels that fill no vector, all paddings, parts of images, more chunks than
+# one wave takes, several blocks of both operands, as chunks and as the whole batch.
+ODD = (
+    case("odd", 3, 17, (11, 15), 35, 3),
+    case("unpadded", 2, 33, (9, 18), 16, 3, padding=0),
+    case("one_side", 2, 20, (8, 12), 50, 3, padding=(2, 0, 0, 1)),
+    case("wide_padding", 2, 16, (5, 3), 18, 3, padding=(3, 4, 5, 2)),
+    case("long_rows", 1, 16, (7, 150), 24, 3),
+    case("parts", 2, 16, (61, 60), 40, 3),
+    case("several_waves", 52, 16, 24, 16, 3),
+    case("blocks", 5, 130, 8, 70, 3),
+    case("whole_batch", 9, 300, 7, 258, 3),
+)
+
+
+def reasons(shape: Conv2dCase, dtype=torch.float32, channels_last=False) -> dict[str, str]:
+    """Of each algorithm up to the one that runs: why it does or does not."""
+    lines = torch.ops.torchconv._explain(
+        "grad_weight", shape.input_size, shape.weight_size, shape.geometry(channels_last),
+        str(dtype).removeprefix("torch."),
+    ).splitlines()  # fmt: skip
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def gradient(shape: Conv2dCase, t: Operands, channels_last=False) -> torch.Tensor:
+    assert reasons(shape, t.grad.dtype, channels_last)[NAME].endswith("runs")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return run("grad_weight", shape, t.contiguous(layout), channels_last)
+
+
+def errors(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+    """The rms and the largest error, both of rms(expected)."""
+    error, rms = found.double() - expected, expected.square().mean().sqrt()
+    return (error.square().mean().sqrt() / rms).item(), (error.abs().max() / rms).item()
+
+
+@pytest.mark.parametrize("kind", ["normal", "relu"])
+@pytest.mark.parametrize("shape", NETWORKS + ODD, ids=ids(NETWORKS + ODD))
+def test_errors_stay_within_the_limits(shape, kind):
+    t = random_operands(shape, torch.float32)
+    if kind == "relu":  # sums of nothing but positive inputs, as networks have them
+        t = replace(t, input=t.input.relu())
+    expected = exact("grad_weight", shape, t)
+    rms, largest = errors(gradient(shape, t), expected)
+    assert rms <= RMS_LIMIT and largest <= LARGEST_LIMIT, (rms, largest)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", NETWORKS + ODD, ids=ids(NETWORKS + ODD))
+def test_same_bits_on_any_threads_levels_and_layouts(shape, dtype):
+    t = random_operands(shape, dtype)
+    with threads(1):
+        expected = gradient(shape, t)
+    for count in (2, 5):
+        with threads(count):
+            assert same_bits(gradient(shape, t), expected), count
+            assert same_bits(gradient(shape, t, channels_last=True), expected), count
+    for level in isa_levels():
+        torch.ops.torchconv._force_isa(level)
+        assert same_bits(gradient(shape, t), expected), level
+        assert same_bits(gradient(shape, t, channels_last=True), expected), level
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_half_types_are_summed_in_float_and_rounded_once(dtype):
+    for shape in ODD:
+        t = random_operands(shape, dtype)
+        in_float = gradient(shape, t.map(torch.Tensor.float))
+        assert same_bits(gradient(shape, t), in_float.to(dtype)), shape
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan], ids=str)
+@pytest.mark.parametrize("operand", ["input", "grad"])
+def test_what_is_not_finite_is_not_lost(operand, value):
+    """Every tap that sees it shows it. The other taps of its channel, which a direct sum would keep
+    finite, may show it, too, other channels do not."""
+    shape = case("", 2, 33, (11, 9), 20, 3)
+    ordinary = random_operands(shape, torch.float32)
+    whole = getattr(ordinary, operand)
+    height, width = whole.shape[2:]
+    for row in range(height):
+        for column in range(width):
+            special = whole.clone()
+            special[1, 7, row, column] = value
+            t = replace(ordinary, **{operand: special})
+            found, expected = gradient(shape, t), exact("grad_weight", shape, t)
+            assert not found[~expected.isfinite()].isfinite().any(), (row, column)
+            found.select(int(operand == "input"), 7).zero_()
+            assert found.isfinite().all(), (row, column)
+
+
+def test_zeros_are_positive():
+    shape = NETWORKS[-1]
+    zero = random_operands(shape, torch.float32).map(torch.zeros_like)
+    for t in (zero, replace(zero, grad=-zero.grad), replace(zero, input=-zero.input)):
+        assert same_bits(gradient(shape, t), torch.zeros(shape.weight_size))
+
+
+def test_no_images_give_zeros():
+    shape = NETWORKS[-1].with_batch(0)
+    assert not run("grad_weight", shape, random_operands(shape, torch.float32)).any()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        case("few_inputs", 2, 15, 14, 64, 3),
+        case("few_outputs", 2, 64, 14, 15, 3),
+        case("small_image", 2, 64, 6, 64, 3),
+        case("empty_tiles", 2, 64, 9, 64, 3),
+        case("one_row", 2, 64, (1, 100), 64, 3),
+        case("5x5", 2, 64, 14, 64, 5),
+        case("stride", 2, 64, 14, 64, 3, 2),
+        case("dilation", 2, 64, 14, 64, 3, dilation=2),
+        case("groups", 2, 64, 14, 64, 3, groups=2),
+    ],
+    ids=lambda shape: shape.name,
+)
+def test_other_layers_are_summed_directly(shape):
+    assert reasons(shape)["grad_weight"].endswith("runs")
+
+
+def test_float64_is_summed_directly():
+    assert reasons(NETWORKS[1], torch.float64)[NAME] == "float64 is summed directly"
+
+
+@pytest.mark.parametrize("shape", NETWORKS + ODD, ids=ids(NETWORKS + ODD))
+def test_the_choice_does_not_depend_on_the_batch(shape):
+    for batch in (1, 2, 7, 64, 1000):
+        assert reasons(shape.with_batch(batch))[NAME].endswith("runs")
