@@ -173,6 +173,15 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("many_images_1x1_out", 21, 20, 5, 24, 5, padding=0),
     case("many_images_4x4", 9, 40, 4, 50, 3, bias=True),
     case("many_images_7x7_stride2", 6, 17, 7, 66, 3, 2),
+    # 4 x 4 tiles of grad that stick out, of images with any padding, in rows longer
+    # than are loaded at once; parts of an image, several images, several blocks of the result.
+    case("grad_tiles", 3, 17, (11, 15), 35, 3),
+    case("grad_tiles_unpadded", 2, 33, (9, 18), 16, 3, padding=0),
+    case("grad_tiles_padded", 2, 16, (5, 3), 18, 3, padding=(3, 4, 5, 2)),
+    case("grad_tiles_long_rows", 1, 16, (7, 90), 16, 3),
+    case("grad_tiles_parts", 2, 16, (57, 56), 20, 3, padding=(0, 1, 1, 0)),
+    case("grad_tiles_images", 27, 20, 7, 16, 3),
+    case("grad_tiles_blocks", 2, 70, 8, 66, 3),
     # Taps far apart: rows and columns that see only padding, sections of the patch.
     case("dilation12", 2, 6, 26, 40, 3, dilation=12),
     case("dilation9_stride2", 1, 34, (25, 23), 48, 3, 2, padding=9, dilation=9),

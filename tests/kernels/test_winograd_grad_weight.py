@@ -27,8 +27,8 @@ NETWORKS = (
     case("512_of_7", 16, 512, 7, 512, 3),
     case("one_image", 1, 96, 14, 64, 3),
 )
-# Tiles that stick out, channels that fill no vector, all paddings, parts of images, more chunks than
-# one wave takes, several blocks of both operands, as chunks and as the whole batch.
+# Tiles that stick out, channels that fill no vector, all paddings, parts of images, more chunks
+# than one wave takes, several blocks of both operands, as chunks and as the whole batch.
 ODD = (
     case("odd", 3, 17, (11, 15), 35, 3),
     case("unpadded", 2, 33, (9, 18), 16, 3, padding=0),
