@@ -110,11 +110,7 @@ constexpr int64_t kFetchLines = 12;
 // grad_weight: sums of one tap, above which it repays to look for taps that only see padding.
 constexpr int64_t kSkippingSums = 2048;
 
-// winograd_grad_weight: channels of both operands in a block of the result; its products at the points and
-// a pass of both operands take 1.2 MB, which an L2 cache holds. Larger blocks, whose operands would be
-// transformed less often, were no faster, nor were operands that all jobs share through the L3 cache. Tiles
-// side by side that are loaded at once. (Sapphire Rapids, 2 MB of L2 cache.)
-constexpr int64_t kWinogradBlock = 64;
+// winograd_grad_weight: tiles side by side that are loaded at once.
 constexpr int64_t kWinogradRunTiles = 16;
 
 }  // namespace torchconv::cpu::cost

@@ -84,7 +84,7 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
   plan.pass_tiles = kWinogradPassTiles;
   plan.run_tiles = smaller(plan.tile_columns, cost::kWinogradRunTiles);
   const auto cut = [&](WinogradOperand& operand) {
-    const int64_t blocks = ceil_div(operand.channels, cost::kWinogradBlock);
+    const int64_t blocks = ceil_div(operand.channels, kWinogradBlock);
     const int64_t size = Cut::into(blocks, operand.channels).size;
     operand.cut = Cut::of(round_up(size, lanes), operand.channels);
     operand.pitch = odd_lines(plan.pass_tiles * operand.cut.size, lanes);
