@@ -79,7 +79,6 @@ constexpr int64_t kGroupTiles = 48;  // uses of a weight
 constexpr int64_t kTransformedBytes = 14
                                       << 20;  // of all weights, of the source of a repeat or a job
 constexpr int64_t kWindowBytes = 192 << 10;   // of the source, loaded at once
-constexpr int64_t kPackedChannels = 16;       // of a panel's weights, transformed at once
 constexpr int64_t kLeastGroups = 4;           // fewer share their transformed source
 constexpr int64_t kEvenGroups = 16;           // fewer are an even number
 

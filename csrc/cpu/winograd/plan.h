@@ -47,14 +47,19 @@ struct WinogradPlan {
   int64_t blocks, panels;  // of destination channels; a panel is a share of the blocks
   Cut c_block;             // source channels that are summed together
   Cut c_chunk;             // source channels that are loaded at once
-  int64_t c_pitch;         // of a tile's transformed source
-  int64_t source_pitch, sums_pitch;  // of the transformed tiles of a group at one point
+  // The transformed source of a group is [point][block of source channels][tile][c_pitch], its sums are
+  // [point][tile][lanes].
+  int64_t c_pitch, block_pitch, source_pitch, sums_pitch;
   struct {
     int64_t source, window, weights, packed, sums, pixels;  // elements per thread
   } scratch;
   int64_t shared_size;  // elements per call
 
   int64_t points() const { return (grid.tile + 2) * (grid.tile + 2); }
+  // Where a group has a source channel of a tile at point 0.
+  int64_t source_at(int64_t tile, int64_t channel) const {
+    return channel / c_block.size * block_pitch + tile * c_pitch + channel % c_block.size;
+  }
   Range group(int64_t index) const { return share(index, groups, units); }
   Range panel(int64_t index) const { return share(index, panels, blocks); }
   int64_t panel_width(int64_t index) const {
@@ -79,11 +84,13 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   grid.columns = ceil_div(gather.columns.dst_size, tile);
   const int64_t points = plan.points();
   plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
-  plan.c_pitch = round_up(c, plan.lanes);
+  plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
+
+  const int64_t c_all = plan.c_block.count * plan.c_pitch;
 
   // Many channels leave room for few tiles in a thread's scratch memory.
   const int64_t tiles =
-      larger(1, smaller(kGroupTiles, kTransformedBytes / (points * plan.c_pitch * element)));
+      larger(1, smaller(kGroupTiles, kTransformedBytes / (points * c_all * element)));
   grid.parts = Cut::into(ceil_div(grid.columns, tiles + tiles / 3), grid.columns);
   plan.units = gather.n * grid.image_units();
   const int64_t all_tiles = gather.n * grid.rows * grid.columns;
@@ -107,12 +114,13 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
       ((larger(1, plan.group_tiles / grid.parts.size)) * tile + 2) * (grid.parts.size * tile + 2);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
-  plan.c_chunk = Cut::of(in_place ? plan.c_pitch : smaller(plan.c_pitch, fitting * plan.lanes), c);
+  plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);
 
-  plan.source_pitch = odd_lines(plan.group_tiles * plan.c_pitch, plan.lanes);
+  plan.block_pitch = plan.group_tiles * plan.c_pitch;
+  plan.source_pitch = odd_lines(plan.c_block.count * plan.block_pitch, plan.lanes);
   plan.sums_pitch = odd_lines(plan.group_tiles * width, plan.lanes);
   plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
-  plan.scratch.packed = kPackedChannels * gather.taps() * width;
+  plan.scratch.packed = smaller(c, plan.c_block.size) * gather.taps() * plan.lanes;
   plan.scratch.sums = points * plan.sums_pitch;
   plan.scratch.pixels = in_place ? 0 : plan.group_tiles * tile * tile * width;
   if (plan.first == WinogradPlan::First::kWeights) {
