@@ -94,7 +94,7 @@ struct WinogradJob {
     const int64_t panel = index / parts, block = index % parts;
     const int64_t channels = plan.c_block.length(block, gather.src_channels);
     pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
-                            shared + plan.weights_at(panel, block, gather.src_channels));
+                            shared + plan.weights_at(panel, block));
   }
 
   // Stage 1: a group of tiles, all panels.
@@ -109,8 +109,7 @@ struct WinogradJob {
         for (int64_t block = 0; block < plan.c_block.count; ++block) {
           const int64_t channels = plan.c_block.length(block, gather.src_channels);
           sum_point(tiles, block, width, source + point * plan.source_pitch,
-                    shared + plan.weights_at(panel, block, gather.src_channels) +
-                        point * channels * width,
+                    shared + plan.weights_at(panel, block) + point * plan.weights_pitch(),
                     sums + point * plan.sums_pitch);
         }
       }
@@ -146,7 +145,7 @@ struct WinogradJob {
                               packed, weights);
       for (int64_t point = 0; point < kPoints; ++point) {
         sum_point(tiles, block, width, from + point * plan.source_pitch,
-                  weights + point * channels * width, sums + point * plan.sums_pitch);
+                  weights + point * plan.weights_pitch(), sums + point * plan.sums_pitch);
       }
     }
     store_group(group, panel);

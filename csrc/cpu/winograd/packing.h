@@ -35,7 +35,7 @@ void transform_weights(const T* in, int64_t width, bool turned, T* out, int64_t 
   }
 }
 
-// The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width].
+// The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width], weights_pitch() apart.
 template <int kTile, class S>
 void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
                    int64_t c_begin, int64_t channels, Compute<S>* packed, Compute<S>* out) {
@@ -50,7 +50,7 @@ void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& p
       for (int64_t v = 0; v < plan.lanes; v += Simd<T>::kLanes) {
         transform_weights<kTile>(packed + c * 9 * plan.lanes + v, plan.lanes,
                                  task.op != Op::kForward, out + c * width + lane + v,
-                                 channels * width);
+                                 plan.weights_pitch());
       }
     }
   }
