@@ -107,7 +107,6 @@ struct WinogradJob {
       const int64_t width = plan.panel_width(panel);
       for (int64_t point = 0; point < kPoints; ++point) {
         for (int64_t block = 0; block < plan.c_block.count; ++block) {
-          const int64_t channels = plan.c_block.length(block, gather.src_channels);
           sum_point(tiles, block, width, source + point * plan.source_pitch,
                     shared + plan.weights_at(panel, block) + point * plan.weights_pitch(),
                     sums + point * plan.sums_pitch);

@@ -87,26 +87,28 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   const int64_t points = plan.points();
   plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
   plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
-
   const int64_t c_all = plan.c_block.count * plan.c_pitch;
 
   plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
   plan.panels = ceil_div(plan.blocks, kPanelBlocks);
   const int64_t image_tiles = grid.rows * grid.columns, all_tiles = gather.n * image_tiles;
   const int64_t all_weights = points * plan.blocks * plan.lanes * c_all * element;
-  const bool weights_first = all_weights <= kWeightsKept && all_tiles >= kLeastGroups * kGroupTiles;
+  // One panel has nobody to share the source with.
+  const bool weights_first =
+      all_weights <= kWeightsKept && (plan.panels == 1 || all_tiles >= kLeastGroups * kGroupTiles);
   plan.first = weights_first ? WinogradPlan::First::kWeights : WinogradPlan::First::kSource;
   // A job of a group takes one panel where the source comes first: an even number of them.
   if (!weights_first && plan.panels > 1)
     plan.panels = smaller(plan.blocks, round_up(plan.panels, 2));
   plan.width = ceil_div(plan.blocks, plan.panels) * plan.lanes;
 
-  // Many channels leave room for few tiles.
+  // Many channels leave room for few tiles. A group has half a unit more of them at most, so that its
+  // memory has a bound in any batch: being refused in some would change results.
   const int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
-  const int64_t tiles = larger(1, smaller(wanted, kTransformedBytes / (points * c_all * element)));
+  const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
   grid.parts = Cut::into(ceil_div(grid.columns, tiles), grid.columns);
   plan.units = gather.n * grid.image_units();
-  plan.groups = smaller(plan.units, ceil_div(all_tiles, tiles));
+  plan.groups = ceil_div(plan.units, larger(1, (tiles + grid.parts.size / 2) / grid.parts.size));
   if (weights_first && plan.groups < kEvenGroups)
     plan.groups = smaller(plan.units, round_up(plan.groups, 2));
   const int64_t group_units = ceil_div(plan.units, plan.groups);
@@ -131,8 +133,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
     plan.shared_size = plan.weights_at(plan.panels, 0);
   } else {
     plan.scratch.weights = points * plan.weights_pitch();
-    plan.repeat_groups =
-        smaller(plan.groups, larger(1, kTransformedBytes / element / (points * plan.source_pitch)));
+    plan.repeat_groups = smaller(
+        plan.groups, larger(1, kRepeatSourceBytes / element / (points * plan.source_pitch)));
     plan.shared_size = plan.repeat_groups * points * plan.source_pitch;
   }
   return plan;
