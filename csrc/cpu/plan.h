@@ -83,7 +83,7 @@ struct Algorithm {
   Sums sums = Sums::kDirect;
   // Returns the reason why one further down the list is preferred although this one applies, or null.
   // Not asked where the algorithm is forced.
-  const char* (*unsuited)(Op, const Conv2dShape&, Winograd) = nullptr;
+  const char* (*unsuited)(Op, const Conv2dShape&) = nullptr;
 };
 
 // A kernel as large as its image has one output pixel: every weight multiplies its own input

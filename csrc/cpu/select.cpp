@@ -43,7 +43,7 @@ const char* not_allowed(Sums sums, Winograd winograd) {
 const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Winograd winograd,
                     Plan& plan) {
   if (algorithm.unsuited && &algorithm != choice().forced()) {
-    if (const char* reason = algorithm.unsuited(op, shape, winograd)) return reason;
+    if (const char* reason = algorithm.unsuited(op, shape)) return reason;
   }
   const char* const reason = try_plan(algorithm, op, shape, plan);
   return reason ? reason : not_allowed(algorithm.sums, winograd);

@@ -15,7 +15,7 @@
 // destinations. Along both axes: transforms.h.
 //
 // Channels fill the lanes in every step; contiguous tensors are transposed as they are loaded and stored.
-// Jobs take groups of about 48 tiles, in which a weight is used as often. Either stage 0 transforms all
+// Jobs take groups of about 50 tiles, in which a weight is used as often. Either stage 0 transforms all
 // weights, and a job of stage 1 its own group of tiles, for all destination channels; or, where weights are
 // many or tiles few, stage 0 transforms the tiles, and a job of stage 1 takes a panel of destination
 // channels of a group and transforms the weights as it goes, in the L2 cache. A sum has the same order
@@ -31,15 +31,22 @@
 namespace torchconv::cpu {
 namespace {
 
-template <int kTile>
-const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+// Why such sums are none of ours, or null.
+const char* refusal(Op op, const Conv2dShape& shape) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
+  if (shape.n * shape.h * shape.w * shape.p * shape.q == 0) return "no pixels";
   if (shape.r != 3 || shape.s != 3) return "the kernel is not 3 x 3";
   if (shape.stride_h * shape.stride_w * shape.dilation_h * shape.dilation_w != 1)
     return "there is a stride or a dilation";
   if (shape.groups != 1) return "there are groups";
   if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
+  return nullptr;
+}
+
+template <int kTile>
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (const char* reason = refusal(op, shape)) return reason;
   const Gather gather = make_gather(op, shape);
   const WinogradPlan winograd = make_winograd_plan(gather, kTile, shape.dtype);
   plan.keep(Planned<WinogradPlan>{gather, winograd});
@@ -58,14 +65,20 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   return nullptr;
 }
 
-const char* unsuited4(Op, const Conv2dShape& shape, Winograd) {
-  if (shape.c < 16 || shape.k < 16) return "too few channels";
+// Depends on the shape of an image alone: the sums are other ones than those of direct algorithms.
+template <int kTile>
+const char* unsuited(Op op, const Conv2dShape& shape) {
+  using namespace sum_order;
+  if (const char* reason = refusal(op, shape)) return reason;
+  if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
+  const int64_t height = op == Op::kForward ? shape.p : shape.h;
+  const int64_t width = op == Op::kForward ? shape.q : shape.w;
+  const int64_t tiles = ceil_div(height, kTile) * ceil_div(width, kTile);
+  constexpr WinogradMaps kMaps = kTile == 4 ? kWinograd4Maps : kWinograd2Maps;
+  if (tiles < kMaps.least_tiles) return "small maps are summed directly";
+  if (100 * height * width < kMaps.least_filled * tiles * kTile * kTile)
+    return "the map fills its tiles too little";
   return nullptr;
-}
-
-const char* unsuited2(Op op, const Conv2dShape& shape, Winograd winograd) {
-  if (winograd == Winograd::kAuto) return "winograd_f4 or direct sums are faster";
-  return unsuited4(op, shape, winograd);
 }
 
 }  // namespace
@@ -75,13 +88,13 @@ const Algorithm kWinograd4 = {
     make_plan<4>,
     {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4},
     Sums::kF4,
-    unsuited4};
+    unsuited<4>};
 
 const Algorithm kWinograd2 = {
     "winograd_f2",
     make_plan<2>,
     {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2},
     Sums::kF2,
-    unsuited2};
+    unsuited<2>};
 
 }  // namespace torchconv::cpu

@@ -46,8 +46,7 @@ struct WinogradJob {
       int64_t stop;
       const Segment segment(plan.grid, unit, end, stop);
       const int64_t tile = first + plan.grid.tiles_before(unit) - plan.grid.tiles_before(begin);
-      load_segment<kTile, S>(task, gather, plan, segment, chunk, window,
-                             group + tile * plan.c_pitch + plan.c_chunk.begin(chunk));
+      load_segment<kTile, S>(task, gather, plan, segment, tile, chunk, window, group);
       unit = stop;
     }
   }
@@ -57,7 +56,7 @@ struct WinogradJob {
                  T* sums) const {
     Tile<T> tile;
     tile.partials = {plan.c_block.length(block, gather.src_channels)};
-    tile.a = source + plan.c_block.begin(block);
+    tile.a = source + block * plan.block_pitch;
     tile.a_row = plan.c_pitch;
     tile.b = weights;
     tile.step = width;
@@ -94,9 +93,8 @@ struct WinogradJob {
     const int64_t parts = plan.c_block.count;
     const int64_t panel = index / parts, block = index % parts;
     const int64_t channels = plan.c_block.length(block, gather.src_channels);
-    pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels,
-                            channels, packed,
-                            shared + plan.weights_at(panel, block, gather.src_channels));
+    pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
+                            shared + plan.weights_at(panel, block));
   }
 
   // Stage 1: a group of tiles, all panels.
@@ -109,10 +107,8 @@ struct WinogradJob {
       const int64_t width = plan.panel_width(panel);
       for (int64_t point = 0; point < kPoints; ++point) {
         for (int64_t block = 0; block < plan.c_block.count; ++block) {
-          const int64_t channels = plan.c_block.length(block, gather.src_channels);
           sum_point(tiles, block, width, source + point * plan.source_pitch,
-                    shared + plan.weights_at(panel, block, gather.src_channels) +
-                        point * channels * width,
+                    shared + plan.weights_at(panel, block) + point * plan.weights_pitch(),
                     sums + point * plan.sums_pitch);
         }
       }
@@ -145,10 +141,10 @@ struct WinogradJob {
     for (int64_t block = 0; block < plan.c_block.count; ++block) {
       const int64_t channels = plan.c_block.length(block, gather.src_channels);
       pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels,
-                              channels, packed, weights);
+                              packed, weights);
       for (int64_t point = 0; point < kPoints; ++point) {
         sum_point(tiles, block, width, from + point * plan.source_pitch,
-                  weights + point * channels * width, sums + point * plan.sums_pitch);
+                  weights + point * plan.weights_pitch(), sums + point * plan.sums_pitch);
       }
     }
     store_group(group, panel);

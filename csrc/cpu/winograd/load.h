@@ -62,9 +62,10 @@ void copy_tile(const Window<In>& window, int64_t y, int64_t x, int64_t c, int64_
   }
 }
 
-// One tile whose first pixel is (y, x), all `channels` of the window. out: [point][pitch].
-template <int kTile, class In>
-void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels, Compute<In>* out,
+// One tile whose first pixel is (y, x), all `channels` of the window. `place(c)`: where channel c goes at
+// point 0.
+template <int kTile, class In, class Place>
+void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels, const Place& place,
                int64_t pitch) {
   using T = Compute<In>;
   constexpr int kPoints = WinogradTile<kTile>::kPoints;
@@ -75,19 +76,20 @@ void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels,
     if (all && c + kBlock <= channels) {
       const In* const from =
           window.data + (y - window.top) * window.row + (x - window.left) * window.column + c;
-      transform_source<kTile>(from, window.row, window.column, out + c, pitch);
+      transform_source<kTile>(from, window.row, window.column, place(c), pitch);
       continue;
     }
     alignas(64) T copy[kPoints * kPoints * kBlock];
     copy_tile<kTile>(window, y, x, c, smaller(kBlock, channels - c), copy);
-    transform_source<kTile>(copy, kPoints * kBlock, kBlock, out + c, pitch);
+    transform_source<kTile>(copy, kPoints * kBlock, kBlock, place(c), pitch);
   }
 }
 
-// A segment's tiles, for the source channels of one chunk. `out` is that of the first tile and channel.
+// A segment's tiles, for the source channels of one chunk; its first tile is number `tile` of the group.
 template <int kTile, class S>
 void load_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
-                  const Segment& segment, int64_t chunk, Compute<S>* space, Compute<S>* out) {
+                  const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
+                  Compute<S>* group) {
   constexpr int kPoints = WinogradTile<kTile>::kPoints;
   const int64_t height = gather.rows.src_size, width = gather.columns.src_size;
   const int64_t c_begin = plan.c_chunk.begin(chunk);
@@ -99,8 +101,11 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
                 x = segment.column * kTile + gather.columns.src_low;
   const auto load = [&](const auto& window) {
     for (int64_t i = 0; i < segment.rows; ++i) {
-      for (int64_t j = 0; j < segment.columns; ++j, out += plan.c_pitch) {
-        load_tile<kTile>(window, y + i * kTile, x + j * kTile, channels, out, plan.source_pitch);
+      for (int64_t j = 0; j < segment.columns; ++j) {
+        const int64_t at = tile + i * segment.columns + j;
+        load_tile<kTile>(
+            window, y + i * kTile, x + j * kTile, channels,
+            [&](int64_t c) { return group + plan.source_at(at, c_begin + c); }, plan.source_pitch);
       }
     }
   };

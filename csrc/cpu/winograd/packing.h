@@ -35,24 +35,22 @@ void transform_weights(const T* in, int64_t width, bool turned, T* out, int64_t 
   }
 }
 
-// The source channels [c_begin, c_begin + channels) of a panel, for a block that has `block` of them:
-// out is [point][block][width], of the first of these channels.
+// The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width], weights_pitch() apart.
 template <int kTile, class S>
 void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
-                   int64_t c_begin, int64_t channels, int64_t block, Compute<S>* packed,
-                   Compute<S>* out) {
+                   int64_t c_begin, int64_t channels, Compute<S>* packed, Compute<S>* out) {
   using T = Compute<S>;
   Gather one_by_one = gather;  // channels, each with its taps
   one_by_one.order.c_block = 1;
   const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
-  for (int64_t c = 0; c < channels; c += cost::kPackedChannels) {
-    const int64_t count = smaller(cost::kPackedChannels, channels - c);
-    pack_chunk<S>(task, one_by_one, 0, first, smaller(width, gather.dst_channels - first), width,
-                  c_begin + c, count, packed);
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t lane = 0; lane < width; lane += Simd<T>::kLanes) {
-        transform_weights<kTile>(packed + i * 9 * width + lane, width, task.op != Op::kForward,
-                                 out + (c + i) * width + lane, block * width);
+  for (int64_t lane = 0; lane < width; lane += plan.lanes) {
+    const int64_t valid = smaller(plan.lanes, gather.dst_channels - first - lane);
+    pack_chunk<S>(task, one_by_one, 0, first + lane, valid, plan.lanes, c_begin, channels, packed);
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t v = 0; v < plan.lanes; v += Simd<T>::kLanes) {
+        transform_weights<kTile>(packed + c * 9 * plan.lanes + v, plan.lanes,
+                                 task.op != Op::kForward, out + c * width + lane + v,
+                                 plan.weights_pitch());
       }
     }
   }

@@ -45,26 +45,33 @@ struct WinogradPlan {
   int64_t group_tiles;     // at most
   int64_t repeat_groups;   // transformed at once where the source comes first
   int64_t blocks, panels;  // of destination channels; a panel is a share of the blocks
+  int64_t width;           // lanes of the widest panel
   Cut c_block;             // source channels that are summed together
   Cut c_chunk;             // source channels that are loaded at once
-  int64_t c_pitch;         // of a tile's transformed source
-  int64_t source_pitch, sums_pitch;  // of the transformed tiles of a group at one point
+  // The transformed source of a group is [point][block of source channels][tile][c_pitch], its sums are
+  // [point][tile][lanes].
+  int64_t c_pitch, block_pitch, source_pitch, sums_pitch;
   struct {
     int64_t source, window, weights, packed, sums, pixels;  // elements per thread
   } scratch;
   int64_t shared_size;  // elements per call
 
   int64_t points() const { return (grid.tile + 2) * (grid.tile + 2); }
+  // Where a group has a source channel of a tile at point 0.
+  int64_t source_at(int64_t tile, int64_t channel) const {
+    return channel / c_block.size * block_pitch + tile * c_pitch + channel % c_block.size;
+  }
   Range group(int64_t index) const { return share(index, groups, units); }
   Range panel(int64_t index) const { return share(index, panels, blocks); }
   int64_t panel_width(int64_t index) const {
     const Range range = panel(index);
     return (range.end - range.begin) * lanes;
   }
-  // Where the weights of a panel and a block of source channels begin: [point][c][lanes].
-  int64_t weights_at(int64_t index, int64_t block, int64_t channels) const {
-    return points() *
-           (panel(index).begin * lanes * channels + c_block.begin(block) * panel_width(index));
+  // Elements from one point to the next of the weights of a panel and a block of source channels, which
+  // are [point][c][lanes].
+  int64_t weights_pitch() const { return odd_lines(c_pitch * width, lanes); }
+  int64_t weights_at(int64_t panel, int64_t block) const {
+    return (panel * c_block.count + block) * points() * weights_pitch();
   }
 };
 
@@ -79,49 +86,55 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   grid.columns = ceil_div(gather.columns.dst_size, tile);
   const int64_t points = plan.points();
   plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
-  plan.c_pitch = round_up(c, plan.lanes);
-
-  // Many channels leave room for few tiles in a thread's scratch memory.
-  const int64_t tiles =
-      larger(1, smaller(kGroupTiles, kTransformedBytes / (points * plan.c_pitch * element)));
-  grid.parts = Cut::into(ceil_div(grid.columns, tiles + tiles / 3), grid.columns);
-  plan.units = gather.n * grid.image_units();
-  const int64_t all_tiles = gather.n * grid.rows * grid.columns;
-  plan.groups = smaller(plan.units, larger(1, (all_tiles + tiles / 2) / tiles));
-  if (plan.groups > 1 && plan.groups < kEvenGroups)
-    plan.groups = smaller(plan.units, round_up(plan.groups, 2));
-  plan.group_tiles = ceil_div(plan.units, plan.groups) * grid.parts.size;
+  plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
+  const int64_t c_all = plan.c_block.count * plan.c_pitch;
 
   plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
   plan.panels = ceil_div(plan.blocks, kPanelBlocks);
-  const int64_t all_weights = points * plan.blocks * plan.lanes * c;
-  plan.first = plan.groups >= kLeastGroups && all_weights * element <= kTransformedBytes
-                   ? WinogradPlan::First::kWeights
-                   : WinogradPlan::First::kSource;
-  // The jobs of a group are its panels: an even number of them.
-  if (plan.first == WinogradPlan::First::kSource && plan.panels > 1)
+  const int64_t image_tiles = grid.rows * grid.columns, all_tiles = gather.n * image_tiles;
+  const int64_t all_weights = points * plan.blocks * plan.lanes * c_all * element;
+  // One panel has nobody to share the source with.
+  const bool weights_first =
+      all_weights <= kWeightsKept && (plan.panels == 1 || all_tiles >= kLeastGroups * kGroupTiles);
+  plan.first = weights_first ? WinogradPlan::First::kWeights : WinogradPlan::First::kSource;
+  // A job of a group takes one panel where the source comes first: an even number of them.
+  if (!weights_first && plan.panels > 1)
     plan.panels = smaller(plan.blocks, round_up(plan.panels, 2));
-  const int64_t width = ceil_div(plan.blocks, plan.panels) * plan.lanes;
+  plan.width = ceil_div(plan.blocks, plan.panels) * plan.lanes;
 
-  const int64_t window_pixels =
-      ((larger(1, plan.group_tiles / grid.parts.size)) * tile + 2) * (grid.parts.size * tile + 2);
+  // Many channels leave room for few tiles. A group has half a unit more of them at most, so that its
+  // memory has a bound in any batch: being refused in some would change results.
+  const int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
+  const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
+  grid.parts = Cut::into(ceil_div(grid.columns, tiles), grid.columns);
+  plan.units = gather.n * grid.image_units();
+  plan.groups = ceil_div(plan.units, larger(1, (tiles + grid.parts.size / 2) / grid.parts.size));
+  if (weights_first && plan.groups < kEvenGroups)
+    plan.groups = smaller(plan.units, round_up(plan.groups, 2));
+  const int64_t group_units = ceil_div(plan.units, plan.groups);
+  plan.group_tiles = group_units * grid.parts.size;
+
+  // Of the units that a segment has.
+  const int64_t rows = grid.parts.count > 1 ? 1 : smaller(group_units, grid.rows);
+  const int64_t window_pixels = (rows * tile + 2) * (grid.parts.size * tile + 2);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
-  plan.c_chunk = Cut::of(in_place ? plan.c_pitch : smaller(plan.c_pitch, fitting * plan.lanes), c);
+  plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);
 
-  plan.source_pitch = odd_lines(plan.group_tiles * plan.c_pitch, plan.lanes);
-  plan.sums_pitch = odd_lines(plan.group_tiles * width, plan.lanes);
+  plan.block_pitch = plan.group_tiles * plan.c_pitch;
+  plan.source_pitch = odd_lines(plan.c_block.count * plan.block_pitch, plan.lanes);
+  plan.sums_pitch = odd_lines(plan.group_tiles * plan.width, plan.lanes);
   plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
-  plan.scratch.packed = kPackedChannels * gather.taps() * width;
+  plan.scratch.packed = smaller(c, plan.c_block.size) * gather.taps() * plan.lanes;
   plan.scratch.sums = points * plan.sums_pitch;
-  plan.scratch.pixels = in_place ? 0 : plan.group_tiles * tile * tile * width;
-  if (plan.first == WinogradPlan::First::kWeights) {
+  plan.scratch.pixels = in_place ? 0 : rows * grid.parts.size * tile * tile * plan.width;
+  if (weights_first) {
     plan.scratch.source = points * plan.source_pitch;
-    plan.shared_size = all_weights;
+    plan.shared_size = plan.weights_at(plan.panels, 0);
   } else {
-    plan.scratch.weights = points * smaller(c, plan.c_block.size) * width;
-    plan.repeat_groups =
-        smaller(plan.groups, larger(1, kTransformedBytes / element / (points * plan.source_pitch)));
+    plan.scratch.weights = points * plan.weights_pitch();
+    plan.repeat_groups = smaller(
+        plan.groups, larger(1, kRepeatSourceBytes / element / (points * plan.source_pitch)));
     plan.shared_size = plan.repeat_groups * points * plan.source_pitch;
   }
   return plan;
