@@ -71,7 +71,6 @@ constexpr int64_t kWinogradBlock = 64;
 // Against grad_weight it wins where the channels repay the transforms, the tiles are filled and an image
 // has so many pixels of grad: 1.2 to 2.7 times from 16 images on. A single image needs 12 x 12 pixels to
 // win; on 7 x 7 it takes 1.2 to 1.9 times as long, which the batch must not decide.
-constexpr int64_t kWinogradLeastChannels = 16;
 constexpr int64_t kWinogradLeastPixels = 49;
 constexpr double kWinogradFilled = 0.6;
 

@@ -53,7 +53,7 @@ inline const char* refuses_winograd_grad_weight(const Conv2dShape& shape) {
   if (shape.r != 3 || shape.s != 3) return "the kernel is not 3x3";
   if (shape.stride_h != 1 || shape.stride_w != 1) return "stride";
   if (shape.dilation_h != 1 || shape.dilation_w != 1) return "dilation";
-  if (smaller(shape.c, shape.k) < kWinogradLeastChannels) return "few channels";
+  if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels";
   if (shape.p * shape.q < kWinogradLeastPixels) return "a small image";
   if (filled_lanes(shape.p, kWinogradGrad) * filled_lanes(shape.q, kWinogradGrad) <
       kWinogradFilled) {
