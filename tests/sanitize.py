@@ -92,7 +92,7 @@ def check(running: CpuHost, algorithm: str, op: str, one: Conv2dCase, call: Call
         expected = running.compute("reference", op, *arguments)
         assert op == "grad_weight" or same_bits(found, expected), (algorithm, op, one, call)
     else:
-        assert_accurate(found, op, one)
+        assert_accurate(found, op, one, winograd=algorithm.startswith("winograd"))
     return True
 
 

@@ -74,7 +74,7 @@ def test_swapped_networks(build, dtype, tolerance, memory_format):
         ours, theirs = (
             (value.double() - exact[name]).abs().max().item() for value in (actual[name], gradient)
         )
-        assert ours <= max(tolerance * scale, 2 * theirs), name
+        assert ours <= max(tolerance * scale, 4 * theirs), name
         assert same_layout(actual[name], gradient), name
 
     with torch.inference_mode():

@@ -38,10 +38,11 @@ FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 @pytest.mark.parametrize("case", AWKWARD, ids=ids(AWKWARD))
 def test_against_float64(case, dtype, op, channels_last):
     t = random_operands(case, dtype).contiguous(FORMATS[channels_last])
-    result = run(op, case, t, channels_last)
-    assert result.dtype == dtype
-    assert result.is_contiguous(memory_format=FORMATS[channels_last])
-    assert_accurate(result, op, case)
+    for winograd in ("off", "auto"):
+        result = run(op, case, t, channels_last, winograd)
+        assert result.dtype == dtype
+        assert result.is_contiguous(memory_format=FORMATS[channels_last])
+        assert_accurate(result, op, case, winograd=winograd == "auto")
 
 
 @pytest.mark.parametrize("case", AWKWARD, ids=ids(AWKWARD))
@@ -91,9 +92,9 @@ def test_every_algorithm(algorithm, op):
         for case in cases:
             for channels_last in LAYOUTS:
                 if explanation(op, case, dtype, channels_last)[0] == f"{algorithm}: forced, runs":
-                    assert_accurate(
-                        run(op, case, random_operands(case, dtype), channels_last), op, case
-                    )
+                    found = run(op, case, random_operands(case, dtype), channels_last)
+                    winograd = algorithm.startswith("winograd")
+                    assert_accurate(found, op, case, winograd=winograd)
                     computed += 1
     if not computed:
         pytest.skip(f"{algorithm} does not compute {op}")
@@ -106,7 +107,8 @@ def test_a_forced_algorithm_that_refuses_is_passed_over(algorithm, op):
     refused = 0
     for case in AWKWARD[::5]:
         if "forced, runs" not in explanation(op, case, torch.float32, False)[0]:
-            assert_accurate(run(op, case, random_operands(case, torch.float32)), op, case)
+            found = run(op, case, random_operands(case, torch.float32), winograd="off")
+            assert_accurate(found, op, case)
             refused += 1
     if not refused:
         pytest.skip(f"{algorithm} computes every {op}")
@@ -162,7 +164,8 @@ def convolutions(draw) -> Conv2dCase:
 def test_random_shapes(shape, dtype, channels_last, seed):
     t = random_operands(shape, dtype, seed)
     for op in OPS:
-        assert_accurate(run(op, shape, t, channels_last), op, shape, t)
+        assert_accurate(run(op, shape, t, channels_last, "off"), op, shape, t)
+        assert_accurate(run(op, shape, t, channels_last), op, shape, t, winograd=True)
 
 
 @pytest.mark.parametrize("channels_last", LAYOUTS, ids=LAYOUT_NAMES)

@@ -85,8 +85,8 @@ def last_bit_in_a_batch(op, shape, t, found):
 def test_a_planted_fault_is_found_and_made_small(monkeypatch, wrong):
     right = checks.run
 
-    def planted(op, shape, t, channels_last=False):
-        return wrong(op, shape, t, right(op, shape, t, channels_last))
+    def planted(op, shape, t, channels_last=False, winograd="auto"):
+        return wrong(op, shape, t, right(op, shape, t, channels_last, winograd))
 
     monkeypatch.setattr(checks, "run", planted)
     _, problem = fuzz(seconds=120, seed=0)

@@ -99,7 +99,8 @@ def test_autograd_sees_the_same_in_alexnet():
     field = compute(model, "features.10")
     features = nn.Sequential()
     features.add_module("features", model.features[:11])
-    seen = seen_by(features, "features.10", (224, 224), (6, 6), images=4)
+    with torchconv.winograd("off"):  # whose rounding errors leave no zeros in a tile
+        seen = seen_by(features, "features.10", (224, 224), (6, 6), images=4)
     assert seen == expected_of(field, (6, 6))
 
 
