@@ -35,9 +35,9 @@ namespace {
 const char* refusal(Op op, const Conv2dShape& shape) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
-  if (shape.n * shape.h * shape.w * shape.p * shape.q == 0) return "no pixels";
+  if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
   if (shape.r != 3 || shape.s != 3) return "the kernel is not 3 x 3";
-  if (shape.stride_h * shape.stride_w * shape.dilation_h * shape.dilation_w != 1)
+  if (shape.stride_h != 1 || shape.stride_w != 1 || shape.dilation_h != 1 || shape.dilation_w != 1)
     return "there is a stride or a dilation";
   if (shape.groups != 1) return "there are groups";
   if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
