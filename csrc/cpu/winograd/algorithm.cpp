@@ -26,6 +26,7 @@
 // are computed as if they were. Sums are rounded otherwise than by direct algorithms: the rms error is
 // three to five times theirs (sum_order.h). Infinity and NaN reach all 16 destinations of their tiles.
 #include "cpu/algorithms.h"
+#include "cpu/winograd/applies.h"
 #include "cpu/winograd/plan.h"
 
 namespace torchconv::cpu {
@@ -33,15 +34,7 @@ namespace {
 
 // Why such sums are none of ours, or null.
 const char* refusal(Op op, const Conv2dShape& shape) {
-  if (op == Op::kGradWeight) return "computes forward and input gradient only";
-  if (shape.c == 0 || shape.k == 0) return "no channels";
-  if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
-  if (shape.r != 3 || shape.s != 3) return "the kernel is not 3 x 3";
-  if (shape.stride_h != 1 || shape.stride_w != 1 || shape.dilation_h != 1 || shape.dilation_w != 1)
-    return "there is a stride or a dilation";
-  if (shape.groups != 1) return "there are groups";
-  if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
-  return nullptr;
+  return op == Op::kGradWeight ? "computes forward and input gradient only" : not_winograd(shape);
 }
 
 template <int kTile>

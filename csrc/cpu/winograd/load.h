@@ -21,26 +21,14 @@ struct Window {
 template <int kTile, class In>
 void transform_source(const In* in, int64_t row, int64_t column, Compute<In>* out, int64_t pitch) {
   using V = Simd<Compute<In>>;
-  using Vec = typename V::Vec;
-  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  constexpr int kSide = kTile + 2;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<In>>; lane += V::kLanes) {
-    Vec rows[kPoints][kPoints];
-#pragma GCC unroll 8
-    for (int j = 0; j < kPoints; ++j) {
-      Vec d[kPoints], e[kPoints];
-#pragma GCC unroll 8
-      for (int i = 0; i < kPoints; ++i) d[i] = V::load(in + lane + i * row + j * column);
-      WinogradTile<kTile>::template source<V>(d, e);
-#pragma GCC unroll 8
-      for (int i = 0; i < kPoints; ++i) rows[i][j] = e[i];
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < kPoints; ++i) {
-      Vec e[kPoints];
-      WinogradTile<kTile>::template source<V>(rows[i], e);
-#pragma GCC unroll 8
-      for (int j = 0; j < kPoints; ++j) V::store(out + lane + (i * kPoints + j) * pitch, e[j]);
-    }
+    transform_both_axes<V, kSide, kSide>(
+        [](const auto& d, auto& values) { source_transform<V>(d, values); },
+        [&](int i, int j) { return V::load(in + lane + i * row + j * column); },
+        [&](int i, int j, typename V::Vec value) {
+          V::store(out + lane + (i * kSide + j) * pitch, value);
+        });
   }
 }
 
@@ -48,16 +36,16 @@ void transform_source(const In* in, int64_t row, int64_t column, Compute<In>* ou
 template <int kTile, class In>
 void copy_tile(const Window<In>& window, int64_t y, int64_t x, int64_t c, int64_t count,
                Compute<In>* out) {
-  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  constexpr int kSide = kTile + 2;
   constexpr int64_t kBlock = kLaneBlock<Compute<In>>;
-  fill_zero(out, kPoints * kPoints * kBlock);
-  const Range rows = inside(y - window.top, 1, kPoints, window.bottom - window.top);
-  const Range columns = inside(x - window.left, 1, kPoints, window.right - window.left);
+  fill_zero(out, kSide * kSide * kBlock);
+  const Range rows = inside(y - window.top, 1, kSide, window.bottom - window.top);
+  const Range columns = inside(x - window.left, 1, kSide, window.right - window.left);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     for (int64_t j = columns.begin; j < columns.end; ++j) {
       const In* const from = window.data + (y + i - window.top) * window.row +
                              (x + j - window.left) * window.column + c;
-      copy_span(from, out + (i * kPoints + j) * kBlock, count);
+      copy_span(from, out + (i * kSide + j) * kBlock, count);
     }
   }
 }
@@ -68,10 +56,10 @@ template <int kTile, class In, class Place>
 void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels, const Place& place,
                int64_t pitch) {
   using T = Compute<In>;
-  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  constexpr int kSide = kTile + 2;
   constexpr int64_t kBlock = kLaneBlock<T>;
-  const bool all = y >= window.top && y + kPoints <= window.bottom && x >= window.left &&
-                   x + kPoints <= window.right;
+  const bool all = y >= window.top && y + kSide <= window.bottom && x >= window.left &&
+                   x + kSide <= window.right;
   for (int64_t c = 0; c < channels; c += kBlock) {
     if (all && c + kBlock <= channels) {
       const In* const from =
@@ -79,9 +67,9 @@ void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels,
       transform_source<kTile>(from, window.row, window.column, place(c), pitch);
       continue;
     }
-    alignas(64) T copy[kPoints * kPoints * kBlock];
+    alignas(64) T copy[kSide * kSide * kBlock];
     copy_tile<kTile>(window, y, x, c, smaller(kBlock, channels - c), copy);
-    transform_source<kTile>(copy, kPoints * kBlock, kBlock, place(c), pitch);
+    transform_source<kTile>(copy, kSide * kBlock, kBlock, place(c), pitch);
   }
 }
 
@@ -90,7 +78,7 @@ template <int kTile, class S>
 void load_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                   const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
                   Compute<S>* group) {
-  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  constexpr int kSide = kTile + 2;
   const int64_t height = gather.rows.src_size, width = gather.columns.src_size;
   const int64_t c_begin = plan.c_chunk.begin(chunk);
   const int64_t channels = plan.c_chunk.length(chunk, gather.src_channels);
@@ -114,8 +102,8 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
     load(Window<S>{image.data + c_begin, 0, height, 0, width, width * pixel, pixel});
     return;
   }
-  const Range rows = inside(y, 1, (segment.rows - 1) * kTile + kPoints, height);
-  const Range columns = inside(x, 1, (segment.columns - 1) * kTile + kPoints, width);
+  const Range rows = inside(y, 1, (segment.rows - 1) * kTile + kSide, height);
+  const Range columns = inside(x, 1, (segment.columns - 1) * kTile + kSide, width);
   const int64_t row_count = rows.end - rows.begin, column_count = columns.end - columns.begin;
   const int64_t pixel = round_up(channels, kLaneBlock<Compute<S>>);
   load_patch(image,

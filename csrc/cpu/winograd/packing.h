@@ -12,30 +12,17 @@ namespace {
 template <int kTile, class T>
 void transform_weights(const T* in, int64_t width, bool turned, T* out, int64_t pitch) {
   using V = Simd<T>;
-  using Vec = typename V::Vec;
-  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  constexpr int kSide = kTile + 2;
   const T* const first = turned ? in + 8 * width : in;
   const int64_t step = turned ? -width : width;
-  Vec rows[kPoints][3];
-#pragma GCC unroll 4
-  for (int s = 0; s < 3; ++s) {
-    Vec w[3], e[kPoints];
-#pragma GCC unroll 4
-    for (int r = 0; r < 3; ++r) w[r] = V::load(first + (r * 3 + s) * step);
-    WinogradTile<kTile>::template weight<V>(w, e);
-#pragma GCC unroll 8
-    for (int i = 0; i < kPoints; ++i) rows[i][s] = e[i];
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < kPoints; ++i) {
-    Vec e[kPoints];
-    WinogradTile<kTile>::template weight<V>(rows[i], e);
-#pragma GCC unroll 8
-    for (int j = 0; j < kPoints; ++j) V::store(out + (i * kPoints + j) * pitch, e[j]);
-  }
+  transform_both_axes<V, 3, kSide>(
+      [](const auto& w, auto& values) { weight_transform<V>(w, values); },
+      [&](int r, int s) { return V::load(first + (r * 3 + s) * step); },
+      [&](int i, int j, typename V::Vec value) { V::store(out + (i * kSide + j) * pitch, value); });
 }
 
-// The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width], weights_pitch() apart.
+// The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width], points being
+// weights_pitch() apart.
 template <int kTile, class S>
 void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
                    int64_t c_begin, int64_t channels, Compute<S>* packed, Compute<S>* out) {

@@ -34,38 +34,25 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
                     TilePlace<Out> to) {
   using V = Simd<Compute<Out>>;
   using Vec = typename V::Vec;
-  constexpr int kPoints = WinogradTile<kTile>::kPoints;
+  constexpr int kSide = kTile + 2;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<Out>>; lane += V::kLanes) {
     if (!kWhole && lane >= to.lanes) break;
     const Vec added = bias ? V::load(bias + lane) : V::zero();
-    Vec rows[kTile][kPoints];
-#pragma GCC unroll 8
-    for (int j = 0; j < kPoints; ++j) {
-      Vec m[kPoints], e[kTile];
-#pragma GCC unroll 8
-      for (int i = 0; i < kPoints; ++i) m[i] = V::load(sums + lane + (i * kPoints + j) * pitch);
-      WinogradTile<kTile>::template destination<V>(m, e);
-#pragma GCC unroll 8
-      for (int i = 0; i < kTile; ++i) rows[i][j] = e[i];
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < kTile; ++i) {
-      if (!kWhole && i >= to.rows) break;
-      Vec e[kTile];
-      WinogradTile<kTile>::template destination<V>(rows[i], e);
-#pragma GCC unroll 8
-      for (int j = 0; j < kTile; ++j) {
-        if (!kWhole && j >= to.columns) break;
-        Out* const at = to.data + lane + i * to.row + j * to.column;
-        // Without a bias too: it turns -0 into +0.
-        const Vec sum = V::add(without_sign_of_zero<V>(e[j]), added);
-        if constexpr (kWhole) {
-          V::store(at, sum);
-        } else {
-          V::store_first(at, sum, smaller(V::kLanes, to.lanes - lane));
-        }
-      }
-    }
+    transform_both_axes<V, kSide, kTile>(
+        [](const auto& m, auto& pixels) { destination_transform<V>(m, pixels); },
+        [&](int i, int j) { return V::load(sums + lane + (i * kSide + j) * pitch); },
+        [&](int i, int j, Vec value) {
+          if (!kWhole && j >= to.columns) return;
+          Out* const at = to.data + lane + i * to.row + j * to.column;
+          // Without a bias too: it turns -0 into +0.
+          const Vec sum = V::add(without_sign_of_zero<V>(value), added);
+          if constexpr (kWhole) {
+            V::store(at, sum);
+          } else {
+            V::store_first(at, sum, smaller(V::kLanes, to.lanes - lane));
+          }
+        },
+        kWhole ? kTile : to.rows);
   }
 }
 

@@ -10,7 +10,8 @@
 // "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2018,
 // explains why). With m + 2 = 4 they are 0, +-1 and infinity.
 //
-// Every function takes and gives vectors, a problem in each lane, and is one fixed sequence of fused
+// Every function takes and gives vectors, a problem in each lane; those of F(4, 3) and F(2, 3) have the same
+// names and differ in the number of elements. Each is one fixed sequence of fused
 // multiply-adds: the same bits on every level.
 #pragma once
 
@@ -32,6 +33,11 @@ inline typename V::Vec add_scaled(typename V::Vec x, T scale, typename V::Vec y)
   return V::fma(V::broadcast(scale), y, x);
 }
 template <class V>
+inline typename V::Vec add_both(double of_a, typename V::Vec at_a, double of_b,
+                                typename V::Vec at_b, typename V::Vec rest) {
+  return add_scaled<V>(add_scaled<V>(rest, of_b, at_b), of_a, at_a);
+}
+template <class V>
 inline typename V::Vec subtract(typename V::Vec x, typename V::Vec y) {
   return add_scaled<V>(x, -1, y);
 }
@@ -45,7 +51,7 @@ inline typename V::Vec subtract(typename V::Vec x, typename V::Vec y) {
 //     |    0    b a2     -a2    -b    1   0 |
 //     |    0   a2 b2      0   -a2-b2  0   1 |
 template <class V>
-inline void source_transform4(const typename V::Vec (&d)[6], typename V::Vec (&out)[6]) {
+inline void source_transform(const typename V::Vec (&d)[6], typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   out[0] = add_scaled<V>(add_scaled<V>(d[4], -(P::a2 + P::b2), d[2]), P::n0, d[0]);
@@ -67,7 +73,7 @@ inline void source_transform4(const typename V::Vec (&d)[6], typename V::Vec (&o
 //     | 1/nb  -b/nb  b2/nb  |
 //     |  0       0      1   |
 template <class V>
-inline void weight_transform4(const typename V::Vec (&w)[3], typename V::Vec (&out)[6]) {
+inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   const auto scaled = [](double scale, typename V::Vec x) {
     return add_scaled<V>(V::zero(), scale, x);
@@ -89,23 +95,20 @@ inline void weight_transform4(const typename V::Vec (&w)[3], typename V::Vec (&o
 //     | 0  a2  a2  b2  b2   0 |
 //     | 0  a3 -a3  b3 -b3   1 |
 template <class V>
-inline void destination_transform4(const typename V::Vec (&m)[6], typename V::Vec (&out)[4]) {
+inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[4]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
   const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
-  const auto both = [](double of_a, Vec at_a, double of_b, Vec at_b, Vec rest) {
-    return add_scaled<V>(add_scaled<V>(rest, of_b, at_b), of_a, at_a);
-  };
   out[0] = V::add(V::add(m[0], even_a), even_b);
-  out[1] = both(P::a, odd_a, P::b, odd_b, V::zero());
-  out[2] = both(P::a2, even_a, P::b2, even_b, V::zero());
-  out[3] = both(P::a * P::a2, odd_a, P::b * P::b2, odd_b, m[5]);
+  out[1] = add_both<V>(P::a, odd_a, P::b, odd_b, V::zero());
+  out[2] = add_both<V>(P::a2, even_a, P::b2, even_b, V::zero());
+  out[3] = add_both<V>(P::a * P::a2, odd_a, P::b * P::b2, odd_b, m[5]);
 }
 
 // The same for F(2, 3): every number is 0, 1 or 1/2.
 template <class V>
-inline void source_transform2(const typename V::Vec (&d)[4], typename V::Vec (&out)[4]) {
+inline void source_transform(const typename V::Vec (&d)[4], typename V::Vec (&out)[4]) {
   out[0] = subtract<V>(d[0], d[2]);
   out[1] = V::add(d[1], d[2]);
   out[2] = subtract<V>(d[2], d[1]);
@@ -113,7 +116,7 @@ inline void source_transform2(const typename V::Vec (&d)[4], typename V::Vec (&o
 }
 
 template <class V>
-inline void weight_transform2(const typename V::Vec (&w)[3], typename V::Vec (&out)[4]) {
+inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&out)[4]) {
   const auto even = V::add(w[0], w[2]);
   const auto half = add_scaled<V>(V::zero(), 0.5, even);
   out[0] = w[0];
@@ -123,48 +126,36 @@ inline void weight_transform2(const typename V::Vec (&w)[3], typename V::Vec (&o
 }
 
 template <class V>
-inline void destination_transform2(const typename V::Vec (&m)[4], typename V::Vec (&out)[2]) {
+inline void destination_transform(const typename V::Vec (&m)[4], typename V::Vec (&out)[2]) {
   out[0] = V::add(V::add(m[0], m[1]), m[2]);
   out[1] = subtract<V>(subtract<V>(m[1], m[2]), m[3]);
 }
 
-// The transforms of m x m destinations, for code that serves both m.
-template <int m>
-struct WinogradTile;
-
-template <>
-struct WinogradTile<4> {
-  static constexpr int kPoints = 6;
-  template <class V>
-  static void source(const typename V::Vec (&d)[6], typename V::Vec (&out)[6]) {
-    source_transform4<V>(d, out);
+// A transform along the columns of a tile and then along its rows: load(i, j) gives an element of kIn x kIn,
+// store(i, j, vector) takes one of kOut x kOut, of whose rows only the first `rows` are wanted.
+template <class V, int kIn, int kOut, class Transform, class Load, class Store>
+[[gnu::always_inline]] inline void transform_both_axes(const Transform& transform, const Load& load,
+                                                       const Store& store, int64_t rows = kOut) {
+  using Vec = typename V::Vec;
+  Vec half[kOut][kIn];
+#pragma GCC unroll 8
+  for (int j = 0; j < kIn; ++j) {
+    Vec in[kIn], out[kOut];
+#pragma GCC unroll 8
+    for (int i = 0; i < kIn; ++i) in[i] = load(i, j);
+    transform(in, out);
+#pragma GCC unroll 8
+    for (int i = 0; i < kOut; ++i) half[i][j] = out[i];
   }
-  template <class V>
-  static void weight(const typename V::Vec (&w)[3], typename V::Vec (&out)[6]) {
-    weight_transform4<V>(w, out);
+#pragma GCC unroll 8
+  for (int i = 0; i < kOut; ++i) {
+    if (i >= rows) break;
+    Vec out[kOut];
+    transform(half[i], out);
+#pragma GCC unroll 8
+    for (int j = 0; j < kOut; ++j) store(i, j, out[j]);
   }
-  template <class V>
-  static void destination(const typename V::Vec (&m)[6], typename V::Vec (&out)[4]) {
-    destination_transform4<V>(m, out);
-  }
-};
-
-template <>
-struct WinogradTile<2> {
-  static constexpr int kPoints = 4;
-  template <class V>
-  static void source(const typename V::Vec (&d)[4], typename V::Vec (&out)[4]) {
-    source_transform2<V>(d, out);
-  }
-  template <class V>
-  static void weight(const typename V::Vec (&w)[3], typename V::Vec (&out)[4]) {
-    weight_transform2<V>(w, out);
-  }
-  template <class V>
-  static void destination(const typename V::Vec (&m)[4], typename V::Vec (&out)[2]) {
-    destination_transform2<V>(m, out);
-  }
-};
+}
 
 }  // namespace
 }  // namespace torchconv::cpu

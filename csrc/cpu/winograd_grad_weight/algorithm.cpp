@@ -21,19 +21,35 @@
 // a block are read and written once for each pass. Tiles that stick out of the image are computed whole. The
 // rounding errors are two to four times those of a direct sum.
 #include "cpu/algorithms.h"
+#include "cpu/winograd/applies.h"
 #include "cpu/winograd_grad_weight/plan.h"
 
 namespace torchconv::cpu {
 namespace {
 
+// Why such sums are none of ours, or null.
+const char* refusal(Op op, const Conv2dShape& shape) {
+  return op == Op::kGradWeight ? not_winograd(shape) : "computes the weight gradient only";
+}
+
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (op != Op::kGradWeight) return "computes the weight gradient only";
-  if (const char* reason = refuses_winograd_grad_weight(shape)) return reason;
+  if (const char* reason = refusal(op, shape)) return reason;
   const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape);
   plan.keep(made);
   plan.scratch_bytes = made.scratch_bytes();
   made.chunks.plan_waves(shape.n, made.blocks,
                          made.blocks * made.block_size() * (int64_t)sizeof(float), plan);
+  return nullptr;
+}
+
+// Depends on the shape of an image alone: the sums are other ones than those of direct algorithms.
+const char* unsuited(Op op, const Conv2dShape& shape) {
+  using namespace sum_order;
+  if (const char* reason = refusal(op, shape)) return reason;
+  if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
+  if (shape.p * shape.q < kWinogradLeastPixels) return "small maps are summed directly";
+  if (filled_lanes(shape.p, kWinogradGrad) * filled_lanes(shape.q, kWinogradGrad) < kWinogradFilled)
+    return "the map fills its tiles too little";
   return nullptr;
 }
 
@@ -44,6 +60,7 @@ const Algorithm kWinogradGradWeight = {
     make_plan,
     {kPortableKernels.winograd_grad_weight, kAvx2Kernels.winograd_grad_weight,
      kAvx512Kernels.winograd_grad_weight},
-    Sums::kF4};
+    Sums::kF4,
+    unsuited};
 
 }  // namespace torchconv::cpu

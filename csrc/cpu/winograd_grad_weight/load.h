@@ -13,34 +13,19 @@ template <int kSide>
 inline void transform_tile(const float* tile, int64_t row, int64_t pixel, float* out,
                            int64_t pitch) {
   using V = Simd<float>;
-  using Vec = V::Vec;
-  const auto transform = [](const Vec(&in)[kSide], Vec(&values)[kWinogradSide]) {
+  const auto transform = [](const auto& in, auto& values) {
     if constexpr (kSide == kWinogradGrad) {
-      grad_transform4<V>(in, values);
+      grad_transform<V>(in, values);
     } else {
-      source_transform4<V>(in, values);
+      source_transform<V>(in, values);
     }
   };
   for (int64_t c = 0; c < pixel; c += V::kLanes) {
-    Vec half[kWinogradSide][kSide];
-#pragma GCC unroll 6
-    for (int j = 0; j < kSide; ++j) {
-      Vec in[kSide], values[kWinogradSide];
-#pragma GCC unroll 6
-      for (int i = 0; i < kSide; ++i) in[i] = V::load(tile + i * row + j * pixel + c);
-      transform(in, values);
-#pragma GCC unroll 6
-      for (int i = 0; i < kWinogradSide; ++i) half[i][j] = values[i];
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < kWinogradSide; ++i) {
-      Vec values[kWinogradSide];
-      transform(half[i], values);
-#pragma GCC unroll 6
-      for (int j = 0; j < kWinogradSide; ++j) {
-        V::store(out + (i * kWinogradSide + j) * pitch + c, values[j]);
-      }
-    }
+    transform_both_axes<V, kSide, kWinogradSide>(
+        transform, [&](int i, int j) { return V::load(tile + i * row + j * pixel + c); },
+        [&](int i, int j, V::Vec value) {
+          V::store(out + (i * kWinogradSide + j) * pitch + c, value);
+        });
   }
 }
 

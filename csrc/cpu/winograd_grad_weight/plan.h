@@ -45,23 +45,6 @@ struct WinogradGradWeightPlan {
   }
 };
 
-// Decides bits: by the shape of one image, the dtype and the layout alone.
-inline const char* refuses_winograd_grad_weight(const Conv2dShape& shape) {
-  using namespace sum_order;
-  if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
-  if (shape.groups != 1) return "several groups";
-  if (shape.r != 3 || shape.s != 3) return "the kernel is not 3x3";
-  if (shape.stride_h != 1 || shape.stride_w != 1) return "stride";
-  if (shape.dilation_h != 1 || shape.dilation_w != 1) return "dilation";
-  if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels";
-  if (shape.p * shape.q < kWinogradLeastPixels) return "a small image";
-  if (filled_lanes(shape.p, kWinogradGrad) * filled_lanes(shape.q, kWinogradGrad) <
-      kWinogradFilled) {
-    return "its tiles would not be filled";
-  }
-  return nullptr;
-}
-
 // Chunks of about so many tiles where the blocks of the result are too few to feed the threads.
 inline SampleChunks winograd_chunks(int64_t blocks, int64_t tile_rows, int64_t tile_columns) {
   using namespace sum_order;

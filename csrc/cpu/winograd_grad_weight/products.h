@@ -56,28 +56,13 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
 // From products to sums, `count` elements of c x k each.
 inline void sum_points(const float* products, int64_t count, float* sums) {
   using V = Simd<float>;
-  using Vec = V::Vec;
-  constexpr int kSide = kWinogradSide;
   for (int64_t at = 0; at < count; at += V::kLanes) {
-    Vec half[3][kSide];
-#pragma GCC unroll 6
-    for (int j = 0; j < kSide; ++j) {
-      Vec in[kSide], taps[3];
-#pragma GCC unroll 6
-      for (int i = 0; i < kSide; ++i) in[i] = V::load(products + (i * kSide + j) * count + at);
-      taps_transform4<V>(in, taps);
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) half[r][j] = taps[r];
-    }
-#pragma GCC unroll 3
-    for (int r = 0; r < 3; ++r) {
-      Vec taps[3];
-      taps_transform4<V>(half[r], taps);
-#pragma GCC unroll 3
-      for (int s = 0; s < 3; ++s) {
-        V::store(sums + (r * 3 + s) * count + at, without_sign_of_zero<V>(taps[s]));
-      }
-    }
+    transform_both_axes<V, kWinogradSide, 3>(
+        [](const auto& values, auto& taps) { taps_transform<V>(values, taps); },
+        [&](int i, int j) { return V::load(products + (i * kWinogradSide + j) * count + at); },
+        [&](int r, int s, V::Vec tap) {
+          V::store(sums + (r * 3 + s) * count + at, without_sign_of_zero<V>(tap));
+        });
   }
 }
 

@@ -5,7 +5,7 @@
 //
 // with 6 products in place of 12, in two dimensions 36 in place of 144. It is the algorithm of
 // winograd/transforms.h with the parts of weights and destination exchanged: the same six points, 0, +-a, +-b
-// and infinity, so that B^T, too, is the same (source_transform4). What B^T leaves out, the divisions by the
+// and infinity, so that B^T, too, is the same (source_transform). What B^T leaves out, the divisions by the
 // differences of the points, is done here once for the sums rather than for every tile: all numbers of G4
 // are then exact in float.
 #pragma once
@@ -24,7 +24,7 @@ namespace {
 //     | 1  -b  b2 -b3 |
 //     | 0   0   0   1 |
 template <class V>
-inline void grad_transform4(const typename V::Vec (&g)[4], typename V::Vec (&out)[6]) {
+inline void grad_transform(const typename V::Vec (&g)[4], typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   out[0] = g[0];
@@ -43,18 +43,15 @@ inline void grad_transform4(const typename V::Vec (&g)[4], typename V::Vec (&out
 //     |  0    a/na  -a/na   b/nb  -b/nb  0 |
 //     |  0   a2/na  a2/na  b2/nb  b2/nb  1 |
 template <class V>
-inline void taps_transform4(const typename V::Vec (&m)[6], typename V::Vec (&out)[3]) {
+inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[3]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
   const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
-  const auto both = [](double of_a, Vec at_a, double of_b, Vec at_b, Vec rest) {
-    return add_scaled<V>(add_scaled<V>(rest, of_b, at_b), of_a, at_a);
-  };
   const Vec at_zero = add_scaled<V>(V::zero(), 1 / P::n0, m[0]);
-  out[0] = both(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
-  out[1] = both(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
-  out[2] = both(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, m[5]);
+  out[0] = add_both<V>(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
+  out[1] = add_both<V>(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
+  out[2] = add_both<V>(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, m[5]);
 }
 
 }  // namespace
