@@ -113,5 +113,6 @@ constexpr int64_t kSkippingSums = 2048;
 
 // winograd_grad_weight: tiles side by side that are loaded at once.
 constexpr int64_t kWinogradRunTiles = 16;
+constexpr int64_t kWinogradOperandsKept = 14 << 20;  // bytes, transformed once for all jobs
 
 }  // namespace torchconv::cpu::cost

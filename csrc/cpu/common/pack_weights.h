@@ -4,6 +4,7 @@
 
 #include "cpu/common/copy.h"
 #include "cpu/common/gather.h"
+#include "cpu/common/prefetch.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -17,6 +18,7 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
   int64_t row[kSpan];
   for (int64_t span = 0, tap = 0, channel = 0; span < channels * taps; span += kSpan) {
     const int64_t count = smaller(kSpan, channels * taps - span);
+    prefetch_rows(in + span + kSpan, in_stride, valid, smaller(kSpan, channels * taps - span - kSpan));
     for (int64_t j = 0; j < count; ++j) {
       row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
       if (++tap == taps) tap = 0, ++channel;
@@ -52,6 +54,7 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, out);
     } else {
       for (int64_t c = 0; c < channels; ++c) {
+        prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
         const int64_t first =
             c / gather.order.c_block * taps * gather.order.c_block + c % gather.order.c_block;
         transpose_copy(weight + c * src_stride, dst_stride, valid, taps, out + first * width,
@@ -73,6 +76,7 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       const int64_t block = phase_taps == 1 ? channels : gather.order.c_block;
       if (block == 1 && src_stride == 1 && dst_stride > 1) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
+          if (tap + 1 < phase_taps) prefetch_rows(tap_at(tap + 1), dst_stride, valid, channels);
           transpose_copy(tap_at(tap), dst_stride, valid, channels, out + tap * width,
                          phase_taps * width);
         }

@@ -19,6 +19,7 @@
 #include "cpu/common/dispatch.h"
 #include "cpu/common/element.h"
 #include "cpu/common/partial_sums.h"
+#include "cpu/common/prefetch.h"
 #include "cpu/simd/simd.h"
 
 namespace torchconv::cpu {
@@ -39,6 +40,10 @@ struct Tile {
   T* c;
   int64_t c_row;
   Sum sum;
+  // Not kTableB: what is read after these sums and lies beyond the L2 cache is fetched into it meanwhile,
+  // so many elements for each row.
+  const T* ahead = nullptr;
+  int64_t ahead_row = 0;
   // Added after the last step, where not null.
   const T* lane_bias = nullptr;  // [j]
   const T* row_bias = nullptr;   // [m]
@@ -65,11 +70,16 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const T* b = t.b;
   const T* row_bias = t.row_bias;
   T* c = t.c;
+  const T* ahead = t.ahead;
 
   for (; tiles > 0; --tiles) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
     bool start = t.sum == Sum::kStart;
+    if constexpr (!kAlongB) {
+      prefetch_span(ahead, kRows * t.ahead_row);
+      ahead += kRows * t.ahead_row;
+    }
     for (int64_t partial = t.partials.count; partial > 0; --partial) {
       const TapBox& taps = partial == 1 ? t.partials.last : t.partials.each;
       typename V::Vec sum[kRows][kVecs];
@@ -157,6 +167,7 @@ void tiles_of_rows(const Tile<T>& t, int64_t rows) {
   Tile<T> part = t;
   part.a += taller * height * t.a_row;
   part.c += taller * height * t.c_row;
+  part.ahead += taller * height * t.ahead_row;
   if (part.row_bias) part.row_bias += taller * height;
   tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
 }
@@ -175,6 +186,7 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes) {
       Tile<T> part = t;
       part.b += lane;
       part.c += lane;
+      if (lane) part.ahead_row = 0;
       if (part.lane_bias) part.lane_bias += lane;
       if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows);
       tiles_of_rows<T, kSteps, 2, 6>(part, rows);

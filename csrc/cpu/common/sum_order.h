@@ -65,8 +65,7 @@ constexpr int64_t kWinogradPassTiles = 32;
 constexpr int64_t kWinogradChunkTiles = 96;
 // Channels of both operands in a block of the result; its products at the points and a pass of both operands
 // take 1.2 MB, which an L2 cache holds. Larger blocks, whose operands would be transformed less often, were
-// no faster, nor were operands that all jobs share through the L3 cache (2 MB of L2 cache). How many blocks
-// there are decides the chunks.
+// no faster. How many blocks there are decides the chunks.
 constexpr int64_t kWinogradBlock = 64;
 // Against grad_weight it wins where the channels repay the transforms, the tiles are filled and an image
 // has so many pixels of grad: 1.2 to 2.7 times from 16 images on. A single image needs 12 x 12 pixels to

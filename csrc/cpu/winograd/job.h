@@ -51,9 +51,10 @@ struct WinogradJob {
     }
   }
 
-  // The products of one point, for a block of source channels.
+  // The products of one point, for a block of source channels. `ahead`: the operand of the next ones
+  // that no earlier products have brought into the caches, so many elements for each tile.
   void sum_point(int64_t tiles, int64_t block, int64_t width, const T* source, const T* weights,
-                 T* sums) const {
+                 T* sums, const T* ahead, int64_t ahead_tile) const {
     Tile<T> tile;
     tile.partials = {plan.c_block.length(block, gather.src_channels)};
     tile.a = source + block * plan.block_pitch;
@@ -64,6 +65,8 @@ struct WinogradJob {
     tile.c = sums;
     tile.c_row = width;
     tile.sum = block ? Sum::kAdd : Sum::kStart;
+    tile.ahead = ahead;
+    tile.ahead_row = ahead_tile;
     run_rows<T, Steps::kTableA>(tile, tiles, width);
   }
 
@@ -105,11 +108,16 @@ struct WinogradJob {
       load_units(units.begin, units.end, 0, chunk, source);
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
       const int64_t width = plan.panel_width(panel);
+      const auto weights_at = [&](int64_t point, int64_t block) {
+        return shared + plan.weights_at(panel, block) + point * plan.weights_pitch();
+      };
+      const int64_t ahead = ceil_div(plan.c_pitch * width, tiles);
       for (int64_t point = 0; point < kPoints; ++point) {
         for (int64_t block = 0; block < plan.c_block.count; ++block) {
+          const bool last = block + 1 == plan.c_block.count;
           sum_point(tiles, block, width, source + point * plan.source_pitch,
-                    shared + plan.weights_at(panel, block) + point * plan.weights_pitch(),
-                    sums + point * plan.sums_pitch);
+                    weights_at(point, block), sums + point * plan.sums_pitch,
+                    last ? weights_at(point + 1, 0) : weights_at(point, block + 1), ahead);
         }
       }
       store_group(group, panel);
@@ -143,8 +151,10 @@ struct WinogradJob {
       pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels,
                               packed, weights);
       for (int64_t point = 0; point < kPoints; ++point) {
-        sum_point(tiles, block, width, from + point * plan.source_pitch,
-                  weights + point * plan.weights_pitch(), sums + point * plan.sums_pitch);
+        const T* const source = from + point * plan.source_pitch;
+        sum_point(tiles, block, width, source, weights + point * plan.weights_pitch(),
+                  sums + point * plan.sums_pitch,
+                  source + plan.source_pitch + block * plan.block_pitch, plan.c_pitch);
       }
     }
     store_group(group, panel);

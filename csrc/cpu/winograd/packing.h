@@ -2,23 +2,29 @@
 #pragma once
 
 #include "cpu/common/pack_weights.h"
+#include "cpu/common/prefetch.h"
 #include "cpu/winograd/plan.h"
 #include "cpu/winograd/transforms.h"
 
 namespace torchconv::cpu {
 namespace {
 
-// in: [tap][width], one vector of lanes; the input gradient sees the taps `turned`.
-template <int kTile, class T>
-void transform_weights(const T* in, int64_t width, bool turned, T* out, int64_t pitch) {
-  using V = Simd<T>;
+// One block of lanes, [r][s][lane] with `row` and `column` elements from one to the next; the input
+// gradient sees the taps `turned`.
+template <int kTile, class S>
+void transform_weights(const S* in, int64_t row, int64_t column, bool turned, Compute<S>* out,
+                       int64_t pitch) {
+  using V = Simd<Compute<S>>;
   constexpr int kSide = kTile + 2;
-  const T* const first = turned ? in + 8 * width : in;
-  const int64_t step = turned ? -width : width;
-  transform_both_axes<V, 3, kSide>(
-      [](const auto& w, auto& values) { weight_transform<V>(w, values); },
-      [&](int r, int s) { return V::load(first + (r * 3 + s) * step); },
-      [&](int i, int j, typename V::Vec value) { V::store(out + (i * kSide + j) * pitch, value); });
+  if (turned) in += 2 * row + 2 * column, row = -row, column = -column;
+  for (int64_t lane = 0; lane < kLaneBlock<Compute<S>>; lane += V::kLanes) {
+    transform_both_axes<V, 3, kSide>(
+        [](const auto& w, auto& values) { weight_transform<V>(w, values); },
+        [&](int r, int s) { return V::load(in + lane + r * row + s * column); },
+        [&](int i, int j, typename V::Vec value) {
+          V::store(out + lane + (i * kSide + j) * pitch, value);
+        });
+  }
 }
 
 // The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width], points being
@@ -26,19 +32,31 @@ void transform_weights(const T* in, int64_t width, bool turned, T* out, int64_t 
 template <int kTile, class S>
 void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
                    int64_t c_begin, int64_t channels, Compute<S>* packed, Compute<S>* out) {
-  using T = Compute<S>;
   Gather one_by_one = gather;  // channels, each with its taps
   one_by_one.order.c_block = 1;
+  const bool turned = task.op != Op::kForward;
   const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
+  const int64_t* const stride = task.weight_stride;
+  if (turned && stride[1] == 1 && first + width <= gather.dst_channels) {
+    // Destination channels side by side are lanes already.
+    const S* const weight = (const S*)task.weight + first;
+    for (int64_t c = 0; c < channels; ++c) {
+      const S* const from = weight + (c_begin + c) * stride[0];
+      for (int64_t tap = 0; tap < 9; ++tap)
+        prefetch_span(from + stride[0] + tap / 3 * stride[2] + tap % 3 * stride[3], width);
+      for (int64_t lane = 0; lane < width; lane += plan.lanes) {
+        transform_weights<kTile>(from + lane, stride[2], stride[3], turned, out + c * width + lane,
+                                 plan.weights_pitch());
+      }
+    }
+    return;
+  }
   for (int64_t lane = 0; lane < width; lane += plan.lanes) {
     const int64_t valid = smaller(plan.lanes, gather.dst_channels - first - lane);
     pack_chunk<S>(task, one_by_one, 0, first + lane, valid, plan.lanes, c_begin, channels, packed);
     for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t v = 0; v < plan.lanes; v += Simd<T>::kLanes) {
-        transform_weights<kTile>(packed + c * 9 * plan.lanes + v, plan.lanes,
-                                 task.op != Op::kForward, out + c * width + lane + v,
-                                 plan.weights_pitch());
-      }
+      transform_weights<kTile>(packed + c * 9 * plan.lanes, 3 * plan.lanes, plan.lanes, turned,
+                               out + c * width + lane, plan.weights_pitch());
     }
   }
 }

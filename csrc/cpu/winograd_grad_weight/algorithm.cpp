@@ -15,10 +15,11 @@
 // taps, over a chunk of the samples, or over all of them. It goes over the tiles in passes: a pass loads and
 // transforms the tiles of both operands and adds their products to those of the block, which lie in the L2
 // cache. At the end the products are transformed back to taps. Stage 1 adds the chunks in the order of the
-// samples (common/ordered_sum.h).
+// samples (common/ordered_sum.h). Operands of many blocks and few tiles are transformed by stage 0, once for
+// all, and stage 1 multiplies them; the sums are the same.
 //
-// Costs: both operands are loaded and transformed once for every block of the other's channels; products of
-// a block are read and written once for each pass. Tiles that stick out of the image are computed whole. The
+// Costs: both operands are loaded and transformed once, or once for every block of the other's channels;
+// products of a block are read and written once for each pass. Tiles that stick out of the image are computed whole. The
 // rounding errors are two to four times those of a direct sum.
 #include "cpu/algorithms.h"
 #include "cpu/winograd/applies.h"
@@ -39,6 +40,12 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.scratch_bytes = made.scratch_bytes();
   made.chunks.plan_waves(shape.n, made.blocks,
                          made.blocks * made.block_size() * (int64_t)sizeof(float), plan);
+  if (made.operands == WinogradGradWeightPlan::Operands::kShared) {
+    plan.stages = 2;
+    plan.jobs[0] = made.passes * (made.input.cut.count + made.grad.cut.count);
+    plan.jobs[1] = made.blocks;
+    plan.shared_bytes = made.shared_bytes();
+  }
   return nullptr;
 }
 

@@ -13,33 +13,55 @@ namespace {
 
 template <class S>
 struct WinogradGradWeightJob {
+  using Plan = WinogradGradWeightPlan;
+
   const Task& task;
-  const WinogradGradWeightPlan& plan;
-  const int64_t c_block, k_block;
+  const Plan& plan;
   const WinogradScratch scratch;
 
-  WinogradGradWeightJob(const Task& task, const WinogradGradWeightPlan& plan, int64_t block,
-                        char* memory)
-      : task(task),
-        plan(plan),
-        c_block(block / plan.grad.cut.count),
-        k_block(block % plan.grad.cut.count),
-        scratch(plan, memory) {}
+  WinogradGradWeightJob(const Task& task, const Plan& plan, char* memory)
+      : task(task), plan(plan), scratch(plan, memory) {}
 
-  // sums [tap][c][k] = the tiles [begin, end) of the batch
-  void sum(Range range, float* sums) const {
+  void load_input(int64_t block, Range tiles, float* out) const {
+    load_tiles<InputTile, S>(plan, plan.input, task.input, block, tiles, scratch.patch, out);
+  }
+  void load_grad(int64_t block, Range tiles, float* out) const {
+    load_tiles<GradTile, S>(plan, plan.grad, task.grad, block, tiles, scratch.patch, out);
+  }
+
+  // Stage 0 of shared operands: a pass of one block of channels.
+  void load_shared(int64_t index, float* shared) const {
+    const int64_t block = index / plan.passes, begin = index % plan.passes * plan.pass_tiles;
+    const Range tiles = {begin, smaller(begin + plan.pass_tiles, task.shape.n * plan.tiles())};
+    if (block < plan.input.cut.count)
+      return load_input(block, tiles, shared + plan.input_at(block) + begin * plan.input.cut.size);
+    const int64_t k_block = block - plan.input.cut.count;
+    load_grad(k_block, tiles, shared + plan.grad_at(k_block) + begin * plan.grad.cut.size);
+  }
+
+  // sums [c][tap][k] = the tiles of the batch, of block `block`; `shared`: operands that are, or null
+  void sum(int64_t block, Range tiles, float* sums, const float* shared) const {
+    const int64_t c_block = block / plan.grad.cut.count, k_block = block % plan.grad.cut.count;
     const int64_t inputs = plan.input.cut.length(c_block, plan.input.channels);
     const int64_t outputs = plan.grad.cut.length(k_block, plan.grad.channels);
-    for (int64_t begin = range.begin, end; begin < range.end; begin = end) {
-      end = smaller(begin + plan.pass_tiles, range.end);
-      load_tiles<S, kWinogradSource>(plan, plan.input, task.input, c_block, {begin, end},
-                                     scratch.patch, scratch.input);
-      load_tiles<S, kWinogradGrad>(plan, plan.grad, task.grad, k_block, {begin, end}, scratch.patch,
-                                   scratch.grad);
-      multiply_tiles(plan, scratch, inputs, outputs, end - begin,
-                     begin == range.begin ? Sum::kStart : Sum::kAdd);
+    for (int64_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
+      end = smaller(begin + plan.pass_tiles, tiles.end);
+      const float *input = scratch.input, *grad = scratch.grad;
+      if (shared) {
+        input = shared + plan.input_at(c_block) + begin * plan.input.cut.size;
+        grad = shared + plan.grad_at(k_block) + begin * plan.grad.cut.size;
+      } else {
+        load_input(c_block, {begin, end}, scratch.input);
+        load_grad(k_block, {begin, end}, scratch.grad);
+      }
+      multiply_tiles(plan, scratch, input, grad, inputs, outputs, end - begin,
+                     begin == tiles.begin ? Sum::kStart : Sum::kAdd);
     }
-    sum_points(scratch.products, plan.channels_of_block(), sums);
+    const int64_t wide = plan.grad.cut.size;
+    for (int64_t c = 0; c < inputs; ++c) {
+      sum_points(scratch.products + c * wide, plan.channels_of_block(), wide,
+                 sums + c * Plan::kTaps * wide);
+    }
   }
 
   // The tiles of all rows of several images, or of some rows of one.
@@ -50,33 +72,38 @@ struct WinogradGradWeightJob {
             (last * plan.tile_rows + rows.end) * plan.tile_columns};
   }
 
-  void store(const float* sums) const { store_block<S>(task, plan, c_block, k_block, sums); }
-};
+  void sum_batch(int64_t block, const float* shared) const {
+    sum(block, {0, task.shape.n * plan.tiles()}, scratch.sums, shared);
+    store_block<S>(task, plan, block, scratch.sums);
+  }
 
-template <class S>
-void winograd_grad_weight_job(const Task& task, const Job& job,
-                              const WinogradGradWeightPlan& plan) {
-  const WinogradGradWeightJob<S> block(task, plan, job.index % plan.blocks, job.scratch);
-  if (plan.chunks.whole_batch()) {
-    block.sum({0, task.shape.n * plan.tiles()}, block.scratch.sums);
-    return block.store(block.scratch.sums);
+  void sum_wave(const Job& job) const {
+    const WaveSums<float> wave(plan.chunks, task.shape.n, plan.blocks * plan.block_size(), job);
+    const int64_t block = job.index % plan.blocks, at = block * plan.block_size();
+    if (job.stage == 0) {
+      const int64_t in_wave = job.index / plan.blocks;
+      if (in_wave >= wave.waiting()) return;
+      return sum(block, tiles_of(wave.chunk(in_wave)), wave.partial(in_wave) + at, nullptr);
+    }
+    if (const float* const total = add_wave(wave, at, plan.block_size()))
+      store_block<S>(task, plan, block, total);
   }
-  const WaveSums<float> wave(plan.chunks, task.shape.n, plan.blocks * plan.block_size(), job);
-  const int64_t at = job.index % plan.blocks * plan.block_size();
-  if (job.stage == 0) {
-    const int64_t in_wave = job.index / plan.blocks;
-    if (in_wave >= wave.waiting()) return;
-    return block.sum(block.tiles_of(wave.chunk(in_wave)), wave.partial(in_wave) + at);
+
+  void run(const Job& job) const {
+    if (!plan.chunks.whole_batch()) return sum_wave(job);
+    if (plan.operands == Plan::Operands::kOwn) return sum_batch(job.index, nullptr);
+    float* const shared = (float*)job.shared;
+    job.stage == 0 ? load_shared(job.index, shared) : sum_batch(job.index, shared);
   }
-  if (const float* const total = add_wave(wave, at, plan.block_size())) block.store(total);
-}
+};
 
 inline void winograd_grad_weight(const Task& task, const Job& job) {
   const auto& plan = *(const WinogradGradWeightPlan*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     // No plan is made for float64.
-    if constexpr (!std::is_same_v<S, double>) winograd_grad_weight_job<S>(task, job, plan);
+    if constexpr (!std::is_same_v<S, double>)
+      WinogradGradWeightJob<S>(task, plan, job.scratch).run(job);
   });
 }
 

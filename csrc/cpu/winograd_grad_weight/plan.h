@@ -19,8 +19,8 @@ struct WinogradOperand {
   int64_t channels, height, width;
   int64_t pad_top, pad_left;
   Cut cut;        // channels of a block of the result
-  int64_t pitch;  // from one point of a pass to the next
-  int64_t size;   // of a pass
+  int64_t pitch;  // from one point to the next
+  int64_t size;   // of all points
 };
 
 struct WinogradGradWeightPlan {
@@ -30,6 +30,11 @@ struct WinogradGradWeightPlan {
   WinogradOperand input, grad;
   int64_t blocks;  // of the result
   SampleChunks chunks;
+  // By whom the operands are transformed: by each job its own, a pass at a time, or all before the products,
+  // [block][point][tile][channel].
+  enum class Operands { kOwn, kShared };
+  Operands operands;
+  int64_t passes;  // of the call
   int64_t pass_tiles;  // multiplied at once
   int64_t run_tiles;   // side by side, loaded at once
   int64_t patch_size;
@@ -39,10 +44,15 @@ struct WinogradGradWeightPlan {
   int64_t block_size() const { return kTaps * channels_of_block(); }
   int64_t scratch_bytes() const {
     const int64_t sums = chunks.whole_batch() ? block_size() : 0;
-    return (patch_size + input.size + grad.size + kPoints * channels_of_block() + sums) *
+    const int64_t own = operands == Operands::kOwn ? input.size + grad.size : 0;
+    return (patch_size + own + kPoints * channels_of_block() + sums) *
                (int64_t)sizeof(float) +
            2 * pass_tiles * (int64_t)sizeof(int64_t);
   }
+  // Where shared memory has an operand's block of channels: the input's first.
+  int64_t input_at(int64_t block) const { return block * input.size; }
+  int64_t grad_at(int64_t block) const { return input_at(input.cut.count) + block * grad.size; }
+  int64_t shared_bytes() const { return grad_at(grad.cut.count) * (int64_t)sizeof(float); }
 };
 
 // Chunks of about so many tiles where the blocks of the result are too few to feed the threads.
@@ -66,11 +76,14 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
   plan.tile_columns = ceil_div(shape.q, kWinogradGrad);
   plan.pass_tiles = kWinogradPassTiles;
   plan.run_tiles = smaller(plan.tile_columns, cost::kWinogradRunTiles);
+  plan.passes = ceil_div(shape.n * plan.tiles(), plan.pass_tiles);
   const auto cut = [&](WinogradOperand& operand) {
     const int64_t blocks = ceil_div(operand.channels, kWinogradBlock);
     const int64_t size = Cut::into(blocks, operand.channels).size;
     operand.cut = Cut::of(round_up(size, lanes), operand.channels);
-    operand.pitch = odd_lines(plan.pass_tiles * operand.cut.size, lanes);
+  };
+  const auto place = [&](WinogradOperand& operand, int64_t tiles) {
+    operand.pitch = odd_lines(tiles * operand.cut.size, lanes);
     operand.size = Plan::kPoints * operand.pitch;
   };
   plan.input = {shape.layout, shape.c, shape.h, shape.w, shape.pad_top, shape.pad_left, {}, 0, 0};
@@ -78,6 +91,13 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
   cut(plan.input), cut(plan.grad);
   plan.blocks = plan.input.cut.count * plan.grad.cut.count;
   plan.chunks = winograd_chunks(plan.blocks, plan.tile_rows, plan.tile_columns);
+  const int64_t all_tiles = plan.passes * plan.pass_tiles;
+  place(plan.input, all_tiles), place(plan.grad, all_tiles);
+  plan.operands = Plan::Operands::kShared;
+  if (!plan.chunks.whole_batch() || plan.shared_bytes() > cost::kWinogradOperandsKept) {
+    plan.operands = Plan::Operands::kOwn;
+    place(plan.input, plan.pass_tiles), place(plan.grad, plan.pass_tiles);
+  }
   const int64_t columns = (plan.run_tiles - 1) * kWinogradGrad + kWinogradSource;
   plan.patch_size = kWinogradSource * columns * larger(plan.input.cut.size, plan.grad.cut.size);
   return plan;

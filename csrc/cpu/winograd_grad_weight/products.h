@@ -13,15 +13,17 @@ namespace {
 struct WinogradScratch {
   int64_t *input_offset, *grad_offset;  // [tile of a pass]
   float* patch;
-  float *input, *grad;  // [point][tile][channel]
+  float *input, *grad;  // [point][tile][channel], of a pass, where they are a job's own
   float* products;      // [point][c][k]
-  float* sums;          // [tap][c][k]
+  float* sums;          // [c][tap][k]
 
   WinogradScratch(const WinogradGradWeightPlan& plan, char* scratch) {
     input_offset = (int64_t*)scratch, grad_offset = input_offset + plan.pass_tiles;
     patch = (float*)(grad_offset + plan.pass_tiles);
-    input = patch + plan.patch_size, grad = input + plan.input.size;
-    products = grad + plan.grad.size;
+    input = patch + plan.patch_size;
+    const bool own = plan.operands == WinogradGradWeightPlan::Operands::kOwn;
+    grad = input + (own ? plan.input.size : 0);
+    products = grad + (own ? plan.grad.size : 0);
     sums = products + WinogradGradWeightPlan::kPoints * plan.channels_of_block();
     for (int64_t t = 0; t < plan.pass_tiles; ++t) {
       input_offset[t] = t * plan.input.cut.size, grad_offset[t] = t * plan.grad.cut.size;
@@ -29,9 +31,11 @@ struct WinogradScratch {
   }
 };
 
-// products of `inputs` x `outputs` channels: started with, or added to, the tiles of a pass
+// products of `inputs` x `outputs` channels: started with, or added to, the tiles of a pass, whose operands
+// are at `input` and `grad`
 inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScratch& scratch,
-                           int64_t inputs, int64_t outputs, int64_t tiles, Sum sum) {
+                           const float* input, const float* grad, int64_t inputs, int64_t outputs,
+                           int64_t tiles, Sum sum) {
   constexpr int64_t kLanes = kLaneBlock<float>;
   const int64_t wide = plan.grad.cut.size;
   // Slabs of equal tiles, where registers are many.
@@ -44,24 +48,29 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
   tile.c_row = wide;
   tile.sum = sum;
   for (int64_t point = 0; point < WinogradGradWeightPlan::kPoints; ++point) {
-    tile.a = scratch.input + point * plan.input.pitch;
+    tile.a = input + point * plan.input.pitch;
     for (int64_t k = 0; k < outputs; k += slab) {
-      tile.b = scratch.grad + point * plan.grad.pitch + k;
+      tile.b = grad + point * plan.grad.pitch + k;
+      if (plan.operands == WinogradGradWeightPlan::Operands::kShared) {
+        tile.ahead = k ? grad + (point + 1) * plan.grad.pitch : tile.a + plan.input.pitch;
+        tile.ahead_row = tiles * (k ? wide : plan.input.cut.size) / inputs;
+      }
       tile.c = scratch.products + point * plan.channels_of_block() + k;
       run_rows<float, Steps::kTables>(tile, inputs, smaller(slab, outputs - k));
     }
   }
 }
 
-// From products to sums, `count` elements of c x k each.
-inline void sum_points(const float* products, int64_t count, float* sums) {
+// From the products of one input channel and `outputs` channels, at points that are `pitch` apart, to the
+// sums of its taps.
+inline void sum_points(const float* products, int64_t pitch, int64_t outputs, float* sums) {
   using V = Simd<float>;
-  for (int64_t at = 0; at < count; at += V::kLanes) {
+  for (int64_t k = 0; k < outputs; k += V::kLanes) {
     transform_both_axes<V, kWinogradSide, 3>(
         [](const auto& values, auto& taps) { taps_transform<V>(values, taps); },
-        [&](int i, int j) { return V::load(products + (i * kWinogradSide + j) * count + at); },
+        [&](int i, int j) { return V::load(products + (i * kWinogradSide + j) * pitch + k); },
         [&](int r, int s, V::Vec tap) {
-          V::store(sums + (r * 3 + s) * count + at, without_sign_of_zero<V>(tap));
+          V::store(sums + (r * 3 + s) * outputs + k, without_sign_of_zero<V>(tap));
         });
   }
 }

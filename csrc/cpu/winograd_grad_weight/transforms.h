@@ -10,7 +10,7 @@
 // are then exact in float.
 #pragma once
 
-#include "cpu/winograd/transforms.h"
+#include "cpu/winograd/load_tile.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -36,6 +36,16 @@ inline void grad_transform(const typename V::Vec (&g)[4], typename V::Vec (&out)
   out[4] = add_scaled<V>(even_b, -P::b, odd_b);
   out[5] = g[3];
 }
+
+// What load_tile makes of an operand's tiles.
+using InputTile = SourceTile<4>;
+struct GradTile {
+  static constexpr int kSide = 4, kPoints = 6;
+  template <class V>
+  static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
+    grad_transform<V>(in, out);
+  }
+};
 
 // A3^T m: the coefficients of the product.
 //

@@ -1,0 +1,134 @@
+// One tile of an image in any dtype and layout, transformed: for the source of winograd and for both operands
+// of winograd_grad_weight.
+#pragma once
+
+#include "cpu/common/load_patch.h"
+#include "cpu/winograd/transforms.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// Pixels [top, bottom) x [left, right) of an image, channels side by side, among zeros.
+template <class In>
+struct Window {
+  const In* data;  // of pixel (top, left)
+  int64_t top, bottom, left, right;
+  int64_t row, column;  // elements from one to the next
+
+  const In* at(int64_t y, int64_t x) const {
+    return data + (y - top) * row + (x - left) * column;
+  }
+};
+
+// Where a channel of a tile goes, at point 0: in blocks of `block` channels that are block_pitch apart.
+template <class T>
+struct ChannelPlace {
+  T* data;
+  int64_t first;  // channel 0 of the tile is this one
+  int64_t block, block_pitch;
+
+  T* at(int64_t c) const {
+    return data + (first + c) / block * block_pitch + (first + c) % block;
+  }
+};
+
+// A tile of kSide x kSide pixels becomes values at kPoints x kPoints.
+template <int kTile>
+struct SourceTile {
+  static constexpr int kSide = kTile + 2, kPoints = kTile + 2;
+  template <class V>
+  static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
+    source_transform<V>(in, out);
+  }
+};
+
+// One block of lanes: out[point * pitch] = B^T d B, d(i, j) being in memory at at(i, j).
+template <class Kind, class T, class At>
+void transform_tile(const At& at, T* out, int64_t pitch) {
+  using V = Simd<T>;
+  for (int64_t lane = 0; lane < kLaneBlock<T>; lane += V::kLanes) {
+    transform_both_axes<V, Kind::kSide, Kind::kPoints>(
+        [](const auto& d, auto& values) { Kind::template transform<V>(d, values); },
+        [&](int i, int j) { return V::load(at(i, j) + lane); },
+        [&](int i, int j, typename V::Vec value) {
+          V::store(out + lane + (i * Kind::kPoints + j) * pitch, value);
+        });
+  }
+}
+
+// The pixels of a tile at the edge of an image, and zeros.
+template <int kSide, class In>
+struct EdgeTile {
+  alignas(64) In zeros[kLaneBlock<Compute<In>>] = {};
+  const In* pixels[kSide][kSide];
+  int64_t in_image[kSide][kSide];  // a mask: no offset leaves the zeros
+
+  EdgeTile(const Window<In>& window, int64_t y, int64_t x) {
+    for (int64_t i = 0; i < kSide; ++i) {
+      for (int64_t j = 0; j < kSide; ++j) {
+        const bool inside = y + i >= window.top && y + i < window.bottom && x + j >= window.left &&
+                            x + j < window.right;
+        pixels[i][j] = inside ? window.at(y + i, x + j) : zeros;
+        in_image[i][j] = inside ? -1 : 0;
+      }
+    }
+  }
+  const In* at(int i, int j, int64_t c) const { return pixels[i][j] + (c & in_image[i][j]); }
+};
+
+// The tile whose first pixel is (y, x), all `channels` of the window. A last block of lanes that is not
+// whole is filled up with zeros.
+template <class Kind, class In>
+void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels,
+               const ChannelPlace<Compute<In>>& place, int64_t pitch) {
+  constexpr int kSide = Kind::kSide;
+  constexpr int64_t kBlock = kLaneBlock<Compute<In>>;
+  const int64_t whole = channels / kBlock * kBlock;
+  const bool inside = y >= window.top && y + kSide <= window.bottom && x >= window.left &&
+                      x + kSide <= window.right;
+  if (inside) {
+    for (int64_t c = 0; c < whole; c += kBlock) {
+      const auto at = [&, from = window.at(y, x) + c](int i, int j) {
+        return from + i * window.row + j * window.column;
+      };
+      transform_tile<Kind>(at, place.at(c), pitch);
+    }
+    if (whole == channels) return;
+  }
+  const EdgeTile<kSide, In> tile(window, y, x);
+  if (!inside) {
+    for (int64_t c = 0; c < whole; c += kBlock) {
+      transform_tile<Kind>([&](int i, int j) { return tile.at(i, j, c); }, place.at(c), pitch);
+    }
+  }
+  if (whole == channels) return;
+  alignas(64) In rest[kSide][kSide][kBlock] = {};
+  for (int i = 0; i < kSide; ++i) {
+    for (int j = 0; j < kSide; ++j)
+      __builtin_memcpy(rest[i][j], tile.at(i, j, whole), (channels - whole) * sizeof(In));
+  }
+  load_tile<Kind, In>({rest[0][0], 0, kSide, 0, kSide, kSide * kBlock, kBlock}, 0, 0, kBlock,
+                      {place.at(whole), 0, kBlock, 0}, pitch);
+}
+
+// load(window) with the pixels of a box, which may stick out of the image: the image itself where its channels
+// lie side by side, else a patch of it in `space`.
+template <class S, class Load>
+void with_window(const Image<S>& image, const PatchBox& box, Compute<S>* space, const Load& load) {
+  if (image.layout == Layout::kChannelsLast) {
+    return load(Window<S>{image.data + box.channel, 0, image.height, 0, image.width,
+                          image.width * image.channels, image.channels});
+  }
+  const Range rows = inside(box.row, 1, box.rows, image.height);
+  const Range columns = inside(box.column, 1, box.columns, image.width);
+  PatchBox part = box;
+  part.row += rows.begin, part.rows = rows.end - rows.begin;
+  part.column += columns.begin, part.columns = columns.end - columns.begin;
+  const int64_t pixel = round_up(box.channels, kLaneBlock<Compute<S>>);
+  load_patch(image, part, space, pixel);
+  load(Window<Compute<S>>{space, part.row, part.row + part.rows, part.column,
+                          part.column + part.columns, part.columns * pixel, pixel});
+}
+
+}  // namespace
+}  // namespace torchconv::cpu
