@@ -18,7 +18,8 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
   int64_t row[kSpan];
   for (int64_t span = 0, tap = 0, channel = 0; span < channels * taps; span += kSpan) {
     const int64_t count = smaller(kSpan, channels * taps - span);
-    prefetch_rows(in + span + kSpan, in_stride, valid, smaller(kSpan, channels * taps - span - kSpan));
+    prefetch_rows(in + span + kSpan, in_stride, valid,
+                  smaller(kSpan, channels * taps - span - kSpan));
     for (int64_t j = 0; j < count; ++j) {
       row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
       if (++tap == taps) tap = 0, ++channel;

@@ -141,9 +141,15 @@ template <class X, class Reach, bool kWhole>
   }
 }
 
+template <class X, int kTaps>
+constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
+
+// Only rows shorter than half a run have runs that short: none is worth a kernel without the test.
 template <class X, class Reach>
 void depthwise_run(const DepthwiseRun<X>& t) {
-  if (t.inside == (1u << Reach::kColumns) - 1) return depthwise_run_of<X, Reach, true>(t);
+  if constexpr (2 * Reach::kPixels >= kMostRunPixels<X, Reach::kTaps>) {
+    if (t.inside == (1u << Reach::kColumns) - 1) return depthwise_run_of<X, Reach, true>(t);
+  }
   depthwise_run_of<X, Reach, false>(t);
 }
 
@@ -153,9 +159,6 @@ constexpr bool kHasRuns = kLargeTiles<T> && sizeof(T) == 4;
 
 template <class X>
 using DepthwiseRunKernel = void (*)(const DepthwiseRun<X>&);
-
-template <class X, int kTaps>
-constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
 
 template <class X, int kTaps, int kStep>
 DepthwiseRunKernel<X> run_of_pixels(int64_t pixels) {

@@ -41,8 +41,14 @@ struct Simd {
       b.lane[i] = (i < kLanes / 2 ? c : d).lane[i * 2 % kLanes + 1];
     }
   }
+  static Vec load_first(const T* p, int64_t count) {
+    Vec v = zero();
+    for (int i = 0; i < kLanes && i < count; ++i) v.lane[i] = p[i];
+    return v;
+  }
+  // Conversions are long, and none of them is worth a copy wherever one is loaded or stored.
   template <class S>
-  static Vec load_first(const S* p, int64_t count) {
+  [[gnu::noinline]] static Vec load_first(const S* p, int64_t count) {
     Vec v = zero();
     for (int i = 0; i < kLanes && i < count; ++i) v.lane[i] = to_compute(p[i]);
     return v;
@@ -57,8 +63,11 @@ struct Simd {
     for (int64_t i = mask.begin; i < mask.end; ++i) v.lane[i] = p[i];
     return v;
   }
+  static void store_first(T* p, Vec v, int64_t count) {
+    for (int i = 0; i < kLanes && i < count; ++i) p[i] = v.lane[i];
+  }
   template <class S>
-  static void store_first(S* p, Vec v, int64_t count) {
+  [[gnu::noinline]] static void store_first(S* p, Vec v, int64_t count) {
     for (int i = 0; i < kLanes && i < count; ++i) from_compute(p + i, v.lane[i]);
   }
   template <class S>

@@ -15,9 +15,7 @@ struct Window {
   int64_t top, bottom, left, right;
   int64_t row, column;  // elements from one to the next
 
-  const In* at(int64_t y, int64_t x) const {
-    return data + (y - top) * row + (x - left) * column;
-  }
+  const In* at(int64_t y, int64_t x) const { return data + (y - top) * row + (x - left) * column; }
 };
 
 // Where a channel of a tile goes, at point 0: in blocks of `block` channels that are block_pitch apart.
@@ -27,9 +25,7 @@ struct ChannelPlace {
   int64_t first;  // channel 0 of the tile is this one
   int64_t block, block_pitch;
 
-  T* at(int64_t c) const {
-    return data + (first + c) / block * block_pitch + (first + c) % block;
-  }
+  T* at(int64_t c) const { return data + (first + c) / block * block_pitch + (first + c) % block; }
 };
 
 // A tile of kSide x kSide pixels becomes values at kPoints x kPoints.

@@ -34,7 +34,7 @@ struct WinogradGradWeightPlan {
   // [block][point][tile][channel].
   enum class Operands { kOwn, kShared };
   Operands operands;
-  int64_t passes;  // of the call
+  int64_t passes;      // of the call
   int64_t pass_tiles;  // multiplied at once
   int64_t run_tiles;   // side by side, loaded at once
   int64_t patch_size;
@@ -45,8 +45,7 @@ struct WinogradGradWeightPlan {
   int64_t scratch_bytes() const {
     const int64_t sums = chunks.whole_batch() ? block_size() : 0;
     const int64_t own = operands == Operands::kOwn ? input.size + grad.size : 0;
-    return (patch_size + own + kPoints * channels_of_block() + sums) *
-               (int64_t)sizeof(float) +
+    return (patch_size + own + kPoints * channels_of_block() + sums) * (int64_t)sizeof(float) +
            2 * pass_tiles * (int64_t)sizeof(int64_t);
   }
   // Where shared memory has an operand's block of channels: the input's first.
