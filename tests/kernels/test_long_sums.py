@@ -44,6 +44,22 @@ def test_rms_error(shape, op, layout):
     assert relative <= LARGEST_ERROR, f"rms error {relative:.2e} of the rms of the result"
 
 
+LARGE_KERNELS = (
+    case("depthwise_31x31", 1, 16, 56, 16, 31, groups=16),
+    case("depthwise_29x29", 2, 20, 28, 20, 29, groups=20),
+)
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+@pytest.mark.parametrize("shape", LARGE_KERNELS, ids=ids(LARGE_KERNELS))
+def test_rms_error_of_large_depthwise_kernels(shape, layout):
+    """A weight's gradient sums whole images: of 28 rows of 56 pixels one chain has 6.2e-7."""
+    t = random_operands(shape, torch.float32).contiguous(FORMATS[layout])
+    expected = exact("grad_weight", shape, t)
+    error = run("grad_weight", shape, t, layout == "channels_last").double() - expected
+    assert error.norm() / expected.norm() <= 4e-7
+
+
 def test_the_limit_is_below_one_chain():
     """One chain of products exceeds it, so a kernel that forgets its partial sums is noticed."""
     a, b = (torch.randn(4608, 200, generator=torch.Generator().manual_seed(i)) for i in range(2))

@@ -3,23 +3,26 @@
 #pragma once
 
 #include "cpu/common/copy.h"
+#include "cpu/common/cost_model.h"
 #include "cpu/common/gather.h"
 #include "cpu/common/prefetch.h"
 
 namespace torchconv::cpu {
 namespace {
 
-// From [lane][channel][tap] to [channel / block][tap][channel % block][width].
+// From [lane][channel][tap] to [channel / block][tap][channel % block][width]; `far`: fetched ahead.
 template <class S>
 void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, int64_t taps,
-               int64_t block, int64_t width, Compute<S>* out) {
+               int64_t block, int64_t width, bool far, Compute<S>* out) {
   using T = Compute<S>;
   constexpr int64_t kSpan = 64;
   int64_t row[kSpan];
   for (int64_t span = 0, tap = 0, channel = 0; span < channels * taps; span += kSpan) {
     const int64_t count = smaller(kSpan, channels * taps - span);
-    prefetch_rows(in + span + kSpan, in_stride, valid,
-                  smaller(kSpan, channels * taps - span - kSpan));
+    if (far) {
+      const int64_t rest = channels * taps - span - kSpan;
+      prefetch_rows(in + span + kSpan, in_stride, valid, smaller(kSpan, rest));
+    }
     for (int64_t j = 0; j < count; ++j) {
       row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
       if (++tap == taps) tap = 0, ++channel;
@@ -47,15 +50,17 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
   const int64_t taps = gather.taps(), r = gather.rows.kernel, s = gather.columns.kernel;
   if (valid < width) fill_zero(out, channels * taps * width);
+  // Lanes are so far apart that no hardware prefetcher sees the next channels coming; few are in a cache.
+  const bool far = valid * channels * taps * (int64_t)sizeof(S) > cost::kFarWeights;
   const bool every_tap = gather.rows.dst_step == 1 && gather.columns.dst_step == 1;
   if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 &&
       src_stride > 1) {
     // All taps of a channel follow each other.
     if (src_stride == taps) {
-      pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, out);
+      pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, far, out);
     } else {
       for (int64_t c = 0; c < channels; ++c) {
-        prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
+        if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
         const int64_t first =
             c / gather.order.c_block * taps * gather.order.c_block + c % gather.order.c_block;
         transpose_copy(weight + c * src_stride, dst_stride, valid, taps, out + first * width,
@@ -77,7 +82,8 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       const int64_t block = phase_taps == 1 ? channels : gather.order.c_block;
       if (block == 1 && src_stride == 1 && dst_stride > 1) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
-          if (tap + 1 < phase_taps) prefetch_rows(tap_at(tap + 1), dst_stride, valid, channels);
+          if (far && tap + 1 < phase_taps)
+            prefetch_rows(tap_at(tap + 1), dst_stride, valid, channels);
           transpose_copy(tap_at(tap), dst_stride, valid, channels, out + tap * width,
                          phase_taps * width);
         }

@@ -70,15 +70,17 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const T* b = t.b;
   const T* row_bias = t.row_bias;
   T* c = t.c;
-  const T* ahead = t.ahead;
 
+  const int64_t all = tiles;
   for (; tiles > 0; --tiles) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
     bool start = t.sum == Sum::kStart;
     if constexpr (!kAlongB) {
-      prefetch_span(ahead, kRows * t.ahead_row);
-      ahead += kRows * t.ahead_row;
+      if (t.ahead_row) {
+        const int64_t row = (all - tiles) * kRows;
+        prefetch_span(t.ahead + row * t.ahead_row, kRows * t.ahead_row);
+      }
     }
     for (int64_t partial = t.partials.count; partial > 0; --partial) {
       const TapBox& taps = partial == 1 ? t.partials.last : t.partials.each;

@@ -80,6 +80,9 @@ constexpr int64_t kPlanePartBytes = 24 << 10;
 constexpr int64_t kChannelPartBytes = 192 << 10;
 constexpr int64_t kLargestPartBytes = 768 << 10;
 constexpr int64_t kLeastPartRows = 4;
+// With channels in the lanes a lane has every product: chains of about so many are summed in registers, then
+// added up. Windows keep the whole rows of a part: shorter ones took up to half as long again.
+constexpr int64_t kChainPixels = 400;
 constexpr int64_t kShortRow = 32;             // up to here rows are transposed to channels
 constexpr double kDepthwiseChunkWork = 1e6;   // multiply-adds of a chunk
 constexpr double kDepthwiseBlockWork = 20e3;  // multiply-adds of a job in one image, at least

@@ -142,13 +142,19 @@ struct DepthwiseGradBlock {
                          ? gather.groups * gather.dst_channels
                          : plan.lanes;
     taps.rows = count;
-    taps.vecs = plan.channels_in_lanes ? q : ceil_div(q, plan.lanes);
+    const int64_t vecs = plan.channels_in_lanes ? q : ceil_div(q, plan.lanes);
     taps.sums_row = gather.columns.kernel * plan.lanes, taps.sums_step = plan.lanes;
     for (int64_t lane = 0; lane < plan.lanes; lane += kLanes) {
-      taps.x = patch + lane, taps.grad = grad + lane, taps.sums = sums + lane;
-      const int64_t rest = q - (taps.vecs - 1) * plan.lanes - lane;
+      taps.sums = sums + lane;
+      const int64_t rest = q - (vecs - 1) * plan.lanes - lane;
       taps.last = plan.channels_in_lanes ? kLanes : larger(0, smaller(kLanes, rest));
-      run_taps(taps, rows.taps, columns.taps);
+      for (int64_t i = 0; i < plan.columns.count; ++i) {
+        const int64_t column = plan.columns.begin(i);
+        taps.vecs = plan.channels_in_lanes ? plan.columns.length(i, q) : vecs;
+        taps.x = patch + lane + column * taps.x_step;
+        taps.grad = grad + lane + column * taps.grad_step;
+        run_taps(taps, rows.taps, columns.taps);
+      }
     }
   }
 

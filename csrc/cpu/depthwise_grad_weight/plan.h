@@ -16,6 +16,7 @@ struct DepthwiseGradPlan {
   int64_t block_size;     // sums of one block: [r, s][lanes]
   // Rows of grad that are summed in registers before they are added to the block, and how often.
   Cut rows;
+  Cut columns;          // of these rows, that are one chain of sums
   SampleChunks chunks;  // whole images, or some of their row parts
   DepthwisePatch patch;
   bool grad_in_place;
@@ -86,6 +87,10 @@ inline void cut_rows(DepthwiseGradPlan& plan, const Gather& gather, int64_t elem
   }
   plan.rows.count = ceil_div(p, rows);
   plan.rows.size = ceil_div(p, plan.rows.count);
+  const int64_t q = gather.columns.dst_size;
+  const bool long_chains = plan.channels_in_lanes && !plan.windows;
+  const int64_t chains = long_chains ? ceil_div(plan.rows.size * q, kChainPixels) : 1;
+  plan.columns = Cut::into(smaller(chains, q), q);
   plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, 1, plan.rows.size, plan.lanes);
   plan.scratch.patch = depthwise_grad_source(plan, gather, plan.rows.size);
   plan.scratch.grad = round_up(grad(plan.rows.size), 16);
