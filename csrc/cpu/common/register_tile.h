@@ -40,13 +40,20 @@ struct Tile {
   T* c;
   int64_t c_row;
   Sum sum;
-  // Not kTableB: what is read after these sums and lies beyond the L2 cache is fetched into it meanwhile,
-  // so many elements for each row.
-  const T* ahead = nullptr;
-  int64_t ahead_row = 0;
   // Added after the last step, where not null.
   const T* lane_bias = nullptr;  // [j]
   const T* row_bias = nullptr;   // [m]
+};
+
+// What is read after a tile and lies beyond the L2 cache: so many elements for each row of the tile are
+// fetched into it while they are summed. No part of Tile: with more members, layers of few sums took
+// up to a tenth longer.
+template <class T>
+struct Ahead {
+  const T* data = nullptr;
+  int64_t row = 0;
+
+  Ahead after(int64_t rows) const { return {data + rows * row, row}; }
 };
 
 // -0 becomes +0, to which the first partial sum is added for that reason: a product too small for a
@@ -60,7 +67,7 @@ inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
 // `tiles` tiles side by side, along j with kTableB, else along m: the end of one overlaps with the
 // beginning of the next, which a tile of few steps needs.
 template <class T, Steps kSteps, int kRows, int kVecs>
-[[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles) {
+[[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles, Ahead<T> ahead) {
   using V = Simd<T>;
   constexpr bool kAlongB = kSteps == Steps::kTableB;
   constexpr int64_t kLanes = V::kLanes;
@@ -71,16 +78,13 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const T* row_bias = t.row_bias;
   T* c = t.c;
 
-  const int64_t all = tiles;
   for (; tiles > 0; --tiles) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
     bool start = t.sum == Sum::kStart;
     if constexpr (!kAlongB) {
-      if (t.ahead_row) {
-        const int64_t row = (all - tiles) * kRows;
-        prefetch_span(t.ahead + row * t.ahead_row, kRows * t.ahead_row);
-      }
+      prefetch_span(ahead.data, kRows * ahead.row);
+      ahead = ahead.after(kRows);
     }
     for (int64_t partial = t.partials.count; partial > 0; --partial) {
       const TapBox& taps = partial == 1 ? t.partials.last : t.partials.each;
@@ -149,9 +153,9 @@ template <class T, Steps kSteps, int kRows, int kVecs>
 }
 
 template <class T, Steps kSteps, int kVecs, int kRows>
-void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles) {
-  dispatch_int<1, kRows>(rows,
-                         [&](auto count) { tile_kernel<T, kSteps, count.value, kVecs>(t, tiles); });
+void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles, const Ahead<T>& ahead = {}) {
+  dispatch_int<1, kRows>(
+      rows, [&](auto count) { tile_kernel<T, kSteps, count.value, kVecs>(t, tiles, ahead); });
 }
 
 // Blocks of lanes that a register tile takes at once. Tiles run along the rows while their `b` is
@@ -161,37 +165,36 @@ constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
 
 // rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
 template <class T, Steps kSteps, int kVecs, int kRows>
-void tiles_of_rows(const Tile<T>& t, int64_t rows) {
+void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead) {
   const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
   const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
-  tile_rows<T, kSteps, kVecs, kRows>(t, height, taller);
+  tile_rows<T, kSteps, kVecs, kRows>(t, height, taller, ahead);
   if (!shorter) return;
   Tile<T> part = t;
   part.a += taller * height * t.a_row;
   part.c += taller * height * t.c_row;
-  part.ahead += taller * height * t.ahead_row;
   if (part.row_bias) part.row_bias += taller * height;
-  tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter);
+  tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter, ahead.after(taller * height));
 }
 
 // rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kLaneBlock<T>; not kTableB. The last
 // vector is computed and stored as a whole; whoever minds calls with whole vectors.
 template <class T, Steps kSteps>
-void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes) {
+void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahead = {}) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
   if constexpr (Simd<T>::kRegisters == 32) {
-    if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows);
-    if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows);
-    return tiles_of_rows<T, kSteps, 1, 16>(t, rows);
+    if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows, ahead);
+    if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows, ahead);
+    return tiles_of_rows<T, kSteps, 1, 16>(t, rows, ahead);
   } else {
     for (int64_t lane = 0; lane < lanes; lane += 2 * kLanes) {
       Tile<T> part = t;
       part.b += lane;
       part.c += lane;
-      if (lane) part.ahead_row = 0;
+      const Ahead<T> once = lane ? Ahead<T>{} : ahead;
       if (part.lane_bias) part.lane_bias += lane;
-      if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows);
-      tiles_of_rows<T, kSteps, 2, 6>(part, rows);
+      if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows, once);
+      tiles_of_rows<T, kSteps, 2, 6>(part, rows, once);
     }
   }
 }

@@ -52,9 +52,9 @@ struct WinogradJob {
   }
 
   // The products of one point, for a block of source channels. `ahead`: the operand of the next ones
-  // that no earlier products have brought into the caches, so many elements for each tile.
+  // that no earlier products have brought into the caches.
   void sum_point(int64_t tiles, int64_t block, int64_t width, const T* source, const T* weights,
-                 T* sums, const T* ahead, int64_t ahead_tile) const {
+                 T* sums, const Ahead<T>& ahead) const {
     Tile<T> tile;
     tile.partials = {plan.c_block.length(block, gather.src_channels)};
     tile.a = source + block * plan.block_pitch;
@@ -65,9 +65,7 @@ struct WinogradJob {
     tile.c = sums;
     tile.c_row = width;
     tile.sum = block ? Sum::kAdd : Sum::kStart;
-    tile.ahead = ahead;
-    tile.ahead_row = ahead_tile;
-    run_rows<T, Steps::kTableA>(tile, tiles, width);
+    run_rows<T, Steps::kTableA>(tile, tiles, width, ahead);
   }
 
   void store_group(int64_t group, int64_t panel) const {
@@ -117,7 +115,7 @@ struct WinogradJob {
           const bool last = block + 1 == plan.c_block.count;
           sum_point(tiles, block, width, source + point * plan.source_pitch,
                     weights_at(point, block), sums + point * plan.sums_pitch,
-                    last ? weights_at(point + 1, 0) : weights_at(point, block + 1), ahead);
+                    {last ? weights_at(point + 1, 0) : weights_at(point, block + 1), ahead});
         }
       }
       store_group(group, panel);
@@ -154,7 +152,7 @@ struct WinogradJob {
         const T* const source = from + point * plan.source_pitch;
         sum_point(tiles, block, width, source, weights + point * plan.weights_pitch(),
                   sums + point * plan.sums_pitch,
-                  source + plan.source_pitch + block * plan.block_pitch, plan.c_pitch);
+                  {source + plan.source_pitch + block * plan.block_pitch, plan.c_pitch});
       }
     }
     store_group(group, panel);

@@ -41,6 +41,7 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
   // Slabs of equal tiles, where registers are many.
   const int64_t slab = wide % (3 * kLanes) == 0 ? 3 * kLanes : 2 * kLanes;
   Tile<float> tile;
+  Ahead<float> ahead;  // the operands of the next point
   tile.partials = {tiles};
   tile.offset = scratch.input_offset;
   tile.b_offset = scratch.grad_offset;
@@ -52,11 +53,11 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
     for (int64_t k = 0; k < outputs; k += slab) {
       tile.b = grad + point * plan.grad.pitch + k;
       if (plan.operands == WinogradGradWeightPlan::Operands::kShared) {
-        tile.ahead = k ? grad + (point + 1) * plan.grad.pitch : tile.a + plan.input.pitch;
-        tile.ahead_row = tiles * (k ? wide : plan.input.cut.size) / inputs;
+        ahead = {k ? grad + (point + 1) * plan.grad.pitch : tile.a + plan.input.pitch,
+                 tiles * (k ? wide : plan.input.cut.size) / inputs};
       }
       tile.c = scratch.products + point * plan.channels_of_block() + k;
-      run_rows<float, Steps::kTables>(tile, inputs, smaller(slab, outputs - k));
+      run_rows<float, Steps::kTables>(tile, inputs, smaller(slab, outputs - k), ahead);
     }
   }
 }
