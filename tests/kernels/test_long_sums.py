@@ -53,11 +53,11 @@ LARGE_KERNELS = (
 @pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("shape", LARGE_KERNELS, ids=ids(LARGE_KERNELS))
 def test_rms_error_of_large_depthwise_kernels(shape, layout):
-    """A weight's gradient sums whole images: of 28 rows of 56 pixels one chain has 6.2e-7."""
+    """A weight's gradient sums whole images: one chain of a part of them has 6.3e-7 and 3.9e-7."""
     t = random_operands(shape, torch.float32).contiguous(FORMATS[layout])
     expected = exact("grad_weight", shape, t)
     error = run("grad_weight", shape, t, layout == "channels_last").double() - expected
-    assert error.norm() / expected.norm() <= 4e-7
+    assert error.norm() / expected.norm() <= 3.6e-7
 
 
 def test_the_limit_is_below_one_chain():
