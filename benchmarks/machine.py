@@ -10,7 +10,7 @@ import torch
 
 from torchconv._machine import cpu_name
 
-ISA_LEVELS = ("portable", "avx2", "avx512")  # of TORCHCONV_ISA, the slowest first
+ISA_LEVELS = ("portable", "avx2", "avx512", "avx512_bf16")  # of TORCHCONV_ISA, the slowest first
 
 
 @functools.cache

@@ -98,7 +98,8 @@ def render(results: Results) -> dict[str, str]:
 
 def conditions(rows: list[Row]) -> str:
     dtypes = ", ".join(dict.fromkeys(f"`{row.dtype}`" for row in rows))
-    isa = {"avx2": "AVX2", "avx512": "AVX-512"}.get(torch.ops.torchconv._isa(), "plain C++")
+    names = {"avx2": "AVX2", "avx512": "AVX-512", "avx512_bf16": "AVX-512 with BF16"}
+    isa = names.get(torch.ops.torchconv._isa(), "plain C++")
     return (
         f"{cpu_name()}, {isa}, {torch.get_num_threads()} threads, "
         f"PyTorch {torch.__version__.split('+')[0]}, {dtypes}"

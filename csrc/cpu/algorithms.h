@@ -26,17 +26,26 @@ struct Kernels {
   double (*fma_burst)(int64_t iterations);
 };
 
+// Those that have other kernels at the level AVX-512 with BF16.
+struct PairKernels {
+  RunJob pointwise;
+  RunJob dense_pixels;
+  RunJob dense_channels;
+  bool (*pairs_are_two_steps)();
+};
+
 struct DepthwiseKernels {
   RunJob depthwise;
   RunJob depthwise_grad_weight;
 };
 
 extern const Kernels kPortableKernels, kAvx2Kernels, kAvx512Kernels;
+extern const PairKernels kAvx512PairKernels;
 extern const DepthwiseKernels kPortableDepthwiseKernels, kAvx2DepthwiseKernels,
     kAvx512DepthwiseKernels;
 
 inline const Kernels& kernels_of(Isa isa) {
-  return isa == Isa::kAvx512 ? kAvx512Kernels : isa == Isa::kAvx2 ? kAvx2Kernels : kPortableKernels;
+  return isa >= Isa::kAvx512 ? kAvx512Kernels : isa == Isa::kAvx2 ? kAvx2Kernels : kPortableKernels;
 }
 
 }  // namespace torchconv::cpu

@@ -27,10 +27,9 @@ struct TorchThreads {
 
 // Work in multiply-adds, to judge if it repays to wake other threads.
 void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double work) {
-  const Isa isa = isa_in_use();
-  print_call(task.op, task.shape, algorithm.name, isa_name(isa));
+  print_call(task.op, task.shape, algorithm.name, isa_name(plan.isa));
   const TorchThreads threads{work > cost::kSerialWork && !pool_is_lost()};
-  if (run_plan(task, plan, algorithm.run[static_cast<int>(isa)], threads)) return;
+  if (run_plan(task, plan, algorithm.run_at(plan.isa), threads)) return;
   const Conv2dShape& shape = task.shape;
   fail("out of memory: ", algorithm.name, " of ",
        size_text(Sizes{shape.n, shape.c, shape.h, shape.w}), " with ",
@@ -76,6 +75,7 @@ struct Cpu {
     task.grad = grad.const_data_ptr();
     task.result = result.mutable_data_ptr();
     Plan plan;
+    plan.clear(isa_in_use());
     kGradBias.make_plan(task.op, shape, plan);
     cpu::run(task, kGradBias, plan, cost::kSumWork * static_cast<double>(grad.numel()));
     return result;

@@ -16,8 +16,8 @@
 
 namespace torchconv::cpu {
 
-enum class Isa { kPortable, kAvx2, kAvx512 };
-constexpr int kIsaLevels = 3;
+enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
+constexpr int kIsaLevels = 4;
 
 // How an algorithm forms its sums: product by product, all such algorithms with the same bits, or from
 // fewer products with Winograd's F(2x2, 3x3) or F(4x4, 3x3), which round otherwise.
@@ -51,11 +51,13 @@ struct Plan {
     std::memcpy(details, &made, sizeof(Details));
   }
 
-  void clear() {
+  void clear(Isa level) {
+    isa = level;
     stages = 1, jobs[0] = jobs[1] = 0;
     shared_bytes = scratch_bytes = 0, repeats = 1;
   }
 
+  Isa isa = Isa::kPortable;  // whose kernels run the jobs
   int stages = 1;
   int64_t jobs[kMaxStages] = {0, 0};
   int64_t shared_bytes = 0;   // one buffer for the call
@@ -79,11 +81,16 @@ struct Algorithm {
   const char* name;
   // Fills in a cleared plan and returns null, or returns the reason why it does not apply.
   const char* (*make_plan)(Op, const Conv2dShape&, Plan&);
-  RunJob run[kIsaLevels];
+  RunJob run[kIsaLevels];  // null: as one level lower
   Sums sums = Sums::kDirect;
   // Returns the reason why one further down the list is preferred although this one applies, or null.
   // Not asked where the algorithm is forced.
   const char* (*unsuited)(Op, const Conv2dShape&) = nullptr;
+
+  RunJob run_at(Isa isa) const {
+    const bool lower = isa == Isa::kAvx512Bf16 && !run[(int)isa];
+    return run[(int)(lower ? Isa::kAvx512 : isa)];
+  }
 };
 
 // A kernel as large as its image has one output pixel: every weight multiplies its own input

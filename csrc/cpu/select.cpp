@@ -40,12 +40,12 @@ const char* not_allowed(Sums sums, Winograd winograd) {
 
 // Why an algorithm of the list is not the one to run, or null. The mode comes last: it is the reason only
 // where it makes the difference.
-const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Winograd winograd,
-                    Plan& plan) {
+const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
+                    Winograd winograd, Plan& plan) {
   if (algorithm.unsuited && &algorithm != choice().forced()) {
     if (const char* reason = algorithm.unsuited(op, shape)) return reason;
   }
-  const char* const reason = try_plan(algorithm, op, shape, plan);
+  const char* const reason = try_plan(algorithm, op, shape, isa, plan);
   return reason ? reason : not_allowed(algorithm.sums, winograd);
 }
 
@@ -54,9 +54,15 @@ bool cpu_has(Isa isa) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("f16c");
   if (isa == Isa::kAvx2) return avx2;
-  if (isa == Isa::kAvx512) {
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
+  if (isa == Isa::kAvx512) return avx512;
+  if (isa == Isa::kAvx512Bf16) {
+    const auto check = kAvx512PairKernels.pairs_are_two_steps;
+    if (!avx512 || !check || !__builtin_cpu_supports("avx512bf16")) return false;
+    static const bool agrees = check();
+    return agrees;
   }
 #endif
   return isa == Isa::kPortable;
@@ -64,10 +70,20 @@ bool cpu_has(Isa isa) {
 
 // -1 if the name is not a level that this CPU has.
 int find_isa(const std::string& name) {
-  for (const Isa isa : {Isa::kAvx512, Isa::kAvx2, Isa::kPortable}) {
+  for (const Isa isa : {Isa::kAvx512Bf16, Isa::kAvx512, Isa::kAvx2, Isa::kPortable}) {
     if (name == isa_name(isa) && cpu_has(isa)) return (int)isa;
   }
   return -1;
+}
+
+// Whether the instruction for pairs of bfloat16 is faster than two for one product each. AMD's (Zen 4 and
+// later) runs at their rate, so half as many do; on a Xeon (family 6 model 207) at a quarter of it.
+bool pairs_are_fast() {
+#if defined(__x86_64__)
+  return __builtin_cpu_is("amd") && cpu_has(Isa::kAvx512Bf16);
+#else
+  return false;
+#endif
 }
 
 Isa default_isa() {
@@ -75,29 +91,37 @@ Isa default_isa() {
     const int found = find_isa(wanted);
     if (found >= 0) return (Isa)found;  // else ignored, as torchconv/_load.py tells
   }
+  if (pairs_are_fast()) return Isa::kAvx512Bf16;
   if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;
   return cpu_has(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;
 }
 
 }  // namespace
 
-const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Plan& plan) {
+const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
+                     Plan& plan) {
   if (&algorithm != &kReference && reaches_too_far(shape)) return "padding reaches too far";
-  plan.clear();
+  plan.clear(isa);
   if (const char* reason = algorithm.make_plan(op, shape, plan)) return reason;
   if (plan.scratch_bytes > cost::kScratchLimit) return "one row of a job exceeds the scratch limit";
   return nullptr;
 }
 
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd, Plan& plan) {
+  const Isa isa = isa_in_use();
   return *choice().select(  // the reference, which takes every shape, ends the list
-      [&](const Algorithm& algorithm) { return refusal(algorithm, op, shape, winograd, plan); });
+      [&](const Algorithm& algorithm) {
+        return refusal(algorithm, op, shape, isa, winograd, plan);
+      });
 }
 
 std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd) {
   Plan plan;
+  const Isa isa = isa_in_use();
   return choice().explain(
-      [&](const Algorithm& algorithm) { return refusal(algorithm, op, shape, winograd, plan); },
+      [&](const Algorithm& algorithm) {
+        return refusal(algorithm, op, shape, isa, winograd, plan);
+      },
       [](const Algorithm& algorithm) { return algorithm.name; });
 }
 
@@ -113,7 +137,8 @@ Isa isa_in_use() {
 }
 
 const char* isa_name(Isa isa) {
-  return isa == Isa::kAvx512 ? "avx512" : isa == Isa::kAvx2 ? "avx2" : "portable";
+  constexpr const char* kNames[kIsaLevels] = {"portable", "avx2", "avx512", "avx512_bf16"};
+  return kNames[(int)isa];
 }
 
 bool force_isa(const std::string& name) {

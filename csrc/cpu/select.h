@@ -7,12 +7,14 @@
 
 namespace torchconv::cpu {
 
-// The algorithm's plan and null, or the reason why it does not apply: its own, scratch memory beyond the
+// The algorithm's plan for a level and null, or the reason why it does not apply: its own, scratch memory beyond the
 // limit, or padding so far that sizes of its plan would not fit into 64 bits. The reference alone takes
 // such shapes.
-const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Plan& plan);
+const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
+                     Plan& plan);
 
-// The forced algorithm where it applies, else the first of the list that does, and its plan. One whose
+// The forced algorithm where it applies, else the first of the list that does, and its plan for the level in
+// use. One whose
 // sums the call does not allow does not apply.
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd, Plan& plan);
 

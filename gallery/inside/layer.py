@@ -161,7 +161,12 @@ def results_of(compute: Callable, size: int, settings: list[Setting]) -> list[np
 
 
 # How oneDNN, which computes convolutions for PyTorch, calls the levels. It has none below SSE 4.1.
-ONEDNN = {"portable": "SSE41", "avx2": "AVX2", "avx512": "AVX512_CORE"}
+ONEDNN = {
+    "portable": "SSE41",
+    "avx2": "AVX2",
+    "avx512": "AVX512_CORE",
+    "avx512_bf16": "AVX512_CORE_BF16",
+}
 
 
 def results_of_both(

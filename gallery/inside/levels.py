@@ -16,7 +16,11 @@ import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import isa_levels
 
 ROOT = Path(__file__).parents[2]
-available = isa_levels  # those that this CPU has, the slowest first
+
+
+def available() -> tuple[str, ...]:
+    """Those that this CPU has, the slowest first, without the one that differs in bfloat16 only."""
+    return tuple(level for level in isa_levels() if level != "avx512_bf16")
 
 
 def in_use() -> str:

@@ -16,8 +16,11 @@ from tests.kernel_host import ROOT
 from tests.reference import Operands
 
 HERE = Path(__file__).parent
-LEVELS = {"portable": "Portable", "avx2": "Avx2", "avx512": "Avx512"}
-PARTS = [f"{level}_{part}" for level in LEVELS for part in ("dense", "depthwise")]
+LEVELS = ("portable", "avx2", "avx512", "avx512_bf16")
+PARTS = [f"{level}_{part}" for level in LEVELS[:3] for part in ("dense", "depthwise")]
+PARTS.append("avx512_pairs")
+EMULATED_PAIRS = "emulated_pairs"  # in the place of avx512_pairs, on any machine
+_KINDS = {"dense": "Kernels", "depthwise": "DepthwiseKernels", "pairs": "PairKernels"}
 
 
 def build(
@@ -27,14 +30,17 @@ def build(
     sources: Path = ROOT / "csrc",
 ) -> Path:
     """Compiles the program with the kernels of `isa/<part>.cpp`, and with none of other parts."""
-    files = [HERE / "main.cpp", *(sources / f"cpu/isa/{part}.cpp" for part in parts)]
+    folders = {EMULATED_PAIRS: HERE}
+    files = [HERE / "main.cpp"]
+    files += [folders.get(part, sources / "cpu/isa") / f"{part}.cpp" for part in parts]
     files += [
         file
         for file in sorted(sources.glob("cpu/**/*.cpp"))
         if file.parent.name != "isa" and file.name != "conv2d_cpu.cpp"
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    files.append(_without_kernels(folder / "left_out.cpp", set(PARTS) - set(parts)))
+    left_out = set(PARTS) - {part.replace("emulated", "avx512") for part in parts}
+    files.append(_without_kernels(folder / "left_out.cpp", left_out))
     options = ["-std=c++17", "-ffp-contract=off", "-g1", "-Wno-psabi", *flags]
     return kernel_host.build(folder, files, options, [sources])
 
@@ -44,8 +50,8 @@ def _without_kernels(file: Path, parts: set[str]) -> Path:
     lines = ['#include "cpu/algorithms.h"', "namespace torchconv::cpu {"]
     for part in sorted(parts):
         level, _, kernels = part.partition("_")
-        kind = "DepthwiseKernels" if kernels == "depthwise" else "Kernels"
-        lines.append(f"const {kind} k{LEVELS[level]}{kind} = {{}};")
+        kind = _KINDS[kernels]
+        lines.append(f"const {kind} k{level.capitalize()}{kind} = {{}};")
     text = "\n".join([*lines, "}  // namespace torchconv::cpu", ""])
     if not file.exists() or file.read_text() != text:
         file.write_text(text)
@@ -77,7 +83,7 @@ class CpuHost(kernel_host.HostProgram):
         `exact` gives every job scratch memory of its own, not a byte larger than the plan asks for
         and full of NaN. `callers`: one or two threads make the same call at once.
         """
-        index = list(LEVELS).index(level)
+        index = LEVELS.index(level)
         status, result = self.request(
             algorithm, op, case, t, channels_last, misaligned, (index, threads, exact, callers)
         )

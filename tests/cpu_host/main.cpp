@@ -22,7 +22,7 @@ using namespace torchconv::cpu;
 const Algorithm* const kAlgorithms[] = {
     &kDepthwise,     &kDepthwiseGradWeight, &kPointwise,  &kWinograd4, &kWinograd2, &kDensePixels,
     &kDenseChannels, &kWinogradGradWeight,  &kGradWeight, &kGradBias,  &kReference};
-constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
+constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 struct HostThreads {
   int64_t most;
@@ -51,7 +51,7 @@ void run_exact(const Task& task, const Job& job) {
 
 bool compute(const Task& task, const Algorithm& algorithm, Plan plan,
              const host::Request& request) {
-  const RunJob run_job = algorithm.run[request.options[0]];
+  const RunJob run_job = algorithm.run_at(plan.isa);
   const HostThreads threads{request.options[1]};
   if (!request.options[2]) return run_plan(task, plan, run_job, threads);
   const host::Buffer shared(plan.shared_bytes, 0, 64);
@@ -75,11 +75,12 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
     const Task task = algorithm == &kGradBias ? given : simplified();
     Plan plan;
     if (algorithm == &kGradBias) {
+      plan.clear((Isa)request.options[0]);
       kGradBias.make_plan(task.op, task.shape, plan);
-    } else if (try_plan(*algorithm, task.op, task.shape, plan)) {
+    } else if (try_plan(*algorithm, task.op, task.shape, (Isa)request.options[0], plan)) {
       return 0;
     }
-    if (!algorithm->run[request.options[0]]) return 0;
+    if (!algorithm->run_at(plan.isa)) return 0;
     if (request.options[3] < 2) return compute(task, *algorithm, plan, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
     const host::Buffer result(bytes);

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "csrc" / "cpu"
-OTHER_LEVELS = ("simd/avx2.h", "simd/avx512.h")  # no vectors but their own
+# No vectors but their own, and what needs them.
+OTHER_LEVELS = ("simd/avx2.h", "simd/avx512.h", "simd/avx512_bf16.h", "simd/pairs_check.h")
 
 
 def complaint(header: Path) -> str:

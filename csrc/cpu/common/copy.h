@@ -1,17 +1,23 @@
-// Copies that change the type or swap rows and columns: the heart of the load and the store stages.
+// Copies that change the type or swap rows and columns: the heart of the load and the store stages. `In`
+// is a pointer to elements, or a row of pairs (simd/pairs.h).
 #pragma once
 
 #include <cstddef>
 
+#include "cpu/simd/pairs.h"
 #include "cpu/simd/simd.h"
 
 namespace torchconv::cpu {
 namespace {
 
+// What the elements of a row are computed in.
+template <class In>
+using OperandIn = Operand<typename ElementOf<In>::type>;
+
 // out[i] = in[i] (+ bias[i])
 template <class In, class Out>
-void copy_span(const In* in, Out* out, int64_t count, const Compute<In>* bias = nullptr) {
-  using V = Simd<Compute<In>>;
+void copy_span(In in, Out* out, int64_t count, const OperandIn<In>* bias = nullptr) {
+  using V = Simd<OperandIn<In>>;
   int64_t i = 0;
   for (; i + V::kLanes <= count; i += V::kLanes) {
     const auto v = V::load(in + i);
@@ -25,11 +31,11 @@ void copy_span(const In* in, Out* out, int64_t count, const Compute<In>* bias = 
 }
 
 // One block of lanes.
-template <class S>
-inline void copy_block(const S* in, Compute<S>* out) {
-  using V = Simd<Compute<S>>;
+template <class In>
+inline void copy_block(In in, OperandIn<In>* out) {
+  using V = Simd<OperandIn<In>>;
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < kLaneBlock<Compute<S>>; i += V::kLanes)
+  for (int64_t i = 0; i < kLaneBlock<OperandIn<In>>; i += V::kLanes)
     V::store(out + i, V::load(in + i));
 }
 
@@ -54,9 +60,9 @@ void store_strided(const T* in, Out* out, int64_t count, int64_t step) {
 }
 
 // out[i] = in[i * step]; touches nothing beyond the last of them.
-template <class S>
-void load_strided(const S* in, Compute<S>* out, int64_t count, int64_t step) {
-  using V = Simd<Compute<S>>;
+template <class In>
+void load_strided(In in, OperandIn<In>* out, int64_t count, int64_t step) {
+  using V = Simd<OperandIn<In>>;
   constexpr int64_t kLanes = V::kLanes;
   if (step == 1) return copy_span(in, out, count);
   if (step == 2 && count >= kLanes) {
@@ -88,7 +94,7 @@ bool all_finite(const T* x, int64_t count) {
     const auto v = count - i < kLanes ? V::load_first(x + i, count - i) : V::load(x + i);
     sum[0] = V::fma(v, V::zero(), sum[0]);
   }
-  T lanes[kLanes], all = 0;
+  Compute<T> lanes[kLanes], all = 0;
   V::store(lanes, V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
   for (int64_t l = 0; l < kLanes; ++l) all += lanes[l];
   return all == 0;
@@ -96,14 +102,14 @@ bool all_finite(const T* x, int64_t count) {
 
 // column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, first <= j < columns <= lanes
 template <class T, bool kWhole, class In, class Column>
-inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int64_t first,
-                             int64_t columns, const Column& column, const T* bias) {
+inline void transpose_square(In in, int64_t in_stride, int64_t rows, int64_t first, int64_t columns,
+                             const Column& column, const T* bias) {
   using V = Simd<T>;
   typename V::Vec m[V::kLanes];
 // Unrolled, so that the square stays in registers.
 #pragma GCC unroll 16
   for (int i = 0; i < V::kLanes; ++i) {
-    const In* const from = in + i * in_stride;
+    const In from = in + i * in_stride;
     m[i] = kWhole ? V::load(from) : i < rows ? V::load_first(from, columns) : V::zero();
   }
   V::transpose(m);
@@ -122,7 +128,7 @@ inline void transpose_square(const In* in, int64_t in_stride, int64_t rows, int6
 
 // column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
 template <class In, class Out, class T, class Column>
-inline void transpose_to(const In* in, int64_t in_stride, int64_t rows, int64_t columns,
+inline void transpose_to(In in, int64_t in_stride, int64_t rows, int64_t columns,
                          const Column& column, const T* bias) {
   constexpr int64_t kLanes = Simd<T>::kLanes, kSpan = 64;
   // Along a row first: that is `lanes` streams of memory. After a span of it the next rows, so that a
@@ -138,7 +144,7 @@ inline void transpose_to(const In* in, int64_t in_stride, int64_t rows, int64_t 
         const int64_t j = left + kLanes > columns && columns >= kLanes ? columns - kLanes : left;
         const int64_t width = columns - j < kLanes ? columns - j : kLanes;
         const T* const bias_at = bias ? bias + j : nullptr;
-        const In* const from = in + i * in_stride + j;
+        const In from = in + i * in_stride + j;
         const auto to = [=](int64_t k) -> Out* { return column(j + k) + i; };
         if (height == kLanes && width == kLanes) {
           transpose_square<T, true>(from, in_stride, height, left - j, width, to, bias_at);
@@ -152,10 +158,10 @@ inline void transpose_to(const In* in, int64_t in_stride, int64_t rows, int64_t 
 
 // out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
 template <class In, class Out>
-void transpose_copy(const In* in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
-                    int64_t out_stride, const Compute<In>* bias = nullptr) {
+void transpose_copy(In in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
+                    int64_t out_stride, const OperandIn<In>* bias = nullptr) {
   const auto column = [=](int64_t j) { return out + j * out_stride; };
-  transpose_to<In, Out, Compute<In>>(in, in_stride, rows, columns, column, bias);
+  transpose_to<In, Out, OperandIn<In>>(in, in_stride, rows, columns, column, bias);
 }
 
 }  // namespace

@@ -127,6 +127,7 @@ struct Gather {
   SumOrder order;
   Axis rows, columns;
   Layout layout;
+  bool pairs;  // the source channels are counted in pairs (simd/pairs.h)
 
   int64_t phases() const { return rows.phases * columns.phases; }
   int64_t taps() const { return rows.kernel * columns.kernel; }
@@ -172,6 +173,17 @@ inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false)
     gather.columns = make_axis(forward, shape.w, shape.q, shape.s, shape.stride_w, shape.pad_left,
                                shape.dilation_w);
   }
+  return gather;
+}
+
+// The gather of a level that computes bfloat16 in pairs, where the order of the sums allows it.
+inline Gather in_pairs(Isa isa, Dtype dtype, Gather gather) {
+  if (isa != Isa::kAvx512Bf16 || dtype != Dtype::kBFloat16 || !gather.order.comes_in_pairs()) {
+    return gather;
+  }
+  gather.pairs = true;
+  gather.src_channels /= 2;
+  gather.order = gather.order.in_pairs();
   return gather;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/common/copy.h"
+#include "cpu/common/gather.h"
 #include "cpu/common/patch.h"
 
 namespace torchconv::cpu {
@@ -14,25 +15,37 @@ struct PatchBox {
   int64_t channel, channels;
 };
 
-// One image, dense in its layout.
+// One image, dense in its layout. S: what its elements are loaded as, the storage type or pairs.
 template <class S>
 struct Image {
-  const S* data;
+  const typename Reading<S>::Stored* data;
   Layout layout;
   int64_t channels, height, width;
 };
 
+// Image `n` of the source, for the channels of the gather.
+template <class S>
+Image<S> source_image(const Task& task, const Gather& gather, int64_t n) {
+  const int64_t channels = gather.groups * gather.src_channels;
+  const int64_t height = gather.rows.src_size, width = gather.columns.src_size;
+  const auto* const data = (const typename Reading<S>::Stored*)gather_source(task);
+  return {data + n * channels * Reading<S>::kChannels * height * width, gather.layout, channels,
+          height, width};
+}
+
 template <class S>
 void load_patch_row(const Image<S>& image, int64_t plane, const PatchBox& w, int64_t y,
-                    Compute<S>* out, int64_t pitch) {
-  using T = Compute<S>;
+                    Operand<S>* out, int64_t pitch) {
+  using T = Operand<S>;
+  constexpr int64_t kChannels = Reading<S>::kChannels;
   const auto [first, last] = inside(w.column, w.column_skip, w.columns, image.width);
   fill_zero(out, first * pitch);
   fill_zero(out + last * pitch, (w.columns - last) * pitch);
   out += first * pitch;
   const int64_t x = w.column + first * w.column_skip, count = last - first;
   if (image.layout == Layout::kChannelsLast) {
-    const S* in = image.data + (y * image.width + x) * image.channels + w.channel;
+    const auto in = Reading<S>::channels(
+        image.data + ((y * image.width + x) * image.channels + w.channel) * kChannels);
     if (w.channels == image.channels && w.channels == pitch && w.column_skip == 1) {
       copy_span(in, out, count * w.channels);
       return;
@@ -47,26 +60,28 @@ void load_patch_row(const Image<S>& image, int64_t plane, const PatchBox& w, int
     }
     return;
   }
-  const S* in = image.data + w.channel * plane + y * image.width + x;
+  const int64_t next = kChannels * plane;
+  const auto in = Reading<S>::row(image.data + w.channel * next + y * image.width + x, plane);
   if (w.column_skip == 1) {
     if (pitch == 1) return copy_span(in, out, count);
-    return transpose_copy(in, plane, w.channels, count, out, pitch);
+    return transpose_copy(in, next, w.channels, count, out, pitch);
   }
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t c = 0; c < w.channels; ++c) {
-      out[i * pitch + c] = to_compute(in[c * plane + i * w.column_skip]);
+      out[i * pitch + c] = to_compute(in[c * next + i * w.column_skip]);
     }
   }
 }
 
 // Channels are `pitch` >= window.channels apart; what lies between is left as it is.
 template <class S>
-void load_patch(const Image<S>& image, const PatchBox& w, Compute<S>* out, int64_t pitch) {
+void load_patch(const Image<S>& image, const PatchBox& w, Operand<S>* out, int64_t pitch) {
   const bool whole_rows = w.column == 0 && w.columns == image.width && w.column_skip == 1;
   if (whole_rows && w.row_skip == 1 && w.row >= 0 && w.row + w.rows <= image.height) {
     const Image<S> one_row = {
         image.data +
-            (image.layout == Layout::kContiguous ? 1 : image.channels) * w.row * image.width,
+            (image.layout == Layout::kContiguous ? 1 : image.channels * Reading<S>::kChannels) *
+                w.row * image.width,
         image.layout, image.channels, 1, w.rows * image.width};
     PatchBox joined = w;
     joined.columns = one_row.width;
@@ -86,7 +101,7 @@ void load_patch(const Image<S>& image, const PatchBox& w, Compute<S>* out, int64
 // `channel` on; its sections are apart as if there were `most` positions.
 template <class S>
 void load_sections(const Image<S>& image, const Patch& patch, const Gather& gather, int64_t first,
-                   int64_t count, int64_t most, int64_t channel, int64_t channels, Compute<S>* out,
+                   int64_t count, int64_t most, int64_t channel, int64_t channels, Operand<S>* out,
                    int64_t pitch) {
   PatchBox window = {0,
                      patch.section_rows(count),

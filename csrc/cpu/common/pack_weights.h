@@ -10,6 +10,8 @@
 namespace torchconv::cpu {
 namespace {
 
+// A: what weights are packed as, numbers of the compute type or pairs of source channels.
+
 // From [lane][channel][tap] to [channel / block][tap][channel % block][width]; `far`: fetched ahead.
 template <class S>
 void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, int64_t taps,
@@ -27,7 +29,7 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
       row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
       if (++tap == taps) tap = 0, ++channel;
     }
-    transpose_to<S, T, T>(
+    transpose_to<const S*, T, T>(
         in + span, in_stride, valid, count, [=, row = &row[0]](int64_t j) { return out + row[j]; },
         nullptr);
   }
@@ -36,15 +38,16 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
 // Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
 // [c_begin, c_begin + channels), as [phase][block][r, s][c][width] with zeros in surplus lanes; returns
 // their end.
-template <class S>
-Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lane,
-                       int64_t valid, int64_t width, int64_t c_begin, int64_t channels,
-                       Compute<S>* out) {
+template <class S, class A>
+A* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
+              int64_t width, int64_t c_begin, int64_t channels, A* out) {
+  using Read = Reading<LoadedAs<S, A>>;
   const bool forward = task.op == Op::kForward;
   const int64_t* stride = task.weight_stride;
-  // The weight of destination lane i and source channel c: at i * dst_stride + c * src_stride.
+  // The weight of destination lane i and source channel c: at i * dst_stride + c * src_stride, of a pair
+  // of channels with the second one `apart` from there.
   const int64_t dst_stride = forward ? stride[0] : stride[1],
-                src_stride = forward ? stride[1] : stride[0];
+                apart = forward ? stride[1] : stride[0], src_stride = apart * Read::kChannels;
   const int64_t group_at = group * task.shape.k_per_group() * stride[0];
   const S* const weight =
       (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
@@ -53,22 +56,26 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
   // Lanes are so far apart that no hardware prefetcher sees the next channels coming; few are in a cache.
   const bool far = valid * channels * taps * (int64_t)sizeof(S) > cost::kFarWeights;
   const bool every_tap = gather.rows.dst_step == 1 && gather.columns.dst_step == 1;
-  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 &&
-      src_stride > 1) {
+  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 && apart > 1) {
     // All taps of a channel follow each other.
-    if (src_stride == taps) {
-      pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, far, out);
-    } else {
-      for (int64_t c = 0; c < channels; ++c) {
-        if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
-        const int64_t first =
-            c / gather.order.c_block * taps * gather.order.c_block + c % gather.order.c_block;
-        transpose_copy(weight + c * src_stride, dst_stride, valid, taps, out + first * width,
-                       gather.order.c_block * width);
+    if constexpr (!std::is_same_v<A, Pair>) {
+      if (src_stride == taps) {
+        pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, far, out);
+        return out + channels * taps * width;
       }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
+      const int64_t first =
+          c / gather.order.c_block * taps * gather.order.c_block + c % gather.order.c_block;
+      transpose_copy(Read::row(weight + c * src_stride, apart), dst_stride, valid, taps,
+                     out + first * width, gather.order.c_block * width);
     }
     return out + channels * taps * width;
   }
+  // Neighbouring channels of a lane, and the same of the next lane.
+  const bool neighbours = apart == 1 && dst_stride > 1 && dst_stride % Read::kChannels == 0;
+  const int64_t next_lane = dst_stride / Read::kChannels;
   for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
     const AxisPhase rows = gather.rows.phase(pr);
     for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
@@ -80,11 +87,11 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       };
       // Blocks of one tap follow each other like one block.
       const int64_t block = phase_taps == 1 ? channels : gather.order.c_block;
-      if (block == 1 && src_stride == 1 && dst_stride > 1) {
+      if (block == 1 && neighbours) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
           if (far && tap + 1 < phase_taps)
-            prefetch_rows(tap_at(tap + 1), dst_stride, valid, channels);
-          transpose_copy(tap_at(tap), dst_stride, valid, channels, out + tap * width,
+            prefetch_rows(tap_at(tap + 1), dst_stride, valid, channels * Read::kChannels);
+          transpose_copy(Read::channels(tap_at(tap)), next_lane, valid, channels, out + tap * width,
                          phase_taps * width);
         }
         out += channels * phase_taps * width;
@@ -93,15 +100,15 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
       const int64_t spans = channels / block * phase_taps;
       for (int64_t span = 0; span < spans; ++span, out += block * width) {
         const S* const at = tap_at(span % phase_taps) + span / phase_taps * block * src_stride;
-        if (src_stride == 1 && dst_stride > 1) {
-          transpose_copy(at, dst_stride, valid, block, out, width);
+        if (neighbours) {
+          transpose_copy(Read::channels(at), next_lane, valid, block, out, width);
           continue;
         }
         for (int64_t c = 0; c < block; ++c) {
-          const S* const from = at + c * src_stride;
+          const auto from = Read::row(at + c * src_stride, apart);
           if (dst_stride == 1) {
             // Lines far apart: no hardware prefetcher sees the next one coming.
-            __builtin_prefetch(from + src_stride);
+            __builtin_prefetch(at + (c + 1) * src_stride);
             copy_span(from, out + c * width, valid);
             continue;
           }
@@ -115,14 +122,14 @@ Compute<S>* pack_chunk(const Task& task, const Gather& gather, int64_t group, in
 
 // The same for all source channels, one chunk of them after the other, each where it would begin if its
 // phases saw all taps; returns whether all weights are finite.
-template <class S>
+template <class S, class A>
 bool pack_panel(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
-                int64_t width, int64_t chunk, Compute<S>* out) {
+                int64_t width, int64_t chunk, A* out) {
   bool finite = true;
   for (int64_t c = 0; c < gather.src_channels; c += chunk) {
-    Compute<S>* const begin = out + c * gather.taps() * width;
-    const Compute<S>* const end = pack_chunk<S>(task, gather, group, lane, valid, width, c,
-                                                smaller(chunk, gather.src_channels - c), begin);
+    A* const begin = out + c * gather.taps() * width;
+    const A* const end = pack_chunk<S>(task, gather, group, lane, valid, width, c,
+                                       smaller(chunk, gather.src_channels - c), begin);
     finite &= all_finite(begin, end - begin);
   }
   return finite;

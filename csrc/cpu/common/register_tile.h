@@ -28,6 +28,7 @@ namespace {
 enum class Steps { kTableA, kTableB, kTables };
 enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
 
+// T: the operands, numbers or pairs of them; sums are kept in Compute<T>.
 template <class T>
 struct Tile {
   PartialSums partials;
@@ -37,12 +38,12 @@ struct Tile {
   int64_t step = 0;  // not kTables
   const int64_t* offset;
   const int64_t* b_offset = nullptr;  // kTables only
-  T* c;
+  Compute<T>* c;
   int64_t c_row;
   Sum sum;
   // Added after the last step, where not null.
-  const T* lane_bias = nullptr;  // [j]
-  const T* row_bias = nullptr;   // [m]
+  const Compute<T>* lane_bias = nullptr;  // [j]
+  const Compute<T>* row_bias = nullptr;   // [m]
 };
 
 // What is read after a tile and lies beyond the L2 cache: so many elements for each row of the tile are
@@ -75,8 +76,8 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
   const T* a = t.a;
   const T* b = t.b;
-  const T* row_bias = t.row_bias;
-  T* c = t.c;
+  const Compute<T>* row_bias = t.row_bias;
+  Compute<T>* c = t.c;
 
   for (; tiles > 0; --tiles) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
@@ -134,7 +135,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
       for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
         for (int v = 0; v < kVecs; ++v) {
-          T* const at = c + m * c_row + v * kLanes;
+          Compute<T>* const at = c + m * c_row + v * kLanes;
           sum[m][v] = V::add(start ? V::zero() : V::load(at), sum[m][v]);
           if (partial == 1) {
             if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));

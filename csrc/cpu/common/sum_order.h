@@ -117,6 +117,7 @@ struct SumOrder {
   // A kernel that covers its image is summed as the pointwise layer over the same memory (simplify.h):
   // channel by channel, and the products of all taps are counted as channels are elsewhere.
   bool one_pixel, by_products;
+  int64_t step_channels = 1;  // two where a step of a kernel is a pair (simd/pairs.h)
 
   SumOrder() = default;
   SumOrder(Op op, const Conv2dShape& shape) {
@@ -128,7 +129,19 @@ struct SumOrder {
     if (channels <= kPlaneByPlane || covers_image(shape)) return;
     c_block =
         smaller(smaller(channels, kLargestBlock), larger(1, kPartialSteps / (shape.r * shape.s)));
-    while (channels % c_block) --c_block;
+    // Pairs of bfloat16 channels are not parted.
+    const bool even = shape.dtype == Dtype::kBFloat16 && channels % 2 == 0;
+    while (channels % c_block || (even && c_block % 2 && c_block > 1)) --c_block;
+  }
+
+  // Whether two steps that follow each other are always two channels of one block.
+  bool comes_in_pairs() const { return c_block % 2 == 0; }
+
+  // The same order of sums with a pair of channels for every two.
+  SumOrder in_pairs() const {
+    SumOrder pairs = *this;
+    pairs.channels /= 2, pairs.c_block /= 2, pairs.step_channels = 2;
+    return pairs;
   }
 
   // The blocks, or the products, of one partial sum where each channel has `taps` taps: a power of two,
@@ -136,8 +149,8 @@ struct SumOrder {
   int64_t partial(int64_t taps) const {
     using namespace sum_order;
     if (by_products) return power_of_two_up_to(kPartialSteps);
-    if (channels <= kPlaneByPlane || taps == 0) return channels;
-    return power_of_two_up_to(kPartialSteps / (c_block * (one_pixel ? 1 : taps)));
+    if (channels * step_channels <= kPlaneByPlane || taps == 0) return channels;
+    return power_of_two_up_to(kPartialSteps / (c_block * step_channels * (one_pixel ? 1 : taps)));
   }
 };
 

@@ -27,7 +27,7 @@ namespace {
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
-  const Gather gather = make_gather(op, shape);
+  const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
   const ChannelPlan channels = make_channel_plan(gather, shape.dtype);
   plan.keep(Planned<ChannelPlan>{gather, channels});
   plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
@@ -49,6 +49,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 const Algorithm kDenseChannels = {
     "dense_channels",
     make_plan,
-    {kPortableKernels.dense_channels, kAvx2Kernels.dense_channels, kAvx512Kernels.dense_channels}};
+    {kPortableKernels.dense_channels, kAvx2Kernels.dense_channels, kAvx512Kernels.dense_channels,
+     kAvx512PairKernels.dense_channels}};
 
 }  // namespace torchconv::cpu

@@ -12,7 +12,8 @@
 namespace torchconv::cpu {
 namespace {
 
-template <class S>
+// A: the operands, numbers of the compute type or pairs.
+template <class S, class A>
 struct ChannelJob {
   using T = Compute<S>;
   const Task& task;
@@ -76,27 +77,27 @@ struct ChannelJob {
   }
 
   // The pixel that position 0 of this job's first row reads with the lowest tap.
-  const T* load(T* patch, int64_t c_begin, int64_t c_count) const {
-    const S* const source = (const S*)gather_source(task) + image_begin * src_image;
+  const A* load(A* patch, int64_t c_begin, int64_t c_count) const {
     const int64_t channel = group * gather.src_channels + c_begin;
     if (plan.in_place) {
+      const A* const source = (const A*)gather_source(task) + image_begin * src_image;
       const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
-      return (const T*)source + row * row_pitch + gather.columns.src_low * pixel_pitch + channel;
+      return source + row * row_pitch + gather.columns.src_low * pixel_pitch + channel;
     }
     for (int64_t n = 0; n < images; ++n) {
-      const Image<S> image = {source + n * src_image, gather.layout, src_channels,
-                              gather.rows.src_size, gather.columns.src_size};
-      load_sections(image, plan.patch, gather, row_begin, row_count, plan.rows.size, channel,
-                    c_count, patch + n * image_pitch, pixel_pitch);
+      load_sections(source_image<LoadedAs<S, A>>(task, gather, image_begin + n), plan.patch, gather,
+                    row_begin, row_count, plan.rows.size, channel, c_count, patch + n * image_pitch,
+                    pixel_pitch);
     }
     return patch;
   }
 
-  void run(const T* packed, const T* skip_padding, char* scratch) {
+  void run(const A* packed, char* scratch) {
     int64_t* const offsets = (int64_t*)scratch;
-    T* const patch = (T*)(offsets + plan.scratch.offsets);
-    T* const sums = patch + plan.scratch.patch;
-    T* const own_weights = sums + plan.scratch.sums;
+    A* const patch = (A*)(offsets + plan.scratch.offsets);
+    T* const sums = (T*)(patch + plan.scratch.patch);
+    A* const own_weights = (A*)(sums + plan.scratch.sums);
+    const T* const skip_padding = (const T*)(packed + plan.packed_size);
     const ChannelPanels& panels = plan.panels;
     const int64_t block_begin = panels.begin(panel_begin), block_end = panels.begin(panel_end);
     for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
@@ -104,15 +105,15 @@ struct ChannelJob {
       Slab slab;
       slab.channels = plan.c_chunk.length(chunk, gather.src_channels);
       slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
-      const T* const pixels = load(patch, c_begin, slab.channels);
+      const A* const pixels = load(patch, c_begin, slab.channels);
       if (slab.first || slab.channels < plan.c_chunk.size) fill_offsets(offsets, slab.channels);
       int64_t panel = panel_begin;
       for (int64_t block = block_begin; block < block_end; block += slab.blocks) {
         if (block == panels.begin(panel + 1)) ++panel;
         set_lanes(slab, block, panels.begin(panel + 1));
-        const T* weights = own_weights;
+        const A* weights = own_weights;
         if (plan.packing == ChannelPlan::Packing::kInJob) {
-          const T* const end = pack_chunk<S>(task, gather, group, block * plan.lanes, slab.valid,
+          const A* const end = pack_chunk<S>(task, gather, group, block * plan.lanes, slab.valid,
                                              slab.width, c_begin, slab.channels, own_weights);
           slab.skip_padding = plan.padded && all_finite(own_weights, end - own_weights);
         } else {
@@ -136,7 +137,7 @@ struct ChannelJob {
 
   // The slab from `block` on, which ends with its panel.
   void set_lanes(Slab& slab, int64_t block, int64_t panel_end) const {
-    slab.blocks = smaller(panel_end - block, kSlabBlocks<T>);
+    slab.blocks = smaller(panel_end - block, kSlabBlocks<A>);
     slab.width = slab.blocks * plan.lanes;
     slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
     slab.first_channel = group * gather.dst_channels + block * plan.lanes;
@@ -145,7 +146,7 @@ struct ChannelJob {
     if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
   }
 
-  void sum_phases(const Slab& slab, const T* pixels, const T* weights, const int64_t* table,
+  void sum_phases(const Slab& slab, const A* pixels, const A* weights, const int64_t* table,
                   T* sums) {
     for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
       const AxisPhase rows = gather.rows.phase(pr);
@@ -165,7 +166,7 @@ struct ChannelJob {
   }
 
   // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
-  void choose_taps(Tile<T>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+  void choose_taps(Tile<A>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                    int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
     const int64_t r = r_end - r_begin, s = s_end - s_begin, block = gather.order.c_block;
     const int64_t first = (r_begin * columns.taps + s_begin) * block;
@@ -178,8 +179,8 @@ struct ChannelJob {
                      rows.taps * columns.taps};
   }
 
-  Tile<T> make_tile(const Slab& slab, const T* weights, const int64_t* table) const {
-    Tile<T> tile;
+  Tile<A> make_tile(const Slab& slab, const A* weights, const int64_t* table) const {
+    Tile<A> tile;
     tile.b = weights;
     tile.step = slab.width;
     tile.offset = table;
@@ -200,7 +201,7 @@ struct ChannelJob {
   }
 
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                      const T* pixels, const T* weights, const int64_t* table, T* sums) {
+                      const A* pixels, const A* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     const RowParts parts(gather.columns, columns, slab.skip_padding);
     for (int64_t n = 0; n < images; ++n) {
@@ -212,7 +213,7 @@ struct ChannelJob {
           inner_taps(gather.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
         for (int64_t part = 0; part < parts.count; ++part) {
           const int64_t j = parts.begin[part];
-          Tile<T> tile = make_tile(slab, weights, table);
+          Tile<A> tile = make_tile(slab, weights, table);
           choose_taps(tile, slab, rows, columns, r_begin, r_end, parts.s_begin[part],
                       parts.s_end[part]);
           tile.a_row = plan.patch.column_advance * pixel_pitch;
@@ -221,7 +222,7 @@ struct ChannelJob {
           tile.c_row = slab.direct ? gather.columns.dst_step * dst_channels : slab.width;
           tile.c =
               (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
-          run_rows<T, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
+          run_rows<A, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
         }
         if (slab.last && !slab.direct)
           store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
@@ -232,7 +233,7 @@ struct ChannelJob {
 
   // For small maps: no row is too short for a tile, and each pixel leaves out its own padding.
   void sum_across_images(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                         const T* pixels, const T* weights, const int64_t* table, T* sums) {
+                         const A* pixels, const A* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     const int64_t row_sums = columns.size * slab.width, image_sums = plan.rows.size * row_sums;
     const RowStore<S> first = store(slab, 0);
@@ -244,7 +245,7 @@ struct ChannelJob {
       for (int64_t j = 0; j < columns.size; ++j) {
         int64_t s_begin = 0, s_end = columns.taps;
         if (slab.skip_padding) inner_taps(gather.columns, columns, j, j, s_begin, s_end);
-        Tile<T> tile = make_tile(slab, weights, table);
+        Tile<A> tile = make_tile(slab, weights, table);
         choose_taps(tile, slab, rows, columns, r_begin, r_end, s_begin, s_end);
         tile.a = pixels + i * plan.patch.row_advance * row_pitch +
                  j * plan.patch.column_advance * pixel_pitch;
@@ -253,7 +254,7 @@ struct ChannelJob {
                      ? (T*)first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step)
                      : sums + i * row_sums + j * slab.width;
         tile.c_row = slab.direct ? dst_image : image_sums;
-        run_rows<T, Steps::kTableA>(tile, images, slab.valid);
+        run_rows<A, Steps::kTableA>(tile, images, slab.valid);
       }
     }
     if (!slab.last || slab.direct) return;
@@ -274,15 +275,19 @@ struct ChannelJob {
   }
 };
 
-inline void dense_channels(const Task& task, const Job& job) {
+template <class S, class A>
+void dense_channels_of(const Task& task, const Job& job) {
   const auto& [gather, plan] = *(const Planned<ChannelPlan>*)job.details;
+  A* const packed = (A*)job.shared;
+  if (job.stage == 0 && plan.packing == ChannelPlan::Packing::kOnce)
+    return pack_slabs<S>(task, gather, plan, job.index, packed);
+  ChannelJob<S, A>(task, gather, plan, job.index).run(packed, job.scratch);
+}
+
+inline void dense_channels(const Task& task, const Job& job) {
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    auto* const packed = (Compute<S>*)job.shared;
-    if (job.stage == 0 && plan.packing == ChannelPlan::Packing::kOnce)
-      return pack_slabs<S>(task, gather, plan, job.index, packed);
-    ChannelJob<S>(task, gather, plan, job.index)
-        .run(packed, packed + plan.packed_size, job.scratch);
+    dense_channels_of<S, Compute<S>>(task, job);
   });
 }
 

@@ -10,25 +10,24 @@ namespace torchconv::cpu {
 namespace {
 
 // Packs one panel, slab by slab, and notes if padding may be left out.
-template <class S>
+template <class S, class A>
 void pack_slabs(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index,
-                Compute<S>* packed) {
-  using T = Compute<S>;
+                A* packed) {
   const ChannelPanels& panels = plan.panels;
   const int64_t group = index / panels.panels, panel = index % panels.panels;
   const int64_t begin = panels.begin(panel), end = panels.begin(panel + 1);
   const int64_t depth = gather.src_channels * gather.taps();
-  T* out = packed + (group * panels.blocks + begin) * plan.lanes * depth;
+  A* out = packed + (group * panels.blocks + begin) * plan.lanes * depth;
   bool skip_padding = plan.padded;
-  for (int64_t block = begin; block < end; block += kSlabBlocks<T>) {
+  for (int64_t block = begin; block < end; block += kSlabBlocks<A>) {
     const int64_t lane = block * plan.lanes;
-    const int64_t width = smaller(end - block, kSlabBlocks<T>) * plan.lanes;
+    const int64_t width = smaller(end - block, kSlabBlocks<A>) * plan.lanes;
     skip_padding &=
         pack_panel<S>(task, gather, group, lane, smaller(width, gather.dst_channels - lane), width,
                       plan.c_chunk.size, out);
     out += depth * width;
   }
-  packed[plan.packed_size + index] = skip_padding;
+  ((Compute<A>*)packed)[plan.packed_size + index] = skip_padding;
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ bool pixels_are_better(const Gather& gather, int64_t lanes) {
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
-  const Gather gather = make_gather(op, shape, true);
+  const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape, true));
   if (!pixels_are_better(gather, block_lanes(shape.dtype))) return "output channels fill the lanes";
   const PixelPlan pixels = make_pixel_plan(gather, shape.dtype);
   plan.keep(Planned<PixelPlan>{gather, pixels});
@@ -63,9 +63,9 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 
 }  // namespace
 
-const Algorithm kDensePixels = {
-    "dense_pixels",
-    make_plan,
-    {kPortableKernels.dense_pixels, kAvx2Kernels.dense_pixels, kAvx512Kernels.dense_pixels}};
+const Algorithm kDensePixels = {"dense_pixels",
+                                make_plan,
+                                {kPortableKernels.dense_pixels, kAvx2Kernels.dense_pixels,
+                                 kAvx512Kernels.dense_pixels, kAvx512PairKernels.dense_pixels}};
 
 }  // namespace torchconv::cpu

@@ -10,9 +10,11 @@
 namespace torchconv::cpu {
 namespace {
 
-template <class S>
+// A: the operands, numbers of the compute type or pairs.
+template <class S, class A>
 struct PixelJob {
   using T = Compute<S>;
+  using Loaded = LoadedAs<S, A>;
   using Walk = PixelPlan::Walk;
   using SumsIn = PixelPlan::SumsIn;
   const Task& task;
@@ -24,7 +26,6 @@ struct PixelJob {
   // How the planes lie in memory.
   bool in_place;
   int64_t channel_pitch, image_pitch;
-  const S* source;  // of the job's first image
 
   PixelJob(const Task& task, const Gather& gather, const PixelPlan& plan, int64_t index)
       : task(task), gather(gather), plan(plan) {
@@ -45,7 +46,6 @@ struct PixelJob {
 
     const int64_t channels = gather.groups * gather.src_channels,
                   plane = gather.rows.src_size * gather.columns.src_size;
-    source = (const S*)gather_source(task) + image_begin * channels * plane;
     // The last vector of a span ends beyond its positions, the last plane of the tensor ends the
     // memory.
     const int64_t last_channel =
@@ -72,9 +72,8 @@ struct PixelJob {
     return (rows - 1) * plan.planes.pitch + round_up(columns, kLaneBlock<T>);
   }
 
-  void load(T* out_planes, int64_t chunk_begin, int64_t count) const {
-    const int64_t height = gather.rows.src_size, width = gather.columns.src_size,
-                  channels = gather.groups * gather.src_channels;
+  void load(A* out_planes, int64_t chunk_begin, int64_t count) const {
+    const int64_t width = gather.columns.src_size;
     const int64_t first = group_begin * gather.src_channels + chunk_begin,
                   planes = plan.planes.count();
     const bool together = gather.layout == Layout::kChannelsLast;  // all channels of a row at once
@@ -90,24 +89,23 @@ struct PixelJob {
                           plane_first(gather.columns, plane % plan.planes.of_columns);
         const RowSpan window(x, gather.columns.src_step, plan.planes.columns, width);
         for (int64_t n = 0; n < images; ++n) {
-          const Image<S> image = {source + n * channels * height * width, gather.layout, channels,
-                                  height, width};
-          T* const out = out_planes + c * channel_pitch + plane * plan.planes.plane_pitch +
+          const auto image = source_image<Loaded>(task, gather, image_begin + n);
+          A* const out = out_planes + c * channel_pitch + plane * plan.planes.plane_pitch +
                          n * plan.planes.image_pitch;
           if (at_once) {
-            const auto load = step == 2 ? load_planes<2, S> : load_planes<4, S>;
+            const auto load = step == 2 ? load_planes<2, Loaded> : load_planes<4, Loaded>;
             load(image, first + c, y, plan.planes.rows, gather.rows.src_step, x,
                  plan.planes.columns, out, plan.planes.pitch, plan.planes.plane_pitch);
             continue;
           }
           if (!together) {
-            load_plane<S>(image, first + c, y, plan.planes.rows, gather.rows.src_step, window, out,
-                          plan.planes.pitch);
+            load_plane<Loaded>(image, first + c, y, plan.planes.rows, gather.rows.src_step, window,
+                               out, plan.planes.pitch);
             continue;
           }
           for (int64_t i = 0; i < plan.planes.rows; ++i) {
-            load_plane_row<S>(image, first, count, y + i * gather.rows.src_step, window,
-                              out + i * plan.planes.pitch, channel_pitch);
+            load_plane_row<Loaded>(image, first, count, y + i * gather.rows.src_step, window,
+                                   out + i * plan.planes.pitch, channel_pitch);
           }
         }
       }
@@ -135,11 +133,11 @@ struct PixelJob {
 
   // A span that is the destination: whole blocks are summed in the result. The last part of a block
   // would be written beyond its end, so it goes through `sums`.
-  void multiply_direct(Tile<T> tile, int64_t channels, int64_t length, T* sums) const {
+  void multiply_direct(Tile<A> tile, int64_t channels, int64_t length, T* sums) const {
     const int64_t rest = length % kLaneBlock<T>;
     run_blocks(tile, channels, length / kLaneBlock<T>);
     if (!rest) return;
-    Tile<T> part = tile;
+    Tile<A> part = tile;
     T* const end = tile.c + length - rest;
     part.b += length - rest;
     part.c = sums;
@@ -153,7 +151,7 @@ struct PixelJob {
     }
   }
 
-  [[gnu::noinline]] void multiply_rows(Tile<T> tile, int64_t channels, T* sums) const {
+  [[gnu::noinline]] void multiply_rows(Tile<A> tile, int64_t channels, T* sums) const {
     for (int64_t i = 0; i < rows; ++i) {
       multiply_direct(tile, channels, columns, sums);
       tile.b += plan.planes.pitch, tile.c += gather.columns.dst_size;
@@ -162,14 +160,14 @@ struct PixelJob {
 
   // The walk over one image in spans of rows that need the same taps. The last block of a span may end
   // in the next one, which is summed after it.
-  void multiply_tap_spans(const Tile<T>& tile, int64_t channels, const AxisPhase& rows,
+  void multiply_tap_spans(const Tile<A>& tile, int64_t channels, const AxisPhase& rows,
                           const AxisPhase& columns, T* sums) const {
     for (int64_t first = 0; first < rows.size;) {
       const TapSpan span(gather.rows, rows, first, rows.size);
       const int64_t length = (span.end - first - 1) * plan.planes.pitch + this->columns;
       const int64_t taps = span.tap_end - span.tap_begin,
                     row_steps = columns.taps * gather.order.c_block;
-      Tile<T> part = tile;
+      Tile<A> part = tile;
       part.a += span.tap_begin * row_steps * tile.step;
       part.offset += span.tap_begin * row_steps;
       part.b += first * plan.planes.pitch;
@@ -189,7 +187,7 @@ struct PixelJob {
   }
 
   // One walk for each image, or for all.
-  void multiply(Tile<T> tile, int64_t channels, int64_t channel, bool skip_padding,
+  void multiply(Tile<A> tile, int64_t channels, int64_t channel, bool skip_padding,
                 const AxisPhase& rows, const AxisPhase& columns, T* sums) const {
     int64_t next = plan.sums.image_pitch;
     if (in_result()) {
@@ -215,11 +213,11 @@ struct PixelJob {
     }
   }
 
-  void run(const T* packed, char* scratch) const {
+  void run(const A* packed, char* scratch) const {
     int64_t* const offsets = (int64_t*)scratch;
-    T* const own_planes = (T*)(offsets + plan.scratch.offsets);
-    T* const sums = own_planes + plan.scratch.planes;
-    const T* const finite = packed + plan.packed.size;
+    A* const own_planes = (A*)(offsets + plan.scratch.offsets);
+    T* const sums = (T*)(own_planes + plan.scratch.planes);
+    const T* const finite = (const T*)(packed + plan.packed.size);
     const int64_t depth_all = gather.src_channels * gather.taps();
     const int64_t piece_begin = plan.panels.begin(panels.begin);
     const int64_t piece_channels = plan.panels.begin(panels.end) - piece_begin;
@@ -229,9 +227,10 @@ struct PixelJob {
       const int64_t c_begin = plan.c_chunk.begin(chunk);
       const int64_t c_count = plan.c_chunk.length(chunk, gather.src_channels);
       const bool last = chunk == plan.c_chunk.count - 1;
-      const T* planes = own_planes;
+      const A* planes = own_planes;
       if (in_place) {
-        planes = (const T*)source + (group_begin * gather.src_channels + c_begin) * channel_pitch +
+        planes = (const A*)gather_source(task) + image_begin * image_pitch +
+                 (group_begin * gather.src_channels + c_begin) * channel_pitch +
                  (row_begin + gather.rows.src_low) * plan.planes.pitch + column_begin +
                  gather.columns.src_low;
       } else {
@@ -249,7 +248,7 @@ struct PixelJob {
             const int64_t channel = plan.panels.begin(panel);
             const int64_t width = plan.panels.width(panel);
             const int64_t dst = (group_begin + group) * gather.dst_channels + channel;
-            Tile<T> tile;
+            Tile<A> tile;
             tile.partials = {gather, {taps * gather.order.c_block}, c_count, taps};
             tile.a = packed + dst * depth_all +
                      (c_begin * gather.taps() + taps_before * c_count) * width;
@@ -283,14 +282,18 @@ struct PixelJob {
   }
 };
 
-inline void dense_pixels(const Task& task, const Job& job) {
+template <class S, class A>
+void dense_pixels_of(const Task& task, const Job& job) {
   const auto& [gather, plan] = *(const Planned<PixelPlan>*)job.details;
+  A* const packed = (A*)job.shared;
+  if (job.stage == 0) return pack_pixel_panels<S>(task, gather, plan, job.index, packed);
+  PixelJob<S, A>(task, gather, plan, job.index).run(packed, job.scratch);
+}
+
+inline void dense_pixels(const Task& task, const Job& job) {
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    using T = Compute<S>;
-    T* const packed = (T*)job.shared;
-    if (job.stage == 1) return PixelJob<S>(task, gather, plan, job.index).run(packed, job.scratch);
-    pack_pixel_panels<S>(task, gather, plan, job.index, packed);
+    dense_pixels_of<S, Compute<S>>(task, job);
   });
 }
 

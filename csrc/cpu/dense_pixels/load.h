@@ -21,24 +21,32 @@ struct RowSpan {
   }
 };
 
+// Row `y` of one channel of the contiguous layout.
+template <class S>
+auto plane_row(const Image<S>& image, int64_t channel, int64_t y) {
+  const int64_t plane = image.height * image.width;
+  return Reading<S>::row(image.data + channel * Reading<S>::kChannels * plane + y * image.width,
+                         plane);
+}
+
 // Rows of one channel of the contiguous layout, from coordinate y on, every `skip`-th, to out + row
 // * pitch. Writes in order of the addresses and may write zeros up to a vector beyond the end.
 template <class S>
 void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
-                const RowSpan& w, Compute<S>* out, int64_t pitch) {
-  using V = Simd<Compute<S>>;
-  constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(S);
+                const RowSpan& w, Operand<S>* out, int64_t pitch) {
+  using V = Simd<Operand<S>>;
+  constexpr int64_t kLanes = V::kLanes, kLine = 64 / (int64_t)sizeof(typename Reading<S>::Stored);
   const int64_t count = w.last - w.first, ahead = 2 * image.height * image.width;
   const int64_t reach = count ? (count - 1) * w.step + 1 : 0;  // less than a row, whatever the step
-  const S* from = image.data + (channel * image.height + y) * image.width + w.x + w.first * w.step;
+  auto from = plane_row(image, channel, y) + (w.x + w.first * w.step);
   fill_zero_vectors(out, w.first);
   // A row ends with the zeros that begin the next one.
   out += w.first;
-  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * image.width, out += pitch) {
+  for (int64_t i = 0; i < rows; ++i, y += skip, from = from + skip * image.width, out += pitch) {
     int64_t x = 0;
     if (y >= 0 && y < image.height) {
       // Planes are far apart: no hardware prefetcher sees the next one coming.
-      for (int64_t at = 0; at < reach; at += kLine) __builtin_prefetch(from + ahead + at);
+      for (int64_t at = 0; at < reach; at += kLine) prefetch_row(from + (ahead + at));
       if (w.step > 1) {
         load_strided(from, out, count, w.step);
         x = count;
@@ -54,10 +62,10 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
 }
 
 // Neighbouring elements, `kStep` for each of a vector of positions, sorted by their remainder.
-template <int kStep, class S>
-[[gnu::always_inline]] inline void load_remainders(const S* from, Compute<S>* out,
+template <int kStep, class In>
+[[gnu::always_inline]] inline void load_remainders(In from, OperandIn<In>* out,
                                                    int64_t plane_pitch) {
-  using V = Simd<Compute<S>>;
+  using V = Simd<OperandIn<In>>;
   static_assert(kStep == 2 || kStep == 4);
   typename V::Vec v[kStep];
 #pragma GCC unroll 4
@@ -76,24 +84,25 @@ template <int kStep, class S>
 // p of the image.
 template <int kStep, class S>
 void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows, int64_t skip,
-                 int64_t x, int64_t count, Compute<S>* out, int64_t pitch, int64_t plane_pitch) {
-  constexpr int64_t kLanes = Simd<Compute<S>>::kLanes, kLine = 64 / (int64_t)sizeof(S);
+                 int64_t x, int64_t count, Operand<S>* out, int64_t pitch, int64_t plane_pitch) {
+  constexpr int64_t kLanes = Simd<Operand<S>>::kLanes,
+                    kLine = 64 / (int64_t)sizeof(typename Reading<S>::Stored);
   const int64_t width = image.width, ahead = 2 * image.height * width;
   // Positions [first, last) lie inside the image with all planes.
   const auto [first, last] = inside(x, kStep, count, width - (kStep - 1));
-  const S* from = image.data + (channel * image.height + y) * width;
-  for (int64_t i = 0; i < rows; ++i, y += skip, from += skip * width, out += pitch) {
+  auto from = plane_row(image, channel, y);
+  for (int64_t i = 0; i < rows; ++i, y += skip, from = from + skip * width, out += pitch) {
     if (y < 0 || y >= image.height) {
       for (int64_t p = 0; p < kStep; ++p) fill_zero(out + p * plane_pitch, count);
       continue;
     }
     // Image planes are far apart: no hardware prefetcher sees the next one coming.
-    for (int64_t at = 0; at < width; at += kLine) __builtin_prefetch(from + ahead + at);
+    for (int64_t at = 0; at < width; at += kLine) prefetch_row(from + (ahead + at));
     const auto one_by_one = [&](int64_t begin, int64_t end) {
       for (int64_t j = begin; j < end; ++j) {
         for (int64_t p = 0; p < kStep; ++p) {
           const int64_t at = x + j * kStep + p;
-          out[p * plane_pitch + j] = at >= 0 && at < width ? to_compute(from[at]) : 0;
+          out[p * plane_pitch + j] = at >= 0 && at < width ? to_compute(from[at]) : Operand<S>{};
         }
       }
     };
@@ -115,7 +124,7 @@ void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows
 // pitch.
 template <class S>
 void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y,
-                    const RowSpan& w, Compute<S>* out, int64_t pitch) {
+                    const RowSpan& w, Operand<S>* out, int64_t pitch) {
   const bool inside = y >= 0 && y < image.height && w.first < w.last;
   const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
   for (int64_t c = 0; c < channels; ++c) {
@@ -124,8 +133,8 @@ void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, in
   }
   if (!inside) return;
   const int64_t at = (y * image.width + w.x + w.first * w.step) * image.channels + channel;
-  transpose_copy(image.data + at, w.step * image.channels, last - first, channels, out + first,
-                 pitch);
+  transpose_copy(Reading<S>::channels(image.data + at * Reading<S>::kChannels),
+                 w.step * image.channels, last - first, channels, out + first, pitch);
 }
 
 }  // namespace

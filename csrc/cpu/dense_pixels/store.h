@@ -8,8 +8,8 @@ namespace torchconv::cpu {
 namespace {
 
 // `count` channels of a job's sums, of one phase, go to their places in the result.
-template <template <class> class Job, class S>
-void store_pixels(const Job<S>& job, const Compute<S>* sums, int64_t channel, int64_t count,
+template <template <class, class> class Job, class S, class A>
+void store_pixels(const Job<S, A>& job, const Compute<S>* sums, int64_t channel, int64_t count,
                   const AxisPhase& rows, const AxisPhase& columns) {
   const Gather& gather = job.gather;
   const PixelPlan& plan = job.plan;

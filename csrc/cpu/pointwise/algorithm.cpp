@@ -33,7 +33,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (shape.c_per_group() * shape.k_per_group() < cost::kLeastPointwiseWork) {
     return "too few channels to repay a copy";
   }
-  const Gather gather = make_gather(op, shape, true);
+  const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape, true));
   const PointwisePlan pointwise = make_pointwise_plan(op, gather, shape.dtype);
   plan.keep(Planned<PointwisePlan>{gather, pointwise});
   plan.stages = 2;
@@ -47,9 +47,9 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 
 }  // namespace
 
-const Algorithm kPointwise = {
-    "pointwise",
-    make_plan,
-    {kPortableKernels.pointwise, kAvx2Kernels.pointwise, kAvx512Kernels.pointwise}};
+const Algorithm kPointwise = {"pointwise",
+                              make_plan,
+                              {kPortableKernels.pointwise, kAvx2Kernels.pointwise,
+                               kAvx512Kernels.pointwise, kAvx512PairKernels.pointwise}};
 
 }  // namespace torchconv::cpu

@@ -9,10 +9,12 @@
 namespace torchconv::cpu {
 namespace {
 
-template <class S>
+// A: the operands, numbers of the compute type or pairs.
+template <class S, class A>
 struct PointwiseJob {
   using T = Compute<S>;
-  static constexpr int64_t kSlab = kSlabBlocks<T> * kLaneBlock<T>;  // pixels
+  using Read = Reading<LoadedAs<S, A>>;
+  static constexpr int64_t kSlab = kSlabBlocks<A> * kLaneBlock<A>;  // pixels
 
   const Task& task;
   const Gather& gather;
@@ -20,8 +22,8 @@ struct PointwiseJob {
   AxisPhase row_phase, column_phase;  // the one that has a tap
   int64_t piece, channel_begin, channel_end, group, image_begin, images;
   int64_t row_begin, rows, column_begin, columns, pixels;  // positions
-  int64_t src_plane, dst_plane, src_image, dst_image;
-  const S* source;  // of the first image and channel
+  int64_t src_plane, dst_plane, src_image, dst_image;      // stored elements
+  const S* source;                                         // of the first image and channel
   S* result;
 
   PointwiseJob(const Task& task, const Gather& gather, const PointwisePlan& plan, int64_t index)
@@ -48,10 +50,11 @@ struct PointwiseJob {
     pixels = images * rows * columns;
     src_plane = gather.rows.src_size * gather.columns.src_size,
     dst_plane = gather.rows.dst_size * gather.columns.dst_size;
-    src_image = gather.groups * gather.src_channels * src_plane;
+    const int64_t src_channels = gather.src_channels * Read::kChannels;
+    src_image = gather.groups * src_channels * src_plane;
     dst_image = gather.groups * gather.dst_channels * dst_plane;
-    source = (const S*)gather_source(task) + image_begin * src_image +
-             group * gather.src_channels * src_plane;
+    source =
+        (const S*)gather_source(task) + image_begin * src_image + group * src_channels * src_plane;
     result = (S*)task.result + image_begin * dst_image + group * gather.dst_channels * dst_plane;
   }
 
@@ -73,23 +76,23 @@ struct PointwiseJob {
   }
 
   // [source channel][kSlab]
-  void load(int64_t first, int64_t count, int64_t channel, int64_t channels, T* slab) const {
-    using V = Simd<T>;
-    const int64_t step = gather.columns.src_step;
+  void load(int64_t first, int64_t count, int64_t channel, int64_t channels, A* slab) const {
+    using V = Simd<A>;
+    const int64_t step = gather.columns.src_step, next = Read::kChannels * src_plane;
     for (int64_t j = 0; j < count;) {
       const Span span = span_from(first + j, count - j);
-      const S* from = source + channel * src_plane + span.src;
-      T* out = slab + j;
+      auto from = Read::row(source + channel * next + span.src, src_plane);
+      A* out = slab + j;
       if (span.count == kSlab && step == 1) {
-        for (int64_t c = 0; c < channels; ++c, from += src_plane, out += kSlab) {
+        for (int64_t c = 0; c < channels; ++c, from = from + next, out += kSlab) {
           // Planes are far apart: no hardware prefetcher sees the next slab coming.
-          __builtin_prefetch(from + kSlab);
+          prefetch_row(from + kSlab);
 #pragma GCC unroll 16
           for (int64_t i = 0; i < kSlab; i += V::kLanes) V::store(out + i, V::load(from + i));
         }
       } else {
-        for (int64_t c = 0; c < channels; ++c, from += src_plane, out += kSlab) {
-          __builtin_prefetch(from + step * span.count);
+        for (int64_t c = 0; c < channels; ++c, from = from + next, out += kSlab) {
+          prefetch_row(from + step * span.count);
           load_strided(from, out, span.count, step);
         }
       }
@@ -125,10 +128,10 @@ struct PointwiseJob {
     }
   }
 
-  void run(const T* packed, char* scratch) const {
+  void run(const A* packed, char* scratch) const {
     int64_t* const offsets = (int64_t*)scratch;
-    T* const slab = (T*)(offsets + plan.c_chunk.size);
-    T* const sums = slab + plan.scratch.slab;
+    A* const slab = (A*)(offsets + plan.c_chunk.size);
+    T* const sums = (T*)(slab + plan.scratch.slab);
     const bool forward = task.op == Op::kForward;
     // Weight of source channel i and destination channel m: at offsets[i] + m * row.
     const int64_t step = plan.packed ? kPanelChannels : task.weight_stride[forward ? 1 : 0];
@@ -149,14 +152,14 @@ struct PointwiseJob {
         const bool direct =
             std::is_same_v<S, T> && span.count == kSlab && gather.columns.dst_step == 1;
         T* const slab_sums = plan.c_chunk.count > 1 ? sums + first * channels : sums;
-        const T* panel = packed + (group * plan.pieces + piece) * plan.panels * kPanelChannels *
+        const A* panel = packed + (group * plan.pieces + piece) * plan.panels * kPanelChannels *
                                       gather.src_channels;
         for (int64_t k = channel_begin; k < channel_end; k += kPanelChannels) {
           const int64_t k_count = smaller(kPanelChannels, channel_end - k);
-          Tile<T> tile;
+          Tile<A> tile;
           tile.partials = {gather, {gather.order.c_block}, c_count, 1};
           tile.a = plan.packed ? panel + c_begin * kPanelChannels
-                               : (const T*)task.weight + (group * gather.dst_channels + k) * row +
+                               : (const A*)task.weight + (group * gather.dst_channels + k) * row +
                                      c_begin * step;
           tile.a_row = row;
           tile.offset = offsets;
@@ -170,7 +173,7 @@ struct PointwiseJob {
             copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
             tile.row_bias = bias;
           }
-          run_rows<T, Steps::kTableA>(tile, k_count, count);
+          run_rows<A, Steps::kTableA>(tile, k_count, count);
           panel += kPanelChannels * gather.src_channels;
         }
         if (last && !direct) store(slab_sums, first, count, channel_begin, channels);
@@ -180,9 +183,9 @@ struct PointwiseJob {
 };
 
 // One panel: [source channel][48 destination channels].
-template <class S>
+template <class S, class A>
 void pack_pointwise_panel(const Task& task, const Gather& gather, const PointwisePlan& plan,
-                          int64_t index, Compute<S>* packed) {
+                          int64_t index, A* packed) {
   const int64_t piece = index / plan.panels % plan.pieces;
   const int64_t group = index / plan.panels / plan.pieces;
   const int64_t first = plan.piece_begin(piece) + index % plan.panels * kPanelChannels;
@@ -192,13 +195,18 @@ void pack_pointwise_panel(const Task& task, const Gather& gather, const Pointwis
                 gather.src_channels, packed + index * gather.src_channels * kPanelChannels);
 }
 
-inline void pointwise(const Task& task, const Job& job) {
+template <class S, class A>
+void pointwise_of(const Task& task, const Job& job) {
   const auto& [gather, plan] = *(const Planned<PointwisePlan>*)job.details;
+  A* const packed = (A*)job.shared;
+  if (job.stage == 0) return pack_pointwise_panel<S>(task, gather, plan, job.index, packed);
+  PointwiseJob<S, A>(task, gather, plan, job.index).run(packed, job.scratch);
+}
+
+inline void pointwise(const Task& task, const Job& job) {
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    auto* const packed = (Compute<S>*)job.shared;
-    if (job.stage == 0) return pack_pointwise_panel<S>(task, gather, plan, job.index, packed);
-    PointwiseJob<S>(task, gather, plan, job.index).run(packed, job.scratch);
+    pointwise_of<S, Compute<S>>(task, job);
   });
 }
 

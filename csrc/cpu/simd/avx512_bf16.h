@@ -1,0 +1,57 @@
+// Vectors of the level AVX-512 with BF16, where it differs from AVX-512: 16 pairs of bfloat16.
+#pragma once
+
+#include "cpu/simd/avx512.h"
+#include "cpu/simd/pairs.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <>
+struct Simd<Pair> : Simd<float> {
+  using Simd<float>::broadcast;
+  using Simd<float>::load;
+  using Simd<float>::load_first;
+  using Simd<float>::store;
+  using Simd<float>::store_first;
+
+  static Vec broadcast(Pair x) { return _mm512_castsi512_ps(_mm512_set1_epi32((int)x.bits)); }
+  static Vec fma(Vec a, Vec b, Vec c) {
+    return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));
+  }
+
+  static Vec load(const Pair* p) { return _mm512_loadu_ps(p); }
+  static Vec load(NeighbourPairs row) { return swapped(_mm512_loadu_si512(row.data)); }
+  static Vec load(RowPairs row) {
+    const __m256i first = _mm256_loadu_si256((const __m256i*)row.data);
+    return together(first, _mm256_loadu_si256((const __m256i*)(row.data + row.apart)));
+  }
+  static Vec load_first(const Pair* p, int64_t count) {
+    return _mm512_maskz_loadu_ps(first_lanes16(count), p);
+  }
+  static Vec load_first(NeighbourPairs row, int64_t count) {
+    return swapped(_mm512_maskz_loadu_epi32(first_lanes16(count), row.data));
+  }
+  static Vec load_first(RowPairs row, int64_t count) {
+    const __mmask16 mask = first_lanes16(count);
+    const __m256i first = _mm256_maskz_loadu_epi16(mask, row.data);
+    return together(first, _mm256_maskz_loadu_epi16(mask, row.data + row.apart));
+  }
+  static void store(Pair* p, Vec v) { _mm512_storeu_ps(p, v); }
+  static void store_first(Pair* p, Vec v, int64_t count) {
+    _mm512_mask_storeu_ps(p, first_lanes16(count), v);
+  }
+
+ private:
+  // Neighbours lie in memory with the first one in the lower half.
+  static Vec swapped(__m512i neighbours) {
+    return _mm512_castsi512_ps(_mm512_rol_epi32(neighbours, 16));
+  }
+  static Vec together(__m256i first, __m256i second) {
+    const __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(first), 16);
+    return _mm512_castsi512_ps(_mm512_or_si512(upper, _mm512_cvtepu16_epi32(second)));
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,156 @@
+"""Sums of bfloat16 in pairs of channels, as AVX-512 with BF16 forms them: the same bits."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.machine import isa_levels
+from tests.cases import Conv2dCase, case
+from tests.compare import same_bits
+from tests.cpu_host import EMULATED_PAIRS
+from tests.kernel_host import COMPILER, compiler_is_missing, damaged
+from tests.reference import Operands, assert_accurate, random_operands, run
+from tests.sanitize import start
+
+# Blocks of channels that would have an odd size, one pair only, sums in several chunks, phases of a
+# stride, groups; each has an even number of channels on both sides.
+CASES = (
+    case("62 channels", 2, 62, 9, 40, 1),
+    case("40 channels", 2, 40, 8, 36, 5),
+    case("88 channels", 1, 88, 6, 20, 3),
+    case("4 channels", 3, 4, 11, 6, 3, bias=True),
+    case("6 channels", 2, 6, (5, 70), 100, 3, 2),
+    case("many channels", 1, 1030, 4, 130, 1, bias=True),
+    case("many channels, 3x3", 2, 208, 7, 64, 3),
+    case("rows", 1, 34, (3, 130), 20, (1, 7)),
+    case("stride", 2, 24, (15, 13), 58, 3, 2),
+    case("stride of a pointwise layer", 2, 64, 14, 128, 1, 2),
+    case("stride of four", 1, 8, (19, 33), 12, 5, 4),
+    case("dilation", 1, 20, 16, 30, 3, 1, 4, 4),
+    case("groups", 2, 64, 9, 48, 3, groups=4, bias=True),
+    case("two channels a group", 2, 16, 9, 16, 3, groups=8),
+    case("images", 20, 48, 3, 64, 3, bias=True),
+    case("wide", 1, 64, (2, 600), 72, 1),
+)
+# Direct sums: Winograd's are formed in float32 on every level.
+WINOGRAD = "off"
+LEVEL = "avx512_bf16"
+
+needs_level = pytest.mark.skipif(
+    LEVEL not in isa_levels(), reason="this CPU has no AVX-512 with BF16"
+)
+
+
+def at(level: str, op: str, one: Conv2dCase, t: Operands, channels_last: bool) -> torch.Tensor:
+    torch.ops.torchconv._force_isa(level)
+    return run(op, one, t, channels_last, WINOGRAD)
+
+
+def views(t: Operands) -> list[Operands]:
+    """The same values in memory of other strides: filters of channels_last, of a slice, and
+    everything an odd number of elements from where memory begins."""
+
+    def sliced(x: torch.Tensor) -> torch.Tensor:
+        k, c, r, s = x.shape
+        wider = torch.full((k, c + 1, r, s), torch.nan, dtype=x.dtype)
+        wider[:, 1:] = x
+        return wider[:, 1:]
+
+    def moved(x: torch.Tensor) -> torch.Tensor:
+        memory = torch.empty(x.numel() + 1, dtype=x.dtype)
+        return memory[1:].as_strided(x.size(), x.stride(), 1).copy_(x)
+
+    last = t.weight.contiguous(memory_format=torch.channels_last)
+    return [
+        t,
+        Operands(t.input, last, t.bias, t.grad),
+        Operands(t.input, sliced(t.weight), t.bias, t.grad),
+        t.map(moved),
+    ]
+
+
+@needs_level
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
+def test_pairs_have_the_bits_of_other_levels(one, op):
+    t = random_operands(one, torch.bfloat16)
+    for channels_last in (False, True):
+        expected = at("portable", op, one, t, channels_last)
+        assert_accurate(expected, op, one)
+        for index, operands in enumerate(views(t)):
+            found = at(LEVEL, op, one, operands, channels_last)
+            assert same_bits(found, expected), (index, channels_last)
+
+
+@needs_level
+def test_values_that_are_not_finite_or_vanish():
+    """Infinity, NaN, overflow and denormals, which the instruction flushes by itself."""
+    one = case("special", 2, 32, 10, 48, 3)
+    t = random_operands(one, torch.bfloat16)
+    special = torch.tensor([torch.inf, -torch.inf, torch.nan, 3e38, -3e38, 1e-39, -1e-39, -0.0])
+    generator = torch.Generator().manual_seed(1)
+    for x in (t.input, t.weight):
+        at_random = torch.randint(x.numel(), (24,), generator=generator)
+        x.view(-1)[at_random] = special.repeat(3).to(x.dtype)
+    for op in ("forward", "grad_input"):
+        for channels_last in (False, True):
+            found = at(LEVEL, op, one, t, channels_last)
+            assert same_bits(found, at("avx512", op, one, t, channels_last)), (op, channels_last)
+
+
+def test_a_cpu_with_the_instruction_has_the_level():
+    """Which it has only where the instruction agrees with two fused steps."""
+    information = Path("/proc/cpuinfo")
+    flags = information.read_text() if information.exists() else ""
+    if not re.search(r"\bavx512_bf16\b", flags):
+        pytest.skip("this CPU has no AVX-512 with BF16")
+    assert LEVEL in isa_levels()
+
+
+needs_compiler = pytest.mark.skipif(
+    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
+)
+
+
+def differing(running, cases=CASES) -> list[tuple]:
+    """What the kernels in pairs, emulated, compute with other bits than the portable ones."""
+    found, computed = [], dict.fromkeys(("pointwise", "dense_pixels", "dense_channels"), 0)
+    for one in cases:
+        t = random_operands(one, torch.bfloat16)
+        for channels_last in (False, True):
+            for op in ("forward", "grad_input"):
+                expected = running.compute("dense_channels", op, one, t, channels_last)
+                for algorithm in computed:
+                    result = running.compute(
+                        algorithm, op, one, t, channels_last, LEVEL, exact=True
+                    )
+                    if result is None:
+                        continue
+                    computed[algorithm] += 1
+                    if not same_bits(result, expected):
+                        found.append((algorithm, op, channels_last, one.name))
+    assert min(computed.values()) > 0, computed
+    return found
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_emulated_pairs_under_the_address_sanitizer(tmp_path):
+    """On any machine: the same kernels, the instruction in plain C++."""
+    with start("address", ("portable_dense", EMULATED_PAIRS), tmp_path) as running:
+        assert differing(running) == []
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_an_exchanged_order_is_found(tmp_path):
+    """With the second product of a pair summed first, sums have other bits."""
+    text = "(uint32_t)first.bits << 16 | second.bits"
+    exchanged = "(uint32_t)second.bits << 16 | first.bits"
+    sources = damaged(tmp_path, "cpu/simd/pairs.h", text, exchanged)
+    parts = ("portable_dense", EMULATED_PAIRS)
+    with start("address", parts, tmp_path / "build", sources=sources) as running:
+        found = differing(running, [one for one in CASES if one.name in ("stride", "wide")])
+    assert {algorithm for algorithm, *_ in found} == {"pointwise", "dense_pixels", "dense_channels"}
