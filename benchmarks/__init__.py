@@ -1,6 +1,7 @@
 """torchconv against nn.Conv2d, in turn in one process.
 
     python -m benchmarks            layers of real networks, see --help
+    python -m benchmarks.random     random layers of the kinds that networks have
     python -m benchmarks.models     a training step of whole models
     python -m benchmarks.overhead   what one call costs before any arithmetic
     python -m benchmarks.cuda       the CUDA kernels, operator by operator
