@@ -23,9 +23,8 @@ struct PixelJob {
   int64_t image_begin, images, group_begin, groups;
   int64_t row_begin, rows, column_begin, columns;  // positions
   Range panels;
-  // How the planes lie in memory.
   bool in_place;
-  int64_t channel_pitch, image_pitch;
+  int64_t channel_pitch, image_pitch;  // of the planes in memory
 
   PixelJob(const Task& task, const Gather& gather, const PixelPlan& plan, int64_t index)
       : task(task), gather(gather), plan(plan) {
