@@ -21,6 +21,13 @@ struct Image {
   const typename Reading<S>::Stored* data;
   Layout layout;
   int64_t channels, height, width;
+
+  // The image `n` images further on.
+  Image after(int64_t n) const {
+    Image image = *this;
+    image.data += n * channels * Reading<S>::kChannels * height * width;
+    return image;
+  }
 };
 
 // Image `n` of the source, for the channels of the gather.
@@ -29,8 +36,7 @@ Image<S> source_image(const Task& task, const Gather& gather, int64_t n) {
   const int64_t channels = gather.groups * gather.src_channels;
   const int64_t height = gather.rows.src_size, width = gather.columns.src_size;
   const auto* const data = (const typename Reading<S>::Stored*)gather_source(task);
-  return {data + n * channels * Reading<S>::kChannels * height * width, gather.layout, channels,
-          height, width};
+  return Image<S>{data, gather.layout, channels, height, width}.after(n);
 }
 
 template <class S>

@@ -72,7 +72,7 @@ struct PixelJob {
   }
 
   void load(A* out_planes, int64_t chunk_begin, int64_t count) const {
-    const int64_t width = gather.columns.src_size;
+    const auto source = source_image<Loaded>(task, gather, image_begin);
     const int64_t first = group_begin * gather.src_channels + chunk_begin,
                   planes = plan.planes.count();
     const bool together = gather.layout == Layout::kChannelsLast;  // all channels of a row at once
@@ -86,9 +86,9 @@ struct PixelJob {
                           plane_first(gather.rows, plane / plan.planes.of_columns);
         const int64_t x = column_begin * gather.columns.src_step + gather.columns.src_low +
                           plane_first(gather.columns, plane % plan.planes.of_columns);
-        const RowSpan window(x, gather.columns.src_step, plan.planes.columns, width);
+        const RowSpan window(x, gather.columns.src_step, plan.planes.columns, source.width);
         for (int64_t n = 0; n < images; ++n) {
-          const auto image = source_image<Loaded>(task, gather, image_begin + n);
+          const Image<Loaded> image = source.after(n);
           A* const out = out_planes + c * channel_pitch + plane * plan.planes.plane_pitch +
                          n * plan.planes.image_pitch;
           if (at_once) {
