@@ -39,6 +39,10 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("2x2", 2, 3, 9, 4, 2),
     case("4x4_pad1", 2, 3, 9, 4, 4, padding=1),
     case("11x11", 1, 3, 30, 17, 11, 4, padding=2, bias=True),
+    # Few planes, read as they lie: as patches, of two groups, with a tap row here and there.
+    case("patches_4x4", 2, 3, (16, 21), 24, 4, 4, padding=0, bias=True),
+    case("patches_of_groups", 2, 6, (9, 12), 40, 3, 3, padding=0, groups=2),
+    case("planes_far_apart", 1, 2, (40, 9), 20, 3, dilation=(12, 1), padding=(12, 1)),
     case("15x15", 1, 2, 20, 3, 15),
     case("kernel_is_image", 2, 3, (9, 12), 5, (9, 12), padding=0),
     case("kernel_over_image", 2, 3, 5, 4, 9, padding=2),

@@ -44,7 +44,18 @@ Winograd winograd_of(const Sizes& geometry) {
   return flags & kWinogradF2Flag ? Winograd::kF2 : Winograd::kAuto;
 }
 
+int64_t result_bytes(const Task& task) {
+  const Conv2dShape& shape = task.shape;
+  const int64_t elements = task.op == Op::kForward ? shape.n * shape.k * shape.p * shape.q
+                           : task.op == Op::kGradInput
+                               ? shape.n * shape.c * shape.h * shape.w
+                               : shape.k * shape.c_per_group() * shape.r * shape.s;
+  return elements * stored_bytes(shape.dtype);
+}
+
 void run(const Task& given, Winograd winograd) {
+  const int64_t bytes = result_bytes(given);
+  if (bytes >= cost::kMappedAnew) prefer_huge_pages(given.result, bytes);
   const SimplifiedTask simplified(given);
   const Task& task = simplified();
   const Conv2dShape& shape = task.shape;

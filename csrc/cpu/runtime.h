@@ -37,12 +37,28 @@ class FlushDenormals {
 #endif
 };
 
+constexpr int64_t kHugePage = 2 << 20;
+
+// Asks for huge pages where the whole of one lies in the memory: it is not there until it is touched, and
+// 4 KB at a time that takes longer than many a layer. Kernels also walk through dozens of streams at once,
+// more than the table of addresses of small pages holds. Nothing happens if the system has none.
+inline void prefer_huge_pages(void* data, int64_t bytes) {
+#if defined(__linux__)
+  const int64_t begin = (reinterpret_cast<int64_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
+  const int64_t end = (reinterpret_cast<int64_t>(data) + bytes) / kHugePage * kHugePage;
+  if (begin < end) {
+    madvise(reinterpret_cast<void*>(begin), static_cast<size_t>(end - begin), MADV_HUGEPAGE);
+  }
+#else
+  static_cast<void>(data), static_cast<void>(bytes);
+#endif
+}
+
 // A buffer that grows to what its thread asked for and is kept for the next call, up to kKept
 // bytes; what is larger lives for one call. Keeping it spares the page faults of a fresh buffer.
 class Arena {
  public:
   static constexpr int64_t kKept = 16 << 20;
-  static constexpr int64_t kHugePage = 2 << 20;
 
   Arena() = default;
   Arena(const Arena&) = delete;
@@ -58,11 +74,7 @@ class Arena {
     data_ = static_cast<char*>(
         std::aligned_alloc(static_cast<size_t>(page), static_cast<size_t>(size_)));
     if (!data_) size_ = 0;
-#if defined(__linux__)
-    // Kernels walk through dozens of streams at once: small pages are more than their table of
-    // addresses holds. No error if the system has none.
-    if (data_ && page == kHugePage) madvise(data_, static_cast<size_t>(size_), MADV_HUGEPAGE);
-#endif
+    if (data_) prefer_huge_pages(data_, size_);
     return data_;
   }
 

@@ -52,7 +52,7 @@ class SimplifiedTask {
  private:
   void copy_filters(const Task& given) {
     const Conv2dShape& shape = given.shape;
-    const int64_t bytes = shape.dtype == Dtype::kFloat64 ? 8 : is_half(shape.dtype) ? 2 : 4;
+    const int64_t bytes = stored_bytes(shape.dtype);
     const int64_t* const stride = given.weight_stride;
     const int64_t filter = shape.c_per_group() * shape.r * shape.s;
     filters_.reset(new char[shape.k * filter * bytes]);

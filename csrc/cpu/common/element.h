@@ -24,4 +24,8 @@ constexpr bool is_half(Dtype dtype) {
   return dtype == Dtype::kBFloat16 || dtype == Dtype::kFloat16;
 }
 
+constexpr int64_t stored_bytes(Dtype dtype) {
+  return dtype == Dtype::kFloat64 ? 8 : is_half(dtype) ? 2 : 4;
+}
+
 }  // namespace torchconv::cpu

@@ -19,9 +19,9 @@ struct ChannelJob {
   const Task& task;
   const Gather& gather;
   const ChannelPlan& plan;
+  const PatchPitches pitch;
   int64_t group, image_begin, images, row_begin, row_count, panel_begin, panel_end;
-  int64_t src_channels, dst_channels, src_image, dst_image;
-  int64_t pixel_pitch, row_pitch, image_pitch;  // of the patch, or of the source in place
+  int64_t dst_channels, dst_image;
 
   // What the lanes of a register tile hold, and which part of the sum is being added to it.
   struct Slab {
@@ -34,7 +34,7 @@ struct ChannelJob {
   };
 
   ChannelJob(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
-      : task(task), gather(gather), plan(plan) {
+      : task(task), gather(gather), plan(plan), pitch(plan, gather) {
     const ChannelPanels& panels = plan.panels;
     const int64_t piece = index % panels.pieces;
     index /= panels.pieces;
@@ -44,13 +44,8 @@ struct ChannelJob {
     images = smaller(plan.images, gather.n - image_begin);
     row_count = smaller(plan.rows.size, gather.rows.longest - row_begin);
     panel_begin = piece * panels.of_piece(), panel_end = panel_begin + panels.of_piece();
-    src_channels = gather.groups * gather.src_channels;
     dst_channels = gather.groups * gather.dst_channels;
-    src_image = src_channels * gather.rows.src_size * gather.columns.src_size;
     dst_image = dst_channels * gather.rows.dst_size * gather.columns.dst_size;
-    pixel_pitch = plan.in_place ? src_channels : plan.c_chunk.size;
-    row_pitch = pixel_pitch * (plan.in_place ? gather.columns.src_size : plan.patch.columns);
-    image_pitch = plan.in_place ? src_image : plan.image_pitch;
   }
 
   // One table of offsets per phase, in the order block, r, s, c.
@@ -67,8 +62,8 @@ struct ChannelJob {
             for (int64_t j = 0; j < columns.taps; ++j) {
               const int64_t right =
                   columns.src_first + j * columns.src_delta - gather.columns.src_low;
-              const int64_t at = block + down * row_pitch + right * pixel_pitch;
-              for (int64_t c = 0; c < gather.order.c_block; ++c) *offset++ = at + c;
+              const int64_t at = block * pitch.channel + down * pitch.row + right * pitch.pixel;
+              for (int64_t c = 0; c < gather.order.c_block; ++c) *offset++ = at + c * pitch.channel;
             }
           }
         }
@@ -80,14 +75,18 @@ struct ChannelJob {
   const A* load(A* patch, int64_t c_begin, int64_t c_count) const {
     const int64_t channel = group * gather.src_channels + c_begin;
     if (plan.in_place) {
-      const A* const source = (const A*)gather_source(task) + image_begin * src_image;
+      const A* const source = (const A*)gather_source(task) + image_begin * pitch.image;
       const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
-      return source + row * row_pitch + gather.columns.src_low * pixel_pitch + channel;
+      return source + row * pitch.row + gather.columns.src_low * pitch.pixel +
+             channel * pitch.channel;
     }
+    const int64_t at_once = plan.planar ? 1 : c_count;
     for (int64_t n = 0; n < images; ++n) {
-      load_sections(source_image<LoadedAs<S, A>>(task, gather, image_begin + n), plan.patch, gather,
-                    row_begin, row_count, plan.rows.size, channel, c_count, patch + n * image_pitch,
-                    pixel_pitch);
+      const auto image = source_image<LoadedAs<S, A>>(task, gather, image_begin + n);
+      for (int64_t c = 0; c < c_count; c += at_once) {
+        load_sections(image, plan.patch, gather, row_begin, row_count, plan.rows.size, channel + c,
+                      at_once, patch + n * pitch.image + c * pitch.channel, pitch.pixel);
+      }
     }
     return patch;
   }
@@ -216,9 +215,9 @@ struct ChannelJob {
           Tile<A> tile = make_tile(slab, weights, table);
           choose_taps(tile, slab, rows, columns, r_begin, r_end, parts.s_begin[part],
                       parts.s_end[part]);
-          tile.a_row = plan.patch.column_advance * pixel_pitch;
+          tile.a_row = plan.patch.column_advance * pitch.pixel;
           tile.a =
-              pixels + n * image_pitch + i * plan.patch.row_advance * row_pitch + j * tile.a_row;
+              pixels + n * pitch.image + i * plan.patch.row_advance * pitch.row + j * tile.a_row;
           tile.c_row = slab.direct ? gather.columns.dst_step * dst_channels : slab.width;
           tile.c =
               (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
@@ -247,9 +246,9 @@ struct ChannelJob {
         if (slab.skip_padding) inner_taps(gather.columns, columns, j, j, s_begin, s_end);
         Tile<A> tile = make_tile(slab, weights, table);
         choose_taps(tile, slab, rows, columns, r_begin, r_end, s_begin, s_end);
-        tile.a = pixels + i * plan.patch.row_advance * row_pitch +
-                 j * plan.patch.column_advance * pixel_pitch;
-        tile.a_row = image_pitch;
+        tile.a = pixels + i * plan.patch.row_advance * pitch.row +
+                 j * plan.patch.column_advance * pitch.pixel;
+        tile.a_row = pitch.image;
         tile.c = slab.direct
                      ? (T*)first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step)
                      : sums + i * row_sums + j * slab.width;

@@ -30,6 +30,7 @@ struct ChannelPlan {
   Cut rows;        // positions of the row axis
   int64_t images;  // of a job, where it has all rows
   bool in_place;   // the patch is the source itself
+  bool planar;     // the patch is [channel][row][column], else [row][column][channel]
   Patch patch;
   int64_t image_pitch;  // of the patch
   bool padded;          // some taps see padding only
@@ -39,6 +40,20 @@ struct ChannelPlan {
     int64_t patch, offsets, sums, weights;  // elements per thread
   } scratch;
   int64_t packed_size;  // elements per call
+};
+
+// How far apart things lie in the patch of a job, or in the source where that is the patch.
+struct PatchPitches {
+  int64_t channel, pixel, row, image;
+
+  PatchPitches(const ChannelPlan& plan, const Gather& gather) {
+    const int64_t channels = gather.groups * gather.src_channels;
+    const int64_t rows = plan.in_place ? gather.rows.src_size : plan.patch.rows(plan.rows.size);
+    pixel = plan.planar ? 1 : plan.in_place ? channels : plan.c_chunk.size;
+    row = pixel * (plan.in_place ? gather.columns.src_size : plan.patch.columns);
+    channel = plan.planar ? rows * row : 1;
+    image = plan.in_place ? channels * rows * gather.columns.src_size : plan.image_pitch;
+  }
 };
 
 // The most positions of the row axis that give a job enough pixels, and fit.
@@ -66,7 +81,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype) {
   const int64_t c = gather.src_channels;
   plan.c_chunk = gather.channel_chunks(kChunkDepth / gather.taps());
 
-  plan.in_place = gather.layout == Layout::kChannelsLast && !is_half(dtype) &&
+  // A few planes are read as they lie; channels of more would be far apart.
+  plan.planar = gather.layout == Layout::kContiguous && c <= kPlanarChannels;
+  plan.in_place = (gather.layout == Layout::kChannelsLast || plan.planar) && !is_half(dtype) &&
                   gather.rows.inside() && gather.columns.inside();
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
   const auto image_pitch = [&](int64_t rows) {
