@@ -13,8 +13,9 @@
 // Stage 0 packs the weights, a job for each panel, and sees if they are finite: then taps that only see
 // padding are left out, they would add zeros. A job of stage 1 takes some rows of an image, or several
 // small images, and a part of the output channels. For each chunk of source channels it loads the rows
-// that it reads into a patch (in channels_last without padding the source is the patch), then takes
-// slab after slab of weights over all its pixels. A slab is what a register tile has in its lanes.
+// that it reads into a patch (without padding, in channels_last or of few planes, the source is the
+// patch), then takes slab after slab of weights over all its pixels. A slab is what a register tile has
+// in its lanes.
 //
 // Costs: a pixel is copied once for each job that reads it; a tile of 12 x 2 vectors loads 14 operands
 // for 24 multiply-adds; in contiguous layout sums are transposed on their way to the result.
