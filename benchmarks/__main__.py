@@ -13,8 +13,8 @@ import torch
 from benchmarks import readme, report
 from benchmarks.machine import environment, fma_peak
 from benchmarks.models import measure_models
-from benchmarks.rows import Row, measure_row
-from benchmarks.subjects import MEMORY_FORMATS, WHATS, Subject
+from benchmarks.rows import Row, measure_layer
+from benchmarks.subjects import MEMORY_FORMATS, WHATS
 from tests.cases import Conv2dCase
 from tests.layer_names import layer_name
 from tests.networks import HELD_OUT, NETWORKS, layers
@@ -64,30 +64,16 @@ def select_cases(arguments: argparse.Namespace, set_name: str) -> list[Conv2dCas
     return [case.with_batch(arguments.batch) for case in cases] if arguments.batch else cases
 
 
-def never_returns(case: Conv2dCase, layout: str, dtype: str) -> bool:
-    """Whether nn.Conv2d is still generating code for such a layer after minutes, as PyTorch 2.14.1
-    is on a CPU with AVX512_BF16: few channels, each with a wide kernel of its own (3 channels,
-    23x23 and 1x23)."""
-    few = 1 < case.groups == case.c < 16
-    return dtype == "bfloat16" and layout == "nhwc" and few and case.s > 16
-
-
 def measure(arguments: argparse.Namespace, set_name: str, dtype: str, seconds: float) -> list[Row]:
     rows = []
     print(report.HEADER)
     for case in select_cases(arguments, set_name):
-        for layout in arguments.layout.split(","):
-            if never_returns(case, layout, dtype):
-                print(f"{layer_name(case)}, {dtype}, {layout}: left out, nn.Conv2d does not return")
-                continue
-            subject = Subject.build(case, layout, getattr(torch, dtype))
-            for what in arguments.what.split(","):
-                if what == "train_dx" and "first" not in case.tags:
-                    continue  # train has the gradient of the input already
-                with_errors = not arguments.quick
-                row = measure_row(subject, what, seconds, arguments.repeats, with_errors)
-                rows.append(row)
-                print(report.table_line(row), flush=True)
+        layouts, whats = arguments.layout.split(","), arguments.what.split(",")
+        for row in measure_layer(
+            case, dtype, layouts, whats, seconds, arguments.repeats, not arguments.quick
+        ):
+            rows.append(row)
+            print(report.table_line(row), flush=True)
     return rows
 
 

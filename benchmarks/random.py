@@ -23,8 +23,8 @@ from benchmarks.kinds import kind_of
 from benchmarks.layer_text import from_text
 from benchmarks.machine import environment, fma_peak
 from benchmarks.random_layers import random_layers
-from benchmarks.rows import Row, measure_row
-from benchmarks.subjects import FORMAT_NAMES, MEMORY_FORMATS, WHATS, Subject
+from benchmarks.rows import Row, measure_layer
+from benchmarks.subjects import FORMAT_NAMES, MEMORY_FORMATS, WHATS
 from benchmarks.timing import geometric_mean
 from tests.cases import Conv2dCase
 
@@ -77,12 +77,12 @@ def measure(arguments: argparse.Namespace, layers: list[tuple[str, Conv2dCase]])
     print(report.HEADER)
     for kind, case in layers:
         for dtype in arguments.dtype:
-            for layout in arguments.layout:
-                subject = Subject.build(case, layout, getattr(torch, dtype))
-                for what in arguments.what:
-                    row = measure_row(subject, what, arguments.seconds, arguments.repeats, False)
-                    rows.append(replace(row, kind=kind))
-                    print(report.table_line(row), flush=True)
+            for row in measure_layer(
+                case, dtype, arguments.layout, arguments.what, arguments.seconds,
+                arguments.repeats, with_errors=False,
+            ):  # fmt: skip
+                rows.append(replace(row, kind=kind))
+                print(report.table_line(row), flush=True)
     return rows
 
 

@@ -204,3 +204,12 @@ def test_a_run(capsys, monkeypatch, tmp_path):
     assert "seed" not in text and "the lowest of 1:" in text
     layer = from_text(again[1])
     assert f"\n{layer.name}" in text and f" {kind_of(layer)}: " in text
+
+
+def test_a_layer_for_which_torch_does_not_return_is_left_out(capsys):
+    layer = "n=1 c=3 h=30 w=30 k=3 r=1 s=23 groups=3"
+    options = ["--dtype", "bfloat16", "--layout", "nhwc", "--what", "forward"]
+    random_benchmark.main(["--layer", layer, *options])
+    printed = capsys.readouterr().out
+    assert "left out, nn.Conv2d does not return" in printed
+    assert "the lowest of 0" in printed
