@@ -55,13 +55,19 @@ struct DepthwiseRunLoops {
     choose_segment();
   }
 
-  // A segment of columns goes down all rows, so that its source stays in the L1 cache.
+  // A segment of columns goes down all rows, so that its source stays in the L1 cache. Kernels of few taps
+  // take whole rows, and where these are short, so few blocks that they stay there as well.
   void choose_segment() {
     batch = job.in_place ? plan.tile_blocks : job.blocks;
     segment = gather.columns.longest;
-    if (destination.finish == Finish::kRows || gather.taps() < cost::kSegmentTaps) return;
+    if (destination.finish == Finish::kRows) return;
     const int64_t rows_seen = gather.rows.src_high - gather.rows.src_low + 1;
     const int64_t halo = gather.columns.src_high - gather.columns.src_low;
+    if (gather.taps() < cost::kSegmentTaps) {
+      const int64_t fitting = cost::kShortRowLines / (rows_seen * gather.columns.src_size);
+      if (fitting >= cost::kShortRowBlocks) batch = smaller(batch, fitting);
+      return;
+    }
     const int64_t step = gather.columns.src_step, least = kRunPixels * step + halo;
     const int64_t fitting =
         larger(1, smaller(plan.tile_blocks, cost::kSegmentLines / (rows_seen * least)));
