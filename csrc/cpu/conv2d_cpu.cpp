@@ -62,7 +62,8 @@ void run(const Task& given, Winograd winograd) {
   const double work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q *
                       shape.c_per_group() * shape.r * shape.s;
   Plan plan;
-  const Algorithm& algorithm = select_algorithm(task.op, shape, winograd, plan);
+  const int64_t threads = torch::stable::get_num_threads();
+  const Algorithm& algorithm = select_algorithm(task.op, shape, winograd, threads, plan);
   run(task, algorithm, plan, work);
 }
 
@@ -86,7 +87,7 @@ struct Cpu {
     task.grad = grad.const_data_ptr();
     task.result = result.mutable_data_ptr();
     Plan plan;
-    plan.clear(isa_in_use());
+    plan.clear(isa_in_use(), 1);
     kGradBias.make_plan(task.op, shape, plan);
     cpu::run(task, kGradBias, plan, cost::kSumWork * static_cast<double>(grad.numel()));
     return result;

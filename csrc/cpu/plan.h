@@ -51,13 +51,14 @@ struct Plan {
     std::memcpy(details, &made, sizeof(Details));
   }
 
-  void clear(Isa level) {
-    isa = level;
+  void clear(Isa level, int64_t most_threads) {
+    isa = level, threads = most_threads;
     stages = 1, jobs[0] = jobs[1] = 0;
     shared_bytes = scratch_bytes = 0, repeats = 1;
   }
 
   Isa isa = Isa::kPortable;  // whose kernels run the jobs
+  int64_t threads = 1;       // that may run them
   int stages = 1;
   int64_t jobs[kMaxStages] = {0, 0};
   int64_t shared_bytes = 0;   // one buffer for the call

@@ -41,11 +41,11 @@ const char* not_allowed(Sums sums, Winograd winograd) {
 // Why an algorithm of the list is not the one to run, or null. The mode comes last: it is the reason only
 // where it makes the difference.
 const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
-                    Winograd winograd, Plan& plan) {
+                    int64_t threads, Winograd winograd, Plan& plan) {
   if (algorithm.unsuited && &algorithm != choice().forced()) {
     if (const char* reason = algorithm.unsuited(op, shape)) return reason;
   }
-  const char* const reason = try_plan(algorithm, op, shape, isa, plan);
+  const char* const reason = try_plan(algorithm, op, shape, isa, threads, plan);
   return reason ? reason : not_allowed(algorithm.sums, winograd);
 }
 
@@ -99,19 +99,20 @@ Isa default_isa() {
 }  // namespace
 
 const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
-                     Plan& plan) {
+                     int64_t threads, Plan& plan) {
   if (&algorithm != &kReference && reaches_too_far(shape)) return "padding reaches too far";
-  plan.clear(isa);
+  plan.clear(isa, threads);
   if (const char* reason = algorithm.make_plan(op, shape, plan)) return reason;
   if (plan.scratch_bytes > cost::kScratchLimit) return "one row of a job exceeds the scratch limit";
   return nullptr;
 }
 
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd, Plan& plan) {
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd,
+                                  int64_t threads, Plan& plan) {
   const Isa isa = isa_in_use();
   return *choice().select(  // the reference, which takes every shape, ends the list
       [&](const Algorithm& algorithm) {
-        return refusal(algorithm, op, shape, isa, winograd, plan);
+        return refusal(algorithm, op, shape, isa, threads, winograd, plan);
       });
 }
 
@@ -120,7 +121,7 @@ std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd) {
   const Isa isa = isa_in_use();
   return choice().explain(
       [&](const Algorithm& algorithm) {
-        return refusal(algorithm, op, shape, isa, winograd, plan);
+        return refusal(algorithm, op, shape, isa, 1, winograd, plan);
       },
       [](const Algorithm& algorithm) { return algorithm.name; });
 }

@@ -7,16 +7,16 @@
 
 namespace torchconv::cpu {
 
-// The algorithm's plan for a level and null, or the reason why it does not apply: its own, scratch memory beyond the
-// limit, or padding so far that sizes of its plan would not fit into 64 bits. The reference alone takes
-// such shapes.
+// The algorithm's plan for a level and so many threads, and null; or the reason why it does not apply: its
+// own, scratch memory beyond the limit, or padding so far that sizes of its plan would not fit into 64 bits.
+// The reference alone takes such shapes.
 const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
-                     Plan& plan);
+                     int64_t threads, Plan& plan);
 
 // The forced algorithm where it applies, else the first of the list that does, and its plan for the level in
-// use. One whose
-// sums the call does not allow does not apply.
-const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd, Plan& plan);
+// use and so many threads. One whose sums the call does not allow does not apply.
+const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd,
+                                  int64_t threads, Plan& plan);
 
 // One line per algorithm up to the one that runs: its name and why it does or does not.
 std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd);

@@ -22,31 +22,49 @@ from gallery.inside.source import constant, excerpt
 # Jobs
 # ----
 #
-# torchconv first makes a *plan*: a list of jobs, each some rows of the result for some output
-# channels. (Before them, jobs of a first stage pack the weights.) The plan looks at the shape of
-# one image, the type of its numbers, and its memory format. It does not look at the number of
-# threads. For our layer (64 channels in and out, 3 × 3, 56 × 56 pixels)
-# ``csrc/cpu/dense_channels/plan.h`` cuts like this, with numbers of
-# ``csrc/cpu/common/cost_model.h``:
+# torchconv first makes a *plan*: a list of jobs, each some rows of the result, for all output
+# channels or for some. (Before them, jobs of a first stage pack the weights.) For our layer (64
+# channels in and out, 3 × 3, 56 × 56 pixels) ``csrc/cpu/dense_channels/plan.h`` takes as many rows
+# as make the packed weights worth their while, a number of ``csrc/cpu/common/cost_model.h``:
 
-costs = "csrc/cpu/common/cost_model.h"
-rows = -(-constant(costs, "kJobPixels") // 56)  # enough for 512 pixels, so that weights repay
+rows = -(-constant("csrc/cpu/common/cost_model.h", "kJobPixels") // 56)
 parts = -(-56 // rows)
-blocks = 64 // 16  # of 16 channels
-wanted = constant(costs, "kJobsPerImage")
-most = constant("csrc/cpu/common/element.h", "kPanelBlocks")
-pieces = 1  # of the output channels, a power of two, for at least so many jobs as are wanted
-while 2 * pieces <= min(-(-blocks // most), -(-wanted // parts)):
-    pieces *= 2
-jobs = parts * pieces
-print(f"{parts} parts of {rows} rows, {pieces} pieces of {64 // pieces} channels: {jobs} jobs")
+print(f"{parts} parts of {rows} rows")
 
-assert (rows, parts, pieces, jobs) == (10, 6, 2, 12)
+assert (rows, parts) == (10, 6)
+
+# %%
+# If these are too few to keep all threads at work, jobs share the output channels as well. That
+# has its price: each of them loads the same pixels again. So there are no more such pieces than
+# the threads need, which are counted here and nowhere else:
+
+print(excerpt("csrc/cpu/common/arithmetic.h", "parts_for_threads", r"^\}"))
+
+
+def pieces(jobs, threads, most):
+    """The same in Python."""
+
+    def busy(count):
+        even = count >= 2 * threads and count % threads == 0
+        return threads == 1 or count >= 8 * threads or even
+
+    count = 1
+    while 2 * count <= most and not busy(jobs * count):
+        count *= 2
+    return count
+
+
+blocks = 64 // 16  # of 16 channels
+most = -(-blocks // constant("csrc/cpu/common/element.h", "kPanelBlocks"))
+for threads in (1, 2, 8):
+    print(f"{threads} threads: {parts * pieces(parts, threads, most)} jobs")
+
+assert [parts * pieces(parts, threads, most) for threads in (1, 2, 8)] == [6, 6, 12]
 
 # %%
 # Each job computes its sums from the first product to the last. No sum is shared between two
-# jobs, so nobody has to add up parts of it in an order that depends on who was first. A batch of
-# eight images just has eight times as many jobs.
+# jobs, so nobody has to add up parts of it in an order that depends on who was first: however the
+# layer is cut, the bits are the same. A batch of eight images has eight times as many parts.
 #
 # Threads
 # -------
@@ -58,7 +76,8 @@ print(excerpt("csrc/cpu/run_plan.h", "std::atomic<int64_t> next", r"^\}"))
 
 # %%
 # Why not give each thread its half beforehand? Because threads are not equally fast: another
-# program may use one of the cores. A model of both ways, with a second thread at half the speed:
+# program may use one of the cores. A model of both ways, for the twelve jobs of two images, with a
+# second thread at half the speed:
 
 
 def finish(jobs, speeds):
@@ -103,7 +122,7 @@ assert max(end for *_, end in finish(12, [1] * 8)) == 2
 
 # %%
 # More and smaller jobs would be shared better, and each would load and pack more for fewer sums.
-# The plan wants at least eight for an image, and a batch has many images.
+# The plan wants eight for each thread, or as few as two if all threads get as many.
 #
 # Measured
 # --------

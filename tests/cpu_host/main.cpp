@@ -75,9 +75,10 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
     const Task task = algorithm == &kGradBias ? given : simplified();
     Plan plan;
     if (algorithm == &kGradBias) {
-      plan.clear((Isa)request.options[0]);
+      plan.clear((Isa)request.options[0], request.options[1]);
       kGradBias.make_plan(task.op, task.shape, plan);
-    } else if (try_plan(*algorithm, task.op, task.shape, (Isa)request.options[0], plan)) {
+    } else if (try_plan(*algorithm, task.op, task.shape, (Isa)request.options[0],
+                        request.options[1], plan)) {
       return 0;
     }
     if (!algorithm->run_at(plan.isa)) return 0;

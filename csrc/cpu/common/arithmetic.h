@@ -16,6 +16,17 @@ constexpr int64_t power_of_two_up_to(int64_t most) {
   return power;
 }
 
+// Parts of what `jobs` jobs compute, so that all threads have work. Every part loads the same source again:
+// a power of two up to `most`, and no more of them than evenly loaded threads need.
+constexpr int64_t parts_for_threads(int64_t jobs, int64_t threads, int64_t most) {
+  const auto busy = [=](int64_t count) {
+    return threads == 1 || count >= 8 * threads || (count >= 2 * threads && count % threads == 0);
+  };
+  int64_t parts = 1;
+  while (2 * parts <= most && !busy(jobs * parts)) parts *= 2;
+  return parts;
+}
+
 constexpr int64_t greatest_common_divisor(int64_t a, int64_t b) {
   while (b) {
     const int64_t rest = a % b;

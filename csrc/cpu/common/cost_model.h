@@ -1,7 +1,7 @@
 // The numbers that decide how a layer is cut and which algorithm takes it, without changing a
 // result: all algorithms give the same bits. So they may be changed freely, given a measurement, and
-// may depend on the ISA level, the caches, the threads and the batch; none does so far. Numbers that
-// change results are in sum_order.h.
+// may depend on the ISA level, the caches, the threads and the batch; so far the jobs of dense_channels
+// depend on the threads. Numbers that change results are in sum_order.h.
 //
 // Measured on Zen 3 (AVX2, 32 KB of L1, 512 KB of L2 cache, 2 threads) unless a line says otherwise.
 // "Work" is multiply-adds.
@@ -42,6 +42,8 @@ constexpr int64_t kJobPixels = 512;  // enough reuse of a panel of weights
 // 16 channels 1.04 to 1.08.
 constexpr int64_t kPlanarChannels = 3;
 constexpr int64_t kMostJobImages = 16;
+constexpr int64_t kKeptSums =
+    1 << 20;  // bytes; 4 MB take a fifth longer than four jobs of 1 MB (Zen 4)
 constexpr int64_t kPatchBytes = 384 << 10;  // of the source, loaded at once
 // A job that uses weights for that many pixels may pack them itself; that is faster where they do not
 // stay in the cache from one stage to the next.

@@ -20,6 +20,7 @@
 #include "cpu/common/element.h"
 #include "cpu/common/partial_sums.h"
 #include "cpu/common/prefetch.h"
+#include "cpu/simd/pairs.h"
 #include "cpu/simd/simd.h"
 
 namespace torchconv::cpu {
@@ -28,9 +29,18 @@ namespace {
 enum class Steps { kTableA, kTableB, kTables };
 enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
 
+// Where a tile of pairs stores its sums once they are whole, rounded, in the place of c, if not null.
+template <class T>
+struct RoundedResult {};
+template <>
+struct RoundedResult<Pair> {
+  BFloat16* rounded = nullptr;
+  int64_t rounded_row = 0;
+};
+
 // T: the operands, numbers or pairs of them; sums are kept in Compute<T>.
 template <class T>
-struct Tile {
+struct Tile : RoundedResult<T> {
   PartialSums partials;
   const T* a;
   int64_t a_row = 0;  // not kTableB
@@ -78,6 +88,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   const T* b = t.b;
   const Compute<T>* row_bias = t.row_bias;
   Compute<T>* c = t.c;
+  RoundedResult<T> result = t;
 
   for (; tiles > 0; --tiles) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
@@ -141,10 +152,19 @@ template <class T, Steps kSteps, int kRows, int kVecs>
             if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));
             if (row_bias) sum[m][v] = V::add(sum[m][v], V::broadcast(row_bias[m]));
           }
+          if constexpr (std::is_same_v<T, Pair> && !kAlongB) {
+            if (partial == 1 && result.rounded) {
+              V::store(result.rounded + m * result.rounded_row + v * kLanes, sum[m][v]);
+              continue;
+            }
+          }
           V::store(at, sum[m][v]);
         }
       }
       start = false;
+    }
+    if constexpr (std::is_same_v<T, Pair> && !kAlongB) {
+      if (result.rounded) result.rounded += kRows * result.rounded_row;
     }
     a += kAlongB ? 0 : kRows * row1;
     b += kAlongB ? kVecs * kLanes : 0;
@@ -174,6 +194,9 @@ void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead) {
   Tile<T> part = t;
   part.a += taller * height * t.a_row;
   part.c += taller * height * t.c_row;
+  if constexpr (std::is_same_v<T, Pair>) {
+    if (part.rounded) part.rounded += taller * height * t.rounded_row;
+  }
   if (part.row_bias) part.row_bias += taller * height;
   tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter, ahead.after(taller * height));
 }

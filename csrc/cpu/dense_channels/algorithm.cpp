@@ -29,7 +29,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
   const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
-  const ChannelPlan channels = make_channel_plan(gather, shape.dtype);
+  const ChannelPlan channels = make_channel_plan(gather, shape.dtype, plan.threads);
   plan.keep(Planned<ChannelPlan>{gather, channels});
   plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
   const int64_t jobs = ceil_div(gather.n, channels.images) * gather.groups * channels.rows.count *

@@ -27,7 +27,8 @@ struct ChannelJob {
   struct Slab {
     int64_t blocks, width, valid, first_channel;
     bool skip_padding;
-    bool direct;  // whole vectors in the result's own layout and type: it holds the sums itself
+    bool direct;   // whole vectors in the result's own layout and type: it holds the sums itself
+    bool rounded;  // the same of pairs: tiles store the last of their sums rounded
     bool first, last;
     int64_t channels;  // source channels of this chunk
     T bias[kPanelBlocks * kLaneBlock<T>] = {};
@@ -140,8 +141,9 @@ struct ChannelJob {
     slab.width = slab.blocks * plan.lanes;
     slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
     slab.first_channel = group * gather.dst_channels + block * plan.lanes;
-    slab.direct = std::is_same_v<S, T> && gather.layout == Layout::kChannelsLast &&
-                  slab.valid % Simd<T>::kLanes == 0;
+    const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % Simd<T>::kLanes == 0;
+    slab.direct = whole && std::is_same_v<S, T>;
+    slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
     if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
   }
 
@@ -188,21 +190,28 @@ struct ChannelJob {
     return tile;
   }
 
-  S* result(const Slab& slab, int64_t image) const {
-    const int64_t plane =
-        gather.layout == Layout::kChannelsLast ? 1 : gather.rows.dst_size * gather.columns.dst_size;
-    return (S*)task.result + (image_begin + image) * dst_image + slab.first_channel * plane;
+  // Where the sums of a tile are kept, and in the end stored: `result` and what waits for RowStore.
+  static void aim(Tile<A>& tile, const Slab& slab, S* result, int64_t result_row, T* sums,
+                  int64_t sums_row) {
+    tile.c = slab.direct ? (T*)result : sums, tile.c_row = slab.direct ? result_row : sums_row;
+    if constexpr (std::is_same_v<A, Pair>) {
+      if (slab.rounded) tile.rounded = result, tile.rounded_row = result_row;
+    }
   }
 
   RowStore<S> store(const Slab& slab, int64_t image) const {
-    return {result(slab, image),     dst_channels, gather.rows.dst_size,
-            gather.columns.dst_size, slab.valid,   gather.layout};
+    const int64_t height = gather.rows.dst_size, width = gather.columns.dst_size;
+    const int64_t plane = gather.layout == Layout::kChannelsLast ? 1 : height * width;
+    S* const result =
+        (S*)task.result + (image_begin + image) * dst_image + slab.first_channel * plane;
+    return {result, dst_channels, height, width, slab.valid, gather.layout};
   }
 
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                       const A* pixels, const A* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     const RowParts parts(gather.columns, columns, slab.skip_padding);
+    const int64_t dst_pixel = gather.columns.dst_step * dst_channels;  // only of channels_last
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       for (int64_t i = 0; i < count; ++i) {
@@ -218,12 +227,11 @@ struct ChannelJob {
           tile.a_row = plan.patch.column_advance * pitch.pixel;
           tile.a =
               pixels + n * pitch.image + i * plan.patch.row_advance * pitch.row + j * tile.a_row;
-          tile.c_row = slab.direct ? gather.columns.dst_step * dst_channels : slab.width;
-          tile.c =
-              (slab.direct ? (T*)store.pixel(dst_row, columns.dst_first) : sums) + j * tile.c_row;
+          aim(tile, slab, store.pixel(dst_row, columns.dst_first) + j * dst_pixel, dst_pixel,
+              sums + j * slab.width, slab.width);
           run_rows<A, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
         }
-        if (slab.last && !slab.direct)
+        if (slab.last && !slab.direct && !slab.rounded)
           store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
         if (plan.c_chunk.count > 1) sums += gather.columns.longest * slab.width;
       }
@@ -249,14 +257,12 @@ struct ChannelJob {
         tile.a = pixels + i * plan.patch.row_advance * pitch.row +
                  j * plan.patch.column_advance * pitch.pixel;
         tile.a_row = pitch.image;
-        tile.c = slab.direct
-                     ? (T*)first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step)
-                     : sums + i * row_sums + j * slab.width;
-        tile.c_row = slab.direct ? dst_image : image_sums;
+        aim(tile, slab, first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step),
+            dst_image, sums + i * row_sums + j * slab.width, image_sums);
         run_rows<A, Steps::kTableA>(tile, images, slab.valid);
       }
     }
-    if (!slab.last || slab.direct) return;
+    if (!slab.last || slab.direct || slab.rounded) return;
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       const T* const from = sums + n * image_sums;

@@ -73,7 +73,7 @@ int64_t channel_job_rows(const Gather& gather, const Patch& patch, int64_t row_p
   return Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest).size;
 }
 
-inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype) {
+inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t threads) {
   using namespace cost;
   const int64_t element = compute_bytes(dtype);
   ChannelPlan plan{};
@@ -105,9 +105,14 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype) {
 
   ChannelPanels& panels = plan.panels;
   panels.blocks = ceil_div(gather.dst_channels, plan.lanes);
-  panels.pieces =
-      power_of_two_up_to(smaller(ceil_div(panels.blocks, kPanelBlocks),
-                                 ceil_div(kJobsPerImage, plan.rows.count * gather.groups)));
+  const int64_t most_pieces = ceil_div(panels.blocks, kPanelBlocks);
+  panels.pieces = parts_for_threads(
+      ceil_div(gather.n, plan.images) * gather.groups * plan.rows.count, threads, most_pieces);
+  const auto kept_bytes = [&] {  // the sums of a job that wait for the next chunk
+    return plan.images * rows * row_pixels * panels.most_blocks() * plan.lanes * element;
+  };
+  while (plan.c_chunk.count > 1 && 2 * panels.pieces <= most_pieces && kept_bytes() > kKeptSums)
+    panels.pieces *= 2;
   panels.panels = panels.pieces * ceil_div(panels.most_blocks(), kPanelBlocks);
 
   plan.image_pitch = image_pitch(rows);

@@ -149,8 +149,10 @@ struct PointwiseJob {
         const int64_t count = smaller(kSlab, pixels - first);
         load(first, count, c_begin, c_count, slab);
         const Span span = span_from(first, count);
-        const bool direct =
-            std::is_same_v<S, T> && span.count == kSlab && gather.columns.dst_step == 1;
+        const bool whole = span.count == kSlab && gather.columns.dst_step == 1;
+        const bool direct = whole && std::is_same_v<S, T>;
+        const bool rounded =
+            whole && last && std::is_same_v<A, Pair>;  // tiles round what they store
         T* const slab_sums = plan.c_chunk.count > 1 ? sums + first * channels : sums;
         const A* panel = packed + (group * plan.pieces + piece) * plan.panels * kPanelChannels *
                                       gather.src_channels;
@@ -168,6 +170,10 @@ struct PointwiseJob {
           tile.c = direct ? (T*)result + k * dst_plane + span.dst
                           : slab_sums + (k - channel_begin) * kSlab;
           tile.c_row = direct ? dst_plane : kSlab;
+          if constexpr (std::is_same_v<A, Pair>) {
+            if (rounded) tile.rounded = result + k * dst_plane + span.dst;
+            tile.rounded_row = dst_plane;
+          }
           tile.sum = chunk ? Sum::kAdd : Sum::kStart;
           if (task.bias && last) {
             copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
@@ -176,7 +182,7 @@ struct PointwiseJob {
           run_rows<A, Steps::kTableA>(tile, k_count, count);
           panel += kPanelChannels * gather.src_channels;
         }
-        if (last && !direct) store(slab_sums, first, count, channel_begin, channels);
+        if (last && !direct && !rounded) store(slab_sums, first, count, channel_begin, channels);
       }
     }
   }

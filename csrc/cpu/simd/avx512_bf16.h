@@ -1,11 +1,29 @@
-// Vectors of the level AVX-512 with BF16, where it differs from AVX-512: 16 pairs of bfloat16.
+// Vectors of the level AVX-512 with BF16: those of AVX-512, which round to bfloat16 with an instruction, and
+// 16 pairs of bfloat16.
 #pragma once
 
-#include "cpu/simd/avx512.h"
+#include "cpu/simd/avx512_lanes.h"
 #include "cpu/simd/pairs.h"
 
 namespace torchconv::cpu {
 namespace {
+
+template <>
+struct Simd<float> : Avx512Floats {
+  using Avx512Floats::store;
+  using Avx512Floats::store_first;
+
+  static void store(BFloat16* p, Vec v) { _mm256_storeu_si256((__m256i*)p, to_bfloat16(v)); }
+  static void store_first(BFloat16* p, Vec v, int64_t count) {
+    _mm256_mask_storeu_epi16(p, first_lanes16(count), to_bfloat16(v));
+  }
+
+  // As Avx512Floats: the instruction would keep the payload of a NaN.
+  static __m256i to_bfloat16(Vec v) {
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm256_mask_mov_epi16((__m256i)_mm512_cvtneps_pbh(v), nan, _mm256_set1_epi16(0x7fc0));
+  }
+};
 
 template <>
 struct Simd<Pair> : Simd<float> {
