@@ -1,7 +1,7 @@
 // The numbers that decide how a layer is cut and which algorithm takes it, without changing a
 // result: all algorithms give the same bits. So they may be changed freely, given a measurement, and
 // may depend on the ISA level, the caches, the threads and the batch; so far the jobs of dense_channels
-// depend on the threads. Numbers that change results are in sum_order.h.
+// and pointwise depend on the threads. Numbers that change results are in sum_order.h.
 //
 // Measured on Zen 3 (AVX2, 32 KB of L1, 512 KB of L2 cache, 2 threads) unless a line says otherwise.
 // "Work" is multiply-adds.
@@ -30,6 +30,9 @@ constexpr int64_t kFarWeights = 32 << 10;
 // larger ones in channels_last rows of a length in between that leave few pixels to a last tile.
 constexpr int64_t kOneRow = 512;
 constexpr int64_t kShortestRow = 64, kLongestRow = 128;
+
+// Sums of a job that wait for its next channels: 4 MB take a fifth longer than four jobs of 1 MB (Zen 4).
+constexpr int64_t kKeptSums = 1 << 20;  // bytes
 
 // dense_channels
 // Steps of one pass over a slab of weights, which stays in the L2 cache: 800 x 16 floats, what AVX2

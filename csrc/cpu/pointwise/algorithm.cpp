@@ -34,7 +34,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
     return "too few channels to repay a copy";
   }
   const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape, true));
-  const PointwisePlan pointwise = make_pointwise_plan(op, gather, shape.dtype);
+  const PointwisePlan pointwise = make_pointwise_plan(op, gather, shape.dtype, plan.threads);
   plan.keep(Planned<PointwisePlan>{gather, pointwise});
   plan.stages = 2;
   plan.jobs[0] = pointwise.packed ? gather.groups * pointwise.pieces * pointwise.panels : 0;

@@ -29,7 +29,8 @@ struct PointwisePlan {
   }
 };
 
-inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtype) {
+inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtype,
+                                         int64_t threads) {
   using namespace cost;
   PointwisePlan plan{};
   plan.lanes = block_lanes(dtype);
@@ -52,11 +53,15 @@ inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtyp
   const int64_t job_pixels = plan.images * image_pixels;
 
   const int64_t least_panels = gather.columns.src_step == 1 ? kPiecePanels : kPiecePanelsWithStride;
-  const int64_t most_pieces =
-      smaller(smaller(ceil_div(gather.dst_channels, least_panels * kPanelChannels),
-                      kJobsPerImage / plan.units.count),
-              (int64_t)(pixel_work * (double)job_pixels / kPointwiseWork));
-  plan.pieces = power_of_two_up_to(most_pieces);
+  const int64_t most_pieces = smaller(ceil_div(gather.dst_channels, least_panels * kPanelChannels),
+                                      (int64_t)(pixel_work * (double)job_pixels / kPointwiseWork));
+  plan.pieces = parts_for_threads(
+      ceil_div(gather.n, plan.images) * gather.groups * plan.units.count, threads, most_pieces);
+  const int64_t all_sums = gather.dst_channels * job_pixels * compute_bytes(dtype);
+  while (plan.c_chunk.count > 1 && 2 * plan.pieces <= most_pieces &&
+         all_sums / plan.pieces > kKeptSums) {
+    plan.pieces *= 2;
+  }
   const int64_t piece = ceil_div(plan.channel_blocks, plan.pieces) * kPieceChannels;
   plan.panels = ceil_div(piece, kPanelChannels);
 
