@@ -45,8 +45,6 @@ constexpr int64_t kJobPixels = 512;  // enough reuse of a panel of weights
 // 16 channels 1.04 to 1.08.
 constexpr int64_t kPlanarChannels = 3;
 constexpr int64_t kMostJobImages = 16;
-constexpr int64_t kKeptSums =
-    1 << 20;  // bytes; 4 MB take a fifth longer than four jobs of 1 MB (Zen 4)
 constexpr int64_t kPatchBytes = 384 << 10;  // of the source, loaded at once
 // A job that uses weights for that many pixels may pack them itself; that is faster where they do not
 // stay in the cache from one stage to the next.
