@@ -31,6 +31,7 @@ struct PairKernels {
   RunJob pointwise;
   RunJob dense_pixels;
   RunJob dense_channels;
+  RunJob grad_weight;
   bool (*pairs_are_two_steps)();
 };
 

@@ -152,9 +152,10 @@ template <class T, Steps kSteps, int kRows, int kVecs>
             if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));
             if (row_bias) sum[m][v] = V::add(sum[m][v], V::broadcast(row_bias[m]));
           }
-          if constexpr (std::is_same_v<T, Pair> && !kAlongB) {
+          if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
             if (partial == 1 && result.rounded) {
-              V::store(result.rounded + m * result.rounded_row + v * kLanes, sum[m][v]);
+              Simd<Compute<T>>::store(result.rounded + m * result.rounded_row + v * kLanes,
+                                      sum[m][v]);
               continue;
             }
           }

@@ -14,6 +14,10 @@
 // a pass loads the operands of some rows or images, groups of its pixels are summed in registers, then
 // added to the block. Stage 1 adds the chunks in the order of the samples (common/ordered_sum.h).
 //
+// In bfloat16 with AVX-512 BF16 the products of two neighbouring pixels of a row are one step
+// (load_pairs.h). Where a row has an odd number of them, the last one is a pair with zero; a pass with an
+// infinite input, which zero must not meet, is then summed one by one.
+//
 // Costs: each operand is copied once for every block of the other's channels, none in channels_last with
 // 1x1 kernels; the sums of a block are read and written once for each group of pixels.
 #include "cpu/algorithms.h"
@@ -29,6 +33,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   const int64_t merged = merge_groups(gather, shape.dtype);
   GradWeightPlan weight = make_grad_weight_plan(gather, shape.dtype);
   weight.merged = merged;
+  gather.pairs = plan.isa == Isa::kAvx512Bf16 && shape.dtype == Dtype::kBFloat16;
   plan.keep(Planned<GradWeightPlan>{gather, weight});
   plan.scratch_bytes = grad_weight_scratch_bytes(weight, shape.dtype);
   weight.chunks.plan_waves(shape.n, weight.blocks,
@@ -38,9 +43,9 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 
 }  // namespace
 
-const Algorithm kGradWeight = {
-    "grad_weight",
-    make_plan,
-    {kPortableKernels.grad_weight, kAvx2Kernels.grad_weight, kAvx512Kernels.grad_weight}};
+const Algorithm kGradWeight = {"grad_weight",
+                               make_plan,
+                               {kPortableKernels.grad_weight, kAvx2Kernels.grad_weight,
+                                kAvx512Kernels.grad_weight, kAvx512PairKernels.grad_weight}};
 
 }  // namespace torchconv::cpu

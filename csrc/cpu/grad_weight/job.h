@@ -9,10 +9,10 @@
 namespace torchconv::cpu {
 namespace {
 
-template <class S>
+// A: the operands, numbers of the compute type or pairs.
+template <class S, class A>
 struct GradWeightSums {
   using T = Compute<S>;
-  using Pass = GradWeightPass<S>;
   const Task& task;
   const Gather& gather;
   const GradWeightPlan& plan;
@@ -25,32 +25,56 @@ struct GradWeightSums {
   void add(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
     for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
       for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
-        Pass pass(task, gather, plan, block, n, smaller(plan.pass.images, n_end - n), p,
-                  smaller(plan.pass.rows, output_rows.end - p), scratch);
-        pass.load();
-        for (int64_t first = 0, count; first < pass.pixels; first += count) {
-          const int64_t rest = pass.pixels - first;
-          count = ceil_div(rest, ceil_div(rest, plan.pass.sum_pixels));
-          add_pixels(pass, first, count, sums);
-        }
+        const Part part = {n, smaller(plan.pass.images, n_end - n), p,
+                           smaller(plan.pass.rows, output_rows.end - p)};
+        if (!add_pass<A>(part, scratch, sums)) add_pass<T>(part, scratch, sums);
       }
     }
   }
 
-  void add_pixels(const Pass& pass, int64_t first, int64_t count, T* sums) const {
+  struct Part {
+    int64_t image, images, row, rows;
+  };
+
+  // In bfloat16 a partial sum ends with a pair of pixels, on every level. False if pairs would not be exact.
+  template <class Element>
+  bool add_pass(const Part& part, char* scratch, T* sums) const {
+    using Pass = GradWeightPass<S, Element>;
+    constexpr int64_t kUnit = std::is_same_v<S, BFloat16> ? 2 : 1;
+    Pass pass(task, gather, plan, block, part.image, part.images, part.row, part.rows, scratch);
+    pass.load();
+    if (Pass::kPairs && !pass.singles_are_exact()) return false;
+    const int64_t q = gather.columns.dst_size, row_units = ceil_div(q, kUnit);
+    const auto pixels_before = [&](int64_t unit) {
+      return Pass::kPairs ? unit : unit / row_units * q + unit % row_units * kUnit;
+    };
+    const int64_t units = pass.images * pass.rows * row_units;
+    for (int64_t first = 0, end; first < units; first = end) {
+      const int64_t rest = units - first;
+      end = first + ceil_div(rest, ceil_div(rest * kUnit, plan.pass.sum_pixels));
+      const int64_t pixel = pixels_before(first);
+      add_pixels(pass, pixel, pixels_before(end) - pixel, sums);
+    }
+    return true;
+  }
+
+  template <class Element>
+  void add_pixels(const GradWeightPass<S, Element>& pass, int64_t first, int64_t count,
+                  T* sums) const {
+    constexpr int64_t kSlab = GradWeightPass<S, Element>::kSlab;
     const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
     const bool input_rows = plan.rows.is_input;
     const int64_t wide = plan.lanes.cut.size;
-    Tile<T> tile;
+    Tile<Element> tile;
     tile.partials = {count};
     tile.offset = pass.broadcast.offset + first;
     tile.b_offset = pass.lanes.offset + first;
     tile.c_row = wide;
     tile.sum = Sum::kAdd;
     tile.a_row = pass.broadcast.channel_pitch;
-    const int64_t patch_row = plan.patch.columns * pass.input().pixel_pitch;
+    const int64_t patch_row = pass.patch.columns * pass.input().pixel_pitch;
     const int64_t tap_row =
-        (plan.patch.sections > 1 ? plan.patch.section_rows(plan.pass.rows) : rows.src_delta) *
+        (pass.patch.sections > 1 ? pass.patch.section_rows(plan.pass.rows) : rows.src_delta) *
         patch_row;
     const int64_t tap_column = columns.src_delta * pass.input().pixel_pitch;
     // Neighbouring taps of a row are neighbouring channels where pixels touch: more rows per tile.
@@ -70,13 +94,13 @@ struct GradWeightSums {
           tile.b_offset = inner < count ? pass.lanes.inner : pass.lanes.offset + first;
         }
         T* const tap_sums = sums + (i * columns.taps + j) * plan.rows.cut.size * wide;
-        for (int64_t lane = 0; lane < block.lanes.count; lane += Pass::kSlab) {
+        for (int64_t lane = 0; lane < block.lanes.count; lane += kSlab) {
           tile.a = pass.broadcast.data + (input_rows ? tap : 0);
-          tile.b = pass.lanes.data + lane / Pass::kSlab * pass.lanes.channel_pitch +
-                   (input_rows ? 0 : tap);
+          tile.b =
+              pass.lanes.data + lane / kSlab * pass.lanes.channel_pitch + (input_rows ? 0 : tap);
           tile.c = tap_sums + lane;
-          run_rows<T, Steps::kTables>(tile, tile_rows,
-                                      smaller(Pass::kSlab, block.lanes.count - lane));
+          run_rows<Element, Steps::kTables>(tile, tile_rows,
+                                            smaller(kSlab, block.lanes.count - lane));
         }
       }
     }
@@ -126,12 +150,12 @@ struct GradWeightSums {
   }
 };
 
-template <class S>
-void grad_weight_job(const Task& task, const Job& job, const Gather& gather,
-                     const GradWeightPlan& plan) {
+template <class S, class A>
+void grad_weight_of(const Task& task, const Job& job) {
   using T = Compute<S>;
+  const auto& [gather, plan] = *(const Planned<GradWeightPlan>*)job.details;
   const int64_t p = gather.rows.dst_size;
-  const GradWeightSums<S> block(task, gather, plan, job.index % plan.blocks);
+  const GradWeightSums<S, A> block(task, gather, plan, job.index % plan.blocks);
   if (plan.chunks.whole_batch()) {
     T* const sums =
         (T*)(job.scratch + grad_weight_scratch_bytes(plan, task.shape.dtype)) - plan.block_size;
@@ -153,9 +177,9 @@ void grad_weight_job(const Task& task, const Job& job, const Gather& gather,
 }
 
 inline void grad_weight(const Task& task, const Job& job) {
-  const auto& [gather, plan] = *(const Planned<GradWeightPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
-    grad_weight_job<std::remove_pointer_t<decltype(storage)>>(task, job, gather, plan);
+    using S = std::remove_pointer_t<decltype(storage)>;
+    grad_weight_of<S, Compute<S>>(task, job);
   });
 }
 

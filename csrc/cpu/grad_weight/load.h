@@ -4,6 +4,7 @@
 
 #include "cpu/common/load_patch.h"
 #include "cpu/common/register_tile.h"
+#include "cpu/grad_weight/load_pairs.h"
 #include "cpu/grad_weight/plan.h"
 
 namespace torchconv::cpu {
@@ -28,30 +29,33 @@ struct GradWeightBlock {
         rows(plan.rows, block / plan.lanes.cut.count % plan.rows.cut.count) {}
 };
 
-template <class S>
+// A: the operands, numbers of the compute type or pairs. In pairs, a pixel below is two of them, the last one
+// of a row perhaps a single one.
+template <class S, class A>
 struct GradWeightPass {
-  using T = Compute<S>;
-  static constexpr int64_t kSlab = kSlabBlocks<T> * kLaneBlock<T>;  // lanes from pixel to pixel
+  static constexpr bool kPairs = std::is_same_v<A, Pair>;
+  static constexpr int64_t kSlab = kSlabBlocks<A> * kLaneBlock<A>;  // lanes from pixel to pixel
 
   // One operand as the tiles find it.
   struct Loaded {
     const GradWeightOperand& operand;
     const GradWeightChannels& channels;
-    const T* data;
+    const A* data;
     int64_t pixel_pitch;    // from a pixel of its source to the next
     int64_t channel_pitch;  // from slab to slab of the lanes, from channel to channel of the rows
     int64_t* offset;        // [pixel]
     int64_t* inner;         // [pixel]: offsets of those pixels of a group that a tap needs
-    T* copy;
+    A* copy;
   };
 
   const GradWeightBlock& block;
   const Task& task;
   const Gather& gather;
   const GradWeightPlan& plan;
-  int64_t image, images, row, rows, pixels;
-  int64_t *pixel_row, *pixel_column;  // [pixel]
-  bool skip_padding;                  // grad is finite: where the input is zero it adds nothing
+  const Patch patch;
+  int64_t image, images, row, rows, across, pixels;  // across: pixels of a row
+  int64_t *pixel_row, *pixel_column;                 // [pixel]
+  bool skip_padding;  // grad is finite: where the input is zero it adds nothing
   Loaded lanes, broadcast;
 
   GradWeightPass(const Task& task, const Gather& gather, const GradWeightPlan& plan,
@@ -61,11 +65,13 @@ struct GradWeightPass {
         task(task),
         gather(gather),
         plan(plan),
+        patch(kPairs ? patch_of_pairs(plan.patch, gather) : plan.patch),
         image(image),
         images(images),
         row(row),
         rows(rows),
-        pixels(images * rows * gather.columns.dst_size),
+        across(ceil_div(gather.columns.dst_size, kPairs ? 2 : 1)),
+        pixels(images * rows * across),
         lanes{plan.lanes, block.lanes, nullptr, kSlab, kSlab, nullptr, nullptr, nullptr},
         broadcast{plan.rows, block.rows, nullptr, plan.rows.pixel_pitch,
                   1,         nullptr,    nullptr, nullptr} {
@@ -75,7 +81,7 @@ struct GradWeightPass {
       *offsets = table;
       table += plan.pixels;
     }
-    lanes.copy = (T*)table, broadcast.copy = lanes.copy + plan.lanes.size;
+    lanes.copy = (A*)table, broadcast.copy = lanes.copy + plan.lanes.size;
     if (!lanes.operand.in_place) lanes.channel_pitch = copied_pixels(lanes.operand) * kSlab;
     if (plan.planes) {
       broadcast.pixel_pitch = 1;
@@ -90,7 +96,7 @@ struct GradWeightPass {
 
   int64_t copied_pixels(const GradWeightOperand& operand) const {
     if (!operand.is_input) return pixels;
-    return images * plan.patch.rows(plan.pass.rows) * plan.patch.columns;
+    return images * patch.rows(plan.pass.rows) * patch.columns;
   }
 
   void load() {
@@ -123,30 +129,35 @@ struct GradWeightPass {
     if (loaded.operand.is_input) {
       const int64_t pixel =
           (image * gather.rows.src_size + row * gather.rows.src_step) * gather.columns.src_size;
-      loaded.data = (const T*)task.input + (pixel * gather.groups + block.group) * channels + c;
+      loaded.data = (const A*)task.input + (pixel * gather.groups + block.group) * channels + c;
     } else if (plan.planes) {
-      loaded.data = (const T*)grad_planes();
+      loaded.data = (const A*)grad_planes();
       return;
     } else {
       const int64_t pixel = (image * gather.rows.dst_size + row) * gather.columns.dst_size;
-      loaded.data = (const T*)task.grad + (pixel * gather.groups + block.group) * channels + c;
+      loaded.data = (const A*)task.grad + (pixel * gather.groups + block.group) * channels + c;
     }
     loaded.pixel_pitch = gather.groups * channels;
   }
 
   // Channels of the block's group, from `channel` on, to [image][row][column][pixel_pitch].
-  void copy(const Loaded& loaded, int64_t channel, int64_t count, T* out) const {
+  void copy(const Loaded& loaded, int64_t channel, int64_t count, A* out) const {
     const int64_t pitch = loaded.pixel_pitch;
     const int64_t first = block.group * loaded.operand.channels + channel;
     const int64_t channels = gather.groups * loaded.operand.channels;
     if (loaded.operand.is_input) {
       const int64_t h = gather.rows.src_size, w = gather.columns.src_size;
-      const int64_t image_rows = plan.patch.rows(plan.pass.rows);
+      const int64_t image_rows = patch.rows(plan.pass.rows);
       for (int64_t n = 0; n < images; ++n) {
         const Image<S> from = {(const S*)task.input + (image + n) * channels * h * w, gather.layout,
                                channels, h, w};
-        load_sections(from, plan.patch, gather, row, rows, plan.pass.rows, first, count,
-                      out + n * image_rows * plan.patch.columns * pitch, pitch);
+        A* const to = out + n * image_rows * patch.columns * pitch;
+        if constexpr (kPairs) {
+          load_pair_sections(from, patch, gather, row, rows, plan.pass.rows, first, count, to,
+                             pitch);
+        } else {
+          load_sections(from, patch, gather, row, rows, plan.pass.rows, first, count, to, pitch);
+        }
       }
       return;
     }
@@ -154,7 +165,12 @@ struct GradWeightPass {
     for (int64_t n = 0; n < images; ++n) {
       const Image<S> from = {(const S*)task.grad + (image + n) * channels * p * q, gather.layout,
                              channels, p, q};
-      load_patch(from, {row, rows, 1, 0, q, 1, first, count}, out + n * rows * q * pitch, pitch);
+      A* const to = out + n * rows * across * pitch;
+      if constexpr (kPairs) {
+        load_pairs(from, {row, rows, 1, 0, across, 2, first, count}, 1, to, pitch);
+      } else {
+        load_patch(from, {row, rows, 1, 0, q, 1, first, count}, to, pitch);
+      }
     }
   }
 
@@ -169,60 +185,75 @@ struct GradWeightPass {
   void copy_grad_planes() const {
     const int64_t plane = gather.rows.dst_size * gather.columns.dst_size;
     const int64_t image_size = gather.groups * gather.dst_channels * plane;
-    const int64_t span = rows * gather.columns.dst_size;
-    const S* const from = grad_planes();
     for (int64_t k = 0; k < broadcast.channels.count; ++k) {
       for (int64_t n = 0; n < images; ++n) {
-        copy_span(from + n * image_size + k * plane,
-                  broadcast.copy + k * broadcast.channel_pitch + n * span, span);
-      }
-    }
-  }
-
-  void fill_offsets() {
-    const int64_t q = gather.columns.dst_size;
-    const Loaded &input = this->input(), &grad = this->grad();
-    int64_t input_row = plan.patch.columns * input.pixel_pitch;
-    int64_t input_image = plan.patch.rows(plan.pass.rows) * input_row;
-    int64_t row_step = plan.patch.row_advance, column_step = plan.patch.column_advance;
-    if (input.operand.in_place) {
-      input_row = gather.columns.src_size * input.pixel_pitch;
-      input_image = gather.rows.src_size * input_row;
-      row_step = gather.rows.src_step, column_step = gather.columns.src_step;
-    }
-    int64_t grad_image = rows * q * grad.pixel_pitch;
-    if (grad.operand.in_place) {
-      grad_image = gather.groups * gather.dst_channels * gather.rows.dst_size * q;
-    }
-    for (int64_t n = 0, i = 0; n < images; ++n) {
-      for (int64_t y = 0; y < rows; ++y) {
-        for (int64_t x = 0; x < q; ++x, ++i) {
-          input.offset[i] =
-              n * input_image + y * row_step * input_row + x * column_step * input.pixel_pitch;
-          pixel_row[i] = row + y, pixel_column[i] = x;
-          grad.offset[i] = n * grad_image + (y * q + x) * grad.pixel_pitch;
+        const S* const from = grad_planes() + n * image_size + k * plane;
+        A* const to = broadcast.copy + k * broadcast.channel_pitch + n * rows * across;
+        if constexpr (kPairs) {
+          load_pair_plane(from, rows, gather.columns.dst_size, to);
+        } else {
+          copy_span(from, to, rows * across);
         }
       }
     }
   }
 
-  bool grad_is_finite() {
-    const Loaded& grad = this->grad();
-    bool finite = true;
-    if (plan.planes) {
-      const int64_t span = rows * gather.columns.dst_size;
-      for (int64_t n = 0; n < images; ++n) {
-        const T* const from = grad.data + grad.offset[n * span];
-        for (int64_t k = 0; k < grad.channels.count; ++k)
-          finite &= all_finite(from + k * grad.channel_pitch, span);
-      }
-      return finite;
+  void fill_offsets() {
+    const Loaded &input = this->input(), &grad = this->grad();
+    int64_t input_row = patch.columns * input.pixel_pitch;
+    int64_t input_image = patch.rows(plan.pass.rows) * input_row;
+    int64_t row_step = patch.row_advance, column_step = patch.column_advance;
+    if (input.operand.in_place) {
+      input_row = gather.columns.src_size * input.pixel_pitch;
+      input_image = gather.rows.src_size * input_row;
+      row_step = gather.rows.src_step, column_step = gather.columns.src_step;
     }
-    const int64_t slab = plan.lanes.is_input ? grad.channels.count : kSlab;
-    for (int64_t i = 0; i < pixels; ++i) {
-      for (int64_t l = 0; l < grad.channels.count; l += slab) {
-        finite &= all_finite(grad.data + l / slab * grad.channel_pitch + grad.offset[i],
-                             smaller(slab, grad.channels.count - l));
+    int64_t grad_image = rows * across * grad.pixel_pitch;
+    if (grad.operand.in_place) {
+      grad_image = gather.groups * gather.dst_channels * gather.rows.dst_size * across;
+    }
+    for (int64_t n = 0, i = 0; n < images; ++n) {
+      for (int64_t y = 0; y < rows; ++y) {
+        for (int64_t x = 0; x < across; ++x, ++i) {
+          input.offset[i] =
+              n * input_image + y * row_step * input_row + x * column_step * input.pixel_pitch;
+          pixel_row[i] = row + y, pixel_column[i] = kPairs ? 2 * x : x;
+          grad.offset[i] = n * grad_image + (y * across + x) * grad.pixel_pitch;
+        }
+      }
+    }
+  }
+
+  bool grad_is_finite() const {
+    const Loaded& grad = plan.lanes.is_input ? broadcast : lanes;
+    if (!plan.planes) return is_finite(grad, pixels, [&](int64_t i) { return grad.offset[i]; });
+    const int64_t span = rows * across;
+    bool finite = true;
+    for (int64_t n = 0; n < images; ++n) {
+      const A* const from = grad.data + grad.offset[n * span];
+      for (int64_t k = 0; k < grad.channels.count; ++k)
+        finite &= all_finite(from + k * grad.channel_pitch, span);
+    }
+    return finite;
+  }
+
+  // A single pixel is followed by one that its grad, then a zero, must not meet where that is infinite.
+  bool singles_are_exact() const {
+    const Loaded& input = this->input();
+    return gather.columns.dst_size % 2 == 0 ||
+           is_finite(input, copied_pixels(input.operand),
+                     [&](int64_t i) { return i * input.pixel_pitch; });
+  }
+
+  // `at`: where the operand has each of so many pixels.
+  template <class At>
+  bool is_finite(const Loaded& loaded, int64_t count, const At& at) const {
+    const int64_t channels = loaded.channels.count, slab = &loaded == &lanes ? kSlab : channels;
+    bool finite = true;
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t l = 0; l < channels; l += slab) {
+        finite &= all_finite(loaded.data + l / slab * loaded.channel_pitch + at(i),
+                             smaller(slab, channels - l));
       }
     }
     return finite;
@@ -246,8 +277,9 @@ struct GradWeightPass {
       const int64_t y = pixel_row[at] * gather.rows.src_step + down.src_first + i * down.src_delta;
       const int64_t x =
           pixel_column[at] * gather.columns.src_step + right.src_first + j * right.src_delta;
+      const int64_t last_x = kPairs ? x + gather.columns.src_step : x;  // of a pair one is enough
       broadcast.inner[inner] = broadcast.offset[at], lanes.inner[inner] = lanes.offset[at];
-      inner += y >= 0 && y < gather.rows.src_size && x >= 0 && x < gather.columns.src_size;
+      inner += y >= 0 && y < gather.rows.src_size && last_x >= 0 && x < gather.columns.src_size;
     }
     return inner;
   }
