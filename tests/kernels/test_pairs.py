@@ -1,4 +1,4 @@
-"""Sums of bfloat16 in pairs of channels, as AVX-512 with BF16 forms them: the same bits."""
+"""Sums of bfloat16 in pairs of channels or taps, as AVX-512 with BF16 forms them: the same bits."""
 
 import re
 from pathlib import Path
@@ -34,6 +34,30 @@ CASES = (
     case("images", 20, 48, 3, 64, 3, bias=True),
     case("wide", 1, 64, (2, 600), 72, 1),
 )
+# Few source channels: two taps that follow each other are a pair, of one row, of two rows or of two
+# channels; the last one of an odd number is alone.
+TAPS = (
+    case("3 channels", 2, 3, (9, 11), 64, 3, bias=True),
+    case("3 channels, short of a vector", 1, 3, (6, 37), 44, 3),
+    case("1 channel", 2, 1, (7, 10), 48, 3),
+    case("2 channels, 4 taps", 2, 2, (9, 13), 40, 4, 1, (2, 1, 1, 2), bias=True),
+    case("5 taps", 2, 3, 12, 96, 5, 2),
+    case("stem", 2, 3, (31, 29), 64, 7, 2),
+    case("patches", 2, 3, 16, 32, 4, 4, 0),
+    case("even rows of odd taps", 2, 3, (10, 9), 32, (2, 3)),
+    case("even rows, 1 channel", 1, 1, (8, 12), 32, (4, 5), 1, (1, 2)),
+    case("11 taps", 1, 3, (40, 43), 64, 11, 4, 2),
+    case("dilated taps", 1, 3, (13, 18), 32, 3, 1, 2, 2),
+    case("dilated rows far apart", 1, 2, (45, 17), 32, (2, 5), 2, (3, 4), (18, 2)),
+    case("one row of taps", 2, 3, (4, 30), 32, (1, 6)),
+    case("groups of 3", 2, 9, (8, 13), 96, 3, 2, groups=3, bias=True),
+    case("groups of 1", 2, 4, 9, 128, 5, groups=4),
+    case("small maps", 20, 3, 4, 64, 3),
+    case("more padding than taps", 1, 2, (2, 3), 32, 3, 1, 5),
+    case("taps cover the image", 3, 3, (3, 5), 64, (3, 5), 1, 0),
+    case("many rows", 1, 3, (90, 70), 130, 3),
+)
+SPECIAL = [torch.inf, -torch.inf, torch.nan, 3e38, -3e38, 1e-39, -1e-39, -0.0]
 # Direct sums: Winograd's are formed in float32 on every level.
 WINOGRAD = "off"
 LEVEL = "avx512_bf16"
@@ -73,7 +97,7 @@ def views(t: Operands) -> list[Operands]:
 
 @needs_level
 @pytest.mark.parametrize("op", ["forward", "grad_input"])
-@pytest.mark.parametrize("one", CASES, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", CASES + TAPS, ids=lambda one: one.name)
 def test_pairs_have_the_bits_of_other_levels(one, op):
     t = random_operands(one, torch.bfloat16)
     for channels_last in (False, True):
@@ -84,20 +108,73 @@ def test_pairs_have_the_bits_of_other_levels(one, op):
             assert same_bits(found, expected), (index, channels_last)
 
 
+def special_values(one: Conv2dCase, count: int) -> Operands:
+    """Operands with infinities, NaN, overflow and denormals at random places."""
+    t = random_operands(one, torch.bfloat16)
+    generator = torch.Generator().manual_seed(1)
+    for x in (t.input, t.weight):
+        at_random = torch.randint(x.numel(), (count * len(SPECIAL),), generator=generator)
+        x.view(-1)[at_random] = torch.tensor(SPECIAL * count).to(x.dtype)
+    return t
+
+
 @needs_level
 def test_values_that_are_not_finite_or_vanish():
     """Infinity, NaN, overflow and denormals, which the instruction flushes by itself."""
     one = case("special", 2, 32, 10, 48, 3)
-    t = random_operands(one, torch.bfloat16)
-    special = torch.tensor([torch.inf, -torch.inf, torch.nan, 3e38, -3e38, 1e-39, -1e-39, -0.0])
-    generator = torch.Generator().manual_seed(1)
-    for x in (t.input, t.weight):
-        at_random = torch.randint(x.numel(), (24,), generator=generator)
-        x.view(-1)[at_random] = special.repeat(3).to(x.dtype)
+    t = special_values(one, 3)
     for op in ("forward", "grad_input"):
         for channels_last in (False, True):
             found = at(LEVEL, op, one, t, channels_last)
             assert same_bits(found, at("avx512", op, one, t, channels_last)), (op, channels_last)
+
+
+@pytest.fixture
+def dense_channels():
+    torch.ops.torchconv._force_algorithm("dense_channels")
+    yield
+    torch.ops.torchconv._force_algorithm("")
+
+
+@needs_level
+@pytest.mark.parametrize("one", TAPS, ids=lambda one: one.name)
+def test_pairs_of_taps_where_another_algorithm_is_chosen(one, dense_channels):
+    """And special values in the input alone, in the weight alone: padding is left out or not."""
+    plain, special = random_operands(one, torch.bfloat16), special_values(one, 1)
+    for t in (
+        plain,
+        Operands(special.input, plain.weight, plain.bias, plain.grad),
+        Operands(plain.input, special.weight, plain.bias, plain.grad),
+    ):
+        for channels_last in (False, True):
+            expected = at("avx512", "forward", one, t, channels_last)
+            for operands in views(t):
+                found = at(LEVEL, "forward", one, operands, channels_last)
+                assert same_bits(found, expected), channels_last
+
+
+@needs_level
+def test_rows_too_long_for_the_memory_that_pairs_of_taps_take(dense_channels):
+    one = case("wide", 1, 3, (1, 110_000), 16, 3)
+    t = random_operands(one, torch.bfloat16)
+    found = at(LEVEL, "forward", one, t, True)
+    assert same_bits(found, at("avx512", "forward", one, t, True))
+
+
+@needs_level
+@pytest.mark.parametrize("taps", [3, 5, 7])
+def test_an_infinity_beside_the_last_tap_is_not_multiplied(taps, dense_channels):
+    """It is another pixel's, and 0 * inf would be NaN."""
+    one = case("edge", 1, 3, (taps, 2 * taps + 1), 32, taps, 1, 0)
+    t = random_operands(one, torch.bfloat16)
+    for column in range(one.w):
+        t.input[:] = 1
+        t.input[..., column] = torch.inf
+        seen = torch.tensor([q <= column < q + taps for q in range(one.q)])
+        for channels_last in (False, True):
+            found = at(LEVEL, "forward", one, t, channels_last)
+            assert found[..., ~seen].isfinite().all()
+            assert not found[..., seen].isfinite().any()
 
 
 def test_a_cpu_with_the_instruction_has_the_level():
@@ -114,7 +191,7 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def differing(running, cases=CASES) -> list[tuple]:
+def differing(running, cases=CASES + TAPS) -> list[tuple]:
     """What the kernels in pairs, emulated, compute with other bits than the portable ones."""
     found, computed = [], dict.fromkeys(("pointwise", "dense_pixels", "dense_channels"), 0)
     for one in cases:

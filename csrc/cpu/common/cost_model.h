@@ -64,6 +64,12 @@ constexpr int64_t kFilledPercentPointwise = 70, kFilledPercentInPlace = 50;
 // transposes: pointwise layers (1.05 to 1.4 times) and at most 64 steps, 160 where rows are summed in
 // the result (up to 1.2 times). Elsewhere they lose 5 to 30 %.
 constexpr int64_t kFewSteps = 64, kFewStepsOfLongRows = 160;
+// Against pairs of taps in dense_channels, in contiguous layout: there a step is a pair, loading a channel
+// costs about two steps of all lanes and storing one, and 100 of them take the time of 113 taps. In
+// channels_last pixels win with 6 of 16 lanes filled (up to 1.07 times) and lose with 8 (0.74 to 0.89)
+// (1 to 3 channels, 1x3 to 7x7, 6 to 64 outputs, Zen 4, one thread).
+constexpr int64_t kTapPairLoads = 2, kTapPairStores = 1, kTapPairPercent = 113;
+constexpr int64_t kFilledPercentOfTapPairs = 45;
 constexpr int64_t kWidestJob = 1024;                        // columns
 constexpr int64_t kPixelsOfJob = 384;                       // at least, where the layer has them
 constexpr double kPixelWork = 512e3, kMostPixelWork = 2e6;  // of a job

@@ -121,16 +121,25 @@ inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t k
   return a;
 }
 
+// What the steps of a kernel at the level AVX-512 with BF16 are (simd/pairs.h): single elements as at all
+// levels, pairs of neighbouring source channels, or of taps that follow each other (dense_channels/tap_steps.h),
+// or, for the weight gradient, of pixels (grad_weight/load_pairs.h).
+enum class InPairs { kNot, kChannels, kTaps, kPixels };
+
 struct Gather {
   int64_t n, groups;
   int64_t src_channels, dst_channels;  // per group
   SumOrder order;
   Axis rows, columns;
   Layout layout;
-  bool pairs;  // the source channels are counted in pairs (simd/pairs.h)
+  InPairs pairs;  // of channels: these are counted in pairs
 
   int64_t phases() const { return rows.phases * columns.phases; }
   int64_t taps() const { return rows.kernel * columns.kernel; }
+  // Of all source channels and taps.
+  int64_t steps() const {
+    return pairs == InPairs::kTaps ? ceil_div(src_channels * taps(), 2) : src_channels * taps();
+  }
   // The source channels in equal chunks of about `most`, each of which ends with a partial sum, in
   // whatever phase.
   Cut channel_chunks(int64_t most) const {
@@ -181,9 +190,21 @@ inline Gather in_pairs(Isa isa, Dtype dtype, Gather gather) {
   if (isa != Isa::kAvx512Bf16 || dtype != Dtype::kBFloat16 || !gather.order.comes_in_pairs()) {
     return gather;
   }
-  gather.pairs = true;
+  gather.pairs = InPairs::kChannels;
   gather.src_channels /= 2;
   gather.order = gather.order.in_pairs();
+  return gather;
+}
+
+// The same of a forward layer of few channels, which are summed plane by plane: there taps follow each other.
+// Rows of one or two taps would need as many copies of the source as they save steps.
+inline Gather in_tap_pairs(Isa isa, Dtype dtype, Gather gather) {
+  const bool plane_by_plane = gather.src_channels <= sum_order::kPlaneByPlane &&
+                              gather.order.c_block == 1 && gather.pairs == InPairs::kNot;
+  if (isa == Isa::kAvx512Bf16 && dtype == Dtype::kBFloat16 && gather.columns.forward &&
+      gather.columns.kernel >= 3 && plane_by_plane) {
+    gather.pairs = InPairs::kTaps;
+  }
   return gather;
 }
 

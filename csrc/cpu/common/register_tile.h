@@ -216,6 +216,9 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahe
       Tile<T> part = t;
       part.b += lane;
       part.c += lane;
+      if constexpr (std::is_same_v<T, Pair>) {
+        if (part.rounded) part.rounded += lane;
+      }
       const Ahead<T> once = lane ? Ahead<T>{} : ahead;
       if (part.lane_bias) part.lane_bias += lane;
       if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows, once);

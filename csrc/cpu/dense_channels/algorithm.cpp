@@ -17,6 +17,10 @@
 // patch), then takes slab after slab of weights over all its pixels. A slab is what a register tile has
 // in its lanes.
 //
+// At the level AVX-512 with BF16 a broadcast operand is a pair of bfloat16: of neighbouring channels or, where
+// a forward layer has at most three, of taps that follow each other, for which the patch holds every pair of
+// pixels (tap_steps.h).
+//
 // Costs: a pixel is copied once for each job that reads it; a tile of 12 x 2 vectors loads 14 operands
 // for 24 multiply-adds; in contiguous layout sums are transposed on their way to the result.
 #include "cpu/algorithms.h"
@@ -28,8 +32,15 @@ namespace {
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
-  const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
-  const ChannelPlan channels = make_channel_plan(gather, shape.dtype, plan.threads);
+  const Gather direct = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
+  Gather gather = in_tap_pairs(plan.isa, shape.dtype, direct);
+  ChannelPlan channels = make_channel_plan(gather, shape.dtype, plan.threads);
+  // Pairs of taps take several times the memory of the rows that they are made of.
+  if (gather.pairs != direct.pairs &&
+      channel_scratch_bytes(channels, shape.dtype) > cost::kScratchLimit) {
+    gather = direct;
+    channels = make_channel_plan(gather, shape.dtype, plan.threads);
+  }
   plan.keep(Planned<ChannelPlan>{gather, channels});
   plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
   const int64_t jobs = ceil_div(gather.n, channels.images) * gather.groups * channels.rows.count *

@@ -1,9 +1,9 @@
 // One job of dense_channels: see algorithm.cpp.
 #pragma once
 
-#include "cpu/common/load_patch.h"
 #include "cpu/common/pack_weights.h"
 #include "cpu/common/register_tile.h"
+#include "cpu/dense_channels/load.h"
 #include "cpu/dense_channels/packing.h"
 #include "cpu/dense_channels/padding.h"
 #include "cpu/dense_channels/plan.h"
@@ -14,13 +14,9 @@ namespace {
 
 // A: the operands, numbers of the compute type or pairs.
 template <class S, class A>
-struct ChannelJob {
+struct ChannelJob : ChannelSource {
   using T = Compute<S>;
-  const Task& task;
-  const Gather& gather;
-  const ChannelPlan& plan;
-  const PatchPitches pitch;
-  int64_t group, image_begin, images, row_begin, row_count, panel_begin, panel_end;
+  int64_t panel_begin, panel_end;
   int64_t dst_channels, dst_image;
 
   // What the lanes of a register tile hold, and which part of the sum is being added to it.
@@ -35,7 +31,7 @@ struct ChannelJob {
   };
 
   ChannelJob(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
-      : task(task), gather(gather), plan(plan), pitch(plan, gather) {
+      : ChannelSource(task, gather, plan) {
     const ChannelPanels& panels = plan.panels;
     const int64_t piece = index % panels.pieces;
     index /= panels.pieces;
@@ -49,54 +45,12 @@ struct ChannelJob {
     dst_image = dst_channels * gather.rows.dst_size * gather.columns.dst_size;
   }
 
-  // One table of offsets per phase, in the order block, r, s, c.
-  void fill_offsets(int64_t* offset, int64_t channels) const {
-    for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
-      const AxisPhase rows = gather.rows.phase(pr);
-      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
-        const AxisPhase columns = gather.columns.phase(pc);
-        for (int64_t block = 0; block < channels; block += gather.order.c_block) {
-          for (int64_t i = 0; i < rows.taps; ++i) {
-            const int64_t down = plan.patch.sections > 1
-                                     ? i * plan.patch.section_rows(plan.rows.size)
-                                     : rows.src_first + i * rows.src_delta - gather.rows.src_low;
-            for (int64_t j = 0; j < columns.taps; ++j) {
-              const int64_t right =
-                  columns.src_first + j * columns.src_delta - gather.columns.src_low;
-              const int64_t at = block * pitch.channel + down * pitch.row + right * pitch.pixel;
-              for (int64_t c = 0; c < gather.order.c_block; ++c) *offset++ = at + c * pitch.channel;
-            }
-          }
-        }
-      }
-    }
-  }
-
-  // The pixel that position 0 of this job's first row reads with the lowest tap.
-  const A* load(A* patch, int64_t c_begin, int64_t c_count) const {
-    const int64_t channel = group * gather.src_channels + c_begin;
-    if (plan.in_place) {
-      const A* const source = (const A*)gather_source(task) + image_begin * pitch.image;
-      const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
-      return source + row * pitch.row + gather.columns.src_low * pitch.pixel +
-             channel * pitch.channel;
-    }
-    const int64_t at_once = plan.planar ? 1 : c_count;
-    for (int64_t n = 0; n < images; ++n) {
-      const auto image = source_image<LoadedAs<S, A>>(task, gather, image_begin + n);
-      for (int64_t c = 0; c < c_count; c += at_once) {
-        load_sections(image, plan.patch, gather, row_begin, row_count, plan.rows.size, channel + c,
-                      at_once, patch + n * pitch.image + c * pitch.channel, pitch.pixel);
-      }
-    }
-    return patch;
-  }
-
   void run(const A* packed, char* scratch) {
     int64_t* const offsets = (int64_t*)scratch;
     A* const patch = (A*)(offsets + plan.scratch.offsets);
     T* const sums = (T*)(patch + plan.scratch.patch);
     A* const own_weights = (A*)(sums + plan.scratch.sums);
+    A* const single = own_weights + plan.scratch.weights;
     const T* const skip_padding = (const T*)(packed + plan.packed_size);
     const ChannelPanels& panels = plan.panels;
     const int64_t block_begin = panels.begin(panel_begin), block_end = panels.begin(panel_end);
@@ -105,7 +59,7 @@ struct ChannelJob {
       Slab slab;
       slab.channels = plan.c_chunk.length(chunk, gather.src_channels);
       slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
-      const A* const pixels = load(patch, c_begin, slab.channels);
+      const A* const pixels = load<S>(patch, single, c_begin, slab.channels);
       if (slab.first || slab.channels < plan.c_chunk.size) fill_offsets(offsets, slab.channels);
       int64_t panel = panel_begin;
       for (int64_t block = block_begin; block < block_end; block += slab.blocks) {
@@ -117,10 +71,8 @@ struct ChannelJob {
                                              slab.width, c_begin, slab.channels, own_weights);
           slab.skip_padding = plan.padded && all_finite(own_weights, end - own_weights);
         } else {
-          weights =
-              packed +
-              (group * panels.blocks + block) * plan.lanes * gather.src_channels * gather.taps() +
-              c_begin * gather.taps() * slab.width;
+          weights = packed + (group * panels.blocks + block) * plan.lanes * gather.steps() +
+                    c_begin * gather.taps() * slab.width;
           slab.skip_padding = skip_padding[group * panels.panels + panel] != 0;
         }
         sum_phases(slab, pixels, weights, offsets,
@@ -169,6 +121,10 @@ struct ChannelJob {
   // Which taps a tile needs: rows [r_begin, r_end) and columns [s_begin, s_end) of the phase.
   void choose_taps(Tile<A>& tile, const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                    int64_t r_begin, int64_t r_end, int64_t s_begin, int64_t s_end) const {
+    if (gather.pairs == InPairs::kTaps) {
+      tile.partials = gather.steps();
+      return;
+    }
     const int64_t r = r_end - r_begin, s = s_end - s_begin, block = gather.order.c_block;
     const int64_t first = (r_begin * columns.taps + s_begin) * block;
     tile.offset += first;

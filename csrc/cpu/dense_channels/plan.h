@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/patch.h"
+#include "cpu/dense_channels/tap_steps.h"
 
 namespace torchconv::cpu {
 
@@ -33,11 +34,11 @@ struct ChannelPlan {
   bool planar;     // the patch is [channel][row][column], else [row][column][channel]
   Patch patch;
   int64_t image_pitch;  // of the patch
-  bool padded;          // some taps see padding only
+  bool padded;          // some taps see padding only and may be left out
   Tiles tiles;
   Packing packing;
   struct {
-    int64_t patch, offsets, sums, weights;  // elements per thread
+    int64_t patch, single, offsets, sums, weights;  // elements per thread
   } scratch;
   int64_t packed_size;  // elements per call
 };
@@ -53,6 +54,13 @@ struct PatchPitches {
     row = pixel * (plan.in_place ? gather.columns.src_size : plan.patch.columns);
     channel = plan.planar ? rows * row : 1;
     image = plan.in_place ? channels * rows * gather.columns.src_size : plan.image_pitch;
+  }
+
+  // Of tap pairs.
+  TapPitches taps(const ChannelPlan& plan, const Gather& gather) const {
+    const int64_t down =
+        plan.patch.sections > 1 ? plan.patch.section_rows(plan.rows.size) : gather.rows.dilation;
+    return {channel, down * row, gather.columns.dilation * pixel};
   }
 };
 
@@ -86,9 +94,13 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.in_place = (gather.layout == Layout::kChannelsLast || plan.planar) && !is_half(dtype) &&
                   gather.rows.inside() && gather.columns.inside();
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
+  const bool tap_pairs = gather.pairs == InPairs::kTaps;
+  const int64_t image_copies = tap_pairs ? TapSteps(gather).images() : 1;
+  const auto image_size = [&](int64_t rows) {
+    return plan.patch.rows(rows) * plan.patch.columns * plan.c_chunk.size;
+  };
   const auto image_pitch = [&](int64_t rows) {
-    const int64_t size = plan.patch.rows(rows) * plan.patch.columns * plan.c_chunk.size;
-    return odd_lines(size, plan.lanes);
+    return odd_lines(image_copies * image_size(rows), plan.lanes);
   };
   const auto patch_bytes = [&](int64_t rows, int64_t images) {
     return plan.in_place ? 0 : images * image_pitch(rows) * element;
@@ -116,17 +128,20 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   panels.panels = panels.pieces * ceil_div(panels.most_blocks(), kPanelBlocks);
 
   plan.image_pitch = image_pitch(rows);
-  plan.padded = !gather.rows.inside() || !gather.columns.inside();
+  // Of a pair of taps the other one may be inside.
+  plan.padded = !tap_pairs && (!gather.rows.inside() || !gather.columns.inside());
   const bool across =
       plan.images >= kTileImages && (plan.padded || gather.columns.longest < kTileImages);
   plan.tiles = across ? ChannelPlan::Tiles::kAcrossImages : ChannelPlan::Tiles::kAlongRows;
-  plan.packed_size = gather.groups * panels.blocks * plan.lanes * c * gather.taps();
-  const bool pack_in_job = plan.rows.count == 1 && plan.packed_size * element > kPackedKept &&
+  plan.packed_size = gather.groups * panels.blocks * plan.lanes * gather.steps();
+  const bool pack_in_job = !tap_pairs && plan.rows.count == 1 &&
+                           plan.packed_size * element > kPackedKept &&
                            plan.images * rows * row_pixels >= kPackingPixels;
   plan.packing = pack_in_job ? ChannelPlan::Packing::kInJob : ChannelPlan::Packing::kOnce;
 
   const int64_t row_sums = gather.columns.longest * plan.lanes, all_rows = rows * plan.images;
   plan.scratch.patch = patch_bytes(rows, plan.images) / element;
+  plan.scratch.single = tap_pairs ? ceil_div(image_size(rows), 2) : 0;
   plan.scratch.offsets = plan.c_chunk.size * gather.taps();
   plan.scratch.sums =
       row_sums * (plan.c_chunk.count > 1 ? all_rows * gather.phases() * panels.most_blocks()
@@ -139,7 +154,7 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
 
 inline int64_t channel_scratch_bytes(const ChannelPlan& plan, Dtype dtype) {
   const auto& size = plan.scratch;
-  return (size.patch + size.sums + size.weights) * compute_bytes(dtype) +
+  return (size.patch + size.single + size.sums + size.weights) * compute_bytes(dtype) +
          size.offsets * (int64_t)sizeof(int64_t);
 }
 

@@ -45,11 +45,28 @@ bool pixels_are_better(const Gather& gather, int64_t lanes) {
   return gather.taps() == 1 || gather.src_channels * gather.taps() <= few_steps * gather.phases();
 }
 
+// Whether dense_channels, which takes the taps of few channels in pairs at this level, is faster than pixels in
+// the lanes, which do not come in pairs.
+bool tap_pairs_are_better(const Gather& gather, const Gather& in_pairs, int64_t lanes) {
+  using namespace cost;
+  if (in_pairs.pairs != InPairs::kTaps) return false;
+  const int64_t rounded = round_up(gather.dst_channels, lanes);
+  if (gather.layout == Layout::kChannelsLast)
+    return 100 * gather.dst_channels >= kFilledPercentOfTapPairs * rounded;
+  const int64_t loads = kTapPairLoads * gather.src_channels + kTapPairStores;
+  const int64_t steps = in_pairs.steps() + loads;
+  return 100 * steps * rounded <
+         kTapPairPercent * gather.src_channels * gather.taps() * gather.dst_channels;
+}
+
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
   const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape, true));
-  if (!pixels_are_better(gather, block_lanes(shape.dtype))) return "output channels fill the lanes";
+  const int64_t lanes = block_lanes(shape.dtype);
+  if (!pixels_are_better(gather, lanes)) return "output channels fill the lanes";
+  if (tap_pairs_are_better(gather, in_tap_pairs(plan.isa, shape.dtype, gather), lanes))
+    return "taps come in pairs with channels in the lanes";
   const PixelPlan pixels = make_pixel_plan(gather, shape.dtype);
   plan.keep(Planned<PixelPlan>{gather, pixels});
   plan.stages = 2;

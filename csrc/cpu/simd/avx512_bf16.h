@@ -44,6 +44,9 @@ struct Simd<Pair> : Simd<float> {
     const __m256i first = _mm256_loadu_si256((const __m256i*)row.data);
     return together(first, _mm256_loadu_si256((const __m256i*)(row.data + row.apart)));
   }
+  // As a number a bfloat16 is the upper half of a float.
+  static Vec load(LonePairs row) { return load(row.data); }
+  static Vec load_first(LonePairs row, int64_t count) { return load_first(row.data, count); }
   static Vec load_first(const Pair* p, int64_t count) {
     return _mm512_maskz_loadu_ps(first_lanes16(count), p);
   }

@@ -5,7 +5,8 @@
 //
 // which is what two steps of a chain do: the sums have the bits of the other levels. A pair is two
 // neighbouring source channels. So a kernel in pairs computes a layer with half the channels, whose
-// elements are pairs, and nowhere else knows of them than in how it reads its operands, as below.
+// elements are pairs, and nowhere else knows of them than in how it reads its operands, as below. Of few
+// channels a pair is two taps that follow each other (dense_channels/tap_steps.h).
 #pragma once
 
 #include "cpu/simd/scalar.h"
@@ -39,6 +40,13 @@ struct RowPairs {
   Pair operator[](int64_t i) const { return make_pair(data[i], data[i + apart]); }
 };
 
+// A row of pairs whose second elements are +0.
+struct LonePairs {
+  const BFloat16* data;
+  LonePairs operator+(int64_t i) const { return {data + i}; }
+  Pair operator[](int64_t i) const { return make_pair(data[i], {0}); }
+};
+
 // Fetches where a row begins.
 template <class S>
 void prefetch_row(const S* row) {
@@ -69,6 +77,10 @@ struct ElementOf<NeighbourPairs> {
 };
 template <>
 struct ElementOf<RowPairs> {
+  using type = Pair;
+};
+template <>
+struct ElementOf<LonePairs> {
   using type = Pair;
 };
 

@@ -1,0 +1,100 @@
+// What a job of dense_channels reads: its part of the source as a patch, and where in that patch each tap
+// finds its elements. Layouts, strides and padding of the source end here, and what is a pair of it.
+#pragma once
+
+#include "cpu/common/load_patch.h"
+#include "cpu/dense_channels/plan.h"
+#include "cpu/dense_channels/tap_pairs.h"
+
+namespace torchconv::cpu {
+namespace {
+
+struct ChannelSource {
+  const Task& task;
+  const Gather& gather;
+  const ChannelPlan& plan;
+  const PatchPitches pitch;
+  int64_t group, image_begin, images, row_begin, row_count;
+
+  ChannelSource(const Task& task, const Gather& gather, const ChannelPlan& plan)
+      : task(task), gather(gather), plan(plan), pitch(plan, gather) {}
+
+  // One table of offsets per phase, in the order block, r, s, c.
+  void fill_offsets(int64_t* offset, int64_t channels) const {
+    if (gather.pairs == InPairs::kTaps) return fill_tap_offsets(offset);
+    for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+      const AxisPhase rows = gather.rows.phase(pr);
+      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
+        const AxisPhase columns = gather.columns.phase(pc);
+        for (int64_t block = 0; block < channels; block += gather.order.c_block) {
+          for (int64_t i = 0; i < rows.taps; ++i) {
+            const int64_t down = plan.patch.sections > 1
+                                     ? i * plan.patch.section_rows(plan.rows.size)
+                                     : rows.src_first + i * rows.src_delta - gather.rows.src_low;
+            for (int64_t j = 0; j < columns.taps; ++j) {
+              const int64_t right =
+                  columns.src_first + j * columns.src_delta - gather.columns.src_low;
+              const int64_t at = block * pitch.channel + down * pitch.row + right * pitch.pixel;
+              for (int64_t c = 0; c < gather.order.c_block; ++c) *offset++ = at + c * pitch.channel;
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // The pixel that position 0 of this job's first row reads with the lowest tap.
+  // `single`: scratch memory, where pairs of taps are made.
+  template <class S, class A>
+  const A* load(A* patch, [[maybe_unused]] A* single, int64_t c_begin, int64_t c_count) const {
+    const int64_t channel = group * gather.src_channels + c_begin;
+    if (plan.in_place) {
+      const A* const source = (const A*)gather_source(task) + image_begin * pitch.image;
+      const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
+      return source + row * pitch.row + gather.columns.src_low * pitch.pixel +
+             channel * pitch.channel;
+    }
+    const int64_t at_once = plan.planar ? 1 : c_count;
+    if constexpr (std::is_same_v<A, Pair>) {
+      if (gather.pairs == InPairs::kTaps) return load_taps(patch, (BFloat16*)single);
+    }
+    for (int64_t n = 0; n < images; ++n) {
+      const auto image = source_image<LoadedAs<S, A>>(task, gather, image_begin + n);
+      for (int64_t c = 0; c < c_count; c += at_once) {
+        load_sections(image, plan.patch, gather, row_begin, row_count, plan.rows.size, channel + c,
+                      at_once, patch + n * pitch.image + c * pitch.channel, pitch.pixel);
+      }
+    }
+    return patch;
+  }
+
+ private:
+  // Of the single elements of one image, or of one of its images of pairs.
+  int64_t image_size() const {
+    return plan.patch.rows(plan.rows.size) * plan.patch.columns * gather.src_channels;
+  }
+
+  void fill_tap_offsets(int64_t* offset) const {
+    const TapSteps steps(gather);
+    const TapPitches taps = pitch.taps(plan, gather);
+    steps.each([&](int64_t c, int64_t r, int64_t s, Second second) {
+      *offset++ =
+          c * taps.channel + r * taps.down + s * taps.right + steps.images(second) * image_size();
+    });
+  }
+
+  template <class A>
+  const A* load_taps(A* patch, BFloat16* single) const {
+    const TapPitches taps = pitch.taps(plan, gather);
+    for (int64_t n = 0; n < images; ++n) {
+      const auto image = source_image<BFloat16>(task, gather, image_begin + n);
+      load_single_elements(image, plan.patch, gather, row_begin, row_count, plan.rows.size,
+                           group * gather.src_channels, plan.planar, single);
+      pair_elements(TapSteps(gather), taps, single, image_size(), patch + n * pitch.image);
+    }
+    return patch;
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu
