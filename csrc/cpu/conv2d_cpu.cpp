@@ -21,7 +21,7 @@ struct TorchThreads {
   int64_t count() const { return parallel ? torch::stable::get_num_threads() : 1; }
   template <class F>
   void run(int64_t count, const F& f) const {
-    torch::stable::parallel_for(0, count, 1, [&](int64_t, int64_t) { f(); });
+    torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t) { f(begin); });
   }
 };
 

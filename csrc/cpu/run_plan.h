@@ -3,25 +3,36 @@
 //
 // Threads has
 //   count()         how many may be used
-//   run(count, f)   calls f up to that often, on so many threads at once, and waits for all of them
+//   run(count, f)   calls f(thread) for each of so many threads, or for some of them, at once, and waits
 #pragma once
 
 #include <atomic>
 
+#include "cpu/common/arithmetic.h"
 #include "cpu/plan.h"
 #include "cpu/runtime.h"
 
 namespace torchconv::cpu {
 
-// Runs f(begin, end) until every job was in one of the ranges; jobs are handed out as threads get
-// free.
+// Runs f(begin, end) until every job was in one of the ranges. Each thread has its share of the jobs, in
+// order, as the operators of ATen have, so that what one of them left in the cache of a core is found there;
+// a thread that is done helps the others.
 template <class Threads, class F>
 void for_each_job(int64_t jobs, const Threads& threads, const F& f) {
-  const int64_t count = smaller(jobs, threads.count());
+  constexpr int64_t kMostShares = 64;
+  struct alignas(64) Next {
+    std::atomic<int64_t> job;
+  } next[kMostShares];
+  const int64_t count = smaller(jobs, threads.count()), shares = smaller(count, kMostShares);
   if (count <= 1) return f(int64_t{0}, jobs);
-  std::atomic<int64_t> next{0};
-  threads.run(count, [&] {
-    for (int64_t job; (job = next.fetch_add(1, std::memory_order_relaxed)) < jobs;) f(job, job + 1);
+  for (int64_t i = 0; i < shares; ++i) next[i].job = share(i, shares, jobs).begin;
+  threads.run(count, [&](int64_t thread) {
+    for (int64_t i = 0; i < shares; ++i) {
+      const int64_t mine = (thread * shares / count + i) % shares;
+      const int64_t end = share(mine, shares, jobs).end;
+      for (int64_t job; (job = next[mine].job.fetch_add(1, std::memory_order_relaxed)) < end;)
+        f(job, job + 1);
+    }
   });
 }
 

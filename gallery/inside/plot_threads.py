@@ -69,15 +69,16 @@ assert [parts * pieces(parts, threads, most) for threads in (1, 2, 8)] == [6, 6,
 # Threads
 # -------
 #
-# ``csrc/cpu/run_plan.h`` hands the jobs out. Whoever is free takes the next number from a common
-# counter:
+# ``csrc/cpu/run_plan.h`` hands the jobs out. Each thread has its share of them, neighbours in
+# memory, as PyTorch's own operators have: what they left in the cache of a core is found there. A
+# thread that is done takes jobs of the others, one by one, from their counters:
 
-print(excerpt("csrc/cpu/run_plan.h", "std::atomic<int64_t> next", r"^\}"))
+print(excerpt("csrc/cpu/run_plan.h", "constexpr int64_t kMostShares", r"^\}"))
 
 # %%
-# Why not give each thread its half beforehand? Because threads are not equally fast: another
-# program may use one of the cores. A model of both ways, for the twelve jobs of two images, with a
-# second thread at half the speed:
+# Why not stay with the shares? Because threads are not equally fast: another program may use one
+# of the cores. A model of both ways, for the twelve jobs of two images, with a second thread at
+# half the speed:
 
 
 def finish(jobs, speeds):

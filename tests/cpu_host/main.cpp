@@ -30,8 +30,8 @@ struct HostThreads {
   template <class F>
   void run(int64_t count, const F& f) const {
     std::vector<std::thread> others;
-    for (int64_t i = 1; i < count; ++i) others.emplace_back([&] { f(); });
-    f();
+    for (int64_t i = 1; i < count; ++i) others.emplace_back([&f, i] { f(i); });
+    f(0);
     for (std::thread& other : others) other.join();
   }
 };
