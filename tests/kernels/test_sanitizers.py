@@ -72,11 +72,12 @@ def test_a_signed_overflow_is_found(tmp_path):
 
 
 def test_a_data_race_is_found(tmp_path):
-    before = "std::atomic<int64_t> next{0};"
+    before = "std::atomic<int64_t> job;"
     after = """struct {
-    int64_t value = 0;
-    int64_t fetch_add(int64_t by, std::memory_order) { return (value += by) - by; }
-  } next;"""
+      int64_t value;
+      void operator=(int64_t first) { value = first; }
+      int64_t fetch_add(int64_t by, std::memory_order) { return (value += by) - by; }
+    } job;"""
     sources = damaged(tmp_path, "cpu/run_plan.h", before, after)
     with start("thread", (), tmp_path / "build", sources=sources) as running:
         with pytest.raises(ProgramDied, match="data race"):
