@@ -33,8 +33,10 @@ struct ChannelJob : ChannelSource {
   ChannelJob(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
       : ChannelSource(task, gather, plan) {
     const ChannelPanels& panels = plan.panels;
-    const int64_t piece = index % panels.pieces;
-    index /= panels.pieces;
+    // Pieces come last, so that a thread whose share it is goes on with the same weights.
+    const int64_t jobs = ceil_div(gather.n, plan.images) * gather.groups * plan.rows.count;
+    const int64_t piece = index / jobs;
+    index %= jobs;
     row_begin = plan.rows.begin(index % plan.rows.count);
     index /= plan.rows.count;
     group = index % gather.groups, image_begin = index / gather.groups * plan.images;
