@@ -19,12 +19,13 @@ namespace torchconv::cpu {
 // a thread that is done helps the others.
 template <class Threads, class F>
 void for_each_job(int64_t jobs, const Threads& threads, const F& f) {
+  const int64_t count = smaller(jobs, threads.count());
+  if (count <= 1) return f(int64_t{0}, jobs);
   constexpr int64_t kMostShares = 64;
   struct alignas(64) Next {
     std::atomic<int64_t> job;
   } next[kMostShares];
-  const int64_t count = smaller(jobs, threads.count()), shares = smaller(count, kMostShares);
-  if (count <= 1) return f(int64_t{0}, jobs);
+  const int64_t shares = smaller(count, kMostShares);
   for (int64_t i = 0; i < shares; ++i) next[i].job = share(i, shares, jobs).begin;
   threads.run(count, [&](int64_t thread) {
     for (int64_t i = 0; i < shares; ++i) {

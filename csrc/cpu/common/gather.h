@@ -185,11 +185,14 @@ inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false)
   return gather;
 }
 
+// Whether steps of kernels may be pairs.
+constexpr bool has_pairs(Isa isa, Dtype dtype) {
+  return isa == Isa::kAvx512Bf16 && dtype == Dtype::kBFloat16;
+}
+
 // The gather of a level that computes bfloat16 in pairs, where the order of the sums allows it.
 inline Gather in_pairs(Isa isa, Dtype dtype, Gather gather) {
-  if (isa != Isa::kAvx512Bf16 || dtype != Dtype::kBFloat16 || !gather.order.comes_in_pairs()) {
-    return gather;
-  }
+  if (!has_pairs(isa, dtype) || !gather.order.comes_in_pairs()) return gather;
   gather.pairs = InPairs::kChannels;
   gather.src_channels /= 2;
   gather.order = gather.order.in_pairs();
@@ -201,11 +204,21 @@ inline Gather in_pairs(Isa isa, Dtype dtype, Gather gather) {
 inline Gather in_tap_pairs(Isa isa, Dtype dtype, Gather gather) {
   const bool plane_by_plane = gather.src_channels <= sum_order::kPlaneByPlane &&
                               gather.order.c_block == 1 && gather.pairs == InPairs::kNot;
-  if (isa == Isa::kAvx512Bf16 && dtype == Dtype::kBFloat16 && gather.columns.forward &&
-      gather.columns.kernel >= 3 && plane_by_plane) {
+  if (has_pairs(isa, dtype) && gather.columns.forward && gather.columns.kernel >= 3 &&
+      plane_by_plane) {
     gather.pairs = InPairs::kTaps;
   }
   return gather;
+}
+
+// Parts of the destination channels that jobs share: as many as the threads need, and as keep the sums of a
+// job that wait for its next channels within a bound; waiting_bytes(parts) is 0 where none do.
+template <class WaitingBytes>
+int64_t parts_of_channels(int64_t jobs, int64_t threads, int64_t most,
+                          const WaitingBytes& waiting_bytes) {
+  int64_t parts = parts_for_threads(jobs, threads, most);
+  while (2 * parts <= most && waiting_bytes(parts) > cost::kKeptSums) parts *= 2;
+  return parts;
 }
 
 // What a plan keeps for its jobs.

@@ -79,6 +79,20 @@ void load_patch_row(const Image<S>& image, int64_t plane, const PatchBox& w, int
   }
 }
 
+// Row after row of a box, `pitch` elements for each column: load_row(y, to), or zeros where the image has none.
+template <class T, class LoadRow>
+void load_rows(int64_t height, const PatchBox& box, T* out, int64_t pitch,
+               const LoadRow& load_row) {
+  for (int64_t i = 0; i < box.rows; ++i, out += box.columns * pitch) {
+    const int64_t y = box.row + i * box.row_skip;
+    if (y < 0 || y >= height) {
+      fill_zero(out, box.columns * pitch);
+    } else {
+      load_row(y, out);
+    }
+  }
+}
+
 // Channels are `pitch` >= window.channels apart; what lies between is left as it is.
 template <class S>
 void load_patch(const Image<S>& image, const PatchBox& w, Operand<S>* out, int64_t pitch) {
@@ -93,14 +107,22 @@ void load_patch(const Image<S>& image, const PatchBox& w, Operand<S>* out, int64
     joined.columns = one_row.width;
     return load_patch_row(one_row, image.height * image.width, joined, 0, out, pitch);
   }
-  for (int64_t i = 0; i < w.rows; ++i, out += w.columns * pitch) {
-    const int64_t y = w.row + i * w.row_skip;
-    if (y < 0 || y >= image.height) {
-      fill_zero(out, w.columns * pitch);
-    } else {
-      load_patch_row(image, image.height * image.width, w, y, out, pitch);
-    }
-  }
+  load_rows(image.height, w, out, pitch, [&](int64_t y, Operand<S>* to) {
+    load_patch_row(image, image.height * image.width, w, y, to, pitch);
+  });
+}
+
+// What a section of a patch holds of `count` positions of the row axis from `first` on.
+inline PatchBox section_box(const Patch& patch, const Gather& gather, int64_t section,
+                            int64_t first, int64_t count, int64_t channel, int64_t channels) {
+  return {first * gather.rows.src_step + patch.first_row(gather.rows, section),
+          patch.section_rows(count),
+          patch.row_skip,
+          gather.columns.src_low,
+          patch.columns,
+          patch.column_skip,
+          channel,
+          channels};
 }
 
 // The patch of `count` positions of the row axis from `first` on, for `channels` channels from
@@ -109,17 +131,9 @@ template <class S>
 void load_sections(const Image<S>& image, const Patch& patch, const Gather& gather, int64_t first,
                    int64_t count, int64_t most, int64_t channel, int64_t channels, Operand<S>* out,
                    int64_t pitch) {
-  PatchBox window = {0,
-                     patch.section_rows(count),
-                     patch.row_skip,
-                     gather.columns.src_low,
-                     patch.columns,
-                     patch.column_skip,
-                     channel,
-                     channels};
   for (int64_t i = 0; i < patch.sections; ++i) {
-    window.row = first * gather.rows.src_step + patch.first_row(gather.rows, i);
-    load_patch(image, window, out + i * patch.section_rows(most) * patch.columns * pitch, pitch);
+    const PatchBox box = section_box(patch, gather, i, first, count, channel, channels);
+    load_patch(image, box, out + i * patch.section_rows(most) * patch.columns * pitch, pitch);
   }
 }
 

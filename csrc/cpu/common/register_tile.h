@@ -29,13 +29,21 @@ namespace {
 enum class Steps { kTableA, kTableB, kTables };
 enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
 
-// Where a tile of pairs stores its sums once they are whole, rounded, in the place of c, if not null.
+// Where a tile of pairs stores its sums once they are whole, rounded, in the place of c, if not null;
+// Steps::kTableA alone.
 template <class T>
-struct RoundedResult {};
+struct RoundedResult {
+  void round_from(int64_t, int64_t) {}
+};
 template <>
 struct RoundedResult<Pair> {
   BFloat16* rounded = nullptr;
   int64_t rounded_row = 0;
+
+  // The tile goes on so many rows further down and lanes further right.
+  void round_from(int64_t rows, int64_t lanes) {
+    if (rounded) rounded += rows * rounded_row + lanes;
+  }
 };
 
 // T: the operands, numbers or pairs of them; sums are kept in Compute<T>.
@@ -164,9 +172,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
       }
       start = false;
     }
-    if constexpr (std::is_same_v<T, Pair> && !kAlongB) {
-      if (result.rounded) result.rounded += kRows * result.rounded_row;
-    }
+    result.round_from(kRows, 0);
     a += kAlongB ? 0 : kRows * row1;
     b += kAlongB ? kVecs * kLanes : 0;
     c += kAlongB ? kVecs * kLanes : kRows * c_row;
@@ -195,9 +201,7 @@ void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead) {
   Tile<T> part = t;
   part.a += taller * height * t.a_row;
   part.c += taller * height * t.c_row;
-  if constexpr (std::is_same_v<T, Pair>) {
-    if (part.rounded) part.rounded += taller * height * t.rounded_row;
-  }
+  part.round_from(taller * height, 0);
   if (part.row_bias) part.row_bias += taller * height;
   tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter, ahead.after(taller * height));
 }
@@ -216,9 +220,7 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahe
       Tile<T> part = t;
       part.b += lane;
       part.c += lane;
-      if constexpr (std::is_same_v<T, Pair>) {
-        if (part.rounded) part.rounded += lane;
-      }
+      part.round_from(0, lane);
       const Ahead<T> once = lane ? Ahead<T>{} : ahead;
       if (part.lane_bias) part.lane_bias += lane;
       if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows, once);

@@ -43,8 +43,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   }
   plan.keep(Planned<ChannelPlan>{gather, channels});
   plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
-  const int64_t jobs = ceil_div(gather.n, channels.images) * gather.groups * channels.rows.count *
-                       channels.panels.pieces;
+  const int64_t jobs = channels.source_jobs(gather) * channels.panels.pieces;
   if (channels.packing == ChannelPlan::Packing::kInJob) {
     plan.jobs[0] = jobs;
     return nullptr;

@@ -34,7 +34,7 @@ struct ChannelJob : ChannelSource {
       : ChannelSource(task, gather, plan) {
     const ChannelPanels& panels = plan.panels;
     // Pieces come last, so that a thread whose share it is goes on with the same weights.
-    const int64_t jobs = ceil_div(gather.n, plan.images) * gather.groups * plan.rows.count;
+    const int64_t jobs = plan.source_jobs(gather);
     const int64_t piece = index / jobs;
     index %= jobs;
     row_begin = plan.rows.begin(index % plan.rows.count);

@@ -41,6 +41,11 @@ struct ChannelPlan {
     int64_t patch, single, offsets, sums, weights;  // elements per thread
   } scratch;
   int64_t packed_size;  // elements per call
+
+  // Jobs with a part of the source of their own; the pieces of one share it.
+  int64_t source_jobs(const Gather& gather) const {
+    return ceil_div(gather.n, images) * gather.groups * rows.count;
+  }
 };
 
 // How far apart things lie in the patch of a job, or in the source where that is the patch.
@@ -117,14 +122,12 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
 
   ChannelPanels& panels = plan.panels;
   panels.blocks = ceil_div(gather.dst_channels, plan.lanes);
-  const int64_t most_pieces = ceil_div(panels.blocks, kPanelBlocks);
-  panels.pieces = parts_for_threads(
-      ceil_div(gather.n, plan.images) * gather.groups * plan.rows.count, threads, most_pieces);
-  const auto kept_bytes = [&] {  // the sums of a job that wait for the next chunk
-    return plan.images * rows * row_pixels * panels.most_blocks() * plan.lanes * element;
-  };
-  while (plan.c_chunk.count > 1 && 2 * panels.pieces <= most_pieces && kept_bytes() > kKeptSums)
-    panels.pieces *= 2;
+  const int64_t lane_sums = plan.images * rows * row_pixels * plan.lanes * element;
+  panels.pieces = parts_of_channels(plan.source_jobs(gather), threads,
+                                    ceil_div(panels.blocks, kPanelBlocks), [&](int64_t pieces) {
+                                      const int64_t blocks = ceil_div(panels.blocks, pieces);
+                                      return plan.c_chunk.count > 1 ? lane_sums * blocks : 0;
+                                    });
   panels.panels = panels.pieces * ceil_div(panels.most_blocks(), kPanelBlocks);
 
   plan.image_pitch = image_pitch(rows);

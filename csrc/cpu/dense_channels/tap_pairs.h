@@ -15,18 +15,18 @@
 namespace torchconv::cpu {
 namespace {
 
-// One row of some channels from `column` on, padding as zeros.
-inline void load_elements(const Image<BFloat16>& image, int64_t y, int64_t column, int64_t columns,
-                          int64_t channel, int64_t channels, BFloat16* out) {
-  if (y < 0 || y >= image.height) return fill_zero(out, columns * channels);
-  const auto [first, last] = inside(column, 1, columns, image.width);
+// One row of a box, padding as zeros.
+inline void load_elements(const Image<BFloat16>& image, const PatchBox& box, int64_t y,
+                          BFloat16* out) {
+  const int64_t channels = box.channels;
+  const auto [first, last] = inside(box.column, 1, box.columns, image.width);
   fill_zero(out, first * channels);
-  fill_zero(out + last * channels, (columns - last) * channels);
+  fill_zero(out + last * channels, (box.columns - last) * channels);
   if (first == last) return;
   const bool channels_last = image.layout == Layout::kChannelsLast;
   const int64_t pixel = channels_last ? image.channels : 1;
-  const int64_t plane = channels_last ? channel : channel * image.height * image.width;
-  const BFloat16* const in = image.data + plane + (y * image.width + column + first) * pixel;
+  const int64_t plane = box.channel * (channels_last ? 1 : image.height * image.width);
+  const BFloat16* const in = image.data + plane + (y * image.width + box.column + first) * pixel;
   out += first * channels;
   const int64_t count = last - first;
   if (pixel == channels) {
@@ -45,12 +45,10 @@ inline void load_single_elements(const Image<BFloat16>& image, const Patch& patc
   const int64_t channels = planar ? 1 : gather.src_channels, row = patch.columns * channels;
   for (int64_t c = 0; c < gather.src_channels; c += channels) {
     for (int64_t section = 0; section < patch.sections; ++section) {
-      const int64_t begin = first * gather.rows.src_step + patch.first_row(gather.rows, section);
-      BFloat16* to = out + (c * patch.rows(most) + section * patch.section_rows(most)) * row;
-      for (int64_t i = 0; i < patch.section_rows(count); ++i, to += row) {
-        load_elements(image, begin + i * patch.row_skip, gather.columns.src_low, patch.columns,
-                      channel + c, channels, to);
-      }
+      const PatchBox box = section_box(patch, gather, section, first, count, channel + c, channels);
+      load_rows(image.height, box,
+                out + (c * patch.rows(most) + section * patch.section_rows(most)) * row, channels,
+                [&](int64_t y, BFloat16* to) { load_elements(image, box, y, to); });
     }
   }
 }

@@ -33,8 +33,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   const int64_t merged = merge_groups(gather, shape.dtype);
   GradWeightPlan weight = make_grad_weight_plan(gather, shape.dtype);
   weight.merged = merged;
-  if (plan.isa == Isa::kAvx512Bf16 && shape.dtype == Dtype::kBFloat16)
-    gather.pairs = InPairs::kPixels;
+  if (has_pairs(plan.isa, shape.dtype)) gather.pairs = InPairs::kPixels;
   plan.keep(Planned<GradWeightPlan>{gather, weight});
   plan.scratch_bytes = grad_weight_scratch_bytes(weight, shape.dtype);
   weight.chunks.plan_waves(shape.n, weight.blocks,

@@ -92,7 +92,7 @@ struct GradWeightPass {
 
   Loaded& input() { return lanes.operand.is_input ? lanes : broadcast; }
   const Loaded& input() const { return lanes.operand.is_input ? lanes : broadcast; }
-  Loaded& grad() { return lanes.operand.is_input ? broadcast : lanes; }
+  const Loaded& grad() const { return lanes.operand.is_input ? broadcast : lanes; }
 
   int64_t copied_pixels(const GradWeightOperand& operand) const {
     if (!operand.is_input) return pixels;
@@ -225,7 +225,7 @@ struct GradWeightPass {
   }
 
   bool grad_is_finite() const {
-    const Loaded& grad = plan.lanes.is_input ? broadcast : lanes;
+    const Loaded& grad = this->grad();
     if (!plan.planes) return is_finite(grad, pixels, [&](int64_t i) { return grad.offset[i]; });
     const int64_t span = rows * across;
     bool finite = true;

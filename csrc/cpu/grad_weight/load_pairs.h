@@ -68,14 +68,8 @@ void load_pairs(const Image<BFloat16>& image, const PatchBox& box, int64_t apart
                                   pixels};
     return load_pair_row(rest, joined, apart, 0, out, pitch);
   }
-  for (int64_t i = 0; i < box.rows; ++i, out += box.columns * pitch) {
-    const int64_t y = box.row + i * box.row_skip;
-    if (y < 0 || y >= image.height) {
-      fill_zero(out, box.columns * pitch);
-    } else {
-      load_pair_row(image, box, apart, y, out, pitch);
-    }
-  }
+  load_rows(image.height, box, out, pitch,
+            [&](int64_t y, A* to) { load_pair_row(image, box, apart, y, to, pitch); });
 }
 
 // Where taps of a row overlap, a patch has a pair for every column, else only those that are read.
@@ -94,14 +88,7 @@ void load_pair_sections(const Image<BFloat16>& image, const Patch& patch, const 
                         int64_t first, int64_t count, int64_t most, int64_t channel,
                         int64_t channels, A* out, int64_t pitch) {
   for (int64_t i = 0; i < patch.sections; ++i) {
-    const PatchBox box = {first * gather.rows.src_step + patch.first_row(gather.rows, i),
-                          patch.section_rows(count),
-                          patch.row_skip,
-                          gather.columns.src_low,
-                          patch.columns,
-                          patch.column_skip,
-                          channel,
-                          channels};
+    const PatchBox box = section_box(patch, gather, i, first, count, channel, channels);
     load_pairs(image, box, gather.columns.src_step,
                out + i * patch.section_rows(most) * patch.columns * pitch, pitch);
   }

@@ -55,13 +55,11 @@ inline PointwisePlan make_pointwise_plan(Op op, const Gather& gather, Dtype dtyp
   const int64_t least_panels = gather.columns.src_step == 1 ? kPiecePanels : kPiecePanelsWithStride;
   const int64_t most_pieces = smaller(ceil_div(gather.dst_channels, least_panels * kPanelChannels),
                                       (int64_t)(pixel_work * (double)job_pixels / kPointwiseWork));
-  plan.pieces = parts_for_threads(
-      ceil_div(gather.n, plan.images) * gather.groups * plan.units.count, threads, most_pieces);
+  const int64_t jobs = ceil_div(gather.n, plan.images) * gather.groups * plan.units.count;
   const int64_t all_sums = gather.dst_channels * job_pixels * compute_bytes(dtype);
-  while (plan.c_chunk.count > 1 && 2 * plan.pieces <= most_pieces &&
-         all_sums / plan.pieces > kKeptSums) {
-    plan.pieces *= 2;
-  }
+  plan.pieces = parts_of_channels(jobs, threads, most_pieces, [&](int64_t pieces) {
+    return plan.c_chunk.count > 1 ? all_sums / pieces : 0;
+  });
   const int64_t piece = ceil_div(plan.channel_blocks, plan.pieces) * kPieceChannels;
   plan.panels = ceil_div(piece, kPanelChannels);
 

@@ -6,7 +6,8 @@
 // which is what two steps of a chain do: the sums have the bits of the other levels. A pair is two
 // neighbouring source channels. So a kernel in pairs computes a layer with half the channels, whose
 // elements are pairs, and nowhere else knows of them than in how it reads its operands, as below. Of few
-// channels a pair is two taps that follow each other (dense_channels/tap_steps.h).
+// channels a pair is two taps that follow each other (dense_channels/tap_steps.h), and in the weight gradient
+// two pixels of a row (grad_weight/load_pairs.h).
 #pragma once
 
 #include "cpu/simd/scalar.h"
