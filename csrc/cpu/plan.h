@@ -26,6 +26,9 @@ enum class Sums { kDirect, kF2, kF4 };
 // Which of Winograd's a call allows: all, F(2x2, 3x3) alone, or none.
 enum class Winograd { kAuto, kF2, kOff };
 
+// What a result becomes before it is stored; numbered as the names of torchconv/_activation.py.
+enum class Activation { kNone, kRelu, kRelu6, kSilu, kHardswish, kGelu, kSigmoid, kLeakyRelu };
+
 // One call of one operator. Tensors are dense in shape.layout; the weight has any strides.
 struct Task {
   Op op;
@@ -36,6 +39,12 @@ struct Task {
   const void* grad;    // [n, k, p, q]; kGradInput and kGradWeight
   void* result;
   int64_t weight_stride[4];
+  // Of kForward alone: results become activation(result + residual).
+  const void* residual;  // as the result, or null
+  Activation activation;
+  double slope;  // of kLeakyRelu
+
+  bool activates() const { return residual || activation != Activation::kNone; }
 };
 
 // Stages run one after the other, the jobs of a stage in any order on any thread.
