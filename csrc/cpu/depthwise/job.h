@@ -13,7 +13,7 @@ namespace {
 template <class S, class X>
 void run_depthwise_rows(const DepthwiseRows<S, X>& rows) {
   if constexpr (kHasRuns<Compute<S>>) {
-    if (depthwise_runs_apply<X>(rows.gather, rows.plan)) {
+    if (rows.plan.channels_in_lanes && rows_are_runs(rows.gather)) {
       return DepthwiseRunLoops<S, X>(rows).run();
     }
   }
@@ -25,7 +25,7 @@ bool reads_in_place(const Gather& gather, const DepthwisePlan& plan) {
   if constexpr (std::is_same_v<S, Compute<S>>) {
     return true;
   } else if constexpr (kHasRuns<Compute<S>>) {
-    return depthwise_runs_apply<S>(gather, plan);
+    return plan.channels_in_lanes && rows_are_runs(gather);
   }
   return false;
 }

@@ -2,7 +2,7 @@
 // all three operators. No torch, no SIMD.
 #pragma once
 
-#include "cpu/common/gather.h"
+#include "cpu/depthwise/runs.h"
 
 namespace torchconv::cpu {
 
@@ -24,9 +24,6 @@ struct DepthwisePatch {
     return phases == 1 ? at / column_skip * lanes : at % phases * length + at / phases;
   }
 };
-
-// Runs are compiled for types whose 64 bytes hold this many lanes.
-constexpr int64_t kRunLanes = 16;
 
 // Transposing a narrow map to channels costs, so the lanes gained must be worth it.
 inline bool depthwise_channels_in_lanes(const Gather& gather, int64_t lanes) {

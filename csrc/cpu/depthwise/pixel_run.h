@@ -5,13 +5,13 @@
 // result: half types are widened by the load and rounded by the store.
 #pragma once
 
+#include "cpu/depthwise/runs.h"
 #include "cpu/depthwise/tile.h"
 
 namespace torchconv::cpu {
 namespace {
 
-constexpr int kRunPixels = 8, kRunTaps = 7;
-constexpr int64_t kFewPhases = 4;
+constexpr int kRunPixels = 8;
 
 template <class X>
 constexpr int kRunLine = 64 / sizeof(Compute<X>);
@@ -61,10 +61,22 @@ struct SpreadReach {
   static constexpr int tap(int i, int j) { return first + i - 2 * (kLast - j); }
 };
 
-template <class X, class Reach, bool kWhole, int kVecs>
+// What a run has to mind: nothing, columns that are padding, or also that a pixel has fewer channels than
+// the vectors have lanes.
+enum class RunEdges { kNone, kColumns, kLanes };
+
+// Vector v of a pixel that has so many channels from x on.
+template <class X, RunEdges kEdges>
+auto load_channels(const X* x, int v, int64_t channels) {
+  using V = Simd<Compute<X>>;
+  if constexpr (kEdges != RunEdges::kLanes) return V::load(x + v * V::kLanes);
+  return V::load_first(x + v * V::kLanes, larger(0, smaller(V::kLanes, channels - v * V::kLanes)));
+}
+
+template <class X, class Reach, RunEdges kEdges, int kVecs>
 [[gnu::always_inline]] inline void run_tap_row(
-    const X* x, int64_t x_column, uint32_t inside, const Compute<X>* w, int64_t w_tap,
-    typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
+    const X* x, int64_t x_column, int64_t channels, uint32_t inside, const Compute<X>* w,
+    int64_t w_tap, typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
   using T = Compute<X>;
   using V = Simd<T>;
   constexpr int kTaps = Reach::kTaps;
@@ -76,10 +88,10 @@ template <class X, class Reach, bool kWhole, int kVecs>
   }
 #pragma GCC unroll 32
   for (int j = 0; j < Reach::kColumns; ++j, x += x_column) {
-    if (!kWhole && !(inside >> j & 1)) continue;
+    if (kEdges != RunEdges::kNone && !(inside >> j & 1)) continue;
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
-      const auto at = V::held(V::load(x + v * V::kLanes));
+      const auto at = V::held(load_channels<X, kEdges>(x, v, channels));
 #pragma GCC unroll 8
       for (int i = 0; i < Reach::kPixels; ++i) {
         const int s = Reach::tap(i, j);
@@ -89,15 +101,16 @@ template <class X, class Reach, bool kWhole, int kVecs>
   }
 }
 
-template <class X, class Reach, bool kWhole>
-[[gnu::noinline]] void depthwise_run_of(const DepthwiseRun<X>& t) {
+// The channels [begin, end).
+template <class X, class Reach, RunEdges kEdges>
+[[gnu::noinline]] void depthwise_run_of(const DepthwiseRun<X>& t, int64_t begin, int64_t end) {
   using T = Compute<X>;
   using V = Simd<T>;
   constexpr int kPixels = Reach::kPixels, kVecs = kRunVecs<X, Reach::kTaps>;
   constexpr int64_t kLine = kRunLine<X>, kFetched = 64 / sizeof(X);
   const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = t.w_tap;
   const int64_t x_row = t.x_row, w_row = t.w_row, rows = t.end - t.begin;
-  for (int64_t c = 0; c < t.channels; c += kLine) {
+  for (int64_t c = begin; c < end; c += kLine) {
     if (t.fetch.next && c % kFetched == 0) {
 #pragma GCC unroll 8
       for (int i = 0; i < kPixels; ++i)
@@ -108,7 +121,7 @@ template <class X, class Reach, bool kWhole>
           __builtin_prefetch(t.fetch.next + c + r * t.fetch.row_pitch + j * x_column, 0, 2);
       }
     }
-    const int64_t lanes = smaller(kLine, t.channels - c);
+    const int64_t lanes = smaller(kLine, end - c);
     for (int64_t l = 0; l < lanes; l += kVecs * V::kLanes) {
       typename V::Vec sum[kPixels][kVecs];
       zero_tile<T>(sum);
@@ -118,7 +131,7 @@ template <class X, class Reach, bool kWhole>
         const X* x = x_plane;
         const T* w = w_plane;
         for (int64_t r = rows; r > 0; --r, x += x_row, w += w_row)
-          run_tap_row<X, Reach, kWhole, kVecs>(x, x_column, t.inside, w, w_tap, sum);
+          run_tap_row<X, Reach, kEdges, kVecs>(x, x_column, lanes - l, t.inside, w, w_tap, sum);
         x_plane += t.x_plane, w_plane += t.w_plane;
       }
 #pragma GCC unroll 2
@@ -147,15 +160,21 @@ constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
 // Only rows shorter than half a run have runs that short: none is worth a kernel without the test.
 template <class X, class Reach>
 void depthwise_run(const DepthwiseRun<X>& t) {
-  if constexpr (2 * Reach::kPixels >= kMostRunPixels<X, Reach::kTaps>) {
-    if (t.inside == (1u << Reach::kColumns) - 1) return depthwise_run_of<X, Reach, true>(t);
-  }
-  depthwise_run_of<X, Reach, false>(t);
+  const int64_t whole = t.channels - t.channels % kRunLine<X>;
+  const auto run_whole = [&] {
+    if constexpr (2 * Reach::kPixels >= kMostRunPixels<X, Reach::kTaps>) {
+      if (t.inside == (1u << Reach::kColumns) - 1)
+        return depthwise_run_of<X, Reach, RunEdges::kNone>(t, 0, whole);
+    }
+    depthwise_run_of<X, Reach, RunEdges::kColumns>(t, 0, whole);
+  };
+  if (whole > 0) run_whole();
+  if (whole < t.channels) depthwise_run_of<X, Reach, RunEdges::kLanes>(t, whole, t.channels);
 }
 
 // Compiled where vectors stay in registers, and for the type that networks are trained in.
 template <class T>
-constexpr bool kHasRuns = kLargeTiles<T> && sizeof(T) == 4;
+constexpr bool kHasRuns = kLargeTiles<T> && 64 / sizeof(T) == kRunLanes;
 
 template <class X>
 using DepthwiseRunKernel = void (*)(const DepthwiseRun<X>&);
@@ -173,7 +192,7 @@ DepthwiseRunKernel<X> depthwise_run_kernel(int64_t taps, int64_t step, int64_t p
   return dispatch_int<1, kRunTaps>(taps, [&](auto count) -> DepthwiseRunKernel<X> {
     constexpr int kTaps = count.value;
     if (step == 1) return run_of_pixels<X, kTaps, 1>(pixels);
-    if constexpr (kTaps == 3 || kTaps == 5) {
+    if constexpr (has_run(kTaps, 2)) {
       if (step == 2) return run_of_pixels<X, kTaps, 2>(pixels);
     }
     return nullptr;

@@ -8,22 +8,6 @@
 namespace torchconv::cpu {
 namespace {
 
-// Whether every phase of the columns has a kernel that takes its taps of a row at once.
-template <class X>
-bool depthwise_runs_apply(const Gather& gather, const DepthwisePlan& plan) {
-  if (!plan.channels_in_lanes || gather.columns.phases > kFewPhases) return false;
-  for (int64_t i = 0; i < gather.columns.phases; ++i) {
-    const AxisPhase columns = gather.columns.phase(i);
-    const int64_t taps = columns.taps, step = gather.columns.src_step;
-    if (taps > kRunTaps) return false;
-    if (taps > 1 && step > 1 &&
-        (columns.src_delta != 1 || !depthwise_run_kernel<X>(taps, step, 1))) {
-      return false;
-    }
-  }
-  return true;
-}
-
 // Constructed where these kernels apply.
 template <class S, class X>
 struct DepthwiseRunLoops {

@@ -47,7 +47,7 @@ struct DepthwisePlan {
 
 // How the source is read where padding may be left out.
 inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const Gather& gather,
-                                               Dtype dtype) {
+                                               Dtype dtype, Isa isa) {
   using Unpadded = DepthwisePlan::Unpadded;
   const bool channels_last = gather.layout == Layout::kChannelsLast;
   const bool one_to_one = gather.src_channels == 1 && gather.dst_channels == 1;
@@ -55,9 +55,10 @@ inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const 
     const bool small_kernel =
         gather.rows.kernel <= cost::kInPlaceKernel && gather.columns.kernel <= cost::kInPlaceKernel;
     if (!one_to_one || !small_kernel) return Unpadded::kNever;
-    // Tiles load whole vectors, never beyond a pixel.
+    // Nothing is loaded beyond a pixel: tiles load whole vectors only.
     if (channels_last) {
-      return gather.groups % plan.lanes == 0 ? Unpadded::kInPlace : Unpadded::kNever;
+      const bool runs = isa >= Isa::kAvx2 && plan.lanes == kRunLanes && rows_are_runs(gather);
+      return gather.groups % plan.lanes == 0 || runs ? Unpadded::kInPlace : Unpadded::kNever;
     }
     const DepthwisePatch& patch = plan.patch;
     return patch.row_skip == 1 && patch.column_skip == 1 ? Unpadded::kCopied : Unpadded::kNever;
@@ -144,7 +145,7 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
   plan.scratch.offsets = round_up(gather.columns.phases * gather.columns.kernel, 8);
 }
 
-inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype) {
+inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa isa) {
   const int64_t element = compute_bytes(dtype), channels = gather.groups * gather.dst_channels;
   DepthwisePlan plan{};
   plan.lanes = block_lanes(dtype);
@@ -155,7 +156,7 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype) {
   plan.blocks = plan.channels_in_lanes ? ceil_div(channels, plan.lanes) : channels;
   plan.patch =
       make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels, 1, plan.lanes);
-  plan.unpadded = choose_unpadded(plan, gather, dtype);
+  plan.unpadded = choose_unpadded(plan, gather, dtype, isa);
   plan.tile_blocks = larger(1, cost::kTileWeightBytes / (gather.taps() * 64));
 
   // A job that takes whole pixels, or long parts of them, reads memory as it lies there; one of few
