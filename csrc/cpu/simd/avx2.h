@@ -27,6 +27,16 @@ struct Simd<float> {
   static Vec broadcast(float x) { return _mm256_set1_ps(x); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
   static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+  static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+  static Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+  static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+  static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+  static Vec if_positive(Vec x, Vec a, Vec b) {
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, zero(), _CMP_GT_OQ));
+  }
+  static Vec to_exponent(Vec v) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 23));
+  }
   // Holds a loaded vector in its register: the compiler would rather load it again for every use.
   static Vec held(Vec v) {
     asm("" : "+x"(v));
@@ -174,6 +184,16 @@ struct Simd<double> {
   static Vec broadcast(double x) { return _mm256_set1_pd(x); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
   static Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
+  static Vec mul(Vec a, Vec b) { return _mm256_mul_pd(a, b); }
+  static Vec div(Vec a, Vec b) { return _mm256_div_pd(a, b); }
+  static Vec min(Vec a, Vec b) { return _mm256_min_pd(a, b); }
+  static Vec max(Vec a, Vec b) { return _mm256_max_pd(a, b); }
+  static Vec if_positive(Vec x, Vec a, Vec b) {
+    return _mm256_blendv_pd(b, a, _mm256_cmp_pd(x, zero(), _CMP_GT_OQ));
+  }
+  static Vec to_exponent(Vec v) {
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(v), 52));
+  }
   // Holds a loaded vector in its register: the compiler would rather load it again for every use.
   static Vec held(Vec v) {
     asm("" : "+x"(v));

@@ -25,6 +25,34 @@ struct Simd {
     for (int i = 0; i < kLanes; ++i) a.lane[i] += b.lane[i];
     return a;
   }
+  static Vec mul(Vec a, Vec b) {
+    for (int i = 0; i < kLanes; ++i) a.lane[i] *= b.lane[i];
+    return a;
+  }
+  static Vec div(Vec a, Vec b) {
+    for (int i = 0; i < kLanes; ++i) a.lane[i] /= b.lane[i];
+    return a;
+  }
+  static Vec min(Vec a, Vec b) {
+    for (int i = 0; i < kLanes; ++i) b.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+    return b;
+  }
+  static Vec max(Vec a, Vec b) {
+    for (int i = 0; i < kLanes; ++i) b.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+    return b;
+  }
+  static Vec if_positive(Vec x, Vec a, Vec b) {
+    for (int i = 0; i < kLanes; ++i) b.lane[i] = x.lane[i] > 0 ? a.lane[i] : b.lane[i];
+    return b;
+  }
+  static Vec to_exponent(Vec v) {
+    using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+    for (int i = 0; i < kLanes; ++i) {
+      const Bits bits = __builtin_bit_cast(Bits, v.lane[i]);
+      v.lane[i] = __builtin_bit_cast(T, bits << (sizeof(T) == 4 ? 23 : 52));
+    }
+    return v;
+  }
   static Vec held(Vec v) { return v; }
   // a0 a1 ... b0 b1 ... become a0 b0 a1 b1 ..., and back.
   static void interleave(Vec& a, Vec& b) {

@@ -3,7 +3,10 @@
 //
 //     kLanes, kRegisters       lanes of a vector; vectors that fit into registers
 //     Vec, Mask                a vector; some of its lanes
-//     zero(), broadcast(x), add(a, b), fma(a, b, c)
+//     zero(), broadcast(x), add(a, b), mul(a, b), div(a, b), fma(a, b, c)
+//     min(a, b), max(a, b)     a < b ? a : b and a > b ? a : b: the second of two zeros, or where one is NaN
+//     if_positive(x, a, b)     x > 0 ? a : b
+//     to_exponent(v)           the last bits of v, moved to where a power of two has its exponent
 //     load(p), store(p, v)     T itself, or a half type that is widened and rounded
 //     load_first(p, n), store_first(p, v, n), load_masked(p, m), lanes(begin, end)
 //     held(v)                  v, kept in a register
