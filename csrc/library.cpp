@@ -13,6 +13,15 @@
 
 STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def("conv2d(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor");
+  // activation(conv2d + residual); the activations are numbered in cpu/plan.h. On the CPU alone; elsewhere
+  // torchconv/_registration.py takes it apart.
+  m.def(
+      "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, int[] "
+      "geometry, "
+      "int activation, float slope, Tensor? packed=None) -> Tensor");
+  // What the kernels make of a weight before they multiply, for calls with inputs of this size and, in
+  // conv2d_activation, the same weight.
+  m.def("_pack_weights(Tensor weight, int[] input_size, int[] geometry) -> Tensor");
   m.def(
       "conv2d_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, int[] geometry) "
       "-> Tensor");

@@ -50,6 +50,14 @@ struct Operators {
 
   static Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                        const Sizes& geometry) {
+    return forward(input, weight, bias, geometry, [](Task&, const Tensor&) {});
+  }
+
+  // finish(task, result) may add what is to become of the results.
+  template <class Finish>
+  static Tensor forward(const Tensor& input, const Tensor& weight,
+                        const std::optional<Tensor>& bias, const Sizes& geometry,
+                        const Finish& finish) {
     check_operands(input, "input", weight, "weight");
     Task task{};
     task.op = Op::kForward;
@@ -69,6 +77,7 @@ struct Operators {
     task.weight = weight.const_data_ptr();
     set_weight_strides(task, weight);
     task.result = result.mutable_data_ptr();
+    finish(task, result);
     Device::run(task, result, geometry);
     return result;
   }

@@ -135,6 +135,29 @@ def _product_rule(
     return product(a_t, b, *others) + product(a, b_t, *others)
 
 
+def wanted_gradients(
+    ctx: Any, grad: Tensor, input: Tensor, weight: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of input, weight and bias, the first three arguments of a Function, those that are wanted."""
+    input_size, weight_size = ctx.sizes
+    input_wanted, weight_wanted, bias_wanted = wanted(ctx)
+    grad_input = grad_weight = grad_bias = None
+    if weight_wanted and not (
+        _grad_enabled() or _transforms_active() or forward_ad._current_level >= 0
+    ):
+        grads = conv2d_backward(
+            grad, input, weight if input_wanted else None, weight_size, ctx.geometry, bias_wanted
+        )
+        return grads[0] if input_wanted else None, grads[1], grads[2] if bias_wanted else None
+    if input_wanted:
+        grad_input = conv2d_grad_input(grad, weight, input_size, ctx.geometry)
+    if weight_wanted:
+        grad_weight = conv2d_grad_weight(grad, input, weight_size, ctx.geometry)
+    if bias_wanted:
+        grad_bias = _sum_per_channel(grad)
+    return grad_input, grad_weight, grad_bias
+
+
 class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -148,30 +171,7 @@ class _Conv2d(torch.autograd.Function):
         (grad,) = grads
         if grad is None:
             return None, None, None, None
-        input, weight = ctx.saved_tensors
-        input_size, weight_size = ctx.sizes
-        input_wanted, weight_wanted, bias_wanted = wanted(ctx)
-        grad_input = grad_weight = grad_bias = None
-        if weight_wanted and not (
-            _grad_enabled() or _transforms_active() or forward_ad._current_level >= 0
-        ):
-            kept_weight = weight if input_wanted else None
-            grad_input, grad_weight, grad_bias = conv2d_backward(
-                grad, input, kept_weight, weight_size, ctx.geometry, bias_wanted
-            )
-            return (
-                grad_input if input_wanted else None,
-                grad_weight,
-                grad_bias if bias_wanted else None,
-                None,
-            )
-        if input_wanted:
-            grad_input = conv2d_grad_input(grad, weight, input_size, ctx.geometry)
-        if weight_wanted:
-            grad_weight = conv2d_grad_weight(grad, input, weight_size, ctx.geometry)
-        if bias_wanted:
-            grad_bias = _sum_per_channel(grad)
-        return grad_input, grad_weight, grad_bias, None
+        return *wanted_gradients(ctx, grad, *ctx.saved_tensors), None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:

@@ -142,6 +142,16 @@ def _not_computed(input: Tensor, weight: Tensor) -> str | None:
     return None
 
 
+def is_like_the_cpus(tensor: Tensor) -> bool:
+    """Whether kernels of the CPU can take a tensor: in its data type, and as memory."""
+    return (
+        (type(tensor) in PLAIN_TYPES or not _has_own_dispatcher(tensor))
+        and (tensor.is_cpu or tensor.is_meta)
+        and tensor.layout is _STRIDED
+        and tensor.dtype in _DTYPES
+    )
+
+
 def _has_own_dispatcher(tensor: Tensor) -> bool:
     """Whether a subclass takes operators in its own hands (DTensor, quantised tensors, ...).
 

@@ -1,15 +1,48 @@
 """``ConvActivation2d``, a convolution that ends with a residual addition and an activation."""
 
-from typing import Any
+from typing import Any, cast
 
+import torch.nn.functional as F
 from torch import Tensor
+from torch.compiler import is_dynamo_compiling
 
-from torchconv._activation import Activation, conv2d_activation
+from torchconv._activation import Activation, activation_number, conv2d_activation_kept
+from torchconv._kept_weights import KeptWeights
 from torchconv.modules import Conv2d
 
 
 class ConvActivation2d(Conv2d):
-    """A :class:`Conv2d` whose result goes through a residual addition and an activation."""
+    r"""A :class:`torchconv.Conv2d` whose result goes through an activation, in one pass.
+
+    ``layer(input, residual)`` is ``activation(conv2d(input) + residual)``, see
+    :func:`torchconv.conv2d_activation`. In training, ``'relu'``, ``'relu6'``, ``'sigmoid'`` and
+    ``'leaky_relu'`` save no tensor beside input, weight and result.
+
+    Args:
+        activation: ``'relu'``, ``'relu6'``, ``'silu'``, ``'hardswish'``, ``'gelu'``, ``'sigmoid'``,
+            ``'leaky_relu'`` or None.
+        slope: of ``'leaky_relu'`` for negative sums.
+
+    All other arguments, positional ones too, are those of :class:`torch.nn.Conv2d`; so are the
+    parameters and the ``state_dict``.
+
+    Shape:
+        - Input: ``(n, in_channels, h, w)`` or ``(in_channels, h, w)``
+        - Residual: as the output, or None
+        - Output: ``(n, out_channels, p, q)`` or ``(out_channels, p, q)``
+
+    Raises:
+        ValueError: there is no such activation, or as the constructor of :class:`torch.nn.Conv2d`.
+        RuntimeError: input, residual and parameters do not fit together.
+
+    Example:
+        >>> import torch
+        >>> layer = ConvActivation2d(3, 8, 3, activation="relu6")
+        >>> layer
+        ConvActivation2d(3, 8, kernel_size=(3, 3), stride=(1, 1), activation='relu6')
+        >>> layer(torch.randn(2, 3, 9, 9)).max().item() <= 6
+        True
+    """
 
     def __init__(
         self,
@@ -18,21 +51,28 @@ class ConvActivation2d(Conv2d):
         slope: float = 0.01,
         **options: Any,
     ) -> None:
+        activation_number(activation)
         super().__init__(*arguments, **options)
         self.activation = activation
         self.slope = slope
 
+    _kept = cast("KeptWeights | None", None)  # see _kept_weights.py
+
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        return conv2d_activation(
-            input,
-            self.weight,
-            self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            activation=self.activation,
-            slope=self.slope,
-            residual=residual,
-            winograd=self.winograd,
-        )
+        kept = self._kept
+        if kept is not None and not (is_dynamo_compiling() or not kept.may_keep(self._parameters)):
+            weight, bias = (dict.__getitem__(self._parameters, name) for name in ("weight", "bias"))
+        else:
+            weight, bias, kept = self.weight, self.bias, None
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            padding = 0
+        return conv2d_activation_kept(
+            input, weight, bias, (self.stride, padding, self.dilation, self.groups),
+            self.activation, self.slope, residual, self.winograd, kept,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        slope = f", slope={self.slope}" if self.activation == "leaky_relu" else ""
+        return f"{super().extra_repr()}, activation={self.activation!r}{slope}"

@@ -43,6 +43,20 @@ def _conv2d(
     return empty(input, size, geometry)
 
 
+@torch.library.register_fake("torchconv::conv2d_activation")
+def _conv2d_activation(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    geometry: Sequence[int],
+    activation: int,
+    slope: float,
+    packed: Tensor | None = None,
+) -> Tensor:
+    return _conv2d(input, weight, bias, geometry)
+
+
 @torch.library.register_fake("torchconv::conv2d_grad_input")
 def _conv2d_grad_input(
     grad: Tensor,

@@ -22,6 +22,10 @@ def _register(counter: ModuleType) -> None:
     def _conv2d(input: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
         return count(input, weight, out_shape)
 
+    @counter.register_flop_formula(ops.conv2d_activation)
+    def _activation(input: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
+        return count(input, weight, out_shape)
+
     def grad_input(grad: Size, weight: Size, input: Size) -> int:
         return count(grad, weight, input, transposed=True)
 

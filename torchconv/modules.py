@@ -27,7 +27,8 @@ def _one_node(init: Init) -> Init:
     @functools.wraps(init)
     def init_and_tell(self: "Conv2d", *arguments: Any, **options: Any) -> None:
         super(Conv2d, self).__init__(*arguments, **options)
-        if type(self) is Conv2d:  # of subclasses torch.fx sees the inside, as of those of nn.Conv2d
+        # Of others' subclasses torch.fx sees the inside, as of those of nn.Conv2d.
+        if type(self).__module__.partition(".")[0] == "torchconv":
             vars(self)["__module__"] = nn.Conv2d.__module__
 
     return init_and_tell  # type: ignore[return-value]

@@ -8,6 +8,7 @@
 
 #include "cpu/algorithms.h"
 #include "cpu/common/cost_model.h"
+#include "cpu/kept_weights.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
@@ -29,7 +30,8 @@ struct TorchThreads {
 void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double work) {
   print_call(task.op, task.shape, algorithm.name, isa_name(plan.isa));
   const TorchThreads threads{work > cost::kSerialWork && !pool_is_lost()};
-  if (run_plan(task, plan, algorithm.run_at(plan.isa), threads)) return;
+  const char* const packed = packed_for(task, algorithm, plan);
+  if (run_plan(task, plan, algorithm.run_at(plan.isa), threads, packed)) return;
   const Conv2dShape& shape = task.shape;
   fail("out of memory: ", algorithm.name, " of ",
        size_text(Sizes{shape.n, shape.c, shape.h, shape.w}), " with ",
@@ -62,6 +64,7 @@ void run(const Task& given, Winograd winograd) {
   const double work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q *
                       shape.c_per_group() * shape.r * shape.s;
   Plan plan;
+  plan.weights_are_kept = task.packed != nullptr;
   const int64_t threads = torch::stable::get_num_threads();
   const Algorithm& algorithm = select_algorithm(task.op, shape, winograd, threads, plan);
   run(task, algorithm, plan, work);
@@ -93,6 +96,69 @@ struct Cpu {
     return result;
   }
 };
+
+Tensor conv2d_activation(const Tensor& input, const Tensor& weight,
+                         const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
+                         const Sizes& geometry, int64_t activation, double slope,
+                         const std::optional<Tensor>& packed) {
+  require(activation >= 0 && activation <= (int64_t)Activation::kLeakyRelu,
+          "no such activation: ", activation);
+  std::optional<Tensor> dense_residual;
+  return Operators<Cpu>::forward(
+      input, weight, bias, geometry, [&](Task& task, const Tensor& result) {
+        task.activation = (Activation)activation;
+        task.slope = slope;
+        if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
+          require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,
+                  "packed must be what _pack_weights returned");
+          task.packed = static_cast<const char*>(packed->const_data_ptr());
+        }
+        if (!residual) return;
+        Cpu::check(result, *residual);
+        require(residual->scalar_type() == result.scalar_type(),
+                "residual and input must have one dtype");
+        require(residual->sizes().vec() == result.sizes().vec(), "residual must have size ",
+                size_text(result.sizes().vec()));
+        check_allocated(*residual, "residual");
+        dense_residual = make_dense(*residual, task.shape.layout);
+        task.residual = dense_residual->const_data_ptr();
+      });
+}
+
+// Of size (0) where the algorithm that computes inputs of this size would not read it.
+Tensor pack_weights(const Tensor& weight, const Sizes& input_size, const Sizes& geometry) {
+  Task given{};
+  given.op = Op::kForward;
+  given.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(weight.scalar_type()));
+  require(weight.is_cpu(), "tensors must be on the CPU");
+  check_allocated(weight, "weight");
+  given.weight = weight.const_data_ptr();
+  for (int i = 0; i < 4; ++i) given.weight_stride[i] = weight.stride(i);
+  const Conv2dShape& shape = given.shape;
+  const auto bytes = [](int64_t count) {
+    AtenTensorHandle handle;
+    const int64_t size[1] = {count}, stride[1] = {1};
+    require(aoti_torch_empty_strided(1, size, stride, aoti_torch_dtype_uint8(), Cpu::type(), 0,
+                                     &handle) == AOTI_TORCH_SUCCESS,
+            "out of memory: packed weights need ", count, " bytes");
+    return Tensor(handle);
+  };
+  if (shape.n * shape.k * shape.p * shape.q == 0 || shape.c == 0) return bytes(0);
+  const SimplifiedTask simplified(given);
+  Plan plan;
+  plan.weights_are_kept = true;
+  const Algorithm& algorithm = select_algorithm(given.op, simplified().shape, winograd_of(geometry),
+                                                torch::stable::get_num_threads(), plan);
+  if (!plan.packs_weights) return bytes(0);
+  const PackedHeader header(algorithm, plan, simplified().shape);
+  Tensor packed = bytes((int64_t)sizeof(header) + plan.shared_bytes);
+  char* const out = static_cast<char*>(packed.mutable_data_ptr());
+  std::memcpy(out, header.values, sizeof(header));
+  require(run_stage(simplified(), plan, algorithm.run_at(plan.isa), TorchThreads{!pool_is_lost()},
+                    0, 0, out + sizeof(header)),
+          "out of memory: packing weights needs ", plan.scratch_bytes, " bytes for each thread");
+  return packed;
+}
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
@@ -142,6 +208,8 @@ double fma_peak(int64_t threads) {
 
 STABLE_TORCH_LIBRARY_IMPL(torchconv, CPU, m) {
   m.impl("conv2d", TORCH_BOX(&Operators<Cpu>::conv2d));
+  m.impl("conv2d_activation", TORCH_BOX(&conv2d_activation));
+  m.impl("_pack_weights", TORCH_BOX(&pack_weights));
   m.impl("conv2d_grad_input", TORCH_BOX(&Operators<Cpu>::conv2d_grad_input));
   m.impl("conv2d_grad_weight", TORCH_BOX(&Operators<Cpu>::conv2d_grad_weight));
   m.impl("conv2d_backward", TORCH_BOX(&Operators<Cpu>::conv2d_backward));

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <type_traits>
 
 #include "conv2d.h"
@@ -42,7 +43,8 @@ struct Task {
   // Of kForward alone: results become activation(result + residual).
   const void* residual;  // as the result, or null
   Activation activation;
-  double slope;  // of kLeakyRelu
+  double slope;        // of kLeakyRelu
+  const char* packed;  // what kept_weights.h made of the weight, or null
 
   bool activates() const { return residual || activation != Activation::kNone; }
 };
@@ -64,6 +66,15 @@ struct Plan {
     isa = level, threads = most_threads;
     stages = 1, jobs[0] = jobs[1] = 0;
     shared_bytes = scratch_bytes = 0, repeats = 1;
+    packs_weights = false;
+  }
+
+  // Says that stage 0 packs the weights and does nothing else, and on what of the plan its result depends.
+  void pack_weights_first(std::initializer_list<int64_t> cut) {
+    packs_weights = true;
+    int64_t* out = packing;
+    for (const int64_t value : cut) *out++ = value;
+    while (out < packing + kPackingCuts) *out++ = 0;
   }
 
   Isa isa = Isa::kPortable;  // whose kernels run the jobs
@@ -73,6 +84,11 @@ struct Plan {
   int64_t shared_bytes = 0;   // one buffer for the call
   int64_t scratch_bytes = 0;  // one buffer per thread
   int64_t repeats = 1;        // runs all stages this often
+
+  bool weights_are_kept = false;  // the caller keeps what stage 0 makes of them for many calls
+  bool packs_weights = false;
+  static constexpr int kPackingCuts = 8;
+  int64_t packing[kPackingCuts];  // where it does
 };
 
 // Where a job runs.

@@ -3,8 +3,9 @@
 // fused multiply-adds in the order of SumOrder, padding multiplied as zeros: the bits that every
 // other direct algorithm must give.
 #include "cpu/algorithms.h"
+#include "cpu/common/activate.h"
 #include "cpu/common/gather.h"
-#include "cpu/simd/scalar.h"
+#include "cpu/simd/portable.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -70,6 +71,8 @@ void forward_row(const Task& task, int64_t job) {
     if (task.bias) sum += to_compute(((const S*)task.bias)[k]);
     from_compute((S*)task.result + n * y.image + k * y.channel + p * y.row + q * y.column, sum);
   }
+  S* const row = (S*)task.result + n * y.image + k * y.channel + p * y.row;
+  if (task.activates()) activate(task, row, shape.q, y.column, 1);
 }
 
 // Kernel elements that read a pixel of grad rather than between two.

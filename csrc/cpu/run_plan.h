@@ -37,29 +37,40 @@ void for_each_job(int64_t jobs, const Threads& threads, const F& f) {
   });
 }
 
-// False if there is no memory for it.
+// One stage; false if there is no memory for it.
 template <class Threads>
-bool run_plan(const Task& task, const Plan& plan, RunJob run_job, const Threads& threads) {
-  char* const shared = plan.shared_bytes ? shared_arena().reserve(plan.shared_bytes) : nullptr;
-  std::atomic<bool> out_of_memory{plan.shared_bytes && !shared};
-  for (int64_t repeat = 0; repeat < plan.repeats; ++repeat) {
-    for (int stage = 0; stage < plan.stages && !out_of_memory; ++stage) {
-      for_each_job(plan.jobs[stage], threads, [&](int64_t begin, int64_t end) {
-        char* const scratch =
-            plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
-        if (plan.scratch_bytes && !scratch) {
-          out_of_memory = true;
-          return;
-        }
-        const FlushDenormals flush;
-        for (int64_t job = begin; job < end; ++job)
-          run_job(task, {plan.details, stage, job, repeat, shared, scratch});
-        scratch_arena().trim();
-      });
+bool run_stage(const Task& task, const Plan& plan, RunJob run_job, const Threads& threads,
+               int stage, int64_t repeat, char* shared) {
+  std::atomic<bool> out_of_memory{false};
+  for_each_job(plan.jobs[stage], threads, [&](int64_t begin, int64_t end) {
+    char* const scratch =
+        plan.scratch_bytes ? scratch_arena().reserve(plan.scratch_bytes) : nullptr;
+    if (plan.scratch_bytes && !scratch) {
+      out_of_memory = true;
+      return;
     }
+    const FlushDenormals flush;
+    for (int64_t job = begin; job < end; ++job)
+      run_job(task, {plan.details, stage, job, repeat, shared, scratch});
+    scratch_arena().trim();
+  });
+  return !out_of_memory;
+}
+
+// `packed`: what stage 0 would make, or null. False if there is no memory for it.
+template <class Threads>
+bool run_plan(const Task& task, const Plan& plan, RunJob run_job, const Threads& threads,
+              const char* packed = nullptr) {
+  char* const reserved =
+      plan.shared_bytes && !packed ? shared_arena().reserve(plan.shared_bytes) : nullptr;
+  bool enough = packed || reserved || !plan.shared_bytes;
+  char* const shared = packed ? const_cast<char*>(packed) : reserved;  // which stage 1 only reads
+  for (int64_t repeat = 0; repeat < plan.repeats; ++repeat) {
+    for (int stage = packed ? 1 : 0; stage < plan.stages && enough; ++stage)
+      enough = run_stage(task, plan, run_job, threads, stage, repeat, shared);
   }
   shared_arena().trim();
-  return !out_of_memory;
+  return enough;
 }
 
 }  // namespace torchconv::cpu

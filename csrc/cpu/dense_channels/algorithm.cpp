@@ -34,12 +34,13 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   const Gather direct = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
   Gather gather = in_tap_pairs(plan.isa, shape.dtype, direct);
-  ChannelPlan channels = make_channel_plan(gather, shape.dtype, plan.threads);
+  ChannelPlan channels =
+      make_channel_plan(gather, shape.dtype, plan.threads, plan.weights_are_kept);
   // Pairs of taps take several times the memory of the rows that they are made of.
   if (gather.pairs != direct.pairs &&
       channel_scratch_bytes(channels, shape.dtype) > cost::kScratchLimit) {
     gather = direct;
-    channels = make_channel_plan(gather, shape.dtype, plan.threads);
+    channels = make_channel_plan(gather, shape.dtype, plan.threads, plan.weights_are_kept);
   }
   plan.keep(Planned<ChannelPlan>{gather, channels});
   plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
@@ -52,6 +53,8 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.jobs[0] = gather.groups * channels.panels.panels;
   plan.jobs[1] = jobs;
   plan.shared_bytes = (channels.packed_size + plan.jobs[0]) * compute_bytes(shape.dtype);
+  plan.pack_weights_first({channels.panels.pieces, channels.panels.panels, channels.c_chunk.size,
+                           channels.c_chunk.count, channels.padded, (int64_t)gather.pairs});
   return nullptr;
 }
 

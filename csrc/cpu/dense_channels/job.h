@@ -162,7 +162,7 @@ struct ChannelJob : ChannelSource {
     const int64_t plane = gather.layout == Layout::kChannelsLast ? 1 : height * width;
     S* const result =
         (S*)task.result + (image_begin + image) * dst_image + slab.first_channel * plane;
-    return {result, dst_channels, height, width, slab.valid, gather.layout};
+    return {result, dst_channels, height, width, slab.valid, gather.layout, task};
   }
 
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
@@ -189,8 +189,13 @@ struct ChannelJob : ChannelSource {
               sums + j * slab.width, slab.width);
           run_rows<A, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
         }
-        if (slab.last && !slab.direct && !slab.rounded)
-          store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
+        if (slab.last) {
+          if (slab.direct || slab.rounded) {
+            store.activate_pixels(dst_row * gather.columns.dst_size, gather.columns.dst_size);
+          } else {
+            store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
+          }
+        }
         if (plan.c_chunk.count > 1) sums += gather.columns.longest * slab.width;
       }
     }
@@ -220,9 +225,13 @@ struct ChannelJob : ChannelSource {
         run_rows<A, Steps::kTableA>(tile, images, slab.valid);
       }
     }
-    if (!slab.last || slab.direct || slab.rounded) return;
+    if (!slab.last) return;
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
+      if (slab.direct || slab.rounded) {
+        store.activate_pixels(row_begin * gather.columns.dst_size, count * gather.columns.dst_size);
+        continue;
+      }
       const T* const from = sums + n * image_sums;
       if (gather.phases() == 1) {  // the rows of a job are one run of pixels
         store.run(from, slab.width, row_begin * gather.columns.dst_size,

@@ -86,7 +86,8 @@ int64_t channel_job_rows(const Gather& gather, const Patch& patch, int64_t row_p
   return Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest).size;
 }
 
-inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t threads) {
+inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t threads,
+                                     bool weights_are_kept) {
   using namespace cost;
   const int64_t element = compute_bytes(dtype);
   ChannelPlan plan{};
@@ -137,7 +138,7 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
       plan.images >= kTileImages && (plan.padded || gather.columns.longest < kTileImages);
   plan.tiles = across ? ChannelPlan::Tiles::kAcrossImages : ChannelPlan::Tiles::kAlongRows;
   plan.packed_size = gather.groups * panels.blocks * plan.lanes * gather.steps();
-  const bool pack_in_job = !tap_pairs && plan.rows.count == 1 &&
+  const bool pack_in_job = !tap_pairs && !weights_are_kept && plan.rows.count == 1 &&
                            plan.packed_size * element > kPackedKept &&
                            plan.images * rows * row_pixels >= kPackingPixels;
   plan.packing = pack_in_job ? ChannelPlan::Packing::kInJob : ChannelPlan::Packing::kOnce;

@@ -1,6 +1,7 @@
 // The store stage of dense_channels: sums [pixels][lanes] to both layouts and all types.
 #pragma once
 
+#include "cpu/common/activate.h"
 #include "cpu/common/copy.h"
 #include "cpu/common/gather.h"
 
@@ -15,6 +16,7 @@ struct RowStore {
   int64_t channels, height, width;  // of the whole result
   int64_t valid;                    // channels of this slab
   Layout layout;
+  const Task& task;
 
   S* pixel(int64_t row, int64_t column) const {
     return result + (row * width + column) * (layout == Layout::kChannelsLast ? channels : 1);
@@ -36,6 +38,17 @@ struct RowStore {
           from_compute(out + k * plane + j * step, sums[j * sums_width + k]);
         }
       }
+    }
+    activate_pixels(first, count);
+  }
+
+  // Of a forward pass, whose pixels are neighbours.
+  void activate_pixels(int64_t first, int64_t count) const {
+    if (!task.activates()) return;
+    if (layout == Layout::kChannelsLast) {
+      activate(task, pixel(0, first), count, channels, valid);
+    } else {
+      activate(task, pixel(0, first), valid, height * width, count);
     }
   }
 

@@ -75,6 +75,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.shared_bytes =
       (pixels.packed.size + gather.groups * pixels.panels.count) * compute_bytes(shape.dtype);
   plan.scratch_bytes = pixel_scratch_bytes(pixels, shape.dtype);
+  plan.pack_weights_first({pixels.panels.count, pixels.c_chunk.size, pixels.c_chunk.count});
   return nullptr;
 }
 

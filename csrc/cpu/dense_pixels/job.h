@@ -267,12 +267,14 @@ struct PixelJob {
                 plan.walk == Walk::kTapSpans &&
                 finite[(group_begin + group) * plan.panels.count + panel] != 0;
             multiply(tile, width, dst, skip_padding, rows, columns, sums);
-            if (last && !in_result() && gather.layout == Layout::kContiguous)
-              store_pixels(*this, tile.c, dst, width, rows, columns);
+            if (!last || gather.layout == Layout::kChannelsLast) continue;
+            if (!in_result()) store_pixels(*this, tile.c, dst, width, rows, columns);
+            activate_channels(*this, dst, width);
           }
         }
         if (last && gather.layout == Layout::kChannelsLast) {
           store_pixels(*this, phase_sums, first_channel, job_channels, rows, columns);
+          activate_channels(*this, first_channel, job_channels);
         }
         taps_before += taps;
         if (plan.c_chunk.count > 1) phase_sums += job_channels * plan.sums.channel_pitch;

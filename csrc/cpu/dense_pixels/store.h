@@ -1,6 +1,7 @@
 // The store stage of dense_pixels: sums of the flat axis to both layouts and all types.
 #pragma once
 
+#include "cpu/common/activate.h"
 #include "cpu/common/copy.h"
 #include "cpu/dense_pixels/plan.h"
 
@@ -41,6 +42,28 @@ void store_pixels(const Job<S, A>& job, const Compute<S>* sums, int64_t channel,
       for (int64_t i = 0; i < spans; ++i) {
         store_strided(from + m * plan.sums.channel_pitch + i * pitch, to + i * row_step * width,
                       length, step);
+      }
+    }
+  }
+}
+
+// The same channels of a forward pass, which are in the result by now.
+template <template <class, class> class Job, class S, class A>
+void activate_channels(const Job<S, A>& job, int64_t channel, int64_t count) {
+  if (!job.task.activates()) return;
+  const Gather& gather = job.gather;
+  const int64_t width = gather.columns.dst_size, plane = gather.rows.dst_size * width;
+  const int64_t channels = gather.groups * gather.dst_channels;
+  const bool together = gather.layout == Layout::kChannelsLast, joined = job.columns == width;
+  const int64_t spans = joined ? 1 : job.rows, length = job.rows * job.columns / spans;
+  for (int64_t n = job.image_begin; n < job.image_begin + job.images; ++n) {
+    for (int64_t i = 0; i < spans; ++i) {
+      S* const image = (S*)job.task.result + n * channels * plane;
+      const int64_t at = (job.row_begin + i) * width + job.column_begin;
+      if (together) {
+        activate(job.task, image + at * channels + channel, length, channels, count);
+      } else {
+        activate(job.task, image + channel * plane + at, count, plane, length);
       }
     }
   }

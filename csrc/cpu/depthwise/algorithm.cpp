@@ -35,6 +35,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.jobs[1] = ceil_div(gather.n, depthwise.images) * depthwise.rows.count * depthwise.parts;
   plan.shared_bytes = (depthwise.weights.size + depthwise.blocks) * compute_bytes(shape.dtype);
   plan.scratch_bytes = depthwise_scratch_bytes(depthwise, shape.dtype);
+  plan.pack_weights_first({depthwise.blocks, depthwise.channels_in_lanes, depthwise.weights.row});
   return nullptr;
 }
 

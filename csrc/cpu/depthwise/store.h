@@ -2,6 +2,7 @@
 // of sums that need another type or order on their way to the result.
 #pragma once
 
+#include "cpu/common/activate.h"
 #include "cpu/depthwise/load.h"
 #include "cpu/depthwise/plan.h"
 
@@ -165,14 +166,20 @@ struct DepthwiseRows {
   // What is left when all tiles are done.
   void store_rest() const {
     const int64_t width = gather.columns.dst_size, height = gather.rows.dst_size;
+    const int64_t row = row_begin * gather.rows.dst_step;
+    const int64_t rows = smaller(plan.rows.size * gather.rows.dst_step, height - row);
     if (finish() == Finish::kPlanes) {  // several blocks have all rows of their planes
-      const int64_t rows = smaller(plan.rows.size, height - row_begin);
-      copy_span(sums, pixel(row_begin, 0), blocks * rows * width);
+      copy_span(sums, pixel(row, 0), blocks * rows * width);
     } else if (finish() == Finish::kImage) {
-      const int64_t row = row_begin * gather.rows.dst_step;
-      const int64_t rows = smaller(plan.rows.size * gather.rows.dst_step, height - row);
       transpose_copy(sums, plan.lanes, rows * width, channel_count(), pixel(row, 0), height * width,
                      bias);
+    }
+    if (!task.activates()) return;
+    const int64_t channels = plan.channels_in_lanes ? channel_count() : blocks;
+    if (gather.layout == Layout::kChannelsLast) {
+      activate(task, pixel(row, 0), rows * width, dst_channels(), channels);
+    } else {
+      activate(task, pixel(row, 0), channels, height * width, rows * width);
     }
   }
 };

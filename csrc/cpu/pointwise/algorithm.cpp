@@ -42,6 +42,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
                  pointwise.pieces;
   plan.shared_bytes = pointwise.packed_size * compute_bytes(shape.dtype);
   plan.scratch_bytes = pointwise_scratch_bytes(pointwise, shape.dtype);
+  if (pointwise.packed) plan.pack_weights_first({pointwise.pieces, pointwise.panels});
   return nullptr;
 }
 

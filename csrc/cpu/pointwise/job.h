@@ -1,6 +1,7 @@
 // One job of pointwise, and the packing of its weights: see algorithm.cpp.
 #pragma once
 
+#include "cpu/common/activate.h"
 #include "cpu/common/copy.h"
 #include "cpu/common/pack_weights.h"
 #include "cpu/common/register_tile.h"
@@ -108,8 +109,15 @@ struct PointwiseJob {
       for (int64_t k = 0; k < channels; ++k, out += dst_plane) {
         store_strided(sums + k * kSlab + j, out, span.count, gather.columns.dst_step);
       }
+      activate_span(span, channel, channels);
       j += span.count;
     }
+  }
+
+  // Of a forward pass, whose pixels are neighbours.
+  void activate_span(const Span& span, int64_t channel, int64_t channels) const {
+    if (!task.activates()) return;
+    activate(task, result + channel * dst_plane + span.dst, channels, dst_plane, span.count);
   }
 
   // With a stride, most elements of the input gradient see no tap.
@@ -180,6 +188,7 @@ struct PointwiseJob {
             tile.row_bias = bias;
           }
           run_rows<A, Steps::kTableA>(tile, k_count, count);
+          if (last && (direct || rounded)) activate_span(span, k, k_count);
           panel += kPanelChannels * gather.src_channels;
         }
         if (last && !direct && !rounded) store(slab_sums, first, count, channel_begin, channels);

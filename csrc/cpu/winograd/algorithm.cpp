@@ -41,7 +41,8 @@ template <int kTile>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (const char* reason = refusal(op, shape)) return reason;
   const Gather gather = make_gather(op, shape);
-  const WinogradPlan winograd = make_winograd_plan(gather, kTile, shape.dtype);
+  const WinogradPlan winograd =
+      make_winograd_plan(gather, kTile, shape.dtype, plan.weights_are_kept);
   plan.keep(Planned<WinogradPlan>{gather, winograd});
   plan.stages = 2;
   plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
@@ -49,6 +50,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (winograd.first == WinogradPlan::First::kWeights) {
     plan.jobs[0] = winograd.panels * winograd.c_block.count;
     plan.jobs[1] = winograd.groups;
+    plan.pack_weights_first({winograd.panels, winograd.width, winograd.c_block.size});
   } else {
     const int64_t group_units = ceil_div(winograd.units, winograd.groups);
     plan.jobs[0] = winograd.repeat_groups * group_units * winograd.c_chunk.count;

@@ -2,6 +2,7 @@
 // dtype and layout.
 #pragma once
 
+#include "cpu/common/activate.h"
 #include "cpu/common/copy.h"
 #include "cpu/common/register_tile.h"
 #include "cpu/winograd/plan.h"
@@ -96,15 +97,18 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
   };
   if (gather.layout == Layout::kChannelsLast) {
     const int64_t pixel = gather.dst_channels;
-    return store(image + (y * row + x) * pixel + first, row * pixel, pixel, valid);
+    S* const out = image + (y * row + x) * pixel + first;
+    store(out, row * pixel, pixel, valid);
+    if (!task.activates()) return;
+    for (int64_t i = 0; i < rows; ++i) activate(task, out + i * row * pixel, columns, pixel, valid);
+    return;
   }
   store(space, columns * width, width, width);
   S* const out = image + first * height * row + y * row + x;
-  if (columns == row) {
-    return transpose_copy(space, width, rows * columns, valid, out, height * row);
-  }
-  for (int64_t i = 0; i < rows; ++i) {
-    transpose_copy(space + i * columns * width, width, columns, valid, out + i * row, height * row);
+  const int64_t spans = columns == row ? 1 : rows, length = rows * columns / spans;
+  for (int64_t i = 0; i < spans; ++i) {
+    transpose_copy(space + i * columns * width, width, length, valid, out + i * row, height * row);
+    if (task.activates()) activate(task, out + i * row, valid, height * row, length);
   }
 }
 

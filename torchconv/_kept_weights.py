@@ -1,0 +1,179 @@
+"""Weights that a layer keeps packed as the kernels read them, from one call to the next.
+
+Kernels copy a weight into the order of their tiles before they multiply. For one image that may
+take as long as the products. A layer may keep the copy as long as nobody can have changed the
+weight since. Versions of tensors do not tell: who writes through ``weight.data``, NumPy or DLPack
+leaves them as they are. So the layer notes when it hands its parameters out, and asks before each
+call whether anybody else holds the weight or its memory. While somebody does, and once after
+somebody might have, the weight is packed anew.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._C import _storage_Use_Count
+
+_pack = torch.ops.torchconv._pack_weights.default
+_transforms_active = torch._C._are_functorch_transforms_active
+_modes = torch._C._len_torch_dispatch_stack
+_take = dict.__getitem__
+
+
+class WatchedParameters(dict[str, Any]):
+    """The parameters of a module, which note that somebody has asked for one of them."""
+
+    handed_out = True
+
+    def __getitem__(self, key: Any) -> Any:
+        self.handed_out = True
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> Any:
+        self.handed_out = True
+        return super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> Any:
+        self.handed_out = True
+        return super().__delitem__(key)
+
+    def __or__(self, other: Any) -> Any:
+        self.handed_out = True
+        return super().__or__(other)
+
+    def __ior__(self, other: Any) -> Any:
+        self.handed_out = True
+        return super().__ior__(other)
+
+    def copy(self) -> Any:
+        self.handed_out = True
+        return super().copy()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        self.handed_out = True
+        return super().get(key, default)
+
+    def items(self) -> Any:
+        self.handed_out = True
+        return super().items()
+
+    def pop(self, *arguments: Any) -> Any:
+        self.handed_out = True
+        return super().pop(*arguments)
+
+    def popitem(self) -> Any:
+        self.handed_out = True
+        return super().popitem()
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        self.handed_out = True
+        return super().setdefault(key, default)
+
+    def update(self, *arguments: Any, **values: Any) -> Any:
+        self.handed_out = True
+        return super().update(*arguments, **values)
+
+    def values(self) -> Any:
+        self.handed_out = True
+        return super().values()
+
+
+class _Packed(NamedTuple):
+    """For a weight as it was, and the calls that it serves."""
+
+    pointer: int
+    version: int
+    storage: Any
+    storage_address: int
+    call: tuple[Any, ...]
+    weight: Tensor | None  # packed; None if the kernels would not read it
+
+
+class KeptWeights:
+    """The packed weight of one layer, for inputs of the size of the last one."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self) -> None:
+        self._packed: _Packed | None = None
+
+    def __deepcopy__(self, memo: Any) -> "KeptWeights":
+        return KeptWeights()
+
+    def __reduce__(self) -> tuple[type["KeptWeights"], tuple[()]]:
+        return KeptWeights, ()
+
+    @property
+    def bytes(self) -> int:
+        """What it takes beside the weight itself."""
+        if self._packed is None or self._packed.weight is None:
+            return 0
+        return self._packed.weight.numel()
+
+    def may_keep(self, parameters: Any) -> bool:
+        """Whether nobody else can change the weight while this call lasts.
+
+        Asked before anything else in the call of the layer refers to the weight. If somebody may
+        have changed it since the last call, what was packed is forgotten.
+        """
+        weight = _take(parameters, "weight")
+        if sys.getrefcount(weight) != _ONLY_HERE:
+            self._packed = None
+            return False
+        packed = self._packed
+        if parameters.handed_out:
+            self._packed, parameters.handed_out = None, False
+        elif packed is not None and (
+            weight._version != packed.version
+            or weight.data_ptr() != packed.pointer
+            or _storage_Use_Count(packed.storage_address) != _ONE_TENSOR
+        ):
+            self._packed = None
+        return True
+
+    def packed(self, weight: Tensor, input: Tensor, geometry: Sequence[int]) -> Tensor | None:
+        """``weight`` as the kernels read it for such an input, or None."""
+        call = (input.shape, geometry, torch.get_num_threads())
+        packed = self._packed
+        if packed is not None and packed.call == call:
+            return packed.weight
+        packed = self._packed = None  # which refers to the memory, too
+        if _transforms_active() or _modes() or weight.is_inference() or not weight.is_cpu:
+            return None
+        storage = weight.untyped_storage()
+        if (
+            _storage_Use_Count(storage._cdata) != _ONE_TENSOR
+            or sys.getrefcount(storage) != _ONE_VARIABLE
+        ):
+            return None
+        with torch.no_grad():
+            made = _pack(weight.detach(), input.shape, geometry)
+        self._packed = _Packed(
+            weight.data_ptr(), weight._version, storage, storage._cdata, call,
+            made if made.numel() else None,
+        )  # fmt: skip
+        return self._packed.weight
+
+
+def keep_packed(layer: nn.Module) -> None:
+    """Lets a layer of class ``ConvActivation2d`` keep its packed weight."""
+    vars(layer)["_parameters"] = WatchedParameters(layer._parameters)
+    vars(layer)["_kept"] = KeptWeights()
+
+
+def _references(parameters: dict[str, Any]) -> int:
+    weight = _take(parameters, "weight")
+    return sys.getrefcount(weight)
+
+
+def _references_to_memory(tensor: Tensor) -> tuple[int, int]:
+    storage = tensor.untyped_storage()
+    return _storage_Use_Count(storage._cdata), sys.getrefcount(storage)
+
+
+# Of a weight that its dict alone refers to, beside one variable of a function; of memory that
+# belongs to one tensor, beside one variable.
+_ONLY_HERE = _references({"weight": object()})
+_ONE_TENSOR, _ONE_VARIABLE = _references_to_memory(torch.empty(1))
