@@ -24,6 +24,10 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
       "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)");
+  // activation(input + residual), as what ends a convolution. The numbers of the activations are their
+  // places in NAMES of torchconv/_activation.py; slope is that of leaky_relu. input is dense in the order
+  // of any dimensions, the residual in any order of the same size.
+  m.def("activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor");
   m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
   m.def("_isa() -> str");
   m.def("_compiler() -> str");

@@ -49,6 +49,14 @@ def _conv2d_backward(
     )
 
 
+def _activate(input: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
+    from torchconv._activation import NAMES, apply_activation  # which needs the operators
+
+    result = input.clone() if residual is None else input + residual
+    name = NAMES[activation]
+    return result if name == "none" else apply_activation(result, name, slope)
+
+
 def _padded(input: Tensor, geometry: Ints) -> Tensor:
     top, bottom, left, right = geometry[2:6]
     return F.pad(input, (left, right, top, bottom))
@@ -72,6 +80,7 @@ OPERATORS = {
     "-> Tensor": _conv2d_grad_weight,
     "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
     "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)": _conv2d_backward,
+    "activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor": _activate,
 }
 
 
