@@ -16,8 +16,8 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   // activation(conv2d + residual); the activations are numbered in cpu/plan.h. On the CPU alone; elsewhere
   // torchconv/_registration.py takes it apart.
   m.def(
-      "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, int[] "
-      "geometry, "
+      "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
+      "int[] geometry, "
       "int activation, float slope, Tensor? packed=None) -> Tensor");
   // What the kernels make of a weight before they multiply, for calls with inputs of this size and, in
   // conv2d_activation, the same weight.
@@ -33,6 +33,10 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
       "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)");
+  // activation(input + residual), as what ends a convolution. The numbers of the activations are their
+  // places in NAMES of torchconv/_named_activations.py; slope is that of leaky_relu. input is dense in the order
+  // of any dimensions, the residual in any order of the same size.
+  m.def("activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor");
   m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
   m.def("_isa() -> str");
   m.def("_compiler() -> str");

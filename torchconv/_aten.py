@@ -69,6 +69,10 @@ def _conv2d_backward(
     )
 
 
+def _pack_weights(weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
+    return torch.empty(0, dtype=torch.uint8)  # ATen reads none
+
+
 def _padded(input: Tensor, geometry: Ints) -> Tensor:
     top, bottom, left, right = geometry[2:6]
     return F.pad(input, (left, right, top, bottom))
@@ -96,6 +100,7 @@ OPERATORS = {
     "-> Tensor": _conv2d_grad_weight,
     "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
     "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)": _conv2d_backward,
+    "_pack_weights(Tensor weight, int[] input_size, int[] geometry) -> Tensor": _pack_weights,
 }
 
 

@@ -77,6 +77,11 @@ def _conv2d_grad_weight(
     return empty(grad, weight_size, geometry)
 
 
+@torch.library.register_fake("torchconv::activate")
+def _activate(input: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
+    return torch.empty_like(input)
+
+
 @torch.library.register_fake("torchconv::conv2d_backward")
 def _conv2d_backward(
     grad: Tensor,

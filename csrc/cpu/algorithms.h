@@ -22,6 +22,7 @@ struct Kernels {
   RunJob winograd4;
   RunJob winograd2;
   RunJob winograd_grad_weight;
+  RunJob activate;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
 };

@@ -1,4 +1,4 @@
-// The torch-aware file of the CPU: the operators of operators.h on tensors of the CPU, and the chosen
+// The operators of operators.h on tensors of the CPU, and the chosen
 // algorithm's plan run on torch's threads. User-facing validation is in torchconv/functional.py.
 #include <torch/csrc/stable/library.h>
 
@@ -12,24 +12,15 @@
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
+#include "cpu/torch_threads.h"
 #include "operators.h"
 
 namespace torchconv::cpu {
 namespace {
 
-struct TorchThreads {
-  bool parallel;
-  int64_t count() const { return parallel ? torch::stable::get_num_threads() : 1; }
-  template <class F>
-  void run(int64_t count, const F& f) const {
-    torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t) { f(begin); });
-  }
-};
-
-// Work in multiply-adds, to judge if it repays to wake other threads.
 void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double work) {
   print_call(task.op, task.shape, algorithm.name, isa_name(plan.isa));
-  const TorchThreads threads{work > cost::kSerialWork && !pool_is_lost()};
+  const TorchThreads threads = TorchThreads::for_work(work);
   const char* const packed = packed_for(task, algorithm, plan);
   if (run_plan(task, plan, algorithm.run_at(plan.isa), threads, packed)) return;
   const Conv2dShape& shape = task.shape;

@@ -1,4 +1,4 @@
-"""Runs the CPU kernels without torch: the files of csrc/cpu, all but the one that knows torch.
+"""Runs the CPU kernels without torch: the files of csrc/cpu, all but those that know torch.
 
 `build` makes a program of them and main.cpp, `CpuHost` is one running process of it.
 """
@@ -36,7 +36,7 @@ def build(
     files += [
         file
         for file in sorted(sources.glob("cpu/**/*.cpp"))
-        if file.parent.name != "isa" and file.name != "conv2d_cpu.cpp"
+        if file.parent.name != "isa" and not file.name.endswith("_cpu.cpp")
     ]
     folder.mkdir(parents=True, exist_ok=True)
     left_out = set(PARTS) - {part.replace("emulated", "avx512") for part in parts}

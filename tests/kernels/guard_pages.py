@@ -11,12 +11,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from itertools import product
 
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
 from tests.awkward import AWKWARD
 from tests.reference import DTYPES, OPS, random_operands, run
+from torchconv._activation import NAMES
 
 PAGE = mmap.PAGESIZE
 PROT_NONE, PROT_READ_WRITE = 0, 3
@@ -68,6 +70,14 @@ def main(side: str) -> None:
                 torch.ops.torchconv.conv2d_backward(
                     t.grad, t.input, None, case.weight_size, geometry, True
                 )
+    for dtype, count in product(DTYPES, range(1, 41)):
+        x, residual = (
+            buffer.copy_of(torch.ones(count, dtype=dtype), side) for buffer in buffers[:2]
+        )
+        for number in range(len(NAMES)):
+            print(NAMES[number], count, dtype, flush=True)
+            torch.ops.torchconv.activate(x, None, number, 0.1)
+            torch.ops.torchconv.activate(x, residual, number, 0.1)
     print("done")
 
 

@@ -43,7 +43,11 @@ void activate_rows(const Task& task, S* at, int64_t rows, int64_t pitch, int64_t
         x = V::add(x, whole ? V::load(residual + i) : V::load_first(residual + i, left));
       }
       x = activated<kActivation>(x, slope);
-      whole ? V::store(at + i, x) : V::store_first(at + i, x, left);
+      if (whole) {
+        V::store(at + i, x);
+      } else {
+        V::store_first(at + i, x, left);
+      }
     }
     at += pitch;
     if (residual) residual += pitch;
@@ -55,6 +59,7 @@ void activate_rows(const Task& task, S* at, int64_t rows, int64_t pitch, int64_t
 template <class S>
 [[gnu::noinline]] void activate(const Task& task, S* at, int64_t rows, int64_t pitch,
                                 int64_t count) {
+  if (pitch == count) count *= rows, rows = 1;
   switch (task.activation) {
     case Activation::kNone:
       return activate_rows<Activation::kNone>(task, at, rows, pitch, count);

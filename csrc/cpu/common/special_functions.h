@@ -19,8 +19,8 @@ struct Coefficients;
 
 template <>
 struct Coefficients<float> {
-  // Where 1 + exp(-x) is infinite, and where it is 1.
-  static constexpr float kLeast = -89, kMost = 86;
+  // Where 1 + exp(-x) is infinite, and where it is 1 and exp(-x) almost denormal.
+  static constexpr float kLeast = -89, kMost = 86.6f;
   // Added to a number it leaves its nearest integer n in the last bits, as the exponent of 2^(n - 1).
   static constexpr float kRounding = 0x1.8p23f + 126;
   static constexpr float kPerLog2 = 0x1.715476p+0f;
@@ -31,7 +31,7 @@ struct Coefficients<float> {
   // (1 / 2 - F(x)) / x of x^2, |x| <= 1, to 7e-10.
   static constexpr float kMiddle[] = {7.654209e-06f, -0.00011348637f, 0.00118633f,
                                       -0.009973323f, 0.06649036f,     -0.3989423f};
-  // 2 F(-x) exp(x^2 / 2), 1 <= x <= kFarthest, to 3e-8. Beyond, x F(-x) has vanished.
+  // 2 F(-x) exp(x^2 / 2), 1 <= x <= kFarthest, to 3e-8. Beyond, x F(-x) is denormal.
   static constexpr float kFarthest = 13.16f;
   static constexpr float kNumerator[] = {0.047895543f, 0.28414124f, 0.7947883f, 0.99961984f};
   static constexpr float kDenominator[] = {0.060030013f, 0.356033f, 1.05781f, 1.5907705f, 1.0f};
@@ -40,7 +40,7 @@ struct Coefficients<float> {
 // The same to 4e-18, 3e-19 and 7e-17.
 template <>
 struct Coefficients<double> {
-  static constexpr double kLeast = -710, kMost = 700;
+  static constexpr double kLeast = -710, kMost = 708;
   static constexpr double kRounding = 0x1.8p52 + 1022;
   static constexpr double kPerLog2 = 0x1.71547652b82fep+0;
   static constexpr double kLog2 = 0x1.62e42fefa39efp-1, kLog2Rest = 0x1.abc9e3b39803fp-56;

@@ -3,6 +3,7 @@
 // tools/check_objects.py finds what is missing here.
 #pragma once
 
+#include "cpu/activate/plan.h"
 #include "cpu/algorithms.h"
 #include "cpu/common/sample_chunks.h"
 #include "cpu/dense_channels/padding.h"
