@@ -20,6 +20,7 @@ from torchconv import (  # noqa: E402  (they need the operators)
     _tools,
     functional,
 )
+from torchconv._compare import compare  # noqa: E402
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
 from torchconv._winograd import get_winograd, set_winograd, winograd  # noqa: E402
@@ -29,6 +30,7 @@ from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
 __all__ = [
     "Conv2d",
     "backend",
+    "compare",
     "conv2d",
     "conv2d_output_size",
     "convert",
