@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     print(
         f"{environment()}, {torch.get_num_threads()} threads for each, "
-        f"FMA peak {fma_peak(torch.float32):.0f} GF/s in float32"
+        f"FMA peak {fma_peak(torch.float32):.0f} GF/s in float32, load {os.getloadavg()[0]:.1f}"
     )
     wanted = installed([*options.peers, *OURS])
     print(f"{LEGEND}\n{HEADER}")
