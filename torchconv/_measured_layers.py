@@ -36,12 +36,13 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], seconds: float) -> Compar
     left_out = dict.fromkeys(layers, NOT_CALLED)
 
     def measure_call(name: str, arguments: dict[str, Any]) -> None:
-        layer, tensors = layers[name], arguments.values()
+        layer = layers[name]
         if (reason := _reason_against(layer, arguments["input"])) is not None:
             left_out[name] = reason
             return
         left_out.pop(name, None)
-        key = name, *((x.shape, x.stride(), x.dtype) for x in tensors if x is not None)
+        tensors = (x for x in arguments.values() if isinstance(x, Tensor))
+        key = name, *((x.shape, x.stride(), x.dtype) for x in tensors)
         if key in rows:
             rows[key] = replace(rows[key], calls=rows[key].calls + 1)
         else:
@@ -129,7 +130,8 @@ def _reason_against(layer: nn.Conv2d, input: Tensor) -> str | None:
     if not input.is_cpu:
         return f"its input is on {input.device}"
     kind = type_before_parametrizations(layer)
-    if kind not in (nn.Conv2d, Conv2d, ConvActivation2d):
+    fused = issubclass(kind, ConvActivation2d) and kind.__module__.startswith("torchconv.")
+    if kind not in (nn.Conv2d, Conv2d) and not fused:
         return f"{kind.__name__} is a subclass of nn.Conv2d, which torchconv leaves alone"
     own = vars(layer)
     if "forward" in own or ("_conv_forward" in own and not is_converted(layer)):
@@ -142,7 +144,7 @@ def _measure_layer(
     layer: nn.Conv2d,
     seconds: float,
     input: Tensor,
-    residual: Tensor | None = None,
+    residual: Any = None,
 ) -> LayerComparison:
     padded, padding = input, layer.padding
     if layer.padding_mode != "zeros":
@@ -187,13 +189,12 @@ def _measure_layer(
     )
 
 
-def _separate_steps(
-    layer: ConvActivation2d, convolution: tuple[Any, ...], residual: Tensor | None
-) -> Tensor:
+def _separate_steps(layer: ConvActivation2d, convolution: tuple[Any, ...], residual: Any) -> Tensor:
     """What PyTorch does without a fused layer, in place where it can."""
     result = F.conv2d(*convolution)
     if residual is not None:
-        result += residual
+        alike = getattr(residual, "shape", None) == result.shape and residual.dtype == result.dtype
+        result = result.add_(residual) if alike else result + residual
     match layer.activation:
         case None:
             return result

@@ -4,7 +4,6 @@ import copy
 import subprocess
 import sys
 import time
-from typing import get_args
 
 import pytest
 import torch
@@ -15,9 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import torchconv
 from tests.compare import same_bits
 from torchconv import _measured_layers, functional
-from torchconv._activation import Activation
 from torchconv._timing import Pairs
-from torchconv.conv_activation import ConvActivation2d
 
 SECONDS = 1e-4
 
@@ -180,18 +177,6 @@ def test_what_a_model_keeps_can_be_trained_with():
     measured(model, torch.ones(1, 3, 5, 5))
     model(torch.ones(1, 3, 5, 5)).sum().backward()
     assert model[1].weight.grad is not None
-
-
-@pytest.mark.parametrize("with_residual", [False, True])
-@pytest.mark.parametrize("activation", [None, *get_args(Activation)])
-def test_a_fused_layer_is_compared_with_separate_steps(activation, with_residual):
-    layer = ConvActivation2d(4, 4, 3, padding=1, activation=activation, slope=0.25)
-    arguments = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6)
-    (row,) = measured(layer, *arguments[: 1 + with_residual]).rows
-    parts = ["residual"] * with_residual + [activation] * (activation is not None)
-    assert row.ending == ", ".join(parts)
-    assert row.shape == ", ".join(["2x4x6x6 -> 2x4x6x6", "3x3", *parts])
-    assert row.difference < 1e-6
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect", "circular"])
