@@ -3,6 +3,7 @@
     python -m benchmarks            layers of real networks, see --help
     python -m benchmarks.random     random layers of the kinds that networks have
     python -m benchmarks.models     a training step of whole models
+    python -m benchmarks.inference  whole models, beside torch.compile, ONNX Runtime and OpenVINO
     python -m benchmarks.overhead   what one call costs before any arithmetic
     python -m benchmarks.cuda       the CUDA kernels, operator by operator
     python -m benchmarks.cuda_peers what PyTorch alone needs on a GPU, in each of its ways

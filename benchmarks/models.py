@@ -16,8 +16,8 @@ from torch import nn
 import torchconv
 from benchmarks.machine import environment
 from benchmarks.subjects import FORMAT_NAMES, MEMORY_FORMATS
-from benchmarks.timing import measure_pairs
 from tests.layer_names import network_name
+from torchconv._timing import measure_pairs
 
 Build = Callable[[], nn.Module]
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 import torchconv
-from benchmarks.timing import lower_quartile
+from torchconv._timing import lower_quartile
 
 ROUNDS = 60
 CALLS = 50

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import tables
+from benchmarks.inference_rows import InferenceRow
 from benchmarks.machine import environment
 from benchmarks.models import ModelRow
 from benchmarks.report import read_csv
@@ -29,6 +30,7 @@ class Results:
     main: list[Row]
     held_out: list[Row]
     models: list[ModelRow]
+    inference: list[InferenceRow]
 
     @classmethod
     def read(cls, folder: Path) -> Results:
@@ -45,6 +47,7 @@ class Results:
             rows_of("conv2d-main-*", Row),
             rows_of("conv2d-held_out-*", Row),
             rows_of("models-*", ModelRow),
+            rows_of("inference-*", InferenceRow),
         )
 
     def of(self, dtype: str) -> tuple[list[Row], list[Row]]:
@@ -90,13 +93,24 @@ def render(results: Results) -> dict[str, str]:
         tables.best_and_worst(single + held_out),
         tables.inexact(single + held_out),
     ]
-    return {
+    figures = {
         "headline": tables.headline(single, held_out, results.models, conditions(single)),
         "benchmark": "\n\n".join(part for part in parts if part),
     }
+    if results.inference:  # measured on its own, with python -m benchmarks.inference --csv
+        figures["inference"] = inference(results.inference)
+    return figures
 
 
-def conditions(rows: list[Row]) -> str:
+def inference(rows: list[InferenceRow]) -> str:
+    versions = dict.fromkeys(row.about.partition(",")[0] for row in rows)
+    dtypes = dict.fromkeys(row.dtype for row in rows)
+    parts = [f"{conditions(rows)}; {', '.join(versions)}."]
+    parts += [tables.inference([row for row in rows if row.dtype == dtype]) for dtype in dtypes]
+    return "\n\n".join(part for part in parts if part)
+
+
+def conditions(rows: list[Row] | list[InferenceRow]) -> str:
     dtypes = ", ".join(dict.fromkeys(f"`{row.dtype}`" for row in rows))
     names = {"avx2": "AVX2", "avx512": "AVX-512", "avx512_bf16": "AVX-512 with BF16"}
     isa = names.get(torch.ops.torchconv._isa(), "plain C++")

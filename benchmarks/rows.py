@@ -12,9 +12,9 @@ import torch
 from benchmarks.kinds import kind_of
 from benchmarks.machine import fma_peak
 from benchmarks.subjects import OPERATORS, Subject
-from benchmarks.timing import measure_pairs
 from tests.cases import Conv2dCase
 from tests.layer_names import layer_name
+from torchconv._timing import measure_pairs
 
 AnyRow = TypeVar("AnyRow")
 

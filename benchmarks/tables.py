@@ -7,10 +7,13 @@ import math
 from collections.abc import Iterable
 
 from benchmarks import report
+from benchmarks.inference_rows import InferenceRow, by_model_and_batch, of_best_peer
+from benchmarks.inference_subjects import PEERS
 from benchmarks.models import ModelRow
 from benchmarks.report import grouped_means, mean_error, name_of
 from benchmarks.rows import Row
 from benchmarks.subjects import FORMAT_NAMES
+from benchmarks.timing import geometric_mean
 from tests.layer_names import network_name
 
 BEST_AND_WORST = 6  # layers of either kind
@@ -118,6 +121,36 @@ def whole_models(rows: list[ModelRow]) -> str:
         ratios = (found.get((model, *column)) for column in columns)
         cells = (times(ratio) if ratio else "" for ratio in ratios)
         lines.append(f"| {network_name(model)} | {batch} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def inference(rows: list[InferenceRow]) -> str:
+    """How many times as long as torchconv's optimized models the peers take, of one dtype."""
+    groups = {
+        key: {row.subject: row for row in group}
+        for key, group in by_model_and_batch(rows).items()
+        if any(row.subject == "optimized" for row in group)
+    }
+    if not groups:
+        return ""
+    peers = [name for name in PEERS if any(name in group for group in groups.values())]
+    titles = [*(PEERS[name].name for name in peers), "the fastest of these"]
+    lines = [
+        f"| `{rows[0].dtype}` | images | torchconv ms | " + " | ".join(titles) + " |",
+        "|---|---:|---:|" + "---:|" * len(titles),
+    ]
+    for batch in dict.fromkeys(batch for _, batch in groups):
+        columns: dict[str, list[float]] = {title: [] for title in titles}
+        for (model, _), group in ((key, it) for key, it in groups.items() if key[1] == batch):
+            best = of_best_peer(group.values(), "optimized")
+            found = [*(group.get(name) for name in peers), best]
+            for title, row in zip(titles, found, strict=True):
+                columns[title] += [row.optimized] if row else []
+            cells = (times(row.optimized) if row else "" for row in found)
+            label = f"{network_name(model)} | {batch} | {group['optimized'].ms:.3g}"
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        cells = (times(geometric_mean(ratios)) if ratios else "" for ratios in columns.values())
+        lines.append(f"| **all** | {batch} | | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -17,8 +17,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   // torchconv/_registration.py takes it apart.
   m.def(
       "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
-      "int[] geometry, "
-      "int activation, float slope, Tensor? packed=None) -> Tensor");
+      "int[] geometry, int activation, float slope, Tensor? packed=None) -> Tensor");
   // What the kernels make of a weight before they multiply, for calls with inputs of this size and, in
   // conv2d_activation, the same weight.
   m.def("_pack_weights(Tensor weight, int[] input_size, int[] geometry) -> Tensor");

@@ -21,6 +21,7 @@ from torchconv import (  # noqa: E402  (they need the operators)
     functional,
 )
 from torchconv._activation import conv2d_activation  # noqa: E402
+from torchconv._compare import compare  # noqa: E402
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._conv_activation import ConvActivation2d  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
@@ -32,6 +33,7 @@ __all__ = [
     "Conv2d",
     "ConvActivation2d",
     "backend",
+    "compare",
     "conv2d",
     "conv2d_activation",
     "conv2d_output_size",

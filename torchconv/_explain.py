@@ -2,6 +2,7 @@
 
 import os
 import platform
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,12 @@ def explain(
             text = f"aten: {left_to_aten}"
         lines.append(f"{op}: {text}")
     return "\n".join(lines)
+
+
+def forward_algorithm(*arguments: Any, winograd: Winograd | None = None) -> str:
+    """The name of the algorithm that computes a convolution; ``"aten"`` where it is PyTorch's."""
+    forward = explain(*arguments, winograd=winograd).partition("\ngrad_input: ")[0]
+    return forward.splitlines()[-1].removeprefix("forward: ").partition(":")[0]
 
 
 def _left_to_aten(

@@ -105,6 +105,7 @@ for one in (layer, copy.deepcopy(layer), converted, torch.compile(layer, backend
     assert torch.equal(torch.autograd.grad(one(x).square().sum(), x)[0], expected)
 assert torchconv.conv2d_output_size(9, 3, padding=1) == (9, 9)
 torch.func.vmap(layer)(x[None])
+assert torchconv.compare(converted, x, seconds=1e-4).rows[0].algorithm == "aten"
 exported = torch.export.export(layer, (x,)).module()
 assert torch.equal(exported(x), plain(x))
 

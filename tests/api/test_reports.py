@@ -102,5 +102,5 @@ def test_no_line_is_printed_but_the_trace():
     found = {path.name for path in kernels if printing.search(path.read_text())}
     # The trace that TORCHCONV_VERBOSE=1 asks for.
     assert found == {"operators.h"}
-    for path in (ROOT / "torchconv").glob("*.py"):
+    for path in {*(ROOT / "torchconv").glob("*.py")} - {ROOT / "torchconv" / "__main__.py"}:
         assert not re.search(r"^\s*print\(", path.read_text(), re.MULTILINE), path.name

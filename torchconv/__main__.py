@@ -1,0 +1,98 @@
+"""The command line: `python -m torchconv info` and `python -m torchconv compare resnet18`."""
+
+import argparse
+import difflib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import torch
+from torch import nn
+
+import torchconv
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    options.run(options)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m torchconv",
+        description="About this installation of torchconv, and what it gains in a model.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    info = commands.add_parser("info", help="versions, machine and settings, for bug reports")
+    info.set_defaults(run=lambda _: print(torchconv.show_config()))
+
+    compare = commands.add_parser(
+        "compare",
+        help="each convolution of a network, computed by torchconv and by PyTorch",
+        description="Measures each convolution of a network of torchvision, with random weights "
+        "and images, computed by torchconv and by PyTorch in turn. For a model of your own, call "
+        "torchconv.compare(model, example_input).",
+    )
+    add = compare.add_argument
+    add("model", help="such as resnet18: a classification network of torchvision.models")
+    add("--batch", type=_positive, default=1, metavar="N", help="images (%(default)s)")
+    add("--size", type=_positive, default=224, metavar="PIXELS", help="of an image (%(default)s)")
+    add("--dtype", choices=DTYPES, default="float32", help="(%(default)s)")
+    add("--channels-last", action="store_true", help="model and images in that memory format")
+    add("--threads", type=_positive, metavar="N", help="(what PyTorch chooses)")
+    add(
+        "--seconds", type=_seconds, default=0.1, help="time to measure each layer for (%(default)s)"
+    )
+    compare.set_defaults(run=_compare, error=compare.error)
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> None:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype)
+    memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+    torch.manual_seed(0)
+    model = _build(options).to(dtype).to(memory_format=memory_format)
+    images = torch.randn(options.batch, 3, options.size, options.size).to(dtype)
+    images = images.contiguous(memory_format=memory_format)
+    print(torchconv.compare(model.eval(), images, seconds=options.seconds))
+
+
+def _build(options: argparse.Namespace) -> nn.Module:
+    refuse: Callable[[str], NoReturn] = options.error
+    try:
+        from torchvision import models
+    except ImportError as error:
+        refuse(f"needs torchvision (pip install 'torchconv[compare]'): {error}")
+    names = models.list_models(module=models)
+    if options.model not in names:
+        close = difflib.get_close_matches(options.model, names, n=5, cutoff=0.5)
+        near = f"close to it are {', '.join(close)}" if close else f"there are {', '.join(names)}"
+        refuse(f"torchvision has no classification network {options.model!r}; {near}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of how it will draw weights some day
+        return models.get_model(options.model, weights=None)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{number} is not above 0")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
