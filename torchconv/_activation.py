@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torchconv import functional
-from torchconv.functional import Ints
 from torchconv._winograd import Winograd
+from torchconv.functional import Ints
 
 Activation = Literal["relu", "relu6", "silu", "hardswish", "gelu", "sigmoid", "leaky_relu"]
 

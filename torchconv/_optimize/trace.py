@@ -1,0 +1,202 @@
+"""Traces the code of a module with torch.fx, or says why a trace would not be faithful.
+
+The graph is the code as it is in eval mode. A node's ``meta`` has the modules whose code made it
+(``owners``, from the root to the innermost) and the module that it calls (``module``).
+"""
+
+import dis
+import inspect
+import random
+import sys
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Graph, Node
+from torch.fx.proxy import Proxy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torchconv._optimize.modules import is_leaf, left_alone
+from torchconv._optimize.proxies import StrictProxy, Untraceable
+from torchconv._optimize.state import Snapshot
+
+
+def trace(module: nn.Module, leaves: set[type]) -> Graph:
+    """The graph of a module.
+
+    Classes whose code cannot be traced are added to ``leaves``: a call of them is one node.
+
+    Raises:
+        Untraceable: the code of the module itself cannot be traced.
+    """
+    reason = _unfit(module)
+    if reason is not None:
+        raise Untraceable(reason)
+    modules = list(module.modules())
+    while True:
+        tracer = _Tracer(leaves)
+        before, random_before = Snapshot(modules), _random_states()
+        try:
+            with _NoArithmetic(tracer):
+                graph = tracer.trace(module)
+            problem = tracer.problem
+        except Exception as error:
+            graph, problem = None, tracer.problem or _first_line(error)
+        changed = before.changed()
+        if changed:
+            before.restore()
+            culprit, problem = changed[0], "its forward changes the module"
+        else:
+            culprit = tracer.culprit
+        if _random_states() != random_before:
+            _restore_random(random_before)
+            raise Untraceable("it draws random numbers")
+        if graph is not None and problem is None:
+            return graph
+        if culprit is None or culprit is module or type(culprit) in (nn.Sequential, *leaves):
+            raise Untraceable(problem or "it cannot be traced")
+        leaves.add(type(culprit))
+
+
+class _Tracer(torch.fx.Tracer):
+    proxy_buffer_attributes = True
+
+    def __init__(self, leaves: set[type]) -> None:
+        super().__init__()
+        self.problem: str | None = None
+        self.culprit: nn.Module | None = None
+        self._leaves = leaves
+        self._owners: list[nn.Module] = []
+        self._mode = _mode()
+
+    def trace(self, root: Any, concrete_args: Any = None) -> Graph:
+        self._owners = [root]
+        return super().trace(root, concrete_args)
+
+    def refuse(self, reason: str) -> NoReturn:
+        self.problem = self.problem or reason  # it counts even where the code catches exceptions
+        self.culprit = self.culprit or self._owners[-1]
+        raise Untraceable(reason)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in self._leaves or is_leaf(m)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if self.is_leaf_module(m, ""):
+            value = super().call_module(m, forward, args, kwargs)
+            value.node.meta["module"] = m
+            return value
+        self._owners.append(m)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.culprit = self.culprit or m
+            raise
+        finally:
+            self._owners.pop()
+
+    def create_node(self, kind: str, *arguments: Any, **options: Any) -> Node:
+        if _mode() != self._mode:
+            self.refuse("it switches gradients or autocast")
+        node = super().create_node(kind, *arguments, **options)
+        node.meta["owners"] = tuple(self._owners)
+        node.type = None
+        return node
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Proxy):
+            return a.node
+        if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) and a not in self.tensor_attrs:
+            self.refuse("it uses a tensor that it does not hold as an attribute")
+        return super().create_arg(a)
+
+    def proxy(self, node: Node) -> StrictProxy:
+        return StrictProxy(node, self)
+
+
+class _NoArithmetic(TorchDispatchMode):
+    """Refuses to compute with real tensors: their values would become constants of the graph."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._tracer.refuse(f"it computes {func} from no argument of its own")
+
+
+def _unfit(module: nn.Module) -> str | None:
+    """Why a module's own code cannot be the root of a trace, whatever it does."""
+    reason = left_alone(module)
+    if reason is not None:
+        return reason
+    kind = type(module)
+    if "forward" in vars(module):
+        return "its forward was replaced"
+    is_graph = isinstance(module, torch.fx.GraphModule)
+    if kind.__call__ is not nn.Module.__call__ and not is_graph:
+        return "its class has a __call__ of its own"
+    function = kind.forward
+    if function is nn.Module.forward:
+        return "it has no forward"
+    if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
+        return "its forward is decorated"
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    for parameter in parameters:
+        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+            return f"its forward takes {parameter}"
+        if parameter.default is not parameter.empty:
+            return f"its forward has an optional argument {parameter.name!r}"
+    return None if is_graph else _unanswerable(function, {each.name for each in parameters})
+
+
+def _unanswerable(function: Any, parameters: set[str]) -> str | None:
+    """Whether the code asks what a proxy cannot refuse to answer: ``type(x)`` or ``x is None``."""
+    loaded: tuple[Any, ...] = ()
+    for step in dis.get_instructions(function):
+        if step.opname == "LOAD_GLOBAL" and step.argval == "type":
+            return "its forward asks for the type of a value"
+        if (step.opname == "IS_OP" or "_NONE" in step.opname) and parameters & set(loaded):
+            return f"its forward asks whether {', '.join(parameters & set(loaded))} is None"
+        if step.opname.startswith("LOAD_FAST"):
+            loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+        elif step.opname != "LOAD_CONST":
+            loaded = ()
+    return None
+
+
+def _mode() -> tuple[Any, ...]:
+    """The state of the interpreter that changes results and leaves no trace in a graph."""
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_autocast_enabled("cuda"),
+        torch.get_autocast_dtype("cpu"),
+        torch.get_autocast_dtype("cuda"),
+        torch.get_default_dtype(),
+    )
+
+
+def _random_states() -> tuple[Any, ...]:
+    """Of Python, PyTorch and NumPy, in a form that can be compared."""
+    states = random.getstate(), bytes(torch.get_rng_state().tolist())
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return states
+    name, keys, *others = numpy.random.get_state()
+    return *states, name, keys.tobytes(), *others
+
+
+def _restore_random(states: tuple[Any, ...]) -> None:
+    random.setstate(states[0])
+    torch.set_rng_state(torch.tensor(list(states[1]), dtype=torch.uint8))
+    if len(states) > 2:
+        numpy = sys.modules["numpy"]
+        name, keys, *others = states[2:]
+        numpy.random.set_state((name, numpy.frombuffer(keys, numpy.uint32), *others))
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}"[:120]

@@ -1,0 +1,87 @@
+"""Goes through a model, from the innermost modules outwards, and fuses what each can.
+
+A module is changed where its own code shows a chain, so that of a model as little code as possible
+is replaced: a residual block, not the network around it.
+"""
+
+import torch
+from torch import nn
+from torch.fx import Graph
+
+from torchconv._optimize.apply import apply
+from torchconv._optimize.modules import left_alone
+from torchconv._optimize.patterns import find_chains
+from torchconv._optimize.proxies import Untraceable
+from torchconv._optimize.scope import Scope
+from torchconv._optimize.state import Snapshot
+from torchconv._optimize.trace import trace
+from torchconv._report import note
+
+
+class Walk:
+    """One pass over ``model``; folded weights are rounded to ``dtype``, if it is not None."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None) -> None:
+        self._model = model
+        self._dtype = dtype
+        self._leaves: set[type] = set()
+        self._seen: set[nn.Module] = set()
+
+    def visit(self, module: nn.Module, view: Graph | None = None) -> None:
+        """Optimises a module and all inside; ``view`` is a graph that shows calls from outside."""
+        if module in self._seen:
+            return
+        self._seen.add(module)
+        if not any(isinstance(each, nn.Conv2d) for each in module.modules()):
+            return
+        reason = left_alone(module)
+        if reason is not None:
+            note(module, reason=reason)
+            self._seen.update(module.modules())
+            return
+        if isinstance(module, nn.Conv2d):
+            return
+        is_view = view is None
+        if view is None:
+            view = self._trace(module)
+        before = Snapshot(module.modules())
+        for child in module.children():
+            self.visit(child, view)
+        if view is None:
+            return
+        graph = self._trace(module, is_view)
+        if graph is not None:
+            self._fuse(Scope(self._model, module, graph, view))
+        elif is_view:
+            before.restore()
+
+    def _trace(self, module: nn.Module, tell: bool = True) -> Graph | None:
+        try:
+            return trace(module, self._leaves)
+        except Untraceable as error:
+            if tell and type(module).forward is not nn.Module.forward:
+                note(module, reason=f"not traced: {error}")
+            return None
+
+    def _fuse(self, scope: Scope) -> None:
+        reasons: dict[nn.Module, str] = {}
+        chains = find_chains(scope, reasons.__setitem__)
+        problem = apply(scope, chains, self._dtype, self._leaves) if chains else None
+        for chain in chains if problem is not None else ():
+            reasons[chain.layer] = str(problem)
+        for layer, reason in reasons.items():
+            note(layer, reason=reason)
+
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The convolutions that are not in a part of the model that is left alone."""
+        found, waiting = [], [self._model]
+        seen: set[nn.Module] = set()
+        while waiting:
+            module = waiting.pop()
+            if module in seen or left_alone(module) is not None:
+                continue
+            seen.add(module)
+            waiting.extend(module.children())
+            if isinstance(module, nn.Conv2d):
+                found.append(module)
+        return found
