@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from torchconv._optimize.modules import class_name, why_not_itself
+from torchconv._optimize.modules import class_name, does_nothing, why_not_itself
 
 _OUTSIDE = "outside"  # the memory of arguments and parameters, which may be views of each other
 
@@ -62,6 +62,8 @@ def _written(node: Node) -> list[Node] | None:
         module = node.meta.get("module")
         if module is None or why_not_itself(module) is not None:
             return None
+        if does_nothing(module):
+            return []
         if not class_name(module).startswith(_KNOWN_MODULES):
             return None
         in_place = any(getattr(each, "inplace", False) for each in module.modules())

@@ -32,7 +32,7 @@ def apply(
     """
     before = Snapshot(scope.module.modules())
     whole_activations = _only_in_chains(scope, chains)
-    needs_graph = any(_needs_graph(chain, whole_activations) for chain in chains)
+    needs_graph = bool(chains_in_code(scope, chains))
     try:
         for chain in chains:
             _change_modules(chain, dtype)
@@ -49,6 +49,12 @@ def apply(
         before.restore()
         return str(error)
     return None
+
+
+def chains_in_code(scope: Scope, chains: list[Chain]) -> list[Chain]:
+    """The chains with parts that are no modules, so that code has to change."""
+    whole_activations = _only_in_chains(scope, chains)
+    return [chain for chain in chains if _needs_graph(chain, whole_activations)]
 
 
 def _only_in_chains(scope: Scope, chains: list[Chain]) -> list[nn.Module]:

@@ -95,7 +95,9 @@ def zero_padding(node: Node) -> tuple[int, int] | None:
         return _padding_of_module(node)
     if node.op != "call_function" or node.target not in (F.pad, torch._C._nn.pad):
         return None
-    arguments = dict(zip(("input", "pad", "mode", "value"), node.args)) | dict(node.kwargs)
+    arguments = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(
+        node.kwargs
+    )
     if arguments.get("mode", "constant") != "constant" or arguments.get("value") not in (None, 0):
         return None
     return _both_sides(arguments.get("pad"))

@@ -40,6 +40,8 @@ _LEAVES = FROZEN_NORMS | NORMS_WITH_ACTIVATION | NOTHING_IN_EVAL
 _QUANTISED = ("torch.ao.", "torch.nn.quantized", "torch.nn.intrinsic", "torch.nn.qat", "torchao.")
 _WRAPPERS = ("torch.nn.parallel.", "torch.distributed.", "torch._dynamo.")
 
+_CONTAINERS = (dict, list, tuple, set)
+
 _HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",
@@ -111,6 +113,15 @@ def _is_plain(parameter: Any) -> bool:
     )
 
 
+def does_nothing(module: nn.Module) -> bool:
+    """Whether a module returns its input in eval mode, in which it is."""
+    return (
+        class_name(module) in NOTHING_IN_EVAL
+        and not module.training
+        and why_not_itself(module) is None
+    )
+
+
 def is_leaf(module: nn.Module) -> bool:
     """Whether a trace records a call of this module and does not look into it."""
     if left_alone(module) is not None or why_not_itself(module) is not None:
@@ -129,7 +140,7 @@ def held(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that a module refers to: its children, and those in its lists and dicts."""
     yield from (child for child in module._modules.values() if child is not None)
     for name, value in vars(module).items():
-        if name != "_modules":
+        if name != "_modules" and value and isinstance(value, (nn.Module, *_CONTAINERS)):
             yield from _modules_in(value)
 
 
@@ -139,7 +150,7 @@ def _modules_in(value: Any) -> Iterator[nn.Module]:
     elif isinstance(value, dict):
         for element in value.values():
             yield from _modules_in(element)
-    elif isinstance(value, (list, tuple, set)):
+    elif isinstance(value, _CONTAINERS):
         for element in value:
             yield from _modules_in(element)
 

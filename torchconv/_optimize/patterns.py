@@ -23,8 +23,7 @@ from torchconv._optimize.fold import (
     zero_padding,
 )
 from torchconv._optimize.modules import (
-    NOTHING_IN_EVAL,
-    class_name,
+    does_nothing,
     why_not_fused,
     why_not_itself,
 )
@@ -87,22 +86,21 @@ class _Search:
         self._tell = lambda reason: tell(self._layer, reason)
 
     def chain(self) -> Chain | None:
-        layer, conv = self._layer, self._conv
-        inputs = (*conv.args, *conv.kwargs.values())
-        if (
-            len(inputs) != 1
-            or not isinstance(inputs[0], Node)
-            or isinstance(getattr(layer, "activation", None), str)
-        ):
+        inputs = (*self._conv.args, *self._conv.kwargs.values())
+        if len(inputs) != 1 or not isinstance(inputs[0], Node):
             return None
-        problem = why_not_fused(layer) or self._scope.why_shared(layer)
+        if isinstance(getattr(self._layer, "activation", None), str):
+            return None
+        chain = Chain(self._conv, inputs[0])
+        self._take_padding(chain)
+        self._follow(chain)
+        if chain.padding is None and not chain.nodes:
+            return None
+        problem = why_not_fused(self._layer) or self._scope.why_shared(self._layer)
         if problem is not None:
             self._tell(problem)
             return None
-        chain = Chain(conv, inputs[0])
-        self._take_padding(chain)
-        self._follow(chain)
-        return chain if chain.padding or chain.nodes else None
+        return chain
 
     def _take_padding(self, chain: Chain) -> None:
         node = chain.input
@@ -199,13 +197,7 @@ def other_operand(node: Node, value: Node) -> Node | None:
 def _does_nothing(node: Node) -> bool:
     if node.op == "call_module":
         module: Any = node.meta.get("module")
-        return (
-            class_name(module) in NOTHING_IN_EVAL
-            and not module.training
-            and why_not_itself(module) is None
-            and len(node.args) == 1
-            and not node.kwargs
-        )
+        return does_nothing(module) and len(node.args) == 1 and not node.kwargs
     return node.target is F.dropout and node.kwargs.get("training") is False
 
 

@@ -1,5 +1,6 @@
 """Which modules a fusion in one module's graph may change: those that no other code calls."""
 
+import functools
 from collections import Counter
 from typing import Any
 
@@ -19,18 +20,20 @@ class Scope:
     def __init__(self, model: nn.Module, module: nn.Module, graph: Graph, view: Graph) -> None:
         self.module = module
         self.graph = graph
+        self._model = model
         self._calls = Counter(_called(node) for node in graph.nodes)
-        self._elsewhere = reachable(model, without=module)
-        for node in graph.nodes:
-            leaf = _called(node)
-            if leaf is not None:
-                self._elsewhere |= reachable(leaf) - {leaf}
-        self._tensors = set()
-        for seen in (graph, view):
-            self._tensors |= {id(tensor) for tensor in _read(seen)}
+        self._tensors = {id(tensor) for seen in (graph, view) for tensor in _read(seen)}
         self._from_outside = {
             _called(node) for node in view.nodes if module not in node.meta["owners"]
         }
+
+    @functools.cached_property
+    def _elsewhere(self) -> set[nn.Module]:
+        """The modules that code which is not in the graph may call."""
+        found = reachable(self._model, without=self.module)
+        for leaf in self._calls.keys() - {None}:
+            found |= reachable(leaf) - {leaf}
+        return found
 
     def why_shared(self, module: nn.Module) -> str | None:
         """Why changing a module would change more than one call, or None."""

@@ -1,6 +1,5 @@
 """What modules hold, taken down so that a change is seen and can be undone."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,10 +46,14 @@ def become(module: nn.Module, other: nn.Module) -> None:
 
 
 def _contents(module: nn.Module) -> dict[str, tuple[Any, Any]]:
-    return {
-        name: (value, copy.copy(value) if isinstance(value, (dict, list, set)) else None)
-        for name, value in vars(module).items()
-    }
+    return {name: (value, _elements(value)) for name, value in vars(module).items()}
+
+
+def _elements(value: Any) -> Any:
+    for kind in (dict, list, set):
+        if isinstance(value, kind):
+            return kind(value)
+    return None
 
 
 def _same_contents(contents: dict[str, tuple[Any, Any]], module: nn.Module) -> bool:

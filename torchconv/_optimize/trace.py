@@ -4,8 +4,6 @@ The graph is the code as it is in eval mode. A node's ``meta`` has the modules w
 (``owners``, from the root to the innermost) and the module that it calls (``module``).
 """
 
-import dis
-import inspect
 import random
 import sys
 from typing import Any, NoReturn
@@ -16,7 +14,8 @@ from torch.fx import Graph, Node
 from torch.fx.proxy import Proxy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchconv._optimize.modules import is_leaf, left_alone
+from torchconv._optimize.code import unfit
+from torchconv._optimize.modules import is_leaf
 from torchconv._optimize.proxies import StrictProxy, Untraceable
 from torchconv._optimize.state import Snapshot
 
@@ -29,7 +28,7 @@ def trace(module: nn.Module, leaves: set[type]) -> Graph:
     Raises:
         Untraceable: the code of the module itself cannot be traced.
     """
-    reason = _unfit(module)
+    reason = unfit(module)
     if reason is not None:
         raise Untraceable(reason)
     modules = list(module.modules())
@@ -123,46 +122,6 @@ class _NoArithmetic(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self._tracer.refuse(f"it computes {func} from no argument of its own")
-
-
-def _unfit(module: nn.Module) -> str | None:
-    """Why a module's own code cannot be the root of a trace, whatever it does."""
-    reason = left_alone(module)
-    if reason is not None:
-        return reason
-    kind = type(module)
-    if "forward" in vars(module):
-        return "its forward was replaced"
-    is_graph = isinstance(module, torch.fx.GraphModule)
-    if kind.__call__ is not nn.Module.__call__ and not is_graph:
-        return "its class has a __call__ of its own"
-    function = kind.forward
-    if function is nn.Module.forward:
-        return "it has no forward"
-    if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
-        return "its forward is decorated"
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    for parameter in parameters:
-        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
-            return f"its forward takes {parameter}"
-        if parameter.default is not parameter.empty:
-            return f"its forward has an optional argument {parameter.name!r}"
-    return None if is_graph else _unanswerable(function, {each.name for each in parameters})
-
-
-def _unanswerable(function: Any, parameters: set[str]) -> str | None:
-    """Whether the code asks what a proxy cannot refuse to answer: ``type(x)`` or ``x is None``."""
-    loaded: tuple[Any, ...] = ()
-    for step in dis.get_instructions(function):
-        if step.opname == "LOAD_GLOBAL" and step.argval == "type":
-            return "its forward asks for the type of a value"
-        if (step.opname == "IS_OP" or "_NONE" in step.opname) and parameters & set(loaded):
-            return f"its forward asks whether {', '.join(parameters & set(loaded))} is None"
-        if step.opname.startswith("LOAD_FAST"):
-            loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
-        elif step.opname != "LOAD_CONST":
-            loaded = ()
-    return None
 
 
 def _mode() -> tuple[Any, ...]:

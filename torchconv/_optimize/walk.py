@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.fx import Graph
 
-from torchconv._optimize.apply import apply
+from torchconv._optimize.apply import apply, chains_in_code
+from torchconv._optimize.code import methods, names_used
 from torchconv._optimize.modules import left_alone
 from torchconv._optimize.patterns import find_chains
 from torchconv._optimize.proxies import Untraceable
@@ -25,6 +26,7 @@ class Walk:
         self._model = model
         self._dtype = dtype
         self._leaves: set[type] = set()
+        self._untraced: set[str] = set()  # names in the code around, which was not traced
         self._seen: set[nn.Module] = set()
 
     def visit(self, module: nn.Module, view: Graph | None = None) -> None:
@@ -41,31 +43,49 @@ class Walk:
             return
         if isinstance(module, nn.Conv2d):
             return
-        is_view = view is None
-        if view is None:
-            view = self._trace(module)
+        if view is not None:
+            self._visit_children(module, view)
+            graph, _ = self._trace(module)
+            if graph is not None:
+                self._fuse(Scope(self._model, module, graph, view))
+        else:
+            self._visit_top(module)
+
+    def _visit_top(self, module: nn.Module) -> None:
+        """The same for a module around which no code could be traced."""
         before = Snapshot(module.modules())
+        view, problem = self._trace(module)
+        if view is None:
+            self._untraced |= names_used(type(module))
+        self._visit_children(module, view)
+        if view is not None:
+            graph, problem = self._trace(module)
+            if graph is not None:
+                self._fuse(Scope(self._model, module, graph, view))
+            else:  # its code does not go with what became of its children
+                before.restore()
+        if problem is not None and type(module).forward is not nn.Module.forward:
+            note(module, reason=f"not traced: {problem}")
+
+    def _visit_children(self, module: nn.Module, view: Graph | None) -> None:
         for child in module.children():
             self.visit(child, view)
-        if view is None:
-            return
-        graph = self._trace(module, is_view)
-        if graph is not None:
-            self._fuse(Scope(self._model, module, graph, view))
-        elif is_view:
-            before.restore()
 
-    def _trace(self, module: nn.Module, tell: bool = True) -> Graph | None:
+    def _trace(self, module: nn.Module) -> tuple[Graph | None, str | None]:
         try:
-            return trace(module, self._leaves)
+            return trace(module, self._leaves), None
         except Untraceable as error:
-            if tell and type(module).forward is not nn.Module.forward:
-                note(module, reason=f"not traced: {error}")
-            return None
+            return None, str(error)
 
     def _fuse(self, scope: Scope) -> None:
         reasons: dict[nn.Module, str] = {}
         chains = find_chains(scope, reasons.__setitem__)
+        used = self._untraced & methods(type(scope.module))
+        if used:
+            problem = f"other code may call {type(scope.module).__name__}.{min(used)}"
+            for chain in chains_in_code(scope, chains):
+                reasons[chain.layer] = problem
+            chains = [chain for chain in chains if chain.layer not in reasons]
         problem = apply(scope, chains, self._dtype, self._leaves) if chains else None
         for chain in chains if problem is not None else ():
             reasons[chain.layer] = str(problem)
