@@ -77,7 +77,7 @@ def of_node(node: Node) -> Fusible | None:
     if node.target in _FUNCTIONS:
         known = not arguments and all(isinstance(value, bool) for value in rest)
         return Fusible(_FUNCTIONS[node.target]) if known else None
-    if node.target in (F.leaky_relu, F.leaky_relu_, torch._C._nn.leaky_relu):
+    if node.target in (F.leaky_relu, F.leaky_relu_):
         slope = arguments.pop("negative_slope", rest[0] if rest else 0.01)
         if arguments or not isinstance(slope, (int, float)):
             return None

@@ -8,6 +8,7 @@ from torch import nn
 from torch.fx import Node
 
 from torchconv._optimize.modules import class_name, does_nothing, why_not_itself
+from torchconv._optimize.proxies import IN_PLACE
 
 _OUTSIDE = "outside"  # the memory of arguments and parameters, which may be views of each other
 
@@ -85,11 +86,9 @@ def _written(node: Node) -> list[Node] | None:
     return []
 
 
-_IN_PLACE_OPERATORS = frozenset(
-    function
-    for name, function in vars(operator).items()
-    if callable(function) and name.startswith("i") and hasattr(operator, f"__{name}__")
-) | {operator.setitem, operator.delitem, setattr}
+_IN_PLACE_OPERATORS = frozenset({operator.setitem, operator.delitem, setattr}).union(
+    getattr(operator, name) for name in IN_PLACE
+)
 
 
 def _is_known(function: object) -> bool:
@@ -98,6 +97,6 @@ def _is_known(function: object) -> bool:
         name = getattr(function, "__name__", "")
         return any(
             getattr(space, name, None) is function
-            for space in (torch, torch._C._nn, torch.Tensor, math, operator)
+            for space in (torch, torch.Tensor, math, operator)
         )
     return home.partition(".")[0] in _KNOWN_FUNCTIONS

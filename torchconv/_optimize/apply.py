@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from torchconv._optimize.fold import activation_inside, added_padding, folded, zero_padding
+from torchconv._optimize.fold import activation_inside, folded
 from torchconv._optimize.graph_module import replace_code
 from torchconv._optimize.modules import reachable
 from torchconv._optimize.patterns import Chain, other_operand
@@ -93,18 +93,14 @@ def _change_modules(chain: Chain, dtype: torch.dtype | None) -> None:
         done.append("BatchNorm")
         for norm in norms:
             become(norm, _what_remains(chain, norm))
-    padding = layer.padding
     if chain.padding is not None:
-        extra = zero_padding(chain.padding)
-        padding = added_padding(layer, extra) if extra is not None else padding
         done.append("padding")
         if chain.padding.op == "call_module":
             become(chain.padding.meta["module"], nn.Identity().eval())
     if chain.addition is not None or chain.fused is not None:
-        become(layer, _with_activation(chain, padding))
+        become(layer, _with_activation(chain))
     elif chain.padding is not None:
-        layer.padding = padding
-        layer._reversed_padding_repeated_twice = [side for side in padding[::-1] for _ in range(2)]
+        layer.padding = chain.layer_padding  # its other attribute, for modes but zeros, is not used
     layer.weight, layer.bias = weight, bias
     if chain.addition is not None:
         done.append("residual")
@@ -119,12 +115,12 @@ def _what_remains(chain: Chain, norm: nn.Module) -> nn.Module:
     return nn.Identity().eval() if inside is None or taken else inside
 
 
-def _with_activation(chain: Chain, padding: Any) -> ConvActivation2d:
+def _with_activation(chain: Chain) -> ConvActivation2d:
     """A layer like the convolution's, without weights; on the meta device nothing is drawn."""
     layer = chain.layer
     options: dict[str, Any] = {
         "stride": layer.stride,
-        "padding": padding,
+        "padding": chain.layer_padding,
         "dilation": layer.dilation,
         "groups": layer.groups,
         "bias": False,
@@ -170,12 +166,12 @@ def _rewritten(graph: Graph, chains: list[Chain]) -> Graph:
         stays = chain.norms and chain.nodes[-1] is chain.norms[-1] and chain.fused is None
         taken = chain.nodes[:-1] if stays and _has_code_left(chain.nodes[-1]) else chain.nodes
         (taken[-1] if taken else conv).replace_all_uses_with(call)
-        for node in reversed([*([chain.padding] if chain.padding else []), conv, *taken]):
+        for node in (*taken[::-1], conv):
             graph.erase_node(node)
+        if chain.padding is not None:
+            graph.erase_node(chain.padding)
     graph.lint()
-    copied = Graph()  # it knows no tracer of ours, which a saved module would refer to
-    copied.output(copied.graph_copy(graph, {}))
-    return copied
+    return graph
 
 
 def _has_code_left(norm: Node) -> bool:

@@ -1,16 +1,16 @@
 """What can be told from the code of a class without running it."""
 
 import dis
+import functools
 import inspect
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from torchconv._optimize.modules import left_alone
+from torchconv._optimize.modules import has_its_own_call, left_alone
 
 
 def unfit(module: nn.Module) -> str | None:
@@ -23,36 +23,45 @@ def unfit(module: nn.Module) -> str | None:
     kind = type(module)
     if "forward" in vars(module):
         return "its forward was replaced"
-    is_graph = isinstance(module, torch.fx.GraphModule)
-    if kind.__call__ is not nn.Module.__call__ and not is_graph:
+    if has_its_own_call(module):
         return "its class has a __call__ of its own"
     function = kind.forward
     if function is nn.Module.forward:
         return "it has no forward"
     if not inspect.isfunction(function) or hasattr(function, "__wrapped__"):
         return "its forward is decorated"
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    for parameter in parameters:
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
             return f"its forward takes {parameter}"
         if parameter.default is not parameter.empty:
             return f"its forward has an optional argument {parameter.name!r}"
-    return None if is_graph else _unanswerable(function, {each.name for each in parameters})
-
-
-def _unanswerable(function: Any, parameters: set[str]) -> str | None:
-    """Whether the code asks what a proxy cannot refuse to answer: ``type(x)`` or ``x is None``."""
-    loaded: tuple[Any, ...] = ()
-    for step in dis.get_instructions(function):
-        if step.opname == "LOAD_GLOBAL" and step.argval == "type":
-            return "its forward asks for the type of a value"
-        if (step.opname == "IS_OP" or "_NONE" in step.opname) and parameters & set(loaded):
-            return f"its forward asks whether {', '.join(parameters & set(loaded))} is None"
-        if step.opname.startswith("LOAD_FAST"):
-            loaded = step.argval if isinstance(step.argval, tuple) else (step.argval,)
-        elif step.opname != "LOAD_CONST":
-            loaded = ()
+    asked = asks_whether_none(function)
+    if asked:
+        return f"its forward asks whether {min(asked)} is None"
     return None
+
+
+@functools.cache
+def asks_whether_none(function: Any) -> frozenset[str]:
+    """The parameters of which the code asks ``x is None``: a proxy always answers no."""
+    parameters = frozenset(inspect.signature(function).parameters)
+    found: frozenset[str] = frozenset()
+    loaded: frozenset[str] = frozenset()
+    for step in dis.get_instructions(function):
+        if step.opname == "IS_OP" or "_NONE" in step.opname:
+            found |= parameters & loaded
+        if step.opname.startswith("LOAD_FAST"):
+            loaded = frozenset(step.argval if isinstance(step.argval, tuple) else [step.argval])
+        elif step.opname != "LOAD_CONST":
+            loaded = frozenset()
+    return found
+
+
+@functools.cache
+def asks_for_type(function: Any) -> bool:
+    """Whether the code calls ``type``: a proxy cannot refuse to answer."""
+    steps = dis.get_instructions(function)
+    return any(step.opname == "LOAD_GLOBAL" and step.argval == "type" for step in steps)
 
 
 def methods(kind: type) -> set[str]:

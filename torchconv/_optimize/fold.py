@@ -93,7 +93,7 @@ def zero_padding(node: Node) -> tuple[int, int] | None:
     """
     if node.op == "call_module":
         return _padding_of_module(node)
-    if node.op != "call_function" or node.target not in (F.pad, torch._C._nn.pad):
+    if node.op != "call_function" or node.target is not F.pad:
         return None
     arguments = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(
         node.kwargs

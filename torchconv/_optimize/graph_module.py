@@ -6,9 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.fx import Graph, GraphModule
+from torch.fx import Graph, GraphModule, Node, Tracer
 
+from torchconv._optimize.proxies import InPlaceProxy
 from torchconv._optimize.state import become
+
+
+class Reading(Tracer):
+    """Makes a graph of the code of a saved module, as it is: PyTorch would read ``x += y`` as
+    ``x = x + y`` and compute what depends on buffers alone."""
+
+    proxy_buffer_attributes = True
+
+    def proxy(self, node: Node) -> InPlaceProxy:
+        return InPlaceProxy(node, self)
 
 
 class FusedGraph(GraphModule):
@@ -35,10 +46,12 @@ def replace_code(module: nn.Module, graph: Graph) -> None:
     Attributes of its class stay attributes; methods go, as they do not know of the change.
     """
     kind = type(module)
-    fused = FusedGraph(module, graph, class_name=kind.__name__)
+    copied = Graph(tracer_cls=Reading)
+    copied.output(copied.graph_copy(graph, {}))
+    fused = FusedGraph(module, copied, class_name=kind.__name__)
     _keep(fused, _plain_class_attributes(kind) | vars(module))
     become(module, fused)
-    module.graph = graph  # which refers to the module it belongs to
+    module.graph = copied  # type: ignore[assignment]  # which refers to the module it belongs to
 
 
 def _keep(module: GraphModule, attributes: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchconv.conv_activation import ConvActivation2d
@@ -69,7 +69,7 @@ def left_alone(module: nn.Module) -> str | None:
         return f"it is a wrapper ({type(module).__name__}): optimise the model inside, then wrap it"
     if getattr(module, "_compiled_call_impl", None) is not None:
         return "it is compiled: optimise the model first, then compile it"
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+    if any(is_lazy(each) for each in module._parameters.values() if each is not None):
         return "it has no weights yet"
     return None
 
@@ -80,15 +80,15 @@ def has_hooks(module: nn.Module) -> bool:
 
 def why_not_itself(module: nn.Module) -> str | None:
     """Why a module may do something else than its class says, or None."""
-    if has_hooks(module):
-        return f"{_short(module)} has hooks"
     if is_parametrized(module):
-        return f"{_short(module)} has parametrizations"
+        return f"{type(module).__name__} has parametrizations"
+    if has_hooks(module):
+        return f"{type(module).__name__} has hooks"
     if "forward" in vars(module):
-        return f"the forward of {_short(module)} was replaced"
+        return f"the forward of {type(module).__name__} was replaced"
     own = vars(module).get("_conv_forward")
     if own is not None and not isinstance(own, _ConvForward):
-        return f"the _conv_forward of {_short(module)} was replaced"
+        return f"the _conv_forward of {type(module).__name__} was replaced"
     return None
 
 
@@ -129,18 +129,22 @@ def is_leaf(module: nn.Module) -> bool:
     if isinstance(module, (nn.Conv2d, _NormBase)) or class_name(module) in _LEAVES:
         return True
     kind = type(module)
-    if isinstance(module, torch.fx.GraphModule):
-        return False
-    if kind.__call__ is not nn.Module.__call__ or hasattr(kind.forward, "__wrapped__"):
+    if hasattr(kind.forward, "__wrapped__"):
         return True
     return kind.__module__.startswith("torch.nn.") and kind is not nn.Sequential
+
+
+def has_its_own_call(module: nn.Module) -> bool:
+    """Whether calling a module does more than PyTorch would, so that no node can stand for it."""
+    is_graph = isinstance(module, torch.fx.GraphModule)
+    return type(module).__call__ is not nn.Module.__call__ and not is_graph
 
 
 def held(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that a module refers to: its children, and those in its lists and dicts."""
     yield from (child for child in module._modules.values() if child is not None)
     for name, value in vars(module).items():
-        if name != "_modules" and value and isinstance(value, (nn.Module, *_CONTAINERS)):
+        if name != "_modules" and isinstance(value, (nn.Module, *_CONTAINERS)):
             yield from _modules_in(value)
 
 
@@ -165,7 +169,3 @@ def reachable(start: nn.Module, without: nn.Module | None = None) -> set[nn.Modu
             found.add(module)
             waiting.extend(held(module))
     return found
-
-
-def _short(module: nn.Module) -> str:
-    return type(module).__name__

@@ -41,6 +41,7 @@ class Chain:
 
     conv: Node
     input: Node  # of the padding, if there is one
+    layer_padding: Any  # with that of ``padding``
     padding: Node | None = None
     norms: list[Node] = field(default_factory=list)
     addition: Node | None = None
@@ -91,7 +92,7 @@ class _Search:
             return None
         if isinstance(getattr(self._layer, "activation", None), str):
             return None
-        chain = Chain(self._conv, inputs[0])
+        chain = Chain(self._conv, inputs[0], self._layer.padding)
         self._take_padding(chain)
         self._follow(chain)
         if chain.padding is None and not chain.nodes:
@@ -108,11 +109,12 @@ class _Search:
         source = (*node.args, *node.kwargs.values())[0] if extra is not None else None
         if extra is None or len(node.users) > 1 or not isinstance(source, Node):
             return
-        if added_padding(self._layer, extra) is None or may_change(source, node, chain.conv):
+        together = added_padding(self._layer, extra)
+        if together is None or may_change(source, node, chain.conv):
             return
         if node.op == "call_module" and self._scope.why_shared(node.meta["module"]) is not None:
             return
-        chain.padding, chain.input = node, source
+        chain.padding, chain.input, chain.layer_padding = node, source, together
 
     def _follow(self, chain: Chain) -> None:
         """Takes over nodes until there is one that it cannot."""

@@ -1,14 +1,15 @@
 """A convolution that adds a residual, whatever the residual turns out to be."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 
 from torchconv import functional
-from torchconv._activation import apply_activation
+from torchconv._activation import Activation, apply_activation
 from torchconv._arguments import four_sides, output_extent
+from torchconv._winograd import Winograd
 from torchconv.conv_activation import ConvActivation2d
 
 
@@ -28,13 +29,13 @@ class ResidualConv2d(ConvActivation2d):
             return super().forward(input, residual)
         result = functional.conv2d(
             input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
-            winograd=self.winograd,
+            winograd=cast("Winograd | None", self.winograd),
         )  # fmt: skip
         if self.in_place:
             result += residual
         else:
             result = result + residual
-        return apply_activation(result, self.activation, self.slope)
+        return apply_activation(result, cast("Activation | None", self.activation), self.slope)
 
     def _is_like_result(self, residual: Any, input: Tensor) -> bool:
         if not isinstance(residual, Tensor) or residual.dtype is not self.weight.dtype:

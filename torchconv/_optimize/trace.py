@@ -4,9 +4,10 @@ The graph is the code as it is in eval mode. A node's ``meta`` has the modules w
 (``owners``, from the root to the innermost) and the module that it calls (``module``).
 """
 
+import inspect
 import random
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,8 @@ from torch.fx import Graph, Node
 from torch.fx.proxy import Proxy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchconv._optimize.code import unfit
-from torchconv._optimize.modules import is_leaf
+from torchconv._optimize.code import asks_for_type, asks_whether_none, unfit
+from torchconv._optimize.modules import has_its_own_call, is_leaf
 from torchconv._optimize.proxies import StrictProxy, Untraceable
 from torchconv._optimize.state import Snapshot
 
@@ -70,23 +71,28 @@ class _Tracer(torch.fx.Tracer):
 
     def trace(self, root: Any, concrete_args: Any = None) -> Graph:
         self._owners = [root]
+        if asks_for_type(type(root).forward):
+            raise self.refused("its forward asks for the type of a value")
         return super().trace(root, concrete_args)
 
-    def refuse(self, reason: str) -> NoReturn:
+    def refused(self, reason: str) -> Untraceable:
         self.problem = self.problem or reason  # it counts even where the code catches exceptions
         self.culprit = self.culprit or self._owners[-1]
-        raise Untraceable(reason)
+        return Untraceable(reason)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in self._leaves or is_leaf(m)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if has_its_own_call(m):
+            raise self.refused(f"it calls {type(m).__name__}, which has a __call__ of its own")
         if self.is_leaf_module(m, ""):
             value = super().call_module(m, forward, args, kwargs)
             value.node.meta["module"] = m
             return value
         self._owners.append(m)
         try:
+            self._check_questions(type(m).forward, (m, *args), kwargs)
             return super().call_module(m, forward, args, kwargs)
         except Exception:
             self.culprit = self.culprit or m
@@ -94,9 +100,19 @@ class _Tracer(torch.fx.Tracer):
         finally:
             self._owners.pop()
 
+    def _check_questions(self, function: Any, args: Any, kwargs: Any) -> None:
+        """Refuses code that asks what a proxy cannot know and cannot refuse to answer."""
+        if asks_for_type(function):
+            raise self.refused("its forward asks for the type of a value")
+        asked = asks_whether_none(function)
+        given = inspect.signature(function).bind(*args, **kwargs).arguments if asked else {}
+        for name in asked & given.keys():
+            if isinstance(given[name], Proxy) and _may_be_none(given[name].node):
+                raise self.refused(f"its forward asks whether {name} is None")
+
     def create_node(self, kind: str, *arguments: Any, **options: Any) -> Node:
         if _mode() != self._mode:
-            self.refuse("it switches gradients or autocast")
+            raise self.refused("it switches gradients or autocast")
         node = super().create_node(kind, *arguments, **options)
         node.meta["owners"] = tuple(self._owners)
         node.type = None
@@ -106,11 +122,18 @@ class _Tracer(torch.fx.Tracer):
         if isinstance(a, Proxy):
             return a.node
         if isinstance(a, Tensor) and not isinstance(a, nn.Parameter) and a not in self.tensor_attrs:
-            self.refuse("it uses a tensor that it does not hold as an attribute")
+            raise self.refused("it uses a tensor that it does not hold as an attribute")
         return super().create_arg(a)
 
     def proxy(self, node: Node) -> StrictProxy:
         return StrictProxy(node, self)
+
+
+def _may_be_none(node: Node) -> bool:
+    """Whether a value comes from code that the graph does not show."""
+    module = node.meta.get("module")
+    from_torch = module is not None and type(module).__module__.startswith("torch.nn.")
+    return node.op == "placeholder" or (node.op == "call_module" and not from_torch)
 
 
 class _NoArithmetic(TorchDispatchMode):
@@ -121,7 +144,7 @@ class _NoArithmetic(TorchDispatchMode):
         self._tracer = tracer
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._tracer.refuse(f"it computes {func} from no argument of its own")
+        raise self._tracer.refused(f"it computes {func} from no argument of its own")
 
 
 def _mode() -> tuple[Any, ...]:

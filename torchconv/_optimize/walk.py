@@ -34,16 +34,15 @@ class Walk:
         if module in self._seen:
             return
         self._seen.add(module)
-        if not any(isinstance(each, nn.Conv2d) for each in module.modules()):
-            return
         reason = left_alone(module)
         if reason is not None:
             note(module, reason=reason)
             self._seen.update(module.modules())
             return
-        if isinstance(module, nn.Conv2d):
+        has_layers = any(isinstance(each, nn.Conv2d) for each in module.modules())
+        if isinstance(module, nn.Conv2d) or not has_layers:
             return
-        if view is not None:
+        if view is not None and all(node.meta.get("module") is not module for node in view.nodes):
             self._visit_children(module, view)
             graph, _ = self._trace(module)
             if graph is not None:
