@@ -25,6 +25,8 @@ from torchconv._compare import compare  # noqa: E402
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._conv_activation import ConvActivation2d  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
+from torchconv._optimize import optimize  # noqa: E402
+from torchconv._report import report  # noqa: E402
 from torchconv._winograd import get_winograd, set_winograd, winograd  # noqa: E402
 from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402
 from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
@@ -43,6 +45,8 @@ __all__ = [
     "get_backend",
     "get_winograd",
     "is_converted",
+    "optimize",
+    "report",
     "set_backend",
     "set_winograd",
     "show_config",

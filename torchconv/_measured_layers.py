@@ -20,8 +20,8 @@ from torch.nn.utils.parametrize import type_before_parametrizations
 from torchconv import _explain, functional
 from torchconv._arguments import suggests_channels_last
 from torchconv._comparison import Comparison, LayerComparison
+from torchconv._conv_activation import ConvActivation2d
 from torchconv._timing import measure_pairs
-from torchconv.conv_activation import ConvActivation2d
 from torchconv.modules import Conv2d, is_converted
 
 MODEL_RUNS = 5  # that are timed

@@ -7,7 +7,7 @@ import torch
 
 from tests.api.test_compare import measured
 from torchconv._activation import Activation
-from torchconv.conv_activation import ConvActivation2d
+from torchconv._conv_activation import ConvActivation2d
 
 
 @pytest.mark.parametrize("with_residual", [False, True])

@@ -1,0 +1,141 @@
+"""What ``optimize`` did to each layer, and why it did not do more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from torchconv._conv_activation import ConvActivation2d
+from torchconv.modules import is_converted
+
+_ATTRIBUTE = "_torchconv_note"  # of a module, so that copies and files of it have it, too
+
+
+@dataclass(frozen=True)
+class Note:
+    done: tuple[str, ...] = ()
+    reason: str = ""
+    output_size: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer in a report.
+
+    Attributes:
+        name: as in ``model.named_modules()``.
+        layer: what it is.
+        done: what the convolution does besides: ``"BatchNorm"``, ``"padding"``, ``"residual"``, the
+            name of an activation; and ``"torchconv"`` if torchconv computes it.
+        reason: why no more was done, if there was more; otherwise empty.
+        output_size: the shape of its result for the ``example_input``, if there was one.
+        packed_bytes: what it keeps of its weight beside the weight, packed for the kernels; nothing
+            before the first call.
+    """
+
+    name: str
+    layer: str
+    done: tuple[str, ...]
+    reason: str
+    output_size: tuple[int, ...] | None
+    packed_bytes: int = 0
+
+
+class Report(list[Row]):
+    """Rows, one for each layer; as text, a table."""
+
+    @property
+    def packed_bytes(self) -> int:
+        """What all layers keep packed."""
+        return sum(row.packed_bytes for row in self)
+
+    def __str__(self) -> str:
+        if not self:
+            return "no convolutions"
+        lines = [("name", "layer", "output", "packed", "done", "why not more")]
+        for row in self:
+            size = "" if row.output_size is None else "x".join(map(str, row.output_size))
+            packed = f"{row.packed_bytes / 1024:.0f} KB" if row.packed_bytes else ""
+            lines.append((row.name, row.layer, size, packed, ", ".join(row.done), row.reason))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        used = [
+            place for place, width in enumerate(widths) if any(line[place] for line in lines[1:])
+        ]
+        return "\n".join(
+            "  ".join(line[place].ljust(widths[place]) for place in used).rstrip() for line in lines
+        )
+
+
+def noted(module: nn.Module) -> Note:
+    return vars(module).get(_ATTRIBUTE, Note())
+
+
+def note(module: nn.Module, **changes: Any) -> None:
+    vars(module)[_ATTRIBUTE] = replace(noted(module), **changes)
+
+
+def report(model: nn.Module) -> Report:
+    """Tells of each convolution of a model what it does besides, and if not more, why.
+
+    There are also rows for each BatchNorm that is left, and for each module whose code
+    :func:`torchconv.optimize` could not look into. Of a model that was never optimised, the report
+    tells which layers torchconv computes.
+
+    Args:
+        model: any module.
+
+    Returns:
+        A list of :class:`Row`; ``print`` shows a table.
+
+    Raises:
+        TypeError: ``model`` is no module.
+
+    Example:
+        >>> import torchconv
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+        >>> print(report(torchconv.optimize(model)))
+        name  layer                       done
+        0     Conv2d(3, 8, kernel 3x3)    BatchNorm, relu, torchconv
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"report(): model must be a Module, but got {type(model).__name__}")
+    return Report(_rows(model))
+
+
+def _rows(model: nn.Module) -> Iterator[Row]:
+    for name, module in model.named_modules():
+        known = noted(module)
+        done, reason = known.done, known.reason
+        if isinstance(module, nn.Conv2d):
+            if isinstance(module, ConvActivation2d) or is_converted(module):
+                done = (*done, "torchconv")
+            else:
+                reason = reason or _why_not_computed(module)
+        elif not isinstance(module, _BatchNorm) and not reason:
+            continue
+        kept = module._kept if isinstance(module, ConvActivation2d) else None
+        packed = 0 if kept is None else kept.bytes
+        yield Row(name, _describe(module), done, reason, known.output_size, packed)
+
+
+def _describe(module: nn.Module) -> str:
+    kind = type(module).__name__
+    if isinstance(module, _BatchNorm):
+        return f"{kind}({module.num_features})"
+    if not isinstance(module, nn.Conv2d):
+        return kind
+    r, s = module.kernel_size
+    text = f"{kind}({module.in_channels}, {module.out_channels}, kernel {r}x{s}"
+    if module.stride != (1, 1):
+        text += f", stride {module.stride[0]}x{module.stride[1]}"
+    if module.groups > 1:
+        text += f", {module.groups} groups"
+    return text + ")"
+
+
+def _why_not_computed(layer: nn.Conv2d) -> str:
+    if type(layer) is nn.Conv2d:
+        return "torchconv.convert or torchconv.optimize was not called"
+    return f"{type(layer).__name__} is a subclass of nn.Conv2d"
