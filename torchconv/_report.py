@@ -96,8 +96,8 @@ def report(model: nn.Module) -> Report:
         >>> import torchconv
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
         >>> print(report(torchconv.optimize(model)))
-        name  layer                       done
-        0     Conv2d(3, 8, kernel 3x3)    BatchNorm, relu, torchconv
+        name  layer                               done
+        0     ConvActivation2d(3, 8, kernel 3x3)  BatchNorm, relu, torchconv
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"report(): model must be a Module, but got {type(model).__name__}")

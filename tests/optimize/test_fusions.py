@@ -239,3 +239,13 @@ def test_winograd_of_a_layer_is_kept():
     model = nn.Sequential(torchconv.Conv2d(3, 3, 3), nn.ReLU())
     model[0].winograd = "off"
     assert assert_optimised(model, image())[0].winograd == "off"
+
+
+def test_layers_that_end_with_an_activation_already():
+    model = nn.Sequential(
+        torchconv.ConvActivation2d(3, 3, 1, activation=None), nn.BatchNorm2d(3), nn.SiLU(),
+        torchconv.ConvActivation2d(3, 3, 1, activation="silu"), nn.BatchNorm2d(3), nn.ReLU(),
+    )  # fmt: skip
+    optimised = assert_optimised(model, image())
+    assert done(optimised) == {"0": ["BatchNorm", "silu"], "3": []}
+    assert type(optimised[4]) is nn.BatchNorm2d

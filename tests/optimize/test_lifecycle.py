@@ -134,7 +134,6 @@ def test_to_another_dtype_and_memory_format(optimised):
     assert_near(wide(image().double()), expected.double(), 1e-5)
 
 
-@pytest.mark.slow
 def test_compile(optimised, fresh_compiler):
     compiled = torch.compile(optimised, fullgraph=True)
     assert_same_results(compiled, optimised, 1e-5)

@@ -159,13 +159,13 @@ def _modules_in(value: Any) -> Iterator[nn.Module]:
             yield from _modules_in(element)
 
 
-def reachable(start: nn.Module, without: nn.Module | None = None) -> set[nn.Module]:
-    """All modules that ``start`` leads to, itself among them, by ways that avoid ``without``."""
+def reachable(start: nn.Module) -> set[nn.Module]:
+    """All modules that ``start`` leads to, itself among them."""
     found: set[nn.Module] = set()
     waiting = [start]
     while waiting:
         module = waiting.pop()
-        if module is not without and module not in found:
+        if module not in found:
             found.add(module)
             waiting.extend(held(module))
     return found

@@ -13,7 +13,7 @@ from torchconv._optimize.code import methods, names_used
 from torchconv._optimize.modules import left_alone
 from torchconv._optimize.patterns import find_chains
 from torchconv._optimize.proxies import Untraceable
-from torchconv._optimize.scope import Scope
+from torchconv._optimize.scope import Holders, Scope
 from torchconv._optimize.state import Snapshot
 from torchconv._optimize.trace import trace
 from torchconv._report import note
@@ -24,6 +24,7 @@ class Walk:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None) -> None:
         self._model = model
+        self._holders = Holders(model)
         self._dtype = dtype
         self._leaves: set[type] = set()
         self._untraced: set[str] = set()  # names in the code around, which was not traced
@@ -46,7 +47,7 @@ class Walk:
             self._visit_children(module, view)
             graph, _ = self._trace(module)
             if graph is not None:
-                self._fuse(Scope(self._model, module, graph, view))
+                self._fuse(Scope(self._holders, module, graph, view))
         else:
             self._visit_top(module)
 
@@ -60,7 +61,7 @@ class Walk:
         if view is not None:
             graph, problem = self._trace(module)
             if graph is not None:
-                self._fuse(Scope(self._model, module, graph, view))
+                self._fuse(Scope(self._holders, module, graph, view))
             else:  # its code does not go with what became of its children
                 before.restore()
         if problem is not None and type(module).forward is not nn.Module.forward:
