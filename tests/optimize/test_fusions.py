@@ -232,7 +232,8 @@ def test_all_other_convolutions_compute_with_torchconv():
     model = nn.Sequential(nn.Conv2d(3, 3, 1), torchconv.Conv2d(3, 3, 1), nn.Linear(8, 8))
     optimised = assert_optimised(model, image())
     assert torchconv.is_converted(optimised[0]) and torchconv.is_converted(optimised[1])
-    assert type(optimised[0]) is nn.Conv2d
+    assert {type(layer) for layer in optimised[:2]} == {torchconv.ConvActivation2d}
+    assert {layer.activation for layer in optimised[:2]} == {None}
 
 
 def test_winograd_of_a_layer_is_kept():

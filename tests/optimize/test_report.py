@@ -37,11 +37,14 @@ def test_an_optimised_model():
     assert isinstance(report, list) and [row.name for row in report] == ["0", "3", "4"]
     assert report[0].done == ("BatchNorm", "relu", "torchconv") and report[0].reason == ""
     assert report[0].output_size == (1, 4, 4, 4) and report[2].output_size == (1, 8, 4, 2)
-    assert str(report).splitlines() == [
-        "name  layer                                           output   done",
-        "0     ConvActivation2d(3, 4, kernel 3x3, stride 2x2)  1x4x4x4  BatchNorm, relu, torchconv",
+    assert "output   packed" in str(report) and "1x4x4x4" in str(report)
+    assert report.packed_bytes == report[0].packed_bytes + report[2].packed_bytes > 0
+    assert f"{report[0].packed_bytes / 1024:.0f} KB" in str(report)
+    assert str(torchconv.report(torchconv.optimize(network()))).splitlines() == [
+        "name  layer                                           done",
+        "0     ConvActivation2d(3, 4, kernel 3x3, stride 2x2)  BatchNorm, relu, torchconv",
         "3     BatchNorm2d(4)",
-        "4     Conv2d(4, 8, kernel 1x3, 4 groups)              1x8x4x2  torchconv",
+        "4     ConvActivation2d(4, 8, kernel 1x3, 4 groups)    torchconv",
     ]
 
 

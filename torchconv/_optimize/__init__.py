@@ -29,9 +29,9 @@ def optimize(
     :class:`torch.fx.GraphModule`; all others keep their class, and all keep their names. The model
     can no longer be trained: folded weights do not require gradients.
 
-    Weights are packed for the kernels at the first call and kept packed for inputs of the same size,
-    which takes about as much memory again, for small 3x3 layers with Winograd's transforms four
-    times as much; the report tells how much. Whoever changes a weight, in whatever way, has it
+    Weights are packed for the kernels at the first call and kept packed for inputs of the same
+    size, which takes about as much memory again, for small 3x3 layers with Winograd's transforms
+    four times as much; the report tells how much. Whoever changes a weight, in whatever way, has it
     packed anew.
 
     A BatchNorm after a convolution is folded if nothing else uses the result between them, and if
