@@ -1,8 +1,7 @@
 """What ``optimize`` did to each layer, and why it did not do more."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,15 +12,15 @@ from torchconv.modules import is_converted
 _ATTRIBUTE = "_torchconv_note"  # of a module, so that copies and files of it have it, too
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(NamedTuple):
+    """What ``optimize`` leaves at a module."""
+
     done: tuple[str, ...] = ()
     reason: str = ""
     output_size: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One layer in a report.
 
     Attributes:
@@ -73,7 +72,7 @@ def noted(module: nn.Module) -> Note:
 
 
 def note(module: nn.Module, **changes: Any) -> None:
-    vars(module)[_ATTRIBUTE] = replace(noted(module), **changes)
+    vars(module)[_ATTRIBUTE] = noted(module)._replace(**changes)
 
 
 def report(model: nn.Module) -> Report:

@@ -45,9 +45,9 @@ def apply(
                 module.__class__ = nn.Module
         elif str(trace(scope.module, leaves)) != str(scope.graph):
             raise Untraceable("its forward depends on the classes of its layers")
-    except (Untraceable, TypeError) as error:
+    except Exception as error:  # from whatever is odd about a user's module
         before.restore()
-        return str(error)
+        return f"it could not be changed: {error}"
     return None
 
 
