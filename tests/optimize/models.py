@@ -1,6 +1,7 @@
 """What several tests of optimize() need: models with statistics that matter, and comparisons."""
 
 import copy
+import dataclasses
 
 import torch
 from torch import nn
@@ -55,6 +56,11 @@ def done(model):
         for row in torchconv.report(model)
         if ", kernel " in row.layer
     }
+
+
+def without_packed(model):
+    """The report, but for what calls have left in memory."""
+    return [dataclasses.replace(row, packed_bytes=0) for row in torchconv.report(model)]
 
 
 def reason(model, name):

@@ -6,7 +6,7 @@ from torch import nn
 
 import torchconv
 from tests.compare import assert_near
-from tests.optimize.models import image, randomised
+from tests.optimize.models import image, randomised, without_packed
 
 models = pytest.importorskip("torchvision.models")
 misc = pytest.importorskip("torchvision.ops.misc")
@@ -49,9 +49,9 @@ def test_networks(name):
         assert_near(optimised(x), expected, 1e-4)
     assert_all_folded(optimised, name)
     assert type(optimised) is type(model)
-    text = str(torchconv.report(optimised))
+    rows = without_packed(optimised)
     again = torchconv.optimize(optimised, inplace=True)
-    assert str(torchconv.report(again)) == text
+    assert without_packed(again) == rows
     with torch.no_grad():
         assert_near(again(x), expected, 1e-4)
 
