@@ -29,5 +29,6 @@ def _without_activation(layer: nn.Conv2d) -> ConvActivation2d:
     )  # fmt: skip
     if getattr(layer, "winograd", None) is not None:
         other.winograd = layer.winograd
-    note(other, **vars(noted(layer)))
+    known = noted(layer)
+    note(other, done=known.done, reason=known.reason, output_size=known.output_size)
     return other.eval()
