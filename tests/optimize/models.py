@@ -1,7 +1,6 @@
 """What several tests of optimize() need: models with statistics that matter, and comparisons."""
 
 import copy
-import dataclasses
 
 import torch
 from torch import nn
@@ -60,7 +59,7 @@ def done(model):
 
 def without_packed(model):
     """The report, but for what calls have left in memory."""
-    return [dataclasses.replace(row, packed_bytes=0) for row in torchconv.report(model)]
+    return [row._replace(packed_bytes=0) for row in torchconv.report(model)]
 
 
 def reason(model, name):
