@@ -117,12 +117,21 @@ def conv2d_activation_kept(
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd_activation)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
-    geometry = functional.resolve(input, weight, bias, *options, flags)
-    if residual is not None:
-        _check_residual(residual, output_size(input.shape, weight.shape, geometry), input.dtype)
-    packed = None
+    call = known = None
     if kept is not None and not is_dynamo_compiling():
-        packed = kept.packed(weight, input, geometry)
+        threads = torch.get_num_threads()
+        call = (input.shape, input.stride(), input.dtype, options, flags, threads)
+        known = kept.known(call)
+    if known is None:
+        geometry = functional.resolve(input, weight, bias, *options, flags)
+        size = output_size(input.shape, weight.shape, geometry)
+        packed = None
+        if kept is not None and call is not None:
+            packed = kept.pack(weight, call, geometry, size)
+    else:
+        geometry, size, packed = known
+    if residual is not None:
+        _check_residual(residual, size, input.dtype)
     return _autograd_activation.conv2d_activation(
         input, weight, bias, residual, geometry, number, slope, packed
     )

@@ -153,7 +153,8 @@ class _Activate(torch.autograd.Function):
         if grad is None:
             return None, None, None, None
         if ctx.from_result:
-            grad = _FROM_RESULT[ctx.activation](grad, *ctx.saved_tensors, ctx.slope)
+            (result,) = ctx.saved_tensors
+            grad = _FROM_RESULT[ctx.activation](grad, result, ctx.slope)
         else:
             sums, residual = ctx.saved_tensors
             sums = sums if residual is None else sums + residual

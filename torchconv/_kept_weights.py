@@ -20,6 +20,7 @@ _pack = torch.ops.torchconv._pack_weights.default
 _transforms_active = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
 _take = dict.__getitem__
+Ints = Sequence[int]
 
 
 class WatchedParameters(dict[str, Any]):
@@ -88,7 +89,7 @@ class _Packed(NamedTuple):
     storage: Any
     storage_address: int
     call: tuple[Any, ...]
-    weight: Tensor | None  # packed; None if the kernels would not read it
+    result: tuple[Ints, Ints, Tensor | None]  # see KeptWeights.known
 
 
 class KeptWeights:
@@ -108,9 +109,8 @@ class KeptWeights:
     @property
     def bytes(self) -> int:
         """What it takes beside the weight itself."""
-        if self._packed is None or self._packed.weight is None:
-            return 0
-        return self._packed.weight.numel()
+        weight = None if self._packed is None else self._packed.result[2]
+        return 0 if weight is None else weight.numel()
 
     def may_keep(self, parameters: Any) -> bool:
         """Whether nobody else can change the weight while this call lasts.
@@ -133,13 +133,19 @@ class KeptWeights:
             self._packed = None
         return True
 
-    def packed(self, weight: Tensor, input: Tensor, geometry: Sequence[int]) -> Tensor | None:
-        """``weight`` as the kernels read it for such an input, or None."""
-        call = (input.shape, geometry, torch.get_num_threads())
+    def known(self, call: tuple[Any, ...]) -> tuple[Ints, Ints, Tensor | None] | None:
+        """Geometry, size of the result and packed weight, if the last call was like this one."""
         packed = self._packed
-        if packed is not None and packed.call == call:
-            return packed.weight
-        packed = self._packed = None  # which refers to the memory, too
+        return packed.result if packed is not None and packed.call == call else None
+
+    def pack(
+        self, weight: Tensor, call: tuple[Any, ...], geometry: Ints, size: Ints
+    ) -> Tensor | None:
+        """``weight`` as the kernels read it, kept for calls like this one, or None.
+
+        ``call`` begins with the size of the input.
+        """
+        self._packed = None  # which refers to the memory, too
         if _transforms_active() or _modes() or weight.is_inference() or not weight.is_cpu:
             return None
         storage = weight.untyped_storage()
@@ -149,12 +155,13 @@ class KeptWeights:
         ):
             return None
         with torch.no_grad():
-            made = _pack(weight.detach(), input.shape, geometry)
+            made = _pack(weight.detach(), call[0], geometry)
+        result = made if made.numel() else None
         self._packed = _Packed(
             weight.data_ptr(), weight._version, storage, storage._cdata, call,
-            made if made.numel() else None,
+            (geometry, size, result),
         )  # fmt: skip
-        return self._packed.weight
+        return result
 
 
 def keep_packed(layer: nn.Module) -> None:

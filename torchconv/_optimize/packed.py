@@ -28,7 +28,7 @@ def _without_activation(layer: nn.Conv2d) -> ConvActivation2d:
         layer.dilation, layer.groups, False, layer.padding_mode, device="meta", activation=None,
     )  # fmt: skip
     if getattr(layer, "winograd", None) is not None:
-        other.winograd = layer.winograd
+        vars(other)["winograd"] = layer.winograd
     known = noted(layer)
     note(other, done=known.done, reason=known.reason, output_size=known.output_size)
     return other.eval()
