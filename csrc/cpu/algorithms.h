@@ -5,8 +5,8 @@
 
 namespace torchconv::cpu {
 
-extern const Algorithm kDepthwise, kDepthwiseGradWeight, kPointwise, kWinograd4, kWinograd2,
-    kDensePixels, kDenseChannels, kWinogradGradWeight, kGradWeight, kReference;
+extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
+    kWinograd2, kDensePixels, kDenseChannels, kWinogradGradWeight, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -14,6 +14,7 @@ extern const Algorithm kGradBias;
 // What the files of isa/ provide: the same kernels, compiled for each level, in two files that a build
 // compiles side by side.
 struct Kernels {
+  RunJob grouped_channels;
   RunJob pointwise;
   RunJob dense_pixels;
   RunJob dense_channels;
@@ -25,15 +26,18 @@ struct Kernels {
   RunJob activate;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);
+  int lanes;  // of a vector of floats
 };
 
 // Those that have other kernels at the level AVX-512 with BF16.
 struct PairKernels {
+  RunJob grouped_channels;
   RunJob pointwise;
   RunJob dense_pixels;
   RunJob dense_channels;
   RunJob grad_weight;
   bool (*pairs_are_two_steps)();
+  int lanes;  // of a vector of pairs
 };
 
 struct DepthwiseKernels {
@@ -48,6 +52,10 @@ extern const DepthwiseKernels kPortableDepthwiseKernels, kAvx2DepthwiseKernels,
 
 inline const Kernels& kernels_of(Isa isa) {
   return isa >= Isa::kAvx512 ? kAvx512Kernels : isa == Isa::kAvx2 ? kAvx2Kernels : kPortableKernels;
+}
+
+inline int64_t vector_lanes(Isa isa) {
+  return isa == Isa::kAvx512Bf16 ? kAvx512PairKernels.lanes : kernels_of(isa).lanes;
 }
 
 }  // namespace torchconv::cpu

@@ -15,8 +15,8 @@ namespace {
 // Never destroyed: a thread may still compute when the process ends.
 Choice<Algorithm>& choice() {
   static Choice<Algorithm>& only = *new Choice<Algorithm>(
-      {&kDepthwise, &kDepthwiseGradWeight, &kPointwise, &kWinograd4, &kWinograd2, &kDensePixels,
-       &kDenseChannels, &kWinogradGradWeight, &kGradWeight, &kReference});
+      {&kDepthwise, &kDepthwiseGradWeight, &kGroupedChannels, &kPointwise, &kWinograd4, &kWinograd2,
+       &kDensePixels, &kDenseChannels, &kWinogradGradWeight, &kGradWeight, &kReference});
   return only;
 }
 

@@ -263,7 +263,16 @@ def test_compiled():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     "algorithm",
-    ["", "pointwise", "depthwise", "winograd_f4", "winograd_f2", "dense_pixels", "dense_channels"],
+    [
+        "",
+        "pointwise",
+        "depthwise",
+        "grouped_channels",
+        "winograd_f4",
+        "winograd_f2",
+        "dense_pixels",
+        "dense_channels",
+    ],
 )
 def test_same_bits_from_packed_weights(algorithm, dtype, channels_last):
     OPERATORS._force_algorithm(algorithm)

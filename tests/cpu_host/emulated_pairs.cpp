@@ -21,6 +21,7 @@ struct Simd<Pair> {
   static Vec zero() { return Numbers::zero(); }
   static Vec add(Vec a, Vec b) { return Numbers::add(a, b); }
   static Vec held(Vec v) { return v; }
+  static Vec permute(Vec v, const int32_t* lanes) { return Numbers::permute(v, lanes); }
   static Vec broadcast(float x) { return Numbers::broadcast(x); }
   static Vec broadcast(Pair x) { return Numbers::broadcast(as_number(x.bits)); }
   static Vec fma(Vec a, Vec b, Vec c) {
@@ -45,6 +46,8 @@ struct Simd<Pair> {
     return v;
   }
   static void store(float* p, Vec v) { Numbers::store(p, v); }
+  static void store(BFloat16* p, Vec v) { Numbers::store(p, v); }
+  static void store_first(BFloat16* p, Vec v, int64_t count) { Numbers::store_first(p, v, count); }
   static void store(Pair* p, Vec v) { store_first(p, v, kLanes); }
   static void store_first(Pair* p, Vec v, int64_t count) {
     for (int i = 0; i < kLanes && i < count; ++i) p[i].bits = bits_of(v.lane[i]);

@@ -20,8 +20,9 @@ using namespace torchconv;
 using namespace torchconv::cpu;
 
 const Algorithm* const kAlgorithms[] = {
-    &kDepthwise,     &kDepthwiseGradWeight, &kPointwise,  &kWinograd4, &kWinograd2, &kDensePixels,
-    &kDenseChannels, &kWinogradGradWeight,  &kGradWeight, &kGradBias,  &kReference};
+    &kDepthwise,          &kDepthwiseGradWeight, &kGroupedChannels, &kPointwise,
+    &kWinograd4,          &kWinograd2,           &kDensePixels,     &kDenseChannels,
+    &kWinogradGradWeight, &kGradWeight,          &kGradBias,        &kReference};
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 struct HostThreads {

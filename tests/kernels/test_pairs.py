@@ -31,6 +31,9 @@ CASES = (
     case("dilation", 1, 20, 16, 30, 3, 1, 4, 4),
     case("groups", 2, 64, 9, 48, 3, groups=4, bias=True),
     case("two channels a group", 2, 16, 9, 16, 3, groups=8),
+    case("groups in a vector", 2, 32, (9, 35), 32, 3, groups=8, bias=True),
+    case("groups in a vector, stride", 2, 32, (9, 13), 32, 3, 2, groups=4),
+    case("groups in a vector, fewer outputs", 2, 32, 9, 16, 1, groups=4),
     case("images", 20, 48, 3, 64, 3, bias=True),
     case("wide", 1, 64, (2, 600), 72, 1),
 )
@@ -222,8 +225,8 @@ needs_compiler = pytest.mark.skipif(
 
 
 ALGORITHMS = {
-    "forward": ("pointwise", "dense_pixels", "dense_channels"),
-    "grad_input": ("pointwise", "dense_pixels", "dense_channels"),
+    "forward": ("grouped_channels", "pointwise", "dense_pixels", "dense_channels"),
+    "grad_input": ("grouped_channels", "pointwise", "dense_pixels", "dense_channels"),
     "grad_weight": ("grad_weight",),
 }
 

@@ -34,6 +34,7 @@ MANY_IMAGES = (
     build_case("one_pixel", 130, 70, 1, 50, 1),
     build_case("full_image", 130, 6, (3, 4), 20, (3, 4), padding=0),
     build_case("groups", 130, 12, 7, 12, 3, groups=3),
+    build_case("groups_in_a_vector", 130, 16, 7, 16, 3, groups=4),
     build_case("dilation", 130, 6, 14, 20, 3, dilation=4),
     grouped("depthwise", 130, 24, 7, 1, 3, bias=True),
     grouped("depthwise_stride2", 130, 5, 9, 1, 3, stride=2),

@@ -39,6 +39,8 @@ SHAPES = (
     case("many_channels_dilated", 2, 40, (6, 7), 64, 3, dilation=2),
     case("pointwise_padded", 2, 48, (3, 4), 48, 1, padding=1),
     case("groups", 2, 8, (5, 6), 8, 3, groups=2),
+    case("groups_in_a_vector", 2, 16, (5, 6), 16, 3, groups=4),
+    case("groups_in_a_vector_stride2", 2, 20, (7, 5), 20, 3, 2, groups=5),
 )
 
 
@@ -78,6 +80,7 @@ PLAIN = (
     case("1x1", 2, 33, 7, 20, 1, bias=True),
     case("strided", 2, 9, 11, 12, 5, 2, bias=True),
     case("groups", 2, 12, 8, 12, 3, groups=3, bias=True),
+    case("groups_in_a_vector", 2, 16, 8, 16, 3, groups=4, bias=True),
     grouped("depthwise", 2, 16, 9, 1, 3, bias=True),
     grouped("depthwise_wide", 2, 3, (6, 40), 1, 5, bias=True),
     grouped("depthwise_stride2", 2, 16, 9, 1, 3, stride=2, bias=True),

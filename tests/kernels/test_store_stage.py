@@ -20,6 +20,7 @@ OPERATORS = torch.ops.torchconv
 FORWARD = (
     "pointwise",
     "depthwise",
+    "grouped_channels",
     "winograd_f4",
     "winograd_f2",
     "dense_pixels",

@@ -36,10 +36,10 @@ void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, 
 }
 
 // Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
-// [c_begin, c_begin + channels), as [phase][block][r, s][c][width] with zeros in surplus lanes; returns
-// their end.
+// [c_begin, c_begin + channels), as [phase][block][r, s][c][width]; leaves surplus lanes as they are and
+// returns the end.
 template <class S, class A>
-A* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
+A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
               int64_t width, int64_t c_begin, int64_t channels, A* out) {
   using Read = Reading<LoadedAs<S, A>>;
   const bool forward = task.op == Op::kForward;
@@ -52,7 +52,6 @@ A* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lan
   const S* const weight =
       (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
   const int64_t taps = gather.taps(), r = gather.rows.kernel, s = gather.columns.kernel;
-  if (valid < width) fill_zero(out, channels * taps * width);
   // Lanes are so far apart that no hardware prefetcher sees the next channels coming; few are in a cache.
   const bool far = valid * channels * taps * (int64_t)sizeof(S) > cost::kFarWeights;
   const bool every_tap = gather.rows.dst_step == 1 && gather.columns.dst_step == 1;
@@ -118,6 +117,14 @@ A* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lan
     }
   }
   return out;
+}
+
+// The same with zeros in surplus lanes.
+template <class S, class A>
+A* pack_chunk(const Task& task, const Gather& gather, int64_t group, int64_t lane, int64_t valid,
+              int64_t width, int64_t c_begin, int64_t channels, A* out) {
+  if (valid < width) fill_zero(out, channels * gather.taps() * width);
+  return pack_lanes<S>(task, gather, group, lane, valid, width, c_begin, channels, out);
 }
 
 // The same for all source channels, one chunk of them after the other, each where it would begin if its

@@ -14,6 +14,7 @@
 #include "cpu/depthwise_grad_weight/plan.h"
 #include "cpu/grad_bias/plan.h"
 #include "cpu/grad_weight/plan.h"
+#include "cpu/grouped_channels/plan.h"
 #include "cpu/pointwise/plan.h"
 #include "cpu/simd/pairs.h"
 #include "cpu/simd/scalar.h"

@@ -55,6 +55,10 @@ struct Simd<float> {
     b = _mm256_shuffle_ps(low, high, 0xdd);
   }
 
+  static Vec permute(Vec v, const int32_t* lanes) {
+    return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i*)lanes));
+  }
+
   static Vec from_bfloat16(__m128i half) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
   }

@@ -55,6 +55,10 @@ struct Avx512Floats {
     a = first;
   }
 
+  static Vec permute(Vec v, const int32_t* lanes) {
+    return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), v);
+  }
+
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static Vec load(const BFloat16* p) {
     const __m256i half = _mm256_loadu_si256((const __m256i*)p);

@@ -69,6 +69,11 @@ struct Simd {
       b.lane[i] = (i < kLanes / 2 ? c : d).lane[i * 2 % kLanes + 1];
     }
   }
+  static Vec permute(Vec v, const int32_t* lanes) {
+    Vec permuted;
+    for (int i = 0; i < kLanes; ++i) permuted.lane[i] = v.lane[lanes[i]];
+    return permuted;
+  }
   static Vec load_first(const T* p, int64_t count) {
     Vec v = zero();
     for (int i = 0; i < kLanes && i < count; ++i) v.lane[i] = p[i];

@@ -11,6 +11,7 @@
 //     load_first(p, n), store_first(p, v, n), load_masked(p, m), lanes(begin, end)
 //     held(v)                  v, kept in a register
 //     transpose(square), interleave(a, b), deinterleave(a, b)
+//     permute(v, lanes)        lane i becomes lane lanes[i] of v; float alone
 //
 // All of it has internal linkage: each file of isa/ has its own copy, compiled for its level.
 #pragma once

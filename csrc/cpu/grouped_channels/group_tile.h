@@ -1,0 +1,149 @@
+// The inner loop of grouped_channels: two runs of up to eight pixels of a destination row, a vector of
+// several groups after the other. A source vector is loaded once for all taps of a row that see it; for
+// each channel of a group a permutation brings that channel of every group to the lanes of its sums.
+// Both runs use the same weights, which halves the loads and gives a processor enough sums to work on at
+// once. Every sum is one chain of fused multiply-adds in the order r, s, c. S is the type of the source
+// and of the result, A that of the operands, numbers or pairs: half types are widened by the load and
+// rounded by the store.
+#pragma once
+
+#include "cpu/common/dispatch.h"
+#include "cpu/common/register_tile.h"
+#include "cpu/grouped_channels/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+constexpr int kGroupRuns = 2;
+// Pixels of a run, at most; plain C++ is not worth many kernels.
+template <class A>
+constexpr int kGroupPixels = Simd<A>::kRegisters == 32       ? 8
+                             : Simd<A>::kLanes > kPlainLanes ? 4
+                                                             : 2;
+
+template <class S, class A>
+struct GroupTile {
+  const S* x;                         // column 0 of those that the first run sees, tap row 0
+  int64_t x_row, x_column, x_vector;  // from one tap row, column and vector to the next
+  int64_t x_second;                   // from the first run to the second
+  int64_t src_channels;               // from x on; x_vector of them for each vector
+  int64_t first, last;                // tap rows that are summed
+  int64_t begin, end;                 // tap rows inside of the image
+  uint32_t inside[kGroupRuns];        // bit j: column j is inside; padding is multiplied as zeros
+  const A* w;                         // [vector][tap row][tap][channel][lane]
+  int64_t w_row, w_vector;
+  const int32_t* lanes;  // [channel][lane]: where a lane finds that channel of its group
+  int64_t group;         // source channels of a group
+  S* out;
+  int64_t out_step, out_second, dst_channels;
+  const S* bias;  // or null
+  struct {
+    const S* next;  // or null: column 0 of the rows that the tile below reads and this one does not
+    int64_t rows, row_pitch;
+  } fetch;
+};
+
+// Pixel i of a run sees the columns i * kStep + [0, kTaps).
+template <class S, class A, int kTaps, int kStep, int kPixels>
+[[gnu::noinline]] void group_tile(const GroupTile<S, A>& t) {
+  using V = Simd<A>;
+  using Read = Reading<LoadedAs<S, A>>;
+  constexpr int kColumns = (kPixels - 1) * kStep + kTaps, kNewColumns = kPixels * kStep;
+  constexpr int64_t kLanes = V::kLanes;
+  const int64_t group = t.group, w_tap = group * kLanes, x_column = t.x_column;
+  const int64_t x_second = t.x_second, out_step = t.out_step, out_second = t.out_second;
+  const S* x_vector = t.x;
+  const A* w_vector = t.w;
+  for (int64_t k = 0, c = 0; k < t.dst_channels; k += kLanes, c += t.x_vector) {
+    if (t.fetch.next && k * (int64_t)sizeof(S) % 64 == 0) {
+      for (int64_t r = 0; r < t.fetch.rows; ++r) {
+        const S* const next = t.fetch.next + r * t.fetch.row_pitch + c;
+#pragma GCC unroll 1
+        for (int j = 0; j < kNewColumns; ++j) {
+          __builtin_prefetch(next + j * x_column, 0, 2);
+          __builtin_prefetch(next + x_second + j * x_column, 0, 2);
+        }
+      }
+    }
+    typename V::Vec sum[kPixels][kGroupRuns];
+#pragma GCC unroll 8
+    for (int i = 0; i < kPixels; ++i) {
+#pragma GCC unroll 2
+      for (int u = 0; u < kGroupRuns; ++u) sum[i][u] = V::zero();
+    }
+    const int64_t loaded = smaller(t.x_vector, t.src_channels - c) / Read::kChannels;
+    for (int64_t r = t.first; r < t.last; ++r) {
+      const bool row_inside = r >= t.begin && r < t.end;
+      const uint32_t inside[kGroupRuns] = {row_inside ? t.inside[0] : 0,
+                                           row_inside ? t.inside[1] : 0};
+      const S* const x = x_vector + r * t.x_row;
+      const A* const w_row = w_vector + r * t.w_row;
+#pragma GCC unroll 32
+      for (int j = 0; j < kColumns; ++j) {
+        typename V::Vec at[kGroupRuns];
+#pragma GCC unroll 2
+        for (int u = 0; u < kGroupRuns; ++u) {
+          at[u] = inside[u] >> j & 1
+                      ? V::load_first(Read::channels(x + u * x_second + j * x_column), loaded)
+                      : V::zero();
+        }
+        const A* w = w_row;
+        const int32_t* lanes = t.lanes;
+        for (int64_t i = group; i > 0; --i, w += kLanes, lanes += kLanes) {
+          typename V::Vec channel[kGroupRuns];
+#pragma GCC unroll 2
+          for (int u = 0; u < kGroupRuns; ++u) channel[u] = V::permute(at[u], lanes);
+#pragma GCC unroll 4
+          for (int s = 0; s < kTaps; ++s) {
+            if (j < s || (j - s) % kStep || j - s > (kPixels - 1) * kStep) continue;
+            const auto weight = V::held(V::load(w + s * w_tap));
+            const int pixel = (j - s) / kStep;
+#pragma GCC unroll 2
+            for (int u = 0; u < kGroupRuns; ++u)
+              sum[pixel][u] = V::fma(weight, channel[u], sum[pixel][u]);
+          }
+        }
+      }
+    }
+    const int64_t rest = t.dst_channels - k;
+    const auto bias =
+        t.bias ? without_sign_of_zero<V>(V::load_first(t.bias + k, smaller(rest, kLanes)))
+               : V::zero();
+    const auto store = [&](auto store_sum) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kPixels; ++i) {
+#pragma GCC unroll 2
+        for (int u = 0; u < kGroupRuns; ++u)
+          store_sum(t.out + k + i * out_step + u * out_second, V::add(sum[i][u], bias));
+      }
+    };
+    if (rest >= kLanes) {
+      store([](S* out, auto whole) { V::store(out, whole); });
+    } else {
+      store([=](S* out, auto whole) { V::store_first(out, whole, rest); });
+    }
+    x_vector += t.x_vector, w_vector += t.w_vector;
+  }
+}
+
+template <class S, class A>
+using GroupKernel = void (*)(const GroupTile<S, A>&);
+
+template <class S, class A, int kTaps, int kStep>
+GroupKernel<S, A> group_kernel_of(int64_t pixels) {
+  return dispatch_int<1, kGroupPixels<A>>(pixels, [](auto count) -> GroupKernel<S, A> {
+    return group_tile<S, A, kTaps, kStep, count.value>;
+  });
+}
+
+// Of steps that the plan allows.
+template <class S, class A>
+GroupKernel<S, A> group_kernel(int64_t taps, int64_t step, int64_t pixels) {
+  if (step == 2) return group_kernel_of<S, A, 3, 2>(pixels);
+  return dispatch_int<1, kGroupTaps>(taps, [&](auto count) -> GroupKernel<S, A> {
+    return group_kernel_of<S, A, count.value, 1>(pixels);
+  });
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,75 @@
+// How grouped_channels cuts a layer into jobs. No torch, no SIMD.
+#pragma once
+
+#include "cpu/common/gather.h"
+
+namespace torchconv::cpu {
+
+// Taps of a row that tiles are compiled for.
+constexpr int64_t kGroupTaps = 3;
+constexpr int64_t kPlainLanes = 4;
+
+struct GroupedPlan {
+  int64_t lanes, src_lanes;  // of a vector: destination channels, source channels of their groups
+  int64_t vectors, parts;    // of a pixel; jobs share the vectors, as `parts` parts
+  Cut rows;
+  int64_t vector_weights;  // elements
+  bool fetches;            // what the caches will not hold is asked for ahead of time
+
+  Range vectors_of(int64_t part) const { return share(part, parts, vectors); }
+};
+
+// Why the groups of a layer do not share vectors, or null.
+inline const char* not_side_by_side(const Gather& gather, int64_t lanes) {
+  if (gather.groups == 1) return "there is one group";
+  if (gather.dst_channels > lanes || lanes % gather.dst_channels) {
+    return "vectors do not hold whole groups";
+  }
+  // In plain C++, of four lanes, all of them cost the same: there a group may be alone, for the tests to see.
+  if (gather.dst_channels == lanes && lanes > kPlainLanes) return "a group fills a vector";
+  if (filled_lanes(gather.groups * gather.dst_channels, lanes) < cost::kFilledByGroups) {
+    return "the groups fill too few lanes";
+  }
+  if (gather.src_channels > gather.dst_channels) {
+    return "groups in a vector have more source channels than one vector";
+  }
+  return gather.order.c_block < gather.src_channels ? "a sum is more than one chain" : nullptr;
+}
+
+// Why there are no tiles for what the rows of a kernel see, or null.
+inline const char* no_group_tiles(const Axis& columns) {
+  for (int64_t i = 0; i < columns.phases; ++i) {
+    const AxisPhase phase = columns.phase(i);
+    if (phase.taps > kGroupTaps) return "more than three taps of a row";
+    if (phase.taps <= 1 || columns.src_step == 1) continue;
+    if (columns.src_step != 2 || phase.taps != 3 || phase.src_delta != 1) {
+      return "no tile for this stride";
+    }
+  }
+  return nullptr;
+}
+
+inline GroupedPlan make_grouped_plan(const Gather& gather, int64_t lanes, Dtype dtype) {
+  using namespace cost;
+  GroupedPlan plan{};
+  const Axis &rows = gather.rows, &columns = gather.columns;
+  plan.lanes = lanes;
+  plan.src_lanes = lanes / gather.dst_channels * gather.src_channels;
+  plan.vectors = ceil_div(gather.groups * gather.dst_channels, lanes);
+  plan.vector_weights = gather.steps() * lanes;
+  const int64_t fitting = kGroupWeightBytes / (plan.vector_weights * compute_bytes(dtype));
+  plan.parts = ceil_div(plan.vectors, larger(1, fitting));
+
+  const double row_work = (double)columns.longest * (double)plan.vector_weights *
+                          (double)ceil_div(plan.vectors, plan.parts);
+  const int64_t job_rows = larger(kInPlaceRows, (int64_t)(kDepthwiseWork / row_work));
+  plan.rows = Cut::into(ceil_div(rows.longest, job_rows), rows.longest);
+
+  const double src = (double)rows.src_size * (double)columns.src_size * gather.src_channels,
+               dst = (double)rows.dst_size * (double)columns.dst_size * gather.dst_channels;
+  plan.fetches =
+      (src + dst) * (double)(gather.n * gather.groups * stored_bytes(dtype)) > kFetchBytes;
+  return plan;
+}
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,88 @@
+"""Which layers grouped_channels computes, and that padding is multiplied where it counts."""
+
+import pytest
+import torch
+
+from benchmarks.machine import isa_levels
+from tests.cases import Conv2dCase, case
+from tests.compare import same_bits
+from tests.reference import random_operands, run
+
+VECTORS = {"portable": 4, "avx2": 8, "avx512": 16, "avx512_bf16": 16}
+
+
+def explained(
+    level: str, one: Conv2dCase, dtype: str = "float32", channels_last=True, op="forward"
+) -> str:
+    """What is said of grouped_channels: that it runs, or why it does not."""
+    torch.ops.torchconv._force_isa(level)
+    text = torch.ops.torchconv._explain(
+        op, one.input_size, one.weight_size, one.geometry(channels_last), dtype
+    )
+    found = dict(line.split(": ", 1) for line in text.splitlines())
+    return found["grouped_channels"]
+
+
+def groups_of(c: int, k: int, kernel=3, groups: int = 8, **options) -> Conv2dCase:
+    return case("", 2, c * groups, 10, k * groups, kernel, groups=groups, **options)
+
+
+@pytest.mark.parametrize("level", isa_levels())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+def test_groups_that_share_a_vector_are_computed_side_by_side(op, dtype, level):
+    layers = [groups_of(4, 4), groups_of(4, 4, 1), groups_of(4, 4, stride=2), groups_of(8, 8)]
+    for one in layers[: 4 if VECTORS[level] > 8 else 3]:
+        assert explained(level, one, dtype, op=op) == "runs", one
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (case("", 1, 4, 9, 4, 3), "one group"),
+        (groups_of(4, 3), "whole groups"),
+        (groups_of(8, 8), "whole groups"),
+        (groups_of(2, 2, groups=3), "too few lanes"),
+        (groups_of(8, 4), "more source channels"),
+        (groups_of(2, 4), "more than one chain"),
+        (groups_of(4, 4, 7), "more than one chain"),
+        (groups_of(4, 4, 5), "three taps"),
+        (groups_of(4, 4, stride=3), "stride"),
+        (groups_of(4, 4, 2, stride=2), "stride"),
+        (groups_of(4, 4, stride=2, dilation=2), "stride"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_layers_that_it_refuses(one, reason):
+    assert reason in explained("portable", one)
+
+
+def test_layouts_and_types_that_it_refuses():
+    assert "not neighbours" in explained("portable", groups_of(4, 4), channels_last=False)
+    assert "float32" in explained("portable", groups_of(4, 4), "float64")
+
+
+@pytest.mark.parametrize("level", set(isa_levels()) - {"portable"})
+def test_groups_that_fill_a_vector_are_left_to_dense_channels(level):
+    channels = VECTORS[level]
+    assert "fills a vector" in explained(level, groups_of(channels, channels))
+
+
+@pytest.mark.parametrize("level", isa_levels())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+def test_a_weight_that_is_not_finite_meets_the_padding(op, dtype, level):
+    """Zero times infinity is NaN there, too, as the definition has it; in its own channel alone."""
+    tall = groups_of(4, 4, (3, 1), padding=1)
+    for one in (groups_of(4, 4), groups_of(4, 4, stride=2), tall):
+        assert explained(level, one, str(dtype).removeprefix("torch."), op=op) == "runs"
+        t = random_operands(one, dtype)
+        t.weight[5, 2, 0, 0] = torch.inf
+        found = run(op, one, t, True)
+        torch.ops.torchconv._force_algorithm("reference")
+        expected = run(op, one, t, True)
+        torch.ops.torchconv._force_algorithm("")
+        assert same_bits(found, expected)
+        channel = 5 if op == "forward" else 6
+        assert found[:, channel].isnan().any()
+        assert found[:, [i for i in range(32) if i != channel]].isfinite().all()
