@@ -46,6 +46,9 @@ FAR = (
     case("huge_stride", 2, 3, 6, 17, 3, 2**40),
     grouped("depthwise_huge_stride", 2, 3, 6, 1, 3, stride=2**40),
     case("1x1_huge_stride", 2, 20, 6, 17, 1, 2**40),
+    case("groups_far_padding", 1, 16, (2, 3), 16, 1, 2**30, padding=2**30, groups=4),
+    case("groups_far_dilation", 1, 16, 3, 16, 3, padding=2**31, dilation=2**31, groups=4),
+    case("groups_huge_stride", 2, 16, 6, 16, 1, 2**40, groups=4),
 )
 # Jobs for several threads: both stages of packed weights, repeats of weight gradients.
 SHARED = (

@@ -68,6 +68,13 @@ def test_groups_that_fill_a_vector_are_left_to_dense_channels(level):
     assert "fills a vector" in explained(level, groups_of(channels, channels))
 
 
+@pytest.mark.skipif("avx2" not in isa_levels(), reason="this CPU has no AVX2")
+def test_layers_that_it_refuses_with_short_vectors():
+    for one in (groups_of(1, 4), groups_of(4, 4, groups=2)):
+        assert "short vectors" in explained("avx2", one)
+        assert "short vectors" not in explained("portable", one)
+
+
 @pytest.mark.parametrize("level", isa_levels())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("op", ["forward", "grad_input"])

@@ -130,10 +130,13 @@ constexpr int64_t kShortRowLines = 192, kShortRowBlocks = 4;
 constexpr double kFetchBytes = 3 << 20;
 constexpr int64_t kFetchLines = 12;
 
-// grouped_channels, against dense_channels, whose vectors hold one group: with less of the lanes of all vectors
-// filled, 8, 12 or 24 channels of which 16 are a vector, it takes 1.0 to 1.3 times as long, with more of them 0.5
-// to 0.9 (groups of 4 and 8, 3 x 3, Zen 4).
+// grouped_channels, against dense_pixels and dense_channels, whose vectors hold one group: with less of the lanes
+// of all vectors filled, 8, 12 or 24 channels of which 16 are a vector, it takes 1.0 to 1.3 times as long, with
+// more of them 0.5 to 0.9 (groups of 4 and 8, 3 x 3, Zen 4).
 constexpr double kFilledByGroups = 0.8;
+// With vectors of AVX2 it takes 1.2 to 1.5 times as long where these are fewer source channels of a group, or all
+// channels are one vector (37 x 37), else 0.4 to 1.1 times (3 x 3 to 37 x 37, Zen 4).
+constexpr int64_t kShortVectorChannels = 2;
 // Weights of a job: 32 KB take up to 1.1 times, 16 KB up to 1.25 times as long as 64 to 256 KB (Zen 4).
 constexpr int64_t kGroupWeightBytes = 128 << 10;
 

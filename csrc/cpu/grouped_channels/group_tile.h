@@ -28,12 +28,12 @@ struct GroupTile {
   int64_t x_second;                   // from the first run to the second
   int64_t src_channels;               // from x on; x_vector of them for each vector
   int64_t first, last;                // tap rows that are summed
-  int64_t begin, end;                 // tap rows inside of the image
+  int64_t begin, end;                 // tap rows inside the image
   uint32_t inside[kGroupRuns];        // bit j: column j is inside; padding is multiplied as zeros
   const A* w;                         // [vector][tap row][tap][channel][lane]
   int64_t w_row, w_vector;
   const int32_t* lanes;  // [channel][lane]: where a lane finds that channel of its group
-  int64_t group;         // source channels of a group
+  int64_t channels;      // source channels of a group
   S* out;
   int64_t out_step, out_second, dst_channels;
   const S* bias;  // or null
@@ -47,10 +47,11 @@ struct GroupTile {
 template <class S, class A, int kTaps, int kStep, int kPixels>
 [[gnu::noinline]] void group_tile(const GroupTile<S, A>& t) {
   using V = Simd<A>;
+  using Sums = Simd<Compute<S>>;
   using Read = Reading<LoadedAs<S, A>>;
   constexpr int kColumns = (kPixels - 1) * kStep + kTaps, kNewColumns = kPixels * kStep;
   constexpr int64_t kLanes = V::kLanes;
-  const int64_t group = t.group, w_tap = group * kLanes, x_column = t.x_column;
+  const int64_t channels = t.channels, w_tap = channels * kLanes, x_column = t.x_column;
   const int64_t x_second = t.x_second, out_step = t.out_step, out_second = t.out_second;
   const S* x_vector = t.x;
   const A* w_vector = t.w;
@@ -89,7 +90,7 @@ template <class S, class A, int kTaps, int kStep, int kPixels>
         }
         const A* w = w_row;
         const int32_t* lanes = t.lanes;
-        for (int64_t i = group; i > 0; --i, w += kLanes, lanes += kLanes) {
+        for (int64_t i = channels; i > 0; --i, w += kLanes, lanes += kLanes) {
           typename V::Vec channel[kGroupRuns];
 #pragma GCC unroll 2
           for (int u = 0; u < kGroupRuns; ++u) channel[u] = V::permute(at[u], lanes);
@@ -107,7 +108,7 @@ template <class S, class A, int kTaps, int kStep, int kPixels>
     }
     const int64_t rest = t.dst_channels - k;
     const auto bias =
-        t.bias ? without_sign_of_zero<V>(V::load_first(t.bias + k, smaller(rest, kLanes)))
+        t.bias ? without_sign_of_zero<Sums>(Sums::load_first(t.bias + k, smaller(rest, kLanes)))
                : V::zero();
     const auto store = [&](auto store_sum) {
 #pragma GCC unroll 8
@@ -118,9 +119,9 @@ template <class S, class A, int kTaps, int kStep, int kPixels>
       }
     };
     if (rest >= kLanes) {
-      store([](S* out, auto whole) { V::store(out, whole); });
+      store([](S* out, auto whole) { Sums::store(out, whole); });
     } else {
-      store([=](S* out, auto whole) { V::store_first(out, whole, rest); });
+      store([=](S* out, auto whole) { Sums::store_first(out, whole, rest); });
     }
     x_vector += t.x_vector, w_vector += t.w_vector;
   }

@@ -8,8 +8,7 @@
 namespace torchconv::cpu {
 namespace {
 
-// Some rows of one image, for some vectors.
-// A: the operands, numbers of the compute type or pairs.
+// Some rows of one image, for some vectors. A: the operands, numbers of the compute type or pairs.
 template <class S, class A>
 struct GroupedJob {
   using T = Compute<S>;
@@ -52,7 +51,7 @@ struct GroupedJob {
         lanes[c * plan.lanes + l] = (int32_t)(l / gather.dst_channels * gather.src_channels + c);
     }
     tile.lanes = lanes;
-    tile.group = gather.src_channels;
+    tile.channels = gather.src_channels;
     tile.x_vector = plan.src_lanes * kChannels;
     tile.src_channels = src_channels - first_src;
     tile.dst_channels = smaller(vectors.end * plan.lanes, dst_channels) - first_dst;
@@ -104,15 +103,14 @@ struct GroupedJob {
     const int64_t step = many ? gather.columns.src_step : 1;
     const int64_t unit = many ? columns.src_delta : gather.columns.src_step;
     const int64_t apart = many ? larger(unit, -unit) : 1;
-    const int64_t pixel = (unit < 0 ? -apart : apart);
     tile.x_column = unit * src_channels;
-    tile.out_step = pixel * gather.columns.dst_step * dst_channels;
+    tile.out_step = (unit < 0 ? -apart : apart) * gather.columns.dst_step * dst_channels;
     for (int64_t first = 0; first < smaller(apart, columns.size); ++first) {
-      const int64_t count = ceil_div(columns.size - first, apart),
-                    pairs = ceil_div(count, kGroupRuns);
+      const int64_t count = ceil_div(columns.size - first, apart);
       const int64_t tiles = ceil_div(count, kMostPixels);
       for (int64_t k = 0; k < tiles; ++k) {
-        const Range part = share(k, tiles, pairs);
+        // Both runs are equally long: of an odd number of pixels both compute the one in the middle.
+        const Range part = share(k, tiles, ceil_div(count, kGroupRuns));
         const int64_t begin = part.begin * kGroupRuns, end = smaller(count, part.end * kGroupRuns);
         const int64_t length = part.end - part.begin, second = end - begin - length;
         const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;

@@ -7,7 +7,7 @@ namespace torchconv::cpu {
 
 // Taps of a row that tiles are compiled for.
 constexpr int64_t kGroupTaps = 3;
-constexpr int64_t kPlainLanes = 4;
+constexpr int64_t kPlainLanes = 4, kAvx2Lanes = 8;
 
 struct GroupedPlan {
   int64_t lanes, src_lanes;  // of a vector: destination channels, source channels of their groups
@@ -27,6 +27,9 @@ inline const char* not_side_by_side(const Gather& gather, int64_t lanes) {
   }
   // In plain C++, of four lanes, all of them cost the same: there a group may be alone, for the tests to see.
   if (gather.dst_channels == lanes && lanes > kPlainLanes) return "a group fills a vector";
+  const bool few = gather.src_channels < cost::kShortVectorChannels ||
+                   gather.groups * gather.dst_channels <= lanes;
+  if (few && lanes == kAvx2Lanes) return "too few channels for short vectors";
   if (filled_lanes(gather.groups * gather.dst_channels, lanes) < cost::kFilledByGroups) {
     return "the groups fill too few lanes";
   }
