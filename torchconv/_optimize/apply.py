@@ -13,6 +13,7 @@ from torch.fx import Graph, Node
 from torchconv._conv_activation import ConvActivation2d
 from torchconv._optimize.fold import activation_inside, folded
 from torchconv._optimize.graph_module import replace_code
+from torchconv._optimize.like import like
 from torchconv._optimize.modules import reachable
 from torchconv._optimize.patterns import Chain, other_operand
 from torchconv._optimize.proxies import Untraceable
@@ -116,28 +117,14 @@ def _what_remains(chain: Chain, norm: nn.Module) -> nn.Module:
 
 
 def _with_activation(chain: Chain) -> ConvActivation2d:
-    """A layer like the convolution's, without weights; on the meta device nothing is drawn."""
-    layer = chain.layer
-    options: dict[str, Any] = {
-        "stride": layer.stride,
-        "padding": chain.layer_padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-        "bias": False,
-        "activation": None if chain.fused is None else chain.fused.name,
-        "device": "meta",
-    }
+    """The layer that computes the whole chain, without weights."""
+    options: dict[str, Any] = {"activation": None if chain.fused is None else chain.fused.name}
     if chain.fused is not None:
         options["slope"] = chain.fused.slope
-    sizes = layer.in_channels, layer.out_channels, layer.kernel_size
-    if chain.addition is not None:
-        fused = ResidualConv2d(*sizes, in_place=chain.adds_in_place, **options)
-    else:
-        fused = ConvActivation2d(*sizes, **options)
-    if getattr(layer, "winograd", None) is not None:
-        fused.winograd = layer.winograd
-    note(fused, done=noted(layer).done)
-    return fused.eval()
+    if chain.addition is None:
+        return like(chain.layer, ConvActivation2d, chain.layer_padding, **options)
+    options["in_place"] = chain.adds_in_place
+    return like(chain.layer, ResidualConv2d, chain.layer_padding, **options)
 
 
 def _without_their_code(scope: Scope, chains: list[Chain]) -> set[nn.Module]:
