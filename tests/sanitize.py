@@ -56,11 +56,11 @@ SHARED = (
     case("few", 3, 3, (9, 12), 10, 3, bias=True),
     case("1x1", 3, 40, (9, 10), 70, 1),
     case("groups", 2, 12, 8, 12, 3, groups=3),
-    case("groups_in_a_vector", 2, 32, (20, 9), 32, 3, groups=8, bias=True),
     case("many_images", 70, 3, 6, 4, 3),
     grouped("depthwise", 3, 35, (9, 10), 1, 3, bias=True),
     grouped("depthwise_many_images", 300, 16, 5, 1, 3),
     case("one_pixel", 300, 70, 1, 50, 1, bias=True),
+    case("groups_in_a_vector", 2, 32, (20, 9), 32, 3, groups=8, bias=True),
 )
 
 

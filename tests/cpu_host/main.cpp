@@ -19,10 +19,10 @@ namespace {
 using namespace torchconv;
 using namespace torchconv::cpu;
 
-const Algorithm* const kAlgorithms[] = {
-    &kDepthwise,          &kDepthwiseGradWeight, &kGroupedChannels, &kPointwise,
-    &kWinograd4,          &kWinograd2,           &kDensePixels,     &kDenseChannels,
-    &kWinogradGradWeight, &kGradWeight,          &kGradBias,        &kReference};
+const Algorithm* const kAlgorithms[] = {&kDepthwise,     &kDepthwiseGradWeight, &kPointwise,
+                                        &kWinograd4,     &kWinograd2,           &kDensePixels,
+                                        &kDenseChannels, &kWinogradGradWeight,  &kGradWeight,
+                                        &kGradBias,      &kReference,           &kGroupedChannels};
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 struct HostThreads {
