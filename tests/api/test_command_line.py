@@ -49,9 +49,10 @@ def test_large_numbers_are_short(number, text):
     assert _comparison_table._short(number) == text
 
 
-def test_command_line(capsys):
+def test_command_line(capsys, monkeypatch):
     """One network of torchvision, and help that names what there is."""
     pytest.importorskip("torchvision")
+    monkeypatch.setenv("COLUMNS", "200")
     options = ["--batch=2", "--size=64", "--channels-last", "--dtype=bfloat16", "--seconds=1e-4"]
     command_line.main(["compare", "squeezenet1_1", *options])
     out = capsys.readouterr().out
