@@ -15,7 +15,8 @@ from benchmarks.inference_subjects import OURS, PEERS, SUBJECTS, Call, LeftOut
 from benchmarks.turns import Turns, in_turns
 
 # A larger difference from float64, over the largest element of the output, is an error.
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+# PyTorch's own results in bfloat16 differ by 0.16 after the 53 convolutions of ResNet-50.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.3}
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ ONE = torch.ones(4)
         (ONE, ONE * math.nan, "differs"),
         (ONE * math.inf, -ONE * math.inf, "differs"),
         (torch.zeros(4), ONE, "differs"),
-        (ONE.bfloat16(), ONE.bfloat16() * 1.25, "differs"),
+        (ONE.bfloat16(), ONE.bfloat16() * 1.5, "differs"),
     ],
 )
 def test_a_difference_is_an_error(first, second, problem):

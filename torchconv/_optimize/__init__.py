@@ -53,7 +53,7 @@ def optimize(
 
     Raises:
         RuntimeError: a module is in training mode; or the outputs for ``example_input`` differ from
-            those of the original by more than 1e-4 of the largest value (0.02 in float16, 0.1 in
+            those of the original by more than 1e-4 of the largest value (0.02 in float16, 0.3 in
             bfloat16), after which a model changed in place must not be used.
         TypeError: an argument has a wrong type.
 
