@@ -13,7 +13,7 @@ from torchconv import _autograd_activation, _load, _winograd, functional
 from torchconv._config import is_like_the_cpus, reason_for_aten
 from torchconv._fakes import output_size
 from torchconv._kept_weights import KeptWeights
-from torchconv._named_activations import ATEN, NAMES
+from torchconv._named_activations import NAMES, activated
 from torchconv._winograd import Winograd
 from torchconv.functional import Ints
 
@@ -124,14 +124,13 @@ def conv2d_activation_kept(
         known = kept.known(call)
     if known is None:
         geometry = functional.resolve(input, weight, bias, *options, flags)
-        size = output_size(input.shape, weight.shape, geometry)
         packed = None
         if kept is not None and call is not None:
-            packed = kept.pack(weight, call, geometry, size)
+            packed = kept.pack(weight, call, geometry)
     else:
-        geometry, size, packed = known
+        geometry, packed = known
     if residual is not None:
-        _check_residual(residual, size, input.dtype)
+        _check_residual(residual, output_size(input.shape, weight.shape, geometry), input.dtype)
     return _autograd_activation.conv2d_activation(
         input, weight, bias, residual, geometry, number, slope, packed
     )
@@ -164,7 +163,7 @@ def _in_steps(sums: Tensor, residual: Tensor | None, number: int, slope: float) 
         and _load.problem is None
     ):
         return _autograd_activation.activate(sums, residual, number, slope)
-    return ATEN[number](sums if residual is None else sums + residual, slope)
+    return activated(sums, residual, number, slope)
 
 
 def _check_residual(residual: Tensor, size: Sequence[int], dtype: torch.dtype) -> None:

@@ -13,31 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from torchconv._named_activations import ATEN
+from torchconv._named_activations import activate, ending
 
 Ints = Sequence[int]
 
 
 def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints) -> Tensor:
     return _dense(F.conv2d(_padded(input, geometry), weight, bias, **_options(geometry)), geometry)
-
-
-def _conv2d_activation(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    geometry: Ints,
-    activation: int,
-    slope: float,
-    packed: Tensor | None = None,
-) -> Tensor:
-    return _activate(_conv2d(input, weight, bias, geometry), residual, activation, slope)
-
-
-def _activate(input: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
-    sums = input.clone() if residual is None else input + residual
-    return ATEN[activation](sums, slope)
 
 
 def _conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
@@ -92,8 +74,8 @@ OPERATORS = {
     "conv2d(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor": _conv2d,
     "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
     "int[] geometry, int activation, float slope, Tensor? packed=None) "
-    "-> Tensor": _conv2d_activation,
-    "activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor": _activate,
+    "-> Tensor": ending(_conv2d),
+    "activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor": activate,
     "conv2d_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, int[] geometry) "
     "-> Tensor": _conv2d_grad_input,
     "conv2d_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "

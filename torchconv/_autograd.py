@@ -104,12 +104,12 @@ def conv2d_backward(
     )
 
 
-def _save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Ints) -> None:
-    """Keeps what the derivatives of a product of ``a`` and ``b`` need, and no more."""
+def save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Ints, *others: Any) -> None:
+    """Keeps ``others``, and of the factors ``a`` and ``b`` what the derivatives need."""
     ctx.sizes, ctx.geometry = sizes, geometry
     ctx.set_materialize_grads(False)  # a tangent or a gradient that is not there costs nothing
     a_needed, b_needed, *_ = ctx.needs_input_grad
-    ctx.save_for_backward(a if b_needed else None, b if a_needed else None)
+    ctx.save_for_backward(a if b_needed else None, b if a_needed else None, *others)
     if forward_ad._current_level >= 0:
         ctx.save_for_forward(a, b)  # dropped when the call returns
 
@@ -163,7 +163,7 @@ class _Conv2d(torch.autograd.Function):
     def forward(
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints, /
     ) -> Tensor:
-        _save(ctx, input, weight, (input.shape, weight.shape), geometry)
+        save(ctx, input, weight, (input.shape, weight.shape), geometry)
         return _below.conv2d(input, weight, bias, geometry)
 
     @staticmethod
@@ -194,7 +194,7 @@ class _Conv2dGradInput(torch.autograd.Function):
     def forward(
         ctx: Any, grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints, /
     ) -> Tensor:
-        _save(ctx, grad, weight, (input_size, weight.shape), geometry)
+        save(ctx, grad, weight, (input_size, weight.shape), geometry)
         return _below.conv2d_grad_input(grad, weight, input_size, geometry)
 
     @staticmethod
@@ -225,7 +225,7 @@ class _Conv2dGradWeight(torch.autograd.Function):
     def forward(
         ctx: Any, grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints, /
     ) -> Tensor:
-        _save(ctx, grad, input, (input.shape, weight_size), geometry)
+        save(ctx, grad, input, (input.shape, weight_size), geometry)
         return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
     @staticmethod
@@ -259,7 +259,7 @@ class _Conv2dTransformed(_Conv2d):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         input, weight, _, geometry = inputs
-        _save(ctx, input, weight, (input.shape, weight.shape), geometry)
+        save(ctx, input, weight, (input.shape, weight.shape), geometry)
         ctx.save_for_forward(input, weight)
 
     @staticmethod
@@ -275,7 +275,7 @@ class _Conv2dGradInputTransformed(_Conv2dGradInput):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         grad, weight, input_size, geometry = inputs
-        _save(ctx, grad, weight, (input_size, weight.shape), geometry)
+        save(ctx, grad, weight, (input_size, weight.shape), geometry)
         ctx.save_for_forward(grad, weight)
 
     @staticmethod
@@ -291,7 +291,7 @@ class _Conv2dGradWeightTransformed(_Conv2dGradWeight):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         grad, input, weight_size, geometry = inputs
-        _save(ctx, grad, input, (input.shape, weight_size), geometry)
+        save(ctx, grad, input, (input.shape, weight_size), geometry)
         ctx.save_for_forward(grad, input)
 
     @staticmethod

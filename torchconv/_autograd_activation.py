@@ -16,7 +16,6 @@ from torch.autograd import forward_ad
 
 from torchconv import _autograd, _below
 from torchconv._named_activations import (
-    ATEN,
     GELU,
     HARDSWISH,
     LEAKY_RELU,
@@ -25,6 +24,7 @@ from torchconv._named_activations import (
     RELU6,
     SIGMOID,
     SILU,
+    activated,
 )
 
 _aten = torch.ops.aten
@@ -46,6 +46,11 @@ _FROM_SUMS: dict[int, Callable[[Tensor, Tensor, float], Tensor]] = {
     GELU: lambda grad, sums, slope: _aten.gelu_backward(grad, sums),
     LEAKY_RELU: lambda grad, sums, slope: _aten.leaky_relu_backward(grad, sums, slope, False),
 }
+
+
+def _result_tells(activation: int, slope: float) -> bool:
+    """Whether the derivative follows from the result: leaky_relu may change all signs."""
+    return activation in _FROM_RESULT and (activation != LEAKY_RELU or slope > 0)
 
 
 def _silu_backward(grad: Tensor, sums: Tensor) -> Tensor:
@@ -70,8 +75,8 @@ def conv2d_activation(
     ``packed`` is what ``_pack_weights`` made of the weight, if that is at hand.
     """
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        result = _autograd.conv2d(input, weight, bias, geometry)
-        return ATEN[activation](result if residual is None else result + residual, slope)
+        sums = _autograd.conv2d(input, weight, bias, geometry)
+        return activated(sums, residual, activation, slope)
     if not torch.is_grad_enabled() or not (
         input.requires_grad
         or weight.requires_grad
@@ -81,7 +86,7 @@ def conv2d_activation(
         return _below.conv2d_activation(
             input, weight, bias, residual, geometry, activation, slope, packed
         )
-    if activation in _FROM_RESULT and (activation != LEAKY_RELU or slope > 0):
+    if _result_tells(activation, slope):
         return _Conv2dActivation.apply(input, weight, bias, residual, geometry, activation, slope)
     return activate(_autograd.conv2d(input, weight, bias, geometry), residual, activation, slope)
 
@@ -89,7 +94,7 @@ def conv2d_activation(
 def activate(sums: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
     """Returns activation(sums + residual), with the bits of ``conv2d_activation``."""
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return ATEN[activation](sums if residual is None else sums + residual, slope)
+        return activated(sums, residual, activation, slope)
     if torch.is_grad_enabled() and (
         sums.requires_grad or (residual is not None and residual.requires_grad)
     ):
@@ -113,15 +118,9 @@ class _Conv2dActivation(torch.autograd.Function):
         result = _below.conv2d_activation(
             input, weight, bias, residual, geometry, activation, slope
         )
-        ctx.sizes, ctx.geometry = (input.shape, weight.shape), geometry
         ctx.activation, ctx.slope = activation, slope
-        ctx.set_materialize_grads(False)
-        input_wanted, weight_wanted, *_ = ctx.needs_input_grad
-        ctx.save_for_backward(
-            input if weight_wanted else None,
-            weight if input_wanted else None,
-            None if activation == NONE else result,
-        )
+        sizes, kept_result = (input.shape, weight.shape), None if activation == NONE else result
+        _autograd.save(ctx, input, weight, sizes, geometry, kept_result)
         return result
 
     @staticmethod
@@ -143,7 +142,7 @@ class _Activate(torch.autograd.Function):
         ctx.activation, ctx.slope = activation, slope
         ctx.set_materialize_grads(False)
         result = _below.activate(sums, residual, activation, slope)
-        ctx.from_result = activation not in _FROM_SUMS or (activation == LEAKY_RELU and slope > 0)
+        ctx.from_result = _result_tells(activation, slope)
         ctx.save_for_backward(*((result,) if ctx.from_result else (sums, residual)))
         return result
 

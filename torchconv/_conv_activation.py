@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 from torchconv._activation import Activation, activation_number, conv2d_activation_kept
-from torchconv._kept_weights import KeptWeights
+from torchconv._kept_weights import KeptWeights, unwatched
 from torchconv.modules import Conv2d
 
 
@@ -60,10 +60,13 @@ class ConvActivation2d(Conv2d):
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         kept = self._kept
-        if kept is not None and not (is_dynamo_compiling() or not kept.may_keep(self._parameters)):
-            weight, bias = (dict.__getitem__(self._parameters, name) for name in ("weight", "bias"))
-        else:
+        if kept is None or is_dynamo_compiling() or not kept.may_keep(self._parameters):
             weight, bias, kept = self.weight, self.bias, None
+        else:
+            weight, bias = (
+                unwatched(self._parameters, "weight"),
+                unwatched(self._parameters, "bias"),
+            )
         padding = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)

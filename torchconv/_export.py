@@ -14,7 +14,7 @@ from torch._decomp import register_decomposition
 from torch.jit._builtins import _register_builtin
 
 from torchconv import functional
-from torchconv._named_activations import ATEN
+from torchconv._named_activations import activated, ending
 
 _register_builtin(functional.conv2d, "aten::conv2d")
 
@@ -32,21 +32,5 @@ def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequen
     )
 
 
-@register_decomposition(torch.ops.torchconv.conv2d_activation.default)
-def _conv2d_activation(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    geometry: Sequence[int],
-    activation: int,
-    slope: float,
-    packed: Tensor | None = None,
-) -> Tensor:
-    return _activate(_conv2d(input, weight, bias, geometry), residual, activation, slope)
-
-
-@register_decomposition(torch.ops.torchconv.activate.default)
-def _activate(input: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
-    sums = input if residual is None else input + residual
-    return ATEN[activation](sums, slope)
+register_decomposition(torch.ops.torchconv.conv2d_activation.default)(ending(_conv2d))
+register_decomposition(torch.ops.torchconv.activate.default)(activated)

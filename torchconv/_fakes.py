@@ -5,6 +5,7 @@ be symbolic. Nothing here asks ``aten::convolution``, whose fake loses channels-
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,9 +51,8 @@ def _conv2d_activation(
     bias: Tensor | None,
     residual: Tensor | None,
     geometry: Sequence[int],
-    activation: int,
-    slope: float,
-    packed: Tensor | None = None,
+    *_: Any,
+    **__: Any,
 ) -> Tensor:
     return _conv2d(input, weight, bias, geometry)
 

@@ -19,7 +19,7 @@ from torch._C import _storage_Use_Count
 _pack = torch.ops.torchconv._pack_weights.default
 _transforms_active = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
-_take = dict.__getitem__
+unwatched = dict.__getitem__  # does not note that it was asked for
 Ints = Sequence[int]
 
 
@@ -89,7 +89,7 @@ class _Packed(NamedTuple):
     storage: Any
     storage_address: int
     call: tuple[Any, ...]
-    result: tuple[Ints, Ints, Tensor | None]  # see KeptWeights.known
+    result: tuple[Ints, Tensor | None]  # see KeptWeights.known
 
 
 class KeptWeights:
@@ -109,7 +109,7 @@ class KeptWeights:
     @property
     def bytes(self) -> int:
         """What it takes beside the weight itself."""
-        weight = None if self._packed is None else self._packed.result[2]
+        weight = None if self._packed is None else self._packed.result[1]
         return 0 if weight is None else weight.numel()
 
     def may_keep(self, parameters: Any) -> bool:
@@ -118,7 +118,7 @@ class KeptWeights:
         Asked before anything else in the call of the layer refers to the weight. If somebody may
         have changed it since the last call, what was packed is forgotten.
         """
-        weight = _take(parameters, "weight")
+        weight = unwatched(parameters, "weight")
         if sys.getrefcount(weight) != _ONLY_HERE:
             self._packed = None
             return False
@@ -133,14 +133,12 @@ class KeptWeights:
             self._packed = None
         return True
 
-    def known(self, call: tuple[Any, ...]) -> tuple[Ints, Ints, Tensor | None] | None:
-        """Geometry, size of the result and packed weight, if the last call was like this one."""
+    def known(self, call: tuple[Any, ...]) -> tuple[Ints, Tensor | None] | None:
+        """Geometry and packed weight, if the last call was like this one."""
         packed = self._packed
         return packed.result if packed is not None and packed.call == call else None
 
-    def pack(
-        self, weight: Tensor, call: tuple[Any, ...], geometry: Ints, size: Ints
-    ) -> Tensor | None:
+    def pack(self, weight: Tensor, call: tuple[Any, ...], geometry: Ints) -> Tensor | None:
         """``weight`` as the kernels read it, kept for calls like this one, or None.
 
         ``call`` begins with the size of the input.
@@ -159,7 +157,7 @@ class KeptWeights:
         result = made if made.numel() else None
         self._packed = _Packed(
             weight.data_ptr(), weight._version, storage, storage._cdata, call,
-            (geometry, size, result),
+            (geometry, result),
         )  # fmt: skip
         return result
 
@@ -171,7 +169,7 @@ def keep_packed(layer: nn.Module) -> None:
 
 
 def _references(parameters: dict[str, Any]) -> int:
-    weight = _take(parameters, "weight")
+    weight = unwatched(parameters, "weight")
     return sys.getrefcount(weight)
 
 

@@ -1,6 +1,6 @@
 """The activations that a convolution may end with: their names, numbers, and ATen's functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,3 +21,32 @@ ATEN: tuple[Callable[[Tensor, float], Tensor], ...] = (
     lambda x, slope: torch.sigmoid(x),
     lambda x, slope: F.leaky_relu(x, slope),
 )
+
+
+def activated(sums: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
+    """activation(sums + residual), as ATen computes it."""
+    return ATEN[activation](sums if residual is None else sums + residual, slope)
+
+
+def activate(input: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
+    """The same as an operator, which never returns its input itself."""
+    unchanged = activation == NONE and residual is None
+    return activated(input.clone() if unchanged else input, residual, activation, slope)
+
+
+def ending(conv2d: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``conv2d_activation``, with the arguments of the operator, made of a ``conv2d`` and ATen."""
+
+    def conv2d_activation(
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        geometry: Sequence[int],
+        activation: int,
+        slope: float,
+        packed: Tensor | None = None,
+    ) -> Tensor:
+        return activated(conv2d(input, weight, bias, geometry), residual, activation, slope)
+
+    return conv2d_activation

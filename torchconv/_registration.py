@@ -6,13 +6,10 @@ transforms of torch.func before these take the operators apart.
 ``torch.library.register_autograd`` would give wrong results under torch.func.jvp.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
 
 from torchconv import _autograd, _autograd_activation, _load
-from torchconv._named_activations import ATEN
+from torchconv._named_activations import activate, ending
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
 
@@ -27,25 +24,6 @@ for _function in (
     for _key in ("Autograd", "FuncTorchDynamicLayerFrontMode"):
         _library.impl(_function.__name__, _function, _key)
 
-
-def _conv2d_activation(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    geometry: Sequence[int],
-    activation: int,
-    slope: float,
-    packed: Tensor | None = None,
-) -> Tensor:
-    sums = torch.ops.torchconv.conv2d(input, weight, bias, geometry)
-    return _activate(sums, residual, activation, slope)
-
-
-def _activate(input: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
-    return ATEN[activation](input.clone() if residual is None else input + residual, slope)
-
-
 if _load.problem is None:  # else _aten.py has defined them for all devices
-    _library.impl("conv2d_activation", _conv2d_activation, "CUDA")
-    _library.impl("activate", _activate, "CUDA")
+    _library.impl("conv2d_activation", ending(torch.ops.torchconv.conv2d), "CUDA")
+    _library.impl("activate", activate, "CUDA")
