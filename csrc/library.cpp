@@ -36,6 +36,20 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   // places in NAMES of torchconv/_named_activations.py; slope is that of leaky_relu. input is dense in the order
   // of any dimensions, the residual in any order of the same size.
   m.def("activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor");
+  // Programs, see cpu/program_cpu.cpp: layers that are computed in one call. Values are numbered in the order
+  // in which they are added; residual is -1 for none.
+  m.def("_program_new() -> int");
+  m.def("_program_input(int program, Tensor example, bool channels_last) -> int");
+  m.def(
+      "_program_conv2d(int program, int input, int residual, Tensor weight, Tensor? bias, "
+      "Tensor? packed, int[] geometry, int activation, float slope) -> int");
+  m.def("_program_mean(int program, int input) -> int");
+  m.def("_program_multiply(int program, int input, int factor) -> int");
+  m.def("_program_finish(int program, int[] outputs) -> int");
+  // An empty list where something is not as it was when the program was made.
+  m.def("_program_run(int program, Tensor[] inputs) -> Tensor[]");
+  m.def("_program_drop(int program) -> ()");
+  m.def("_program_count() -> int");
   m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
   m.def("_isa() -> str");
   m.def("_compiler() -> str");

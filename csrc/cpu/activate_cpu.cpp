@@ -10,6 +10,7 @@
 #include "cpu/common/cost_model.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
+#include "cpu/torch_arguments.h"
 #include "cpu/torch_threads.h"
 #include "tensor_utils.h"
 
@@ -68,8 +69,6 @@ double work_of(Activation activation) {
 Tensor activate(const Tensor& input, const std::optional<Tensor>& residual, int64_t activation,
                 double slope) {
   require(input.is_cpu(), "tensors must be on the CPU");
-  require(0 <= activation && activation <= static_cast<int64_t>(Activation::kLeakyRelu),
-          "no such activation: ", activation);
   check_allocated(input, "input");
   Task task{};
   task.op = Op::kForward;
@@ -85,7 +84,7 @@ Tensor activate(const Tensor& input, const std::optional<Tensor>& residual, int6
   }
   task.input = input.const_data_ptr();
   task.result = result.mutable_data_ptr();
-  task.activation = static_cast<Activation>(activation);
+  task.activation = to_activation(activation);
   task.slope = slope;
   const ActivatePlan elements = make_activate_plan(input.numel(), task.shape.dtype);
   Plan plan;

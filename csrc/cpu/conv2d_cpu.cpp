@@ -12,6 +12,7 @@
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
+#include "cpu/torch_arguments.h"
 #include "cpu/torch_threads.h"
 #include "operators.h"
 
@@ -29,12 +30,6 @@ void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double 
        size_text(Sizes{shape.k, shape.c_per_group(), shape.r, shape.s}), " needs ",
        plan.shared_bytes, " bytes of scratch and ", plan.scratch_bytes,
        " for each thread; fewer threads need less");
-}
-
-Winograd winograd_of(const Sizes& geometry) {
-  const int64_t flags = geometry[9];
-  if (flags & kWinogradOffFlag) return Winograd::kOff;
-  return flags & kWinogradF2Flag ? Winograd::kF2 : Winograd::kAuto;
 }
 
 int64_t result_bytes(const Task& task) {
@@ -92,12 +87,10 @@ Tensor conv2d_activation(const Tensor& input, const Tensor& weight,
                          const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
                          const Sizes& geometry, int64_t activation, double slope,
                          const std::optional<Tensor>& packed) {
-  require(activation >= 0 && activation <= (int64_t)Activation::kLeakyRelu,
-          "no such activation: ", activation);
   std::optional<Tensor> dense_residual;
   return Operators<Cpu>::forward(
       input, weight, bias, geometry, [&](Task& task, const Tensor& result) {
-        task.activation = (Activation)activation;
+        task.activation = to_activation(activation);
         task.slope = slope;
         if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
           require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,

@@ -130,6 +130,10 @@ bool force_algorithm(const std::string& name) {
   return choice().force(name);
 }
 
+const Algorithm* forced_algorithm() {
+  return choice().forced();
+}
+
 Isa isa_in_use() {
   const int forced = forced_isa.load(std::memory_order_relaxed);
   if (forced >= 0) return (Isa)forced;

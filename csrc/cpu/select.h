@@ -23,6 +23,7 @@ std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd);
 
 // An empty name ends the forcing; false if there is no such algorithm.
 bool force_algorithm(const std::string& name);
+const Algorithm* forced_algorithm();  // or null
 
 // The level in use: forced, else TORCHCONV_ISA, else the best that the CPU has.
 Isa isa_in_use();

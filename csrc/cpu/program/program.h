@@ -1,0 +1,124 @@
+// A program: layers one after the other, planned once for inputs of one size and run in one call. What they
+// make for each other lies in one block of memory, where what is no longer needed makes room for the next.
+// No torch.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "cpu/algorithms.h"
+#include "cpu/channelwise/plan.h"
+#include "cpu/common/arithmetic.h"
+#include "cpu/run_plan.h"
+#include "cpu/simplify.h"
+
+namespace torchconv::cpu {
+
+// What goes into a step or comes out of it, dense in its layout.
+struct Value {
+  int64_t n, c, h, w;
+  Layout layout;
+  enum class Place { kInput, kOutput, kInside } place = Place::kInside;
+  int64_t index = 0;     // of the input or the output; inside, the offset in bytes
+  int64_t last_use = 0;  // the step
+
+  int64_t elements() const { return n * c * h * w; }
+  bool has(Layout wanted) const { return layout == wanted || c == 1 || h * w == 1; }
+};
+
+struct Step {
+  std::shared_ptr<const SimplifiedTask> task;  // without the pointers to values
+  Plan plan;
+  const Algorithm* algorithm;  // null: channelwise
+  RunJob run;
+  const char* packed;                       // what stage 0 would make, or null
+  double work;                              // in multiply-adds
+  int64_t input, residual, factor, result;  // values; -1 for none
+};
+
+class Program {
+ public:
+  Dtype dtype = Dtype::kFloat32;
+  std::vector<Value> values;
+  std::vector<Step> steps;
+  int64_t memory_bytes = 0;
+
+  // The result of a step that reads these values.
+  int64_t add(Step step, Value result) {
+    const int64_t now = (int64_t)steps.size();
+    result.last_use = now;
+    for (const int64_t read : {step.input, step.residual, step.factor}) {
+      if (read >= 0) values[read].last_use = now;
+    }
+    step.result = (int64_t)values.size();
+    values.push_back(result);
+    steps.push_back(std::move(step));
+    return steps.back().result;
+  }
+
+  // Gives every value inside its place.
+  void plan_memory() {
+    struct Block {
+      int64_t begin, end, last_use;
+    };
+    std::vector<Block> live;  // in the order of their places
+    memory_bytes = 0;
+    for (int64_t now = 0; now < (int64_t)steps.size(); ++now) {
+      const Step& step = steps[now];
+      Value& result = values[step.result];
+      if (result.place != Value::Place::kInside) continue;
+      if (is_in_place(step, now)) {
+        result.index = values[step.input].index;
+        for (Block& block : live) {
+          if (block.begin == result.index) block.last_use = result.last_use;
+        }
+        continue;
+      }
+      live.erase(std::remove_if(live.begin(), live.end(),
+                                [&](const Block& block) { return block.last_use < now; }),
+                 live.end());
+      const int64_t bytes = round_up(result.elements() * stored_bytes(dtype), kAlignment);
+      int64_t begin = 0;
+      auto next = live.begin();
+      for (; next != live.end() && next->begin - begin < bytes; ++next) begin = next->end;
+      result.index = begin;
+      live.insert(next, {begin, begin + bytes, result.last_use});
+      memory_bytes = larger(memory_bytes, begin + bytes);
+    }
+  }
+
+  // False if there is no memory for a step.
+  template <class Threads, class Tell>
+  bool run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, char* memory,
+           const Threads& threads_for, const Tell& tell) const {
+    const auto data = [&](int64_t value) -> void* {
+      if (value < 0) return nullptr;
+      const Value& wanted = values[value];
+      if (wanted.place == Value::Place::kInput) return const_cast<void*>(inputs[wanted.index]);
+      if (wanted.place == Value::Place::kOutput) return outputs[wanted.index];
+      return memory + wanted.index;
+    };
+    for (const Step& step : steps) {
+      Task task = (*step.task)();
+      task.input = data(step.input);
+      task.residual = data(step.residual);
+      if (step.factor >= 0) task.weight = data(step.factor);
+      task.result = data(step.result);
+      tell(step, task);
+      if (!run_plan(task, step.plan, step.run, threads_for(step.work), step.packed)) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int64_t kAlignment = 64;
+
+  // A product reads each element just before it writes it.
+  bool is_in_place(const Step& step, int64_t now) const {
+    const Value& input = values[step.input];
+    return step.factor >= 0 && input.place == Value::Place::kInside && input.last_use == now;
+  }
+};
+
+}  // namespace torchconv::cpu

@@ -1,0 +1,308 @@
+// The operators that make and run programs (program/program.h) on tensors of the CPU. torchconv/_programs
+// decides what goes into one, and when it may run.
+#include <torch/csrc/stable/library.h>
+
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "cpu/common/cost_model.h"
+#include "cpu/kept_weights.h"
+#include "cpu/program/program.h"
+#include "cpu/select.h"
+#include "cpu/torch_arguments.h"
+#include "cpu/torch_threads.h"
+#include "operators.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// A tensor that the steps have a pointer to.
+struct Held {
+  Tensor tensor;
+  const void* data;
+  int64_t bytes;
+
+  explicit Held(const Tensor& held)
+      : tensor(held), data(held.const_data_ptr()), bytes(storage_bytes(held)) {}
+  bool is_as_it_was() const {
+    return tensor.const_data_ptr() == data && storage_bytes(tensor) == bytes;
+  }
+
+ private:
+  static int64_t storage_bytes(const Tensor& tensor) {
+    int64_t bytes = 0;
+    aoti_torch_get_storage_size(tensor.get(), &bytes);
+    return bytes;
+  }
+};
+
+// A program with the tensors that it reads, and the conditions that it was made for.
+struct TorchProgram {
+  Program program;
+  std::vector<Held> held;
+  std::vector<int64_t> inputs, outputs;  // values
+  const int64_t threads = torch::stable::get_num_threads();
+  const Isa isa = isa_in_use();
+  const Algorithm* const forced = forced_algorithm();
+  bool finished = false;
+
+  std::mutex running;  // who holds it has the memory; another thread takes memory of its own
+  Arena memory;
+
+  bool may_run() const {
+    return threads == torch::stable::get_num_threads() && isa == isa_in_use() &&
+           forced == forced_algorithm() &&
+           std::all_of(held.begin(), held.end(),
+                       [](const Held& each) { return each.is_as_it_was(); });
+  }
+};
+
+// Never destroyed: a thread may still compute when the process ends.
+struct Programs {
+  std::mutex guard;
+  std::map<int64_t, std::shared_ptr<TorchProgram>> all;
+  int64_t next = 1;
+};
+Programs& programs() {
+  static Programs& only = *new Programs;
+  return only;
+}
+
+std::shared_ptr<TorchProgram> find(int64_t handle) {
+  const std::lock_guard<std::mutex> lock(programs().guard);
+  const auto found = programs().all.find(handle);
+  require(found != programs().all.end(), "no such program: ", handle);
+  return found->second;
+}
+
+// One that still grows.
+std::shared_ptr<TorchProgram> unfinished(int64_t handle) {
+  auto found = find(handle);
+  require(!found->finished, "the program is finished already");
+  return found;
+}
+
+const Value& value_of(const Program& program, int64_t value) {
+  require(value >= 0 && value < (int64_t)program.values.size(), "no such value: ", value);
+  return program.values[value];
+}
+
+Sizes size_of(const Value& value) {
+  return {value.n, value.c, value.h, value.w};
+}
+
+int64_t new_program() {
+  const std::lock_guard<std::mutex> lock(programs().guard);
+  const int64_t handle = programs().next++;
+  programs().all.emplace(handle, std::make_shared<TorchProgram>());
+  return handle;
+}
+
+int64_t add_input(int64_t handle, const Tensor& example, bool channels_last) {
+  const auto made = unfinished(handle);
+  Program& program = made->program;
+  require(example.is_cpu() && example.dim() == 4, "inputs must be images on the CPU");
+  const Dtype dtype = to_dtype(example.scalar_type());
+  require(made->inputs.empty() || dtype == program.dtype, "inputs must have one dtype");
+  require(example.numel() > 0, "inputs must not be empty");
+  program.dtype = dtype;
+  Value value{example.size(0), example.size(1), example.size(2), example.size(3),
+              channels_last ? Layout::kChannelsLast : Layout::kContiguous};
+  value.place = Value::Place::kInput;
+  value.index = (int64_t)made->inputs.size();
+  made->inputs.push_back((int64_t)program.values.size());
+  program.values.push_back(value);
+  return made->inputs.back();
+}
+
+void require_fit(const Tensor& operand, const char* name, Dtype dtype) {
+  require(operand.is_cpu(), "tensors must be on the CPU");
+  require(to_dtype(operand.scalar_type()) == dtype, "input and ", name, " must have one dtype");
+  check_allocated(operand, name);
+}
+
+int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor& weight,
+                   const std::optional<Tensor>& bias, const std::optional<Tensor>& packed,
+                   const Sizes& geometry, int64_t activation, double slope) {
+  const auto made = unfinished(handle);
+  Program& program = made->program;
+  const Value& source = value_of(program, input);
+  require_fit(weight, "weight", program.dtype);
+  Task task{};
+  task.op = Op::kForward;
+  task.shape = make_shape(size_of(source), weight.sizes(), geometry, program.dtype);
+  const Conv2dShape& shape = task.shape;
+  require(source.has(shape.layout), "the input of a layer must have its layout");
+  const Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
+  require(result.elements() > 0 && shape.c > 0, "a layer must have inputs and outputs");
+  if (residual >= 0) {
+    const Value& added = value_of(program, residual);
+    require(size_of(added) == size_of(result) && added.has(shape.layout),
+            "the residual must have size ", size_text(size_of(result)), " and the layout");
+  }
+  task.activation = to_activation(activation);
+  task.slope = slope;
+  task.weight = weight.const_data_ptr();
+  for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
+  made->held.emplace_back(weight);
+  if (bias) {
+    require_fit(*bias, "bias", program.dtype);
+    require(bias->dim() == 1 && bias->size(0) == shape.k && bias->is_contiguous(),
+            "bias must be contiguous and have size (", shape.k, ")");
+    task.bias = bias->const_data_ptr();
+    made->held.emplace_back(*bias);
+  }
+  if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
+    require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,
+            "packed must be what _pack_weights returned");
+    task.packed = static_cast<const char*>(packed->const_data_ptr());
+    made->held.emplace_back(*packed);
+  }
+
+  Step step{};
+  step.task = std::make_shared<const SimplifiedTask>(task);
+  const Task& simple = (*step.task)();
+  step.plan.weights_are_kept = simple.packed != nullptr;
+  step.algorithm =
+      &select_algorithm(task.op, simple.shape, winograd_of(geometry), made->threads, step.plan);
+  step.run = step.algorithm->run_at(step.plan.isa);
+  step.packed = packed_for(simple, *step.algorithm, step.plan);
+  step.work = static_cast<double>(result.elements()) * shape.c_per_group() * shape.r * shape.s;
+  step.input = input, step.residual = residual, step.factor = -1;
+  return program.add(std::move(step), result);
+}
+
+// Of one of channelwise/.
+Step channelwise_step(const TorchProgram& made, const Value& source, RunJob run) {
+  require(source.has(Layout::kChannelsLast), "channels must be neighbours in memory");
+  Task task{};
+  task.op = Op::kForward;
+  task.shape.n = source.n, task.shape.c = source.c;
+  task.shape.h = source.h, task.shape.w = source.w;
+  task.shape.dtype = made.program.dtype;
+  task.shape.layout = Layout::kChannelsLast;
+  Step step{};
+  step.task = std::make_shared<const SimplifiedTask>(task);
+  step.plan.clear(made.isa, made.threads);
+  step.run = run;
+  step.work = cost::kSumWork * static_cast<double>(source.elements());
+  step.residual = step.factor = -1;
+  return step;
+}
+
+int64_t add_mean(int64_t handle, int64_t input) {
+  const auto made = unfinished(handle);
+  const Value source = value_of(made->program, input);
+  Step step = channelwise_step(*made, source, kernels_of(made->isa).channel_mean);
+  plan_channel_mean((*step.task)().shape, step.plan);
+  step.input = input;
+  return made->program.add(std::move(step), {source.n, source.c, 1, 1, source.layout});
+}
+
+int64_t add_product(int64_t handle, int64_t input, int64_t factor) {
+  const auto made = unfinished(handle);
+  const Value source = value_of(made->program, input);
+  const Value& by = value_of(made->program, factor);
+  require(by.n == source.n && by.c == source.c && by.h == 1 && by.w == 1,
+          "the factor must have size ", size_text(Sizes{source.n, source.c, 1, 1}));
+  Step step = channelwise_step(*made, source, kernels_of(made->isa).channel_product);
+  plan_channel_product((*step.task)().shape, step.plan);
+  step.input = input, step.factor = factor;
+  Value result = source;
+  result.place = Value::Place::kInside;
+  return made->program.add(std::move(step), result);
+}
+
+int64_t finish(int64_t handle, const Sizes& outputs) {
+  const auto made = unfinished(handle);
+  for (const int64_t output : outputs) {
+    value_of(made->program, output);
+    Value& value = made->program.values[output];
+    require(value.place == Value::Place::kInside, "value ", output, " cannot be an output");
+    value.place = Value::Place::kOutput;
+    value.index = (int64_t)made->outputs.size();
+    made->outputs.push_back(output);
+  }
+  made->program.plan_memory();
+  made->finished = true;
+  return made->program.memory_bytes;
+}
+
+struct Call {
+  std::vector<Tensor> dense, results;  // keep what the pointers point to
+  std::vector<const void*> inputs;
+  std::vector<void*> outputs;
+
+  Call(const TorchProgram& made, const std::vector<Tensor>& given) {
+    const Program& program = made.program;
+    require(given.size() == made.inputs.size(), "the program takes ", made.inputs.size(),
+            " inputs");
+    for (size_t i = 0; i < given.size(); ++i) {
+      const Value& value = program.values[made.inputs[i]];
+      require_fit(given[i], "input", program.dtype);
+      require(given[i].dim() == 4 && given[i].sizes().vec() == size_of(value), "input ", i,
+              " must have size ", size_text(size_of(value)));
+      dense.push_back(make_dense(given[i], value.layout));
+      inputs.push_back(dense.back().const_data_ptr());
+    }
+    for (const int64_t output : made.outputs) {
+      const Value& value = program.values[output];
+      results.push_back(empty_dense(given[0], {value.n, value.c, value.h, value.w}, value.layout,
+                                    aoti_torch_device_type_cpu(), 0));
+      outputs.push_back(results.back().mutable_data_ptr());
+      const int64_t bytes = value.elements() * stored_bytes(program.dtype);
+      if (bytes >= cost::kMappedAnew) prefer_huge_pages(outputs.back(), bytes);
+    }
+  }
+};
+
+std::vector<Tensor> run_program(int64_t handle, const std::vector<Tensor>& inputs) {
+  const auto made = find(handle);
+  require(made->finished && !made->inputs.empty(), "the program is not finished");
+  if (!made->may_run()) return {};
+  Call call(*made, inputs);
+  Arena own;
+  const std::unique_lock<std::mutex> lock(made->running, std::try_to_lock);
+  Arena& arena = lock ? made->memory : own;
+  char* const memory = arena.reserve(larger(1, made->program.memory_bytes));
+  const bool done =
+      memory && made->program.run(call.inputs, call.outputs, memory, TorchThreads::for_work,
+                                  [](const Step& step, const Task& task) {
+                                    if (!step.algorithm) return;
+                                    print_call(task.op, task.shape, step.algorithm->name,
+                                               isa_name(step.plan.isa));
+                                  });
+  require(done, "out of memory: a program needs ", made->program.memory_bytes,
+          " bytes for what is between its layers; a smaller batch or image needs less");
+  return call.results;
+}
+
+void drop_program(int64_t handle) {
+  std::shared_ptr<TorchProgram> dropped;  // ends outside of the lock
+  const std::lock_guard<std::mutex> lock(programs().guard);
+  const auto found = programs().all.find(handle);
+  if (found == programs().all.end()) return;
+  dropped = std::move(found->second);
+  programs().all.erase(found);
+}
+
+int64_t count_programs() {
+  const std::lock_guard<std::mutex> lock(programs().guard);
+  return (int64_t)programs().all.size();
+}
+
+STABLE_TORCH_LIBRARY_IMPL(torchconv, CompositeExplicitAutograd, m) {
+  m.impl("_program_new", TORCH_BOX(&new_program));
+  m.impl("_program_input", TORCH_BOX(&add_input));
+  m.impl("_program_conv2d", TORCH_BOX(&add_conv2d));
+  m.impl("_program_mean", TORCH_BOX(&add_mean));
+  m.impl("_program_multiply", TORCH_BOX(&add_product));
+  m.impl("_program_finish", TORCH_BOX(&finish));
+  m.impl("_program_run", TORCH_BOX(&run_program));
+  m.impl("_program_drop", TORCH_BOX(&drop_program));
+  m.impl("_program_count", TORCH_BOX(&count_programs));
+}
+
+}  // namespace
+}  // namespace torchconv::cpu

@@ -1,0 +1,235 @@
+"""The operators that make and run programs: layers that are computed in one call."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+import torchconv
+from benchmarks.machine import isa_levels
+from tests.compare import FLOATS, assert_near, same_bits
+from tests.reference import threads
+from torchconv import functional
+from torchconv._named_activations import NAMES
+
+ops = torch.ops.torchconv
+LAST = torch.channels_last
+dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=str)
+
+
+class Program:
+    """One that is made step by step, and ends with the test."""
+
+    def __init__(self, *examples: torch.Tensor, channels_last: bool = True) -> None:
+        self.handle = ops._program_new()
+        self.inputs = [ops._program_input(self.handle, x, channels_last) for x in examples]
+
+    def conv2d(self, value, layer, example, residual=-1, packed=None) -> int:
+        """``example`` has the size and the layout of the value."""
+        geometry = functional.resolve(
+            example, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation,
+            layer.groups,
+        )  # fmt: skip
+        return ops._program_conv2d(
+            self.handle, value, residual, layer.weight, layer.bias, packed, geometry,
+            NAMES.index(layer.activation or "none"), layer.slope,
+        )  # fmt: skip
+
+    def mean(self, value) -> int:
+        return ops._program_mean(self.handle, value)
+
+    def multiply(self, value, factor) -> int:
+        return ops._program_multiply(self.handle, value, factor)
+
+    def finish(self, *outputs: int) -> int:
+        return ops._program_finish(self.handle, outputs)
+
+    def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
+        return ops._program_run(self.handle, inputs)
+
+    def __del__(self) -> None:
+        ops._program_drop(self.handle)
+
+
+def layer(c, k, kernel=1, activation="relu", **options) -> torchconv.ConvActivation2d:
+    made = torchconv.ConvActivation2d(
+        c, k, kernel, padding=kernel // 2, activation=activation, **options
+    )
+    return made.requires_grad_(False).to(memory_format=LAST)
+
+
+def images(*size, dtype=torch.float32) -> torch.Tensor:
+    return torch.randn(size, dtype=torch.float64).to(dtype).to(memory_format=LAST)
+
+
+def mean_of(x: torch.Tensor) -> torch.Tensor:
+    program = Program(x)
+    program.finish(program.mean(program.inputs[0]))
+    return program(x)[0]
+
+
+def product_of(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    program = Program(x, factor)
+    program.finish(program.multiply(*program.inputs))
+    return program(x, factor)[0]
+
+
+@dtypes
+@pytest.mark.parametrize("size", [(2, 5, 7, 3), (1, 40, 70, 33), (3, 16, 1, 1), (2, 1, 9, 9)])
+def test_the_mean_of_channels(size, dtype):
+    torch.manual_seed(1)
+    x = images(*size, dtype=dtype) + 1
+    found = mean_of(x)
+    assert found.shape == (*size[:2], 1, 1) and found.dtype is dtype
+    assert_near(found, x.double().mean((2, 3), keepdim=True).to(dtype), tolerance=None)
+
+
+def test_the_mean_of_many_pixels_is_as_exact_as_pytorchs():
+    torch.manual_seed(2)
+    x = images(1, 8, 500, 500).abs()
+    expected = x.double().mean((2, 3), keepdim=True)
+    ours, theirs = (mean_of(x) - expected), (x.mean((2, 3), keepdim=True) - expected)
+    assert ours.abs().max() <= 2 * theirs.abs().max()
+
+
+@dtypes
+@pytest.mark.parametrize("size", [(2, 5, 7, 3), (1, 40, 6, 6), (3, 16, 1, 1)])
+def test_the_product_of_channels_has_pytorchs_bits(size, dtype):
+    torch.manual_seed(3)
+    x, factor = images(*size, dtype=dtype), images(*size[:2], 1, 1, dtype=dtype)
+    assert same_bits(product_of(x, factor), x * factor)
+    factor[0, 0], x[0, 1, 0, 0] = torch.nan, torch.inf
+    assert same_bits(product_of(x, factor), x * factor, any_nan=True)
+
+
+@dtypes
+def test_same_bits_on_every_level_and_number_of_threads(dtype):
+    torch.manual_seed(4)
+    x, factor = images(3, 37, 60, 41, dtype=dtype), images(3, 37, 1, 1, dtype=dtype)
+    mean, product = mean_of(x), product_of(x, factor)
+    for level in isa_levels():
+        for count in (1, 2, 3):
+            ops._force_isa(level)
+            try:
+                with threads(count):
+                    assert same_bits(mean_of(x), mean)
+                    assert same_bits(product_of(x, factor), product)
+            finally:
+                ops._force_isa("")
+    assert same_bits(mean_of(x[1:2]), mean[1:2])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs_compute_what_their_layers_do(seed):
+    """Values that are needed late, and several outputs, while memory is used again."""
+    chance = random.Random(seed)
+    torch.manual_seed(seed)
+    n, c = chance.choice((1, 3)), chance.choice((5, 16, 24))
+    x = images(n, c, 11, 9)
+    program = Program(x)
+    values, expected = list(program.inputs), [x]
+    for _ in range(12):
+        at = chance.randrange(len(values))
+        kind = chance.choice(("conv", "residual", "depthwise", "gate"))
+        if kind == "gate":
+            gate = layer(c, c, activation="sigmoid")
+            mean = program.mean(values[at])
+            scale = program.conv2d(mean, gate, images(n, c, 1, 1))
+            values.append(program.multiply(values[at], scale))
+            expected.append(expected[at] * gate(mean_of(expected[at])))
+            continue
+        other = chance.randrange(len(values)) if kind == "residual" else -1
+        groups = c if kind == "depthwise" else 1
+        one = layer(c, c, 3, chance.choice(("relu6", "silu", None)), groups=groups)
+        values.append(program.conv2d(values[at], one, x, -1 if other < 0 else values[other]))
+        expected.append(one(expected[at], expected[other] if other >= 0 else None))
+    wanted = sorted(chance.sample(range(1, len(values)), 3) + [len(values) - 1])
+    wanted = sorted(set(wanted))
+    size = program.finish(*(values[i] for i in wanted))
+    assert size < 12 * expected[0].numel() * 4
+    for _ in range(2):
+        for found, i in zip(program(x), wanted, strict=True):
+            assert same_bits(found, expected[i])
+
+
+def test_inputs_of_another_layout_are_converted():
+    one, x = layer(4, 8, 3), images(2, 4, 6, 6)
+    program = Program(x)
+    program.finish(program.conv2d(program.inputs[0], one, x))
+    found = program(x.contiguous())[0]
+    assert same_bits(found, one(x)) and found.is_contiguous(memory_format=LAST)
+    strided = images(2, 4, 6, 12)[..., ::2]
+    assert same_bits(program(strided)[0], one(strided.contiguous(memory_format=LAST)))
+
+
+def test_packed_weights_are_used():
+    """A program reads what was packed, not the weight: here that of another one."""
+    one, other, x = layer(64, 64), layer(64, 64), images(1, 64, 20, 20)
+    geometry = functional.resolve(x, one.weight, one.bias, 1, 0, 1, 1)
+    packed = ops._pack_weights(other.weight, x.shape, geometry)
+    assert packed.numel() > 0
+    program = Program(x)
+    program.finish(program.conv2d(program.inputs[0], one, x, packed=packed))
+    other.bias.copy_(one.bias)
+    assert same_bits(program(x)[0], other(x))
+
+
+def test_a_program_does_not_run_where_something_has_changed():
+    one, x = layer(4, 8, 3), images(1, 4, 6, 6)
+    program = Program(x)
+    program.finish(program.conv2d(program.inputs[0], one, x))
+    with threads(torch.get_num_threads() + 1):
+        assert program(x) == []
+    ops._force_isa("portable")
+    try:
+        assert program(x) == []
+    finally:
+        ops._force_isa("")
+    ops._force_algorithm("reference")
+    try:
+        assert program(x) == []
+    finally:
+        ops._force_algorithm("")
+    assert len(program(x)) == 1
+    one.bias.data = torch.zeros(3)
+    assert program(x) == []
+
+
+def test_what_is_refused():
+    one, x = layer(4, 8, 3), images(1, 4, 6, 6)
+    program = Program(x)
+    (value,) = program.inputs
+    wide = images(1, 8, 6, 6)
+    for call in (
+        lambda: program.conv2d(value, layer(8, 8), wide),  # channels
+        lambda: program.conv2d(7, one, x),  # no such value
+        lambda: program.conv2d(value, one, x, residual=value),  # 4 channels to 8
+        lambda: program.conv2d(value, one.double(), x.double()),
+        lambda: program.conv2d(value, layer(4, 4).to(memory_format=torch.contiguous_format),
+                               x.contiguous()),  # another layout
+        lambda: program.multiply(value, value),
+        lambda: program.finish(value),  # an input
+        lambda: ops._program_input(program.handle, images(1, 4, 6, 6).double(), True),
+        lambda: ops._program_input(program.handle, x[:0], True),
+        lambda: program(x),  # not finished
+        lambda: ops._program_run(-1, [x]),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError):
+            call()
+    program.finish(program.conv2d(value, layer(4, 8), x))
+    for inputs in ([], [x, x], [x[..., 1:]], [x.double()], [x[0]]):
+        with pytest.raises(RuntimeError, match=r"inputs|input 0|one dtype"):
+            program(*inputs)
+    with pytest.raises(RuntimeError, match="finished"):
+        program.mean(value)
+
+
+def test_programs_are_counted_and_dropped():
+    before = ops._program_count()
+    program = Program(images(1, 4, 6, 6))
+    assert ops._program_count() == before + 1
+    ops._program_drop(program.handle)
+    ops._program_drop(program.handle)
+    assert ops._program_count() == before
