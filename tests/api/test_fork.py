@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
+import traceback
 
 import pytest
 import torch
@@ -89,6 +91,8 @@ def in_a_child(function, seconds=60) -> None:
         try:
             ok = function()
         except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
             ok = False
         os._exit(0 if ok else 1)  # the child must not return into pytest
     deadline = time.monotonic() + seconds
