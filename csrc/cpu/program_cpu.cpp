@@ -131,7 +131,8 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   require_fit(weight, "weight", program.dtype);
   Task task{};
   task.op = Op::kForward;
-  task.shape = make_shape(size_of(source), weight.sizes(), geometry, program.dtype);
+  const Filters filters(weight);
+  task.shape = make_shape(size_of(source), filters.size, geometry, program.dtype);
   const Conv2dShape& shape = task.shape;
   require(source.has(shape.layout), "the input of a layer must have its layout");
   const Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
@@ -144,7 +145,7 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   task.activation = to_activation(activation);
   task.slope = slope;
   task.weight = weight.const_data_ptr();
-  for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
+  std::copy_n(filters.stride, 4, task.weight_stride);
   made->held.emplace_back(weight);
   if (bias) {
     require_fit(*bias, "bias", program.dtype);
