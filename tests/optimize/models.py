@@ -94,3 +94,14 @@ class Code(nn.Module):
 
     def forward(self, x):
         return self.function(self, x)
+
+
+def conv_norm_act(self, x):
+    return self.act(self.norm(self.conv(x)))
+
+
+def assert_left(model, why, name="conv", fused=()):
+    optimised = assert_optimised(model, image())
+    assert done(optimised)[name] == list(fused)
+    assert why in reason(optimised, name)
+    return optimised
