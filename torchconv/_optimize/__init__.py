@@ -68,6 +68,7 @@ def optimize(
     """
     from torchconv._optimize import check
     from torchconv._optimize.walk import Walk
+    from torchconv._programs import link, unlink
 
     _refuse(model, dtype, memory_format)
     if isinstance(example_input, Tensor):
@@ -75,9 +76,11 @@ def optimize(
     expected = None if example_input is None else check.run(model, example_input)
     if not inplace:
         model = copy.deepcopy(model)
+    unlink(model)
     walk = Walk(model, dtype)
     walk.visit(model)
     _finish(model, walk, dtype, memory_format)
+    link(walk.traced, walk.leaves)
     if example_input is not None:
         _compare(model, example_input, expected)
     return model
