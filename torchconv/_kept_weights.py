@@ -107,10 +107,11 @@ class Packed(NamedTuple):
 class KeptWeights:
     """The packed weight of one layer, for inputs of the size of the last one."""
 
-    __slots__ = ("_packed",)
+    __slots__ = ("_packed", "references")
 
     def __init__(self) -> None:
         self._packed: Packed | None = None
+        self.references = 0  # to the weight, by a program of C++, if Python counts such
 
     def __deepcopy__(self, memo: Any) -> "KeptWeights":
         return KeptWeights()
@@ -131,8 +132,9 @@ class KeptWeights:
         have changed it since the last call, what was packed is forgotten.
         """
         weight = unwatched(parameters, "weight")
-        if sys.getrefcount(weight) != _ONLY_HERE:
-            self._packed = None
+        known = self.references
+        if sys.getrefcount(weight) != _ONLY_HERE + known or (known and parameters.handed_out):
+            self._packed = None  # a program hides whether others refer to it from C++
             return False
         packed = self._packed
         if parameters.handed_out:
@@ -152,7 +154,7 @@ class KeptWeights:
         be as safe as the weight.
         """
         packed, bias = self._packed, unwatched(parameters, "bias")
-        if parameters.handed_out or not self.may_keep(parameters) or packed is not self._packed:
+        if self.references or parameters.handed_out or not self.may_keep(parameters) or packed is not self._packed:
             return None
         if bias is not None and (
             sys.getrefcount(bias) != _ONLY_HERE or not _has_memory_of_its_own(bias)

@@ -3,6 +3,7 @@
 Geometry and packed weight of each layer are those of its last call, if that was such a call.
 """
 
+import sys
 import weakref
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torchconv import _winograd
 from torchconv._activation import activation_number
 from torchconv._fakes import output_size
-from torchconv._kept_weights import unwatched
+from torchconv._kept_weights import KeptWeights, unwatched
 from torchconv._programs.recipe import Segment, Step
 from torchconv._programs.watch import NotNow, Watch
 
@@ -25,8 +26,18 @@ class Handle:
 
     def __init__(self) -> None:
         self.number = _operators._program_new()
-        end = weakref.finalize(self, _operators._program_drop, self.number)
-        end.atexit = False
+        self._weights: list[KeptWeights] = []
+        weakref.finalize(self, _end, self.number, self._weights).atexit = False
+
+    def refers_to(self, kept: KeptWeights, references: int) -> None:
+        kept.references = references
+        self._weights.append(kept)
+
+
+def _end(number: int, weights: list[KeptWeights]) -> None:
+    _operators._program_drop(number)
+    for kept in weights:
+        kept.references = 0
 
 
 def made(segment: Segment, watch: Watch, inputs: list[Tensor]) -> tuple[Handle, int]:
@@ -81,16 +92,18 @@ class _Making:
     def _add_layer(
         self, name: str, operands: list[int], size: tuple[int, ...]
     ) -> tuple[int, tuple[int, ...]]:
-        layer, _, packed = self._watch.layers[name]
+        layer, kept, packed = self._watch.layers[name]
         geometry, packed_weight = packed.result
         self._compare(layer, packed.call, size)
         weight = unwatched(layer._parameters, "weight")
         bias = unwatched(layer._parameters, "bias")
+        references = sys.getrefcount(weight)
         number = _operators._program_conv2d(
             self.handle.number, operands[0], operands[1] if len(operands) > 1 else -1,
             weight, bias, packed_weight, geometry, activation_number(layer.activation),
             layer.slope,
         )  # fmt: skip
+        self.handle.refers_to(kept, sys.getrefcount(weight) - references)
         return number, tuple(output_size(size, weight.shape, geometry))
 
     def _compare(self, layer: Any, call: tuple[Any, ...], size: tuple[int, ...]) -> None:

@@ -53,7 +53,8 @@ class Program:
         """Whether the operators can compute all segments."""
         return all(segment.is_fit for segment in self._segments)
 
-    def may_run(self, module: nn.Module) -> bool:
+    def holds(self, module: nn.Module) -> bool:
+        """Whether the module is what the program was made of."""
         return self._watch.holds(module)
 
     @property

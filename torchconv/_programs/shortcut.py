@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from torchconv._programs.recipe import Recipe
 from torchconv._programs.watch import NotNow
 
 _MOST_REFUSED = 64  # keys that are remembered
-_LONGEST_WAIT = 64  # calls
+_LONGEST_WAIT = 8  # calls
 
 
 class Shortcut:
@@ -36,28 +37,39 @@ class Shortcut:
     def __reduce__(self) -> tuple[Any, ...]:
         return Shortcut, (self._of(), self.recipe)
 
+    @property
+    def __wrapped__(self) -> Any:
+        """The forward that it stands for: whoever asks for its arguments and its code sees that."""
+        module = self._of()
+        return MethodType(type(module).forward, module)
+
+    @property
+    def __code__(self) -> Any:
+        return self.__wrapped__.__code__
+
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         module = self._of()
         if not is_dynamo_compiling() and not named:
             key = key_of(arguments, self.recipe.arguments)
             if key is not None:
-                program = self._program
-                if program is not None and program.key == key:
-                    if program.has_derivatives:
-                        pass
-                    elif program.may_run(module):
-                        return self._run(program, arguments)
-                    else:
-                        self._program = self._last = None
-                if self._program is None or self._program.key != key:
-                    if self._is_second(key) and self._lock.acquire(False):
-                        try:
-                            made = self._make(module, key, arguments)
-                        finally:
-                            self._lock.release()
-                        if made is not None:
-                            return made[0]
+                result = self._result(module, key, arguments)
+                if result is not None:
+                    return result[0]
         return type(module).forward(module, *arguments, **named)
+
+    def _result(self, module: nn.Module, key: Key, arguments: tuple[Any, ...]) -> Any:
+        """What a program returns, in a tuple, or None where none may run."""
+        program = self._program
+        if program is not None and not program.holds(module):
+            program = self._program = self._last = None
+        if program is not None and program.key == key:
+            return None if program.has_derivatives else self._run(program, arguments)
+        if self._is_second(key) and self._lock.acquire(False):
+            try:
+                return self._make(module, key, arguments)
+            finally:
+                self._lock.release()
+        return None
 
     def _of(self) -> nn.Module:
         module = self._module()
@@ -79,7 +91,7 @@ class Shortcut:
             self.runs += 1
         else:
             self._program = self._last = None
-        return result
+        return (result,)
 
     def _is_second(self, key: Key) -> bool:
         """Whether a program should be made for a call, as the last one was like it."""

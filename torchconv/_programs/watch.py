@@ -45,6 +45,8 @@ class Watch:
         ]
         for each in (*others, *layers):
             self._hooks += each._forward_hooks, each._forward_pre_hooks
+        if any(self._hooks):
+            raise NotNow
         self._vars = [vars(each) for each in others]
         containers = [each for each in modules.values() if not does_nothing(each)]
         self._children = [each._modules for each in containers]
