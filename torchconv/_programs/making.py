@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _DisableTorchDispatch
 
 from torchconv import _winograd
 from torchconv._activation import activation_number
@@ -18,6 +19,7 @@ from torchconv._programs.recipe import Segment, Step
 from torchconv._programs.watch import NotNow, Watch
 
 _operators = torch.ops.torchconv
+_drop = _operators._program_drop.default._op
 _CHANNELS_LAST = 1  # in the last number of a geometry
 
 
@@ -35,7 +37,9 @@ class Handle:
 
 
 def _end(number: int, weights: list[KeptWeights]) -> None:
-    _operators._program_drop(number)
+    """Called wherever a module happens to end, inside of other people's modes, too."""
+    with _DisableTorchDispatch():
+        _drop(number)
     for kept in weights:
         kept.references = 0
 

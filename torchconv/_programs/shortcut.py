@@ -63,6 +63,7 @@ class Shortcut:
         if program is not None and not program.holds(module):
             program = self._program = self._last = None
         if program is not None and program.key == key:
+            self._last = key
             return None if program.has_derivatives else self._run(program, arguments)
         if self._is_second(key) and self._lock.acquire(False):
             try:
@@ -133,3 +134,16 @@ class Shortcut:
 def shortcut_of(module: nn.Module) -> Shortcut | None:
     found = vars(module).get("forward")
     return found if isinstance(found, Shortcut) else None
+
+
+def layers_in_one_call(model: nn.Module) -> set[nn.Module]:
+    """The layers in the recipes of a model, where they still are."""
+    found = set()
+    for module in model.modules():
+        shortcut = shortcut_of(module)
+        for name in () if shortcut is None else shortcut.recipe.layers:
+            try:
+                found.add(module.get_submodule(name))
+            except AttributeError:  # somebody has taken it out
+                continue
+    return found
