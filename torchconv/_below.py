@@ -13,14 +13,14 @@ _is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
 _set_excluded = torch._C._dispatch_tls_set_dispatch_key_excluded
 
 
-def _below(op: torch._ops.OpOverload) -> Callable[..., Any]:
+def below(op: torch._ops.OpOverload) -> Callable[..., Any]:
     """``op``, called below autograd.
 
     That is what ``torch._C._AutoDispatchBelowAutograd`` does, which takes three times as long.
     """
     call = getattr(op, "_op", op)  # one Python frame less on the way
 
-    def below(*arguments: Any) -> Any:
+    def call_below(*arguments: Any) -> Any:
         if _is_excluded(_AUTOGRAD):  # by inference mode, for one
             return call(*arguments)
         _set_excluded(_AUTOGRAD, True)
@@ -29,12 +29,12 @@ def _below(op: torch._ops.OpOverload) -> Callable[..., Any]:
         finally:
             _set_excluded(_AUTOGRAD, False)
 
-    return below
+    return call_below
 
 
-conv2d = _below(torch.ops.torchconv.conv2d.default)
-conv2d_grad_input = _below(torch.ops.torchconv.conv2d_grad_input.default)
-conv2d_grad_weight = _below(torch.ops.torchconv.conv2d_grad_weight.default)
-conv2d_backward = _below(torch.ops.torchconv.conv2d_backward.default)
-conv2d_activation = _below(torch.ops.torchconv.conv2d_activation.default)
-activate = _below(torch.ops.torchconv.activate.default)
+conv2d = below(torch.ops.torchconv.conv2d.default)
+conv2d_grad_input = below(torch.ops.torchconv.conv2d_grad_input.default)
+conv2d_grad_weight = below(torch.ops.torchconv.conv2d_grad_weight.default)
+conv2d_backward = below(torch.ops.torchconv.conv2d_backward.default)
+conv2d_activation = below(torch.ops.torchconv.conv2d_activation.default)
+activate = below(torch.ops.torchconv.activate.default)

@@ -58,6 +58,21 @@ class ConvActivation2d(Conv2d):
 
     _kept = cast("KeptWeights | None", None)  # see _kept_weights.py
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._changes(name)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._changes(name)
+        super().__delattr__(name)
+
+    def _changes(self, name: str) -> None:
+        """What was packed, and what was made of this layer, is of a layer that was another one."""
+        if self._kept is not None and name != "training":
+            vars(self)["_parameters"].hand_out()
+            if name == "_parameters":  # others, which may not tell when they are handed out
+                vars(self)["_kept"] = None
+
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         kept = self._kept
         if kept is None or is_dynamo_compiling() or not kept.may_keep(self._parameters):

@@ -22,66 +22,78 @@ _modes = torch._C._len_torch_dispatch_stack
 unwatched = dict.__getitem__  # does not note that it was asked for
 Ints = Sequence[int]
 
+_times_handed_out = 0  # of all modules that watch their parameters
+
+
+def times_handed_out() -> int:
+    """A number that grows whenever any ``WatchedParameters`` hand something out."""
+    return _times_handed_out
+
 
 class WatchedParameters(dict[str, Any]):
     """The parameters of a module, which note that somebody has asked for one of them."""
 
     handed_out = True
 
+    def hand_out(self) -> None:
+        global _times_handed_out
+        self.handed_out = True  # first: who sees that the number grew looks here
+        _times_handed_out += 1
+
     def __getitem__(self, key: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().__getitem__(key)
 
     def __setitem__(self, key: Any, value: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().__setitem__(key, value)
 
     def __delitem__(self, key: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().__delitem__(key)
 
     def __or__(self, other: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().__or__(other)
 
     def __ior__(self, other: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().__ior__(other)
 
     def copy(self) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().copy()
 
     def get(self, key: Any, default: Any = None) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().get(key, default)
 
     def items(self) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().items()
 
     def pop(self, *arguments: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().pop(*arguments)
 
     def popitem(self) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().popitem()
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().setdefault(key, default)
 
     def update(self, *arguments: Any, **values: Any) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().update(*arguments, **values)
 
     def values(self) -> Any:
-        self.handed_out = True
+        self.hand_out()
         return super().values()
 
 
-class _Packed(NamedTuple):
+class Packed(NamedTuple):
     """For a weight as it was, and the calls that it serves."""
 
     pointer: int
@@ -95,10 +107,11 @@ class _Packed(NamedTuple):
 class KeptWeights:
     """The packed weight of one layer, for inputs of the size of the last one."""
 
-    __slots__ = ("_packed",)
+    __slots__ = ("_packed", "references")
 
     def __init__(self) -> None:
-        self._packed: _Packed | None = None
+        self._packed: Packed | None = None
+        self.references = 0  # to the weight, by a program of C++, if Python counts such
 
     def __deepcopy__(self, memo: Any) -> "KeptWeights":
         return KeptWeights()
@@ -119,8 +132,9 @@ class KeptWeights:
         have changed it since the last call, what was packed is forgotten.
         """
         weight = unwatched(parameters, "weight")
-        if sys.getrefcount(weight) != _ONLY_HERE:
-            self._packed = None
+        known = self.references
+        if sys.getrefcount(weight) != _ONLY_HERE + known or (known and parameters.handed_out):
+            self._packed = None  # a program hides whether others refer to it from C++
             return False
         packed = self._packed
         if parameters.handed_out:
@@ -132,6 +146,24 @@ class KeptWeights:
         ):
             self._packed = None
         return True
+
+    def lasting(self, parameters: Any) -> Packed | None:
+        """What the last call has packed, if nobody else can change weight or bias from now on.
+
+        That holds until ``parameters`` are handed out, or something else is packed. The bias has to
+        be as safe as the weight.
+        """
+        packed, bias = self._packed, unwatched(parameters, "bias")
+        if self.references or parameters.handed_out or not self.may_keep(parameters) or packed is not self._packed:
+            return None
+        if bias is not None and (
+            sys.getrefcount(bias) != _ONLY_HERE or not _has_memory_of_its_own(bias)
+        ):
+            return None
+        return packed
+
+    def is_packed(self, packed: Packed) -> bool:
+        return self._packed is packed
 
     def known(self, call: tuple[Any, ...]) -> tuple[Ints, Tensor | None] | None:
         """Geometry and packed weight, if the last call was like this one."""
@@ -146,16 +178,13 @@ class KeptWeights:
         self._packed = None  # which refers to the memory, too
         if _transforms_active() or _modes() or weight.is_inference() or not weight.is_cpu:
             return None
-        storage = weight.untyped_storage()
-        if (
-            _storage_Use_Count(storage._cdata) != _ONE_TENSOR
-            or sys.getrefcount(storage) != _ONE_VARIABLE
-        ):
+        if not _has_memory_of_its_own(weight):
             return None
+        storage = weight.untyped_storage()
         with torch.no_grad():
             made = _pack(weight.detach(), call[0], geometry)
         result = made if made.numel() else None
-        self._packed = _Packed(
+        self._packed = Packed(
             weight.data_ptr(), weight._version, storage, storage._cdata, call,
             (geometry, result),
         )  # fmt: skip
@@ -166,6 +195,14 @@ def keep_packed(layer: nn.Module) -> None:
     """Lets a layer of class ``ConvActivation2d`` keep its packed weight."""
     vars(layer)["_parameters"] = WatchedParameters(layer._parameters)
     vars(layer)["_kept"] = KeptWeights()
+
+
+def _has_memory_of_its_own(tensor: Tensor) -> bool:
+    storage = tensor.untyped_storage()
+    return (
+        _storage_Use_Count(storage._cdata) == _ONE_TENSOR
+        and sys.getrefcount(storage) == _ONE_VARIABLE
+    )
 
 
 def _references(parameters: dict[str, Any]) -> int:

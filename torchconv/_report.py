@@ -27,11 +27,14 @@ class Row(NamedTuple):
         name: as in ``model.named_modules()``.
         layer: what it is.
         done: what the convolution does besides: ``"BatchNorm"``, ``"padding"``, ``"residual"``, the
-            name of an activation; and ``"torchconv"`` if torchconv computes it.
+            name of an activation; ``"torchconv"`` if torchconv computes it; ``"in one call"`` if it
+            is computed together with other layers where nothing speaks against it.
         reason: why no more was done, if there was more; otherwise empty.
         output_size: the shape of its result for the ``example_input``, if there was one.
         packed_bytes: what it keeps of its weight beside the weight, packed for the kernels; nothing
             before the first call.
+        kept_bytes: of a module that computes its layers in one call, the memory that it keeps for
+            their results; nothing before the second call.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Row(NamedTuple):
     reason: str
     output_size: tuple[int, ...] | None
     packed_bytes: int = 0
+    kept_bytes: int = 0
 
 
 class Report(list[Row]):
@@ -50,14 +54,19 @@ class Report(list[Row]):
         """What all layers keep packed."""
         return sum(row.packed_bytes for row in self)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What is kept for the results of layers that are computed in one call."""
+        return sum(row.kept_bytes for row in self)
+
     def __str__(self) -> str:
         if not self:
             return "no convolutions"
-        lines = [("name", "layer", "output", "packed", "done", "why not more")]
+        lines = [("name", "layer", "output", "packed", "kept", "done", "why not more")]
         for row in self:
             size = "" if row.output_size is None else "x".join(map(str, row.output_size))
-            packed = f"{row.packed_bytes / 1024:.0f} KB" if row.packed_bytes else ""
-            lines.append((row.name, row.layer, size, packed, ", ".join(row.done), row.reason))
+            memory = (_kilobytes(each) for each in (row.packed_bytes, row.kept_bytes))
+            lines.append((row.name, row.layer, size, *memory, ", ".join(row.done), row.reason))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         used = [
             place for place, width in enumerate(widths) if any(line[place] for line in lines[1:])
@@ -65,6 +74,10 @@ class Report(list[Row]):
         return "\n".join(
             "  ".join(line[place].ljust(widths[place]) for place in used).rstrip() for line in lines
         )
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1024:.0f} KB" if count else ""
 
 
 def noted(module: nn.Module) -> Note:
@@ -78,8 +91,9 @@ def note(module: nn.Module, **changes: Any) -> None:
 def report(model: nn.Module) -> Report:
     """Tells of each convolution of a model what it does besides, and if not more, why.
 
-    There are also rows for each BatchNorm that is left, and for each module whose code
-    :func:`torchconv.optimize` could not look into. Of a model that was never optimised, the report
+    There are also rows for each BatchNorm that is left, for each module whose code
+    :func:`torchconv.optimize` could not look into, and for each that keeps memory to compute its
+    layers in one call. Of a model that was never optimised, the report
     tells which layers torchconv computes.
 
     Args:
@@ -104,19 +118,26 @@ def report(model: nn.Module) -> Report:
 
 
 def _rows(model: nn.Module) -> Iterator[Row]:
+    from torchconv._programs.shortcut import layers_in_one_call, shortcut_of
+
+    in_one_call = layers_in_one_call(model)
     for name, module in model.named_modules():
         known = noted(module)
         done, reason = known.done, known.reason
+        shortcut = shortcut_of(module)
+        results = 0 if shortcut is None else shortcut.bytes
         if isinstance(module, nn.Conv2d):
             if isinstance(module, ConvActivation2d) or is_converted(module):
                 done = (*done, "torchconv")
             else:
                 reason = reason or _why_not_computed(module)
-        elif not isinstance(module, _BatchNorm) and not reason:
+            if module in in_one_call:
+                done = (*done, "in one call")
+        elif not isinstance(module, _BatchNorm) and not reason and not results:
             continue
         kept = module._kept if isinstance(module, ConvActivation2d) else None
         packed = 0 if kept is None else kept.bytes
-        yield Row(name, _describe(module), done, reason, known.output_size, packed)
+        yield Row(name, _describe(module), done, reason, known.output_size, packed, results)
 
 
 def _describe(module: nn.Module) -> str:

@@ -34,6 +34,12 @@ def optimize(
     four times as much; the report tells how much. Whoever changes a weight, in whatever way, has it
     packed anew.
 
+    Consecutive layers are computed in one call of an operator from the second of two calls with
+    inputs of the same sizes on, where nobody can tell: with hooks on a layer, autograd, autocast,
+    transforms, tracers and the like each layer is called as before. The results between them are
+    in memory that is kept, the report tells how much. Means over pixels, as in squeeze-and-excitation,
+    that are computed so differ in the last bits.
+
     A BatchNorm after a convolution is folded if nothing else uses the result between them, and if
     neither is called twice, has hooks, or is a subclass. Weights that two layers share are folded
     separately, and are not shared afterwards.
@@ -68,6 +74,7 @@ def optimize(
     """
     from torchconv._optimize import check
     from torchconv._optimize.walk import Walk
+    from torchconv._programs import link, unlink
 
     _refuse(model, dtype, memory_format)
     if isinstance(example_input, Tensor):
@@ -75,9 +82,11 @@ def optimize(
     expected = None if example_input is None else check.run(model, example_input)
     if not inplace:
         model = copy.deepcopy(model)
+    unlink(model)
     walk = Walk(model, dtype)
     walk.visit(model)
     _finish(model, walk, dtype, memory_format)
+    link(walk.traced, walk.leaves)
     if example_input is not None:
         _compare(model, example_input, expected)
     return model

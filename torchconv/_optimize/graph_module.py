@@ -10,6 +10,8 @@ from torch.fx import Graph, GraphModule, Node, Tracer
 
 from torchconv._optimize.proxies import InPlaceProxy
 from torchconv._optimize.state import become
+from torchconv._programs.recipe import Recipe
+from torchconv._programs.shortcut import Shortcut, shortcut_of
 
 
 class Reading(Tracer):
@@ -37,7 +39,10 @@ class FusedGraph(GraphModule):
         return copied  # type: ignore[return-value]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _load, (type(self).__name__, *super().__reduce__())
+        load, (attributes, *rest) = super().__reduce__()
+        shortcut = shortcut_of(self)  # refers to the module, which is not there before it is loaded
+        recipe = None if shortcut is None else attributes.pop("forward").recipe
+        return _load, (type(self).__name__, load, (attributes, *rest), recipe)
 
 
 def replace_code(module: nn.Module, graph: Graph) -> None:
@@ -76,8 +81,15 @@ def _plain_class_attributes(kind: type) -> dict[str, Any]:
     }
 
 
-def _load(name: str, load: Callable[..., GraphModule], arguments: tuple[Any, ...]) -> FusedGraph:
+def _load(
+    name: str,
+    load: Callable[..., GraphModule],
+    arguments: tuple[Any, ...],
+    recipe: Recipe | None = None,
+) -> FusedGraph:
     loaded = load(*arguments)
     fused = FusedGraph(loaded, loaded.graph, class_name=name)
     _keep(fused, arguments[0])
+    if recipe is not None:
+        vars(fused)["forward"] = Shortcut(fused, recipe)
     return fused

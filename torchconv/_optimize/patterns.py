@@ -127,7 +127,7 @@ class _Search:
                 return
             (following,) = node.users
             passed.append(following)
-            if not _does_nothing(following):
+            if not passes_through(following):
                 if not self._take(chain, node, following):
                     return
                 chain.nodes += passed
@@ -196,7 +196,8 @@ def other_operand(node: Node, value: Node) -> Node | None:
     return others[0] if len(others) == 1 and isinstance(others[0], Node) else None
 
 
-def _does_nothing(node: Node) -> bool:
+def passes_through(node: Node) -> bool:
+    """Whether a node returns its first argument, in eval mode."""
     if node.op == "call_module":
         module: Any = node.meta.get("module")
         return does_nothing(module) and len(node.args) == 1 and not node.kwargs

@@ -26,7 +26,8 @@ class Walk:
         self._model = model
         self._holders = Holders(model)
         self._dtype = dtype
-        self._leaves: set[type] = set()
+        self.leaves: set[type] = set()  # classes whose code cannot be traced
+        self.traced: list[nn.Module] = []  # around which there is no traced code
         self._untraced: set[str] = set()  # names in the code around, which was not traced
         self._seen: set[nn.Module] = set()
 
@@ -57,6 +58,8 @@ class Walk:
         view, problem = self._trace(module)
         if view is None:
             self._untraced |= names_used(type(module))
+        else:
+            self.traced.append(module)
         self._visit_children(module, view)
         if view is not None:
             graph, problem = self._trace(module)
@@ -73,7 +76,7 @@ class Walk:
 
     def _trace(self, module: nn.Module) -> tuple[Graph | None, str | None]:
         try:
-            return trace(module, self._leaves), None
+            return trace(module, self.leaves), None
         except Untraceable as error:
             return None, str(error)
 
@@ -86,7 +89,7 @@ class Walk:
             for chain in chains_in_code(scope, chains):
                 reasons[chain.layer] = problem
             chains = [chain for chain in chains if chain.layer not in reasons]
-        problem = apply(scope, chains, self._dtype, self._leaves) if chains else None
+        problem = apply(scope, chains, self._dtype, self.leaves) if chains else None
         for chain in chains if problem is not None else ():
             reasons[chain.layer] = str(problem)
         for layer, reason in reasons.items():
