@@ -37,7 +37,8 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   // of any dimensions, the residual in any order of the same size.
   m.def("activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor");
   // Programs, see cpu/program_cpu.cpp: layers that are computed in one call. Values are numbered in the order
-  // in which they are added; residual is -1 for none. The weight of a linear layer may be one of conv2d.
+  // in which they are added; residual is -1 for none. The weight may be that of a linear layer, [k, c],
+  // after a mean: as an output its result is [n, k].
   m.def("_program_new() -> int");
   m.def("_program_input(int program, Tensor example, bool channels_last) -> int");
   m.def(

@@ -2,7 +2,6 @@
 // decides what goes into one, and when it may run.
 #include <torch/csrc/stable/library.h>
 
-#include <map>
 #include <mutex>
 #include <optional>
 
@@ -11,77 +10,12 @@
 #include "cpu/program/program.h"
 #include "cpu/select.h"
 #include "cpu/torch_arguments.h"
+#include "cpu/torch_program.h"
 #include "cpu/torch_threads.h"
 #include "operators.h"
 
 namespace torchconv::cpu {
 namespace {
-
-// A tensor that the steps have a pointer to.
-struct Held {
-  Tensor tensor;
-  const void* data;
-  int64_t bytes;
-
-  explicit Held(const Tensor& held)
-      : tensor(held), data(held.const_data_ptr()), bytes(storage_bytes(held)) {}
-  bool is_as_it_was() const {
-    return tensor.const_data_ptr() == data && storage_bytes(tensor) == bytes;
-  }
-
- private:
-  static int64_t storage_bytes(const Tensor& tensor) {
-    int64_t bytes = 0;
-    aoti_torch_get_storage_size(tensor.get(), &bytes);
-    return bytes;
-  }
-};
-
-// A program with the tensors that it reads, and the conditions that it was made for.
-struct TorchProgram {
-  Program program;
-  std::vector<Held> held;
-  std::vector<int64_t> inputs, outputs;  // values
-  const int64_t threads = torch::stable::get_num_threads();
-  const Isa isa = isa_in_use();
-  const Algorithm* const forced = forced_algorithm();
-  bool finished = false;
-
-  std::mutex running;  // who holds it has the memory; another thread takes memory of its own
-  Arena memory;
-
-  bool may_run() const {
-    return threads == torch::stable::get_num_threads() && isa == isa_in_use() &&
-           forced == forced_algorithm() &&
-           std::all_of(held.begin(), held.end(),
-                       [](const Held& each) { return each.is_as_it_was(); });
-  }
-};
-
-// Never destroyed: a thread may still compute when the process ends.
-struct Programs {
-  std::mutex guard;
-  std::map<int64_t, std::shared_ptr<TorchProgram>> all;
-  int64_t next = 1;
-};
-Programs& programs() {
-  static Programs& only = *new Programs;
-  return only;
-}
-
-std::shared_ptr<TorchProgram> find(int64_t handle) {
-  const std::lock_guard<std::mutex> lock(programs().guard);
-  const auto found = programs().all.find(handle);
-  require(found != programs().all.end(), "no such program: ", handle);
-  return found->second;
-}
-
-// One that still grows.
-std::shared_ptr<TorchProgram> unfinished(int64_t handle) {
-  auto found = find(handle);
-  require(!found->finished, "the program is finished already");
-  return found;
-}
 
 const Value& value_of(const Program& program, int64_t value) {
   require(value >= 0 && value < (int64_t)program.values.size(), "no such value: ", value);
@@ -122,20 +56,53 @@ void require_fit(const Tensor& operand, const char* name, Dtype dtype) {
   check_allocated(operand, name);
 }
 
+Held& hold(TorchProgram& made, const Tensor& operand, const char* name) {
+  require_fit(operand, name, made.program.dtype);
+  made.held.emplace_back(operand);
+  return made.held.back();
+}
+
+// The step of a task that has its shape, its weight and what is to become of its results.
+Step conv2d_step(TorchProgram& made, Task& task, const std::optional<Tensor>& bias,
+                 const std::optional<Tensor>& packed, Winograd winograd) {
+  const Conv2dShape& shape = task.shape;
+  if (bias) {
+    task.bias = hold(made, *bias, "bias").data;
+    require(bias->dim() == 1 && bias->size(0) == shape.k && bias->is_contiguous(),
+            "bias must be contiguous and have size (", shape.k, ")");
+  }
+  if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
+    require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,
+            "packed must be what _pack_weights returned");
+    task.packed = static_cast<const char*>(made.held.emplace_back(*packed).data);
+  }
+  Step step{};
+  step.task = std::make_shared<const SimplifiedTask>(task);
+  const Task& simple = (*step.task)();
+  step.plan.weights_are_kept = simple.packed != nullptr;
+  step.algorithm = &select_algorithm(task.op, simple.shape, winograd, made.threads, step.plan);
+  step.run = step.algorithm->run_at(step.plan.isa);
+  step.packed = packed_for(simple, *step.algorithm, step.plan);
+  step.work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q * shape.c_per_group() *
+              shape.r * shape.s;
+  step.residual = step.factor = -1;
+  return step;
+}
+
 int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor& weight,
                    const std::optional<Tensor>& bias, const std::optional<Tensor>& packed,
                    const Sizes& geometry, int64_t activation, double slope) {
   const auto made = unfinished(handle);
   Program& program = made->program;
   const Value& source = value_of(program, input);
-  require_fit(weight, "weight", program.dtype);
+  const Filters filters(weight);
   Task task{};
   task.op = Op::kForward;
-  const Filters filters(weight);
   task.shape = make_shape(size_of(source), filters.size, geometry, program.dtype);
   const Conv2dShape& shape = task.shape;
   require(source.has(shape.layout), "the input of a layer must have its layout");
-  const Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
+  Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
+  result.flat = weight.dim() == 2;
   require(result.elements() > 0 && shape.c > 0, "a layer must have inputs and outputs");
   if (residual >= 0) {
     const Value& added = value_of(program, residual);
@@ -144,33 +111,10 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   }
   task.activation = to_activation(activation);
   task.slope = slope;
-  task.weight = weight.const_data_ptr();
+  task.weight = hold(*made, weight, "weight").data;
   std::copy_n(filters.stride, 4, task.weight_stride);
-  made->held.emplace_back(weight);
-  if (bias) {
-    require_fit(*bias, "bias", program.dtype);
-    require(bias->dim() == 1 && bias->size(0) == shape.k && bias->is_contiguous(),
-            "bias must be contiguous and have size (", shape.k, ")");
-    task.bias = bias->const_data_ptr();
-    made->held.emplace_back(*bias);
-  }
-  if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
-    require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,
-            "packed must be what _pack_weights returned");
-    task.packed = static_cast<const char*>(packed->const_data_ptr());
-    made->held.emplace_back(*packed);
-  }
-
-  Step step{};
-  step.task = std::make_shared<const SimplifiedTask>(task);
-  const Task& simple = (*step.task)();
-  step.plan.weights_are_kept = simple.packed != nullptr;
-  step.algorithm =
-      &select_algorithm(task.op, simple.shape, winograd_of(geometry), made->threads, step.plan);
-  step.run = step.algorithm->run_at(step.plan.isa);
-  step.packed = packed_for(simple, *step.algorithm, step.plan);
-  step.work = static_cast<double>(result.elements()) * shape.c_per_group() * shape.r * shape.s;
-  step.input = input, step.residual = residual, step.factor = -1;
+  Step step = conv2d_step(*made, task, bias, packed, winograd_of(geometry));
+  step.input = input, step.residual = residual;
   return program.add(std::move(step), result);
 }
 
@@ -230,6 +174,12 @@ int64_t finish(int64_t handle, const Sizes& outputs) {
   return made->program.memory_bytes;
 }
 
+Tensor empty_output(const Tensor& like, const Value& value) {
+  const int32_t device = aoti_torch_device_type_cpu();
+  if (value.flat) return empty_strided(like, {value.n, value.c}, {value.c, 1}, device, 0);
+  return empty_dense(like, {value.n, value.c, value.h, value.w}, value.layout, device, 0);
+}
+
 struct Call {
   std::vector<Tensor> dense, results;  // keep what the pointers point to
   std::vector<const void*> inputs;
@@ -249,8 +199,7 @@ struct Call {
     }
     for (const int64_t output : made.outputs) {
       const Value& value = program.values[output];
-      results.push_back(empty_dense(given[0], {value.n, value.c, value.h, value.w}, value.layout,
-                                    aoti_torch_device_type_cpu(), 0));
+      results.push_back(empty_output(given[0], value));
       outputs.push_back(results.back().mutable_data_ptr());
       const int64_t bytes = value.elements() * stored_bytes(program.dtype);
       if (bytes >= cost::kMappedAnew) prefer_huge_pages(outputs.back(), bytes);
