@@ -179,6 +179,11 @@ def refuse_rank(input: Tensor, weight: Tensor, function: str = "conv2d", rank: i
             f"{function}(): Expected {rank - 1}D (unbatched) or {rank}D (batched) input to "
             f"{function}, but got input of size: {list(input.shape)}"
         )
+    if weight.dim() < 3:
+        raise RuntimeError(
+            f"{function}(): weight should have at least three dimensions, but got weight of size "
+            f"{list(weight.shape)}"
+        )
     raise RuntimeError(
         f"{function}(): Expected {weight.dim()}-dimensional input for {weight.dim()}-dimensional "
         f"weight {list(weight.shape)}, but got input of size {list(input.shape)}; "
