@@ -34,12 +34,13 @@ class Conv1d(nn.Conv1d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        padding = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-            padding = 0
+            return functional.conv1d(
+                input, weight, bias, self.stride, 0, self.dilation, self.groups
+            )
         return functional.conv1d(
-            input, weight, bias, self.stride, padding, self.dilation, self.groups
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups
         )
 
 
