@@ -107,9 +107,14 @@ def _resolve(
     ):
         sides = left, right
         _arguments.refuse(input, weight, bias, (step,), sides, (gap,), groups, "conv1d")
-    kernel = weight.unsqueeze(2)
-    channels_last = not _arguments.is_empty(n) and suggests_channels_last(
-        kernel.shape, kernel.stride()
+    # A weight that is plainly contiguous, as almost all are, is told by its first comparison.
+    strides = weight.stride()
+    channels_last = (
+        strides[2] >= strides[1] * group_channels
+        and suggests_channels_last(
+            (k, group_channels, 1, s), (*strides[:2], strides[2] * s, strides[2])
+        )
+        and not _arguments.is_empty(n)
     )
     flags = _winograd.CHOSEN.get() + (1 if channels_last else 0)
     return 1, step, 0, 0, left, right, 1, gap, groups, flags

@@ -84,7 +84,7 @@ def conv_transpose2d(
         pair(padding, "padding", name),
         pair(output_padding, "output_padding", name),
         pair(dilation, "dilation", name),
-        _arguments.integer(groups, "groups", name),
+        groups if type(groups) is int else _arguments.integer(groups, "groups", name),
     )
     if input.dim() == 3:
         return _transposed(input.unsqueeze(0), weight, bias, options).squeeze(0)
@@ -148,7 +148,7 @@ def conv_transpose1d(
         (0, single(padding, "padding", name)),
         (0, single(output_padding, "output_padding", name)),
         (1, single(dilation, "dilation", name)),
-        _arguments.integer(groups, "groups", name),
+        groups if type(groups) is int else _arguments.integer(groups, "groups", name),
     )
     batch = input.unsqueeze(0) if input.dim() == 2 else input
     if batch.dim() != 3 or weight.dim() != 3:
@@ -177,7 +177,7 @@ def _add(output: Tensor, bias: Tensor) -> Tensor:
         image = output.shape[2:]
         addend = _in_two_parts(bias, image.numel()).view(image)
     else:
-        addend = bias[:, None, None]
+        addend = bias.view(-1, 1, 1)
     if is_dynamo_compiling() or torch._C._are_functorch_transforms_active():
         return output + addend
     return output.add_(addend)

@@ -22,9 +22,8 @@ class Options(NamedTuple):
 
     def beyond_a_step(self) -> bool:
         """Whether ``output_padding`` is as large as a step of the kernel, or larger."""
-        return any(
-            more >= step for more, step in zip(self.output_padding, self.stride, strict=True)
-        )
+        (height, width), (stride_h, stride_w) = self.output_padding, self.stride
+        return height >= stride_h or width >= stride_w
 
 
 def resolve(
@@ -32,24 +31,28 @@ def resolve(
 ) -> tuple[tuple[int, int, int, int], tuple[int, ...]]:
     """The size of the output, and the geometry of the convolution that is transposed."""
     _, stride, padding, output_padding, dilation, groups = options
+    (stride_h, stride_w), (dilation_h, dilation_w) = stride, dilation
+    (top, left), (more_h, more_w) = padding, output_padding
     n, c, h, w = input.shape
     c_of_weight, group_channels, r, s = weight.shape
     k = group_channels * groups
-    p = (h - 1) * stride[0] - 2 * padding[0] + dilation[0] * (r - 1) + output_padding[0] + 1
-    q = (w - 1) * stride[1] - 2 * padding[1] + dilation[1] * (s - 1) + output_padding[1] + 1
+    p = (h - 1) * stride_h - 2 * top + dilation_h * (r - 1) + more_h + 1
+    q = (w - 1) * stride_w - 2 * left + dilation_w * (s - 1) + more_w + 1
     dtype = input.dtype
     if (
-        min(stride) < 1
-        or min(padding) < 0
-        or min(output_padding) < 0
-        or min(dilation) < 1
+        stride_h < 1
+        or stride_w < 1
+        or top < 0
+        or left < 0
+        or more_h < 0
+        or more_w < 0
+        or dilation_h < 1
+        or dilation_w < 1
         or groups < 1
         or c != c_of_weight
         or c % groups != 0
-        or any(
-            more >= step and more >= gap
-            for more, step, gap in zip(output_padding, stride, dilation, strict=True)
-        )
+        or (more_h >= stride_h and more_h >= dilation_h)
+        or (more_w >= stride_w and more_w >= dilation_w)
         or ((h < 1 or w < 1) and n > 0)
         or p < 1
         or q < 1
@@ -57,12 +60,19 @@ def resolve(
         or (bias is not None and (bias.dtype is not dtype or bias.shape != (k,)))
     ):
         _refuse(input, weight, bias, options, (p, q))
-    channels_last = suggests_channels_last(input.shape, input.stride()) or (
-        not is_empty(n) and suggests_channels_last(weight.shape, weight.stride())
+    # A tensor that is plainly contiguous, as almost all are, is told by its first comparison.
+    strides, weight_strides = input.stride(), weight.stride()
+    channels_last = (
+        strides[3] >= strides[1] * c and suggests_channels_last(input.shape, strides)
+    ) or (
+        weight_strides[3] >= weight_strides[1] * group_channels
+        and suggests_channels_last(weight.shape, weight_strides)
+        and not is_empty(n)
     )
     flags = _winograd.CHOSEN.get() + (1 if channels_last else 0)
-    top, left = padding
-    return (n, k, p, q), (*stride, top, top, left, left, *dilation, groups, flags)
+    return (n, k, p, q), (
+        stride_h, stride_w, top, top, left, left, dilation_h, dilation_w, groups, flags,
+    )  # fmt: skip
 
 
 def _refuse(
