@@ -1,4 +1,4 @@
-"""torchconv: a 2-d convolution for PyTorch that swaps in for ``torch.nn.Conv2d``.
+"""torchconv: convolutions for PyTorch that swap in for ``torch.nn.Conv2d`` and its relatives.
 
 >>> import torch, torchconv
 >>> layer = torchconv.Conv2d(3, 8, kernel_size=3, padding="same")

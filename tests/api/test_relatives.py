@@ -217,3 +217,19 @@ def test_who_computes(call):
     with Mode():
         call.ours(*tensors)
     assert getattr(torchconv, call.name) in calls
+
+
+def test_winograds_algorithms_are_chosen_as_for_conv2d():
+    call = Call("conv_transpose2d", (1, 32, 16, 16), (32, 32, 3, 3), dict(padding=1))
+    tensors = call.tensors(torch.float32)
+    expected = call.theirs(*(tensor.double() for tensor in tensors)).float()
+    results = {}
+    for mode in ("auto", "off"):
+        with torchconv.winograd(mode):
+            results[mode] = call.ours(*tensors)
+        assert_near(results[mode], expected)
+    assert not same_bits(results["auto"], results["off"])
+    conv2d = torchconv.conv2d(
+        tensors[0], tensors[1].transpose(0, 1).flip(2, 3), tensors[2], padding=1
+    )
+    assert_near(conv2d, expected)
