@@ -99,6 +99,10 @@ TRANSPOSED = {
     "groups 2": lambda x, w: dict(groups=2, bias=ones(12)),
     "groups 2, bias": lambda x, w: dict(groups=2, bias=ones(6)),
     "output too small": lambda x, w: dict(input=x[..., :1], padding=2),
+    "empty batch, output too small": lambda x, w: dict(input=x[:0, ..., :1], padding=2),
+    "empty batch, no columns, no output": lambda x, w: dict(input=x[:0, ..., :0], padding=2),
+    "unbatched without columns": lambda x, w: dict(input=x[0, ..., :0]),
+    "unbatched without channels": lambda x, w: dict(input=x[0, :0]),
 }
 CALLS = [
     (name, label, make)
