@@ -1,4 +1,4 @@
-"""torchconv: a 2-d convolution for PyTorch that swaps in for ``torch.nn.Conv2d``.
+"""torchconv: convolutions for PyTorch that swap in for ``torch.nn.Conv2d`` and its relatives.
 
 >>> import torch, torchconv
 >>> layer = torchconv.Conv2d(3, 8, kernel_size=3, padding="same")
@@ -26,19 +26,47 @@ from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._conv_activation import ConvActivation2d  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
 from torchconv._optimize import optimize  # noqa: E402
+from torchconv._relatives.lazy import (  # noqa: E402
+    LazyConv1d,
+    LazyConv2d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+)
+from torchconv._relatives.modules import (  # noqa: E402
+    Conv1d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+)
+from torchconv._relatives.true_convolution import true_convolution  # noqa: E402
 from torchconv._report import report  # noqa: E402
 from torchconv._winograd import get_winograd, set_winograd, winograd  # noqa: E402
-from torchconv.functional import conv2d, conv2d_output_size  # noqa: E402
+from torchconv.functional import (  # noqa: E402
+    conv1d,
+    conv2d,
+    conv2d_output_size,
+    conv_transpose1d,
+    conv_transpose2d,
+)
 from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
 
 __all__ = [
+    "Conv1d",
     "Conv2d",
     "ConvActivation2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "LazyConv1d",
+    "LazyConv2d",
+    "LazyConvTranspose1d",
+    "LazyConvTranspose2d",
     "backend",
     "compare",
+    "conv1d",
     "conv2d",
     "conv2d_activation",
     "conv2d_output_size",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "convert",
     "explain",
     "functional",
@@ -50,6 +78,7 @@ __all__ = [
     "set_backend",
     "set_winograd",
     "show_config",
+    "true_convolution",
     "winograd",
 ]
 

@@ -14,6 +14,7 @@ from torchconv._config import is_like_the_cpus, reason_for_aten
 from torchconv._fakes import output_size
 from torchconv._kept_weights import KeptWeights
 from torchconv._named_activations import NAMES, activated
+from torchconv._overrides import class_with_functions
 from torchconv._winograd import Winograd
 from torchconv.functional import Ints
 
@@ -96,7 +97,7 @@ def conv2d_activation_kept(
         return batch.squeeze(0)
     tensors = [tensor for tensor in (input, weight, bias, residual) if tensor is not None]
     overridden = has_torch_function_variadic(*tensors)
-    if overridden and functional.class_with_functions(tensors) is None:
+    if overridden and class_with_functions(tensors) is None:
         return handle_torch_function(
             conv2d_activation, tensors, input, weight, bias, *options, activation=activation,
             slope=slope, residual=residual, winograd=winograd,

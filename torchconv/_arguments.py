@@ -5,7 +5,7 @@ TypeError for a wrong type, ValueError beyond 64 bits, RuntimeError for everythi
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, cast
 
 import torch
@@ -48,15 +48,28 @@ def pair(value: Any, name: str, function: str = "conv2d") -> tuple[int, int]:
     elif type(value) is int and value < SMALL:
         return value, value
 
+    first, second = _expanded(value, 2, name, function)
+    return first, second
+
+
+def single(value: Any, name: str, function: str) -> int:
+    """``value`` for the only spatial dimension."""
+    if type(value) is int and value < SMALL:
+        return value
+    return _expanded(value, 1, name, function)[0]
+
+
+def _expanded(value: Any, count: int, name: str, function: str) -> tuple[int, ...]:
+    """``value`` for ``count`` spatial dimensions."""
     if not isinstance(value, (tuple, list)):
-        number = integer(value, name, function)
-        return number, number
+        return (integer(value, name, function),) * count
     numbers = tuple(integer(number, name, function) for number in value)
     if len(numbers) == 1:
-        return numbers[0], numbers[0]
-    if len(numbers) != 2:
+        return numbers * count
+    if len(numbers) != count:
+        values = "1 value" if count == 1 else f"{count} values"
         raise RuntimeError(
-            f"{function}(): expected {name} to be a single integer value or a list of 2 values to "
+            f"{function}(): expected {name} to be a single integer value or a list of {values} to "
             f"match the convolution dimensions, but got {name}={list(numbers)}"
         )
     return numbers
@@ -69,27 +82,40 @@ def four_sides(
     dilation: Sequence[int],
     function: str = "conv2d",
 ) -> tuple[int, int, int, int]:
-    """``padding`` as (top, bottom, left, right).
-
-    'same' makes the output as large as the input; an odd total goes to the bottom and the right.
-    """
+    """``padding`` as (top, bottom, left, right)."""
     if not isinstance(padding, str):
         height, width = pair(padding, "padding", function)
         return height, height, width, width
+    sides = named_sides(padding, kernel_size, stride, dilation, function)
+    top, bottom, left, right = sides
+    return top, bottom, left, right
+
+
+def named_sides(
+    padding: str,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    function: str,
+) -> tuple[int, ...]:
+    """The padding before and after each spatial dimension, in one row, that a word stands for.
+
+    'same' makes the output as large as the input; an odd total goes to the end: to the bottom and
+    the right.
+    """
     if padding == "valid":
-        return 0, 0, 0, 0
+        return (0, 0) * len(kernel_size)
     if padding != "same":
         raise RuntimeError(
             f"{function}(): Invalid padding string: {padding!r}, must be one of 'valid', 'same'"
         )
-    if stride[0] != 1 or stride[1] != 1:
+    if any(step != 1 for step in stride):
         raise RuntimeError(
             f"{function}(): padding='same' is not supported for strided convolutions, "
             f"but got stride={list(stride)}"
         )
-    height = dilation[0] * (kernel_size[0] - 1)
-    width = dilation[1] * (kernel_size[1] - 1)
-    return height // 2, height - height // 2, width // 2, width - width // 2
+    totals = [gap * (size - 1) for gap, size in zip(dilation, kernel_size, strict=True)]
+    return tuple(side for total in totals for side in (total // 2, total - total // 2))
 
 
 def output_extent(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -128,24 +154,40 @@ def is_empty(n: int) -> bool:
     return guard_or_false(n == 0)
 
 
-def refuse_tensors(**tensors: Any) -> None:
+def autocast(tensor: Tensor, device: str) -> Tensor:
+    """What torch.autocast does to an argument of an operator in its lower-precision list."""
+    if tensor.device.type != device or not tensor.is_floating_point():
+        return tensor
+    if tensor.dtype is torch.float64:
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
+def refuse_tensors(function: str, **tensors: Any) -> None:
     """Raises TypeError if one of the arguments is not a tensor."""
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"conv2d(): {name} must be a Tensor, but got {type(value).__name__}")
+            raise TypeError(
+                f"{function}(): {name} must be a Tensor, but got {type(value).__name__}"
+            )
 
 
-def refuse_rank(input: Tensor, weight: Tensor) -> NoReturn:
-    """Raises RuntimeError for an input or a weight that has not 4 dimensions."""
-    if input.dim() != 4:
+def refuse_rank(input: Tensor, weight: Tensor, function: str = "conv2d", rank: int = 4) -> NoReturn:
+    """Raises RuntimeError for an input or a weight that has not ``rank`` dimensions."""
+    if input.dim() != rank:
         raise RuntimeError(
-            "conv2d(): Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of "
-            f"size: {list(input.shape)}"
+            f"{function}(): Expected {rank - 1}D (unbatched) or {rank}D (batched) input to "
+            f"{function}, but got input of size: {list(input.shape)}"
+        )
+    if weight.dim() < 3:
+        raise RuntimeError(
+            f"{function}(): weight should have at least three dimensions, but got weight of size "
+            f"{list(weight.shape)}"
         )
     raise RuntimeError(
-        f"conv2d(): Expected {weight.dim()}-dimensional input for {weight.dim()}-dimensional "
+        f"{function}(): Expected {weight.dim()}-dimensional input for {weight.dim()}-dimensional "
         f"weight {list(weight.shape)}, but got input of size {list(input.shape)}; "
-        "conv2d needs a 4-dimensional weight"
+        f"{function} needs a {rank}-dimensional weight"
     )
 
 
@@ -157,18 +199,19 @@ def refuse(
     padding: Sequence[int],
     dilation: Sequence[int],
     groups: int,
+    function: str = "conv2d",
 ) -> NoReturn:
-    """Raises RuntimeError saying what is wrong, in the words of F.conv2d, with the values."""
-    n, c, h, w = input.shape
-    k, group_channels, r, s = weight.shape
+    """Raises RuntimeError saying what is wrong, in the words of F.conv2d, with the values.
+
+    ``padding`` is that before and after each spatial dimension; there may be one or two of these.
+    """
+    n, c, *extents = input.shape
+    k, group_channels, *kernel = weight.shape
     input_size, weight_size = list(input.shape), list(weight.shape)
     if min(stride) < 1:
         problem = f"non-positive stride is not supported, but got stride={list(stride)}"
     elif min(padding) < 0:
-        problem = (
-            "negative padding is not supported, but got padding="
-            f"{[padding[0], padding[2]]} (height, width)"
-        )
+        problem = f"negative padding is not supported, but got padding={list(padding[::2])}"
     elif min(dilation) < 1:
         problem = f"dilation should be greater than zero, but got dilation={list(dilation)}"
     elif groups < 1:
@@ -197,19 +240,26 @@ def refuse(
             f"Given {groups=}, weight of size {weight_size}, expected input{input_size} to have "
             f"{group_channels * groups} channels, but got {c} channels instead"
         )
-    elif min(r, s) < 1:
-        problem = f"expected a kernel of at least 1 x 1, but got weight of size {weight_size}"
-    elif min(h, w) < 1 and n > 0:
+    elif min(kernel) < 1:
+        least = by(1 for _ in kernel)
+        problem = f"expected a kernel of at least {least}, but got weight of size {weight_size}"
+    elif min(extents) < 1 and n > 0:
         problem = (
             "Only zero batch or zero channel inputs are supported, but got input shape: "
             f"{input_size}"
         )
     else:
-        height, width = h + padding[0] + padding[1], w + padding[2] + padding[3]
-        extent_h, extent_w = dilation[0] * (r - 1) + 1, dilation[1] * (s - 1) + 1
+        sides = zip(extents, padding[::2], padding[1::2], strict=True)
+        padded = by(map(sum, sides))
+        reach = by(gap * (size - 1) + 1 for gap, size in zip(dilation, kernel, strict=True))
         problem = (
-            f"Calculated padded input size per channel: ({height} x {width}). Kernel size: "
-            f"({extent_h} x {extent_w}). Kernel size can't be greater than actual input size; "
+            f"Calculated padded input size per channel: ({padded}). Kernel size: "
+            f"({reach}). Kernel size can't be greater than actual input size; "
             f"got input of size {input_size} and weight of size {weight_size}"
         )
-    raise RuntimeError(f"conv2d(): {problem}")
+    raise RuntimeError(f"{function}(): {problem}")
+
+
+def by(sizes: Iterable[int]) -> str:
+    """Sizes as in "6 x 6"."""
+    return " x ".join(map(str, sizes))

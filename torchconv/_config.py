@@ -80,7 +80,9 @@ class backend(Block[str]):
         super().__init__(_CHOSEN, _known(name))
 
 
-def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
+def reason_for_aten(
+    input: Tensor, weight: Tensor, bias: Tensor | None, function: str = "conv2d"
+) -> str | None:
     """Why a call is left to ATen, None if torchconv computes it, ON_CUDA if its shape decides.
 
     Raises:
@@ -91,7 +93,8 @@ def reason_for_aten(input: Tensor, weight: Tensor, bias: Tensor | None) -> str |
         or type(weight) not in PLAIN_TYPES
         or (bias is not None and type(bias) not in PLAIN_TYPES)
     ):
-        refuse_tensors(input=input, weight=weight, **({} if bias is None else {"bias": bias}))
+        given = {} if bias is None else {"bias": bias}
+        refuse_tensors(function, input=input, weight=weight, **given)
         for tensor in (input, weight, bias):
             if tensor is not None and _has_own_dispatcher(tensor):
                 return f"{type(tensor).__name__} has a dispatcher of its own"

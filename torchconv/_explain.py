@@ -10,6 +10,7 @@ from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
 from torchconv import _config, _cuda, _load, _machine, _winograd, functional
+from torchconv._overrides import class_with_functions
 from torchconv._winograd import Winograd
 
 Ints = functional.Ints
@@ -81,9 +82,7 @@ def _left_to_aten(
         RuntimeError, TypeError, ValueError: as ``conv2d``.
     """
     tensors = [tensor for tensor in (input, weight, bias) if tensor is not None]
-    kind = (
-        functional.class_with_functions(tensors) if has_torch_function_variadic(*tensors) else None
-    )
+    kind = class_with_functions(tensors) if has_torch_function_variadic(*tensors) else None
     if kind is not None:
         reason = f"{kind.__name__} has a __torch_function__ of its own"
     else:

@@ -3,7 +3,8 @@
 PyTorch keeps decompositions in one table. torch.onnx.export applies it to what ONNX has no
 operator for; torch.compile and ``ExportedProgram.run_decompositions()`` do not unless asked, so
 that compiled and exported programs go on running torchconv's kernels. TorchScript, which compiles
-calls of ATen only, takes ``torchconv.conv2d`` for ``aten::conv2d``, as it takes ``F.conv2d``.
+calls of ATen only, takes ``torchconv.conv2d`` for ``aten::conv2d``, as it takes ``F.conv2d``, and
+its relatives likewise.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from torchconv import functional
 from torchconv._named_activations import activated, ending
 
 _register_builtin(functional.conv2d, "aten::conv2d")
+_register_builtin(functional.conv1d, "aten::conv1d")
+_register_builtin(functional.conv_transpose1d, "aten::conv_transpose1d")
+_register_builtin(functional.conv_transpose2d, "aten::conv_transpose2d")
 
 
 @register_decomposition(torch.ops.torchconv.conv2d.default)
@@ -30,6 +34,27 @@ def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequen
     return torch.ops.aten.convolution.default(
         input, weight, bias, stride, padding, dilation, False, [0, 0], groups
     )
+
+
+@register_decomposition(torch.ops.torchconv.conv2d_grad_input.default)
+def _conv2d_grad_input(
+    grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
+) -> Tensor:
+    """A transposed convolution onto the padded input, and of that what was not padding."""
+    h, w = input_size[2:]
+    top, bottom, left, right = geometry[2:6]
+    stride, dilation, groups = geometry[:2], geometry[6:8], geometry[8]
+    over = [
+        size - (steps - 1) * step - gap * (kernel - 1) - 1
+        for size, steps, step, gap, kernel in zip(
+            (h + top + bottom, w + left + right),
+            grad.shape[2:], stride, dilation, weight.shape[2:], strict=True,
+        )
+    ]  # fmt: skip
+    padded = torch.ops.aten.convolution.default(
+        grad, weight, None, stride, [0, 0], dilation, True, over, groups
+    )
+    return padded[:, :, top : top + h, left : left + w]
 
 
 register_decomposition(torch.ops.torchconv.conv2d_activation.default)(ending(_conv2d))

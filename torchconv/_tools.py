@@ -7,12 +7,21 @@ say so or leave a layer as it is; ``torchconv.convert`` makes layers that they k
 import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from torchconv._imports import when_imported
+from torchconv._relatives.modules import Conv1d, ConvTranspose1d, ConvTranspose2d
 from torchconv.modules import Conv2d
+
+_NAMESAKES = {
+    Conv1d: nn.Conv1d,
+    Conv2d: nn.Conv2d,
+    ConvTranspose1d: nn.ConvTranspose1d,
+    ConvTranspose2d: nn.ConvTranspose2d,
+}
 
 
 def register() -> None:
@@ -22,11 +31,15 @@ def register() -> None:
 
 
 def _thop(profile: ModuleType) -> None:
-    profile.register_hooks[Conv2d] = profile.register_hooks[nn.Conv2d]
+    _tell_of_namesakes(profile.register_hooks)
 
 
 def _by_type(ops: ModuleType) -> None:
-    ops.MODULES_MAPPING[Conv2d] = ops.MODULES_MAPPING[nn.Conv2d]
+    _tell_of_namesakes(ops.MODULES_MAPPING)
+
+
+def _tell_of_namesakes(counts: dict[type[nn.Module], Any]) -> None:
+    counts.update({ours: counts[theirs] for ours, theirs in _NAMESAKES.items()})
 
 
 def _ptflops_operators(ops: ModuleType) -> None:
@@ -36,7 +49,12 @@ def _ptflops_operators(ops: ModuleType) -> None:
         input, weight, bias, *_ = inputs
         return count(input.shape, weight.shape, outputs[0].shape, bias=bias is not None)
 
+    def transposed(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        input, weight, *_ = inputs
+        return count(input.shape, weight.shape, outputs[0].shape, transposed=True)
+
     ops.ATEN_OPS_MAPPING[torch.ops.torchconv.conv2d] = conv2d
+    ops.ATEN_OPS_MAPPING[torch.ops.torchconv.conv2d_grad_input] = transposed
 
 
 _TOOLS: dict[str, Callable[[ModuleType], None]] = {

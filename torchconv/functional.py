@@ -14,11 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
-from torch.overrides import handle_torch_function, has_torch_function_variadic
+from torch.overrides import has_torch_function_variadic
 
 from torchconv import _arguments, _autograd, _cuda, _winograd
 from torchconv._arguments import is_empty, output_extent, pair, suggests_channels_last
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
+from torchconv._overrides import overridden
+from torchconv._relatives.conv1d import conv1d as conv1d
+from torchconv._relatives.transposed import conv_transpose1d as conv_transpose1d
+from torchconv._relatives.transposed import conv_transpose2d as conv_transpose2d
 from torchconv._winograd import Winograd
 
 Ints = int | Sequence[int]
@@ -76,15 +80,16 @@ def conv2d(
     """
     if has_torch_function_variadic(input, weight, bias):
         options = {} if winograd is None else {"winograd": winograd}
-        return _overridden(input, weight, bias, stride, padding, dilation, groups, **options)
+        tensors = input, weight, bias
+        return overridden(conv2d, F.conv2d, tensors, stride, padding, dilation, groups, **options)
     reason = reason_for_aten(input, weight, bias)
     if reason is not None:
         if reason == ON_CUDA:
             return _on_cuda(input, weight, bias, stride, padding, dilation, groups)
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
-        input, weight = _autocast(input, "cpu"), _autocast(weight, "cpu")
-        bias = None if bias is None else _autocast(bias, "cpu")
+        input, weight = _arguments.autocast(input, "cpu"), _arguments.autocast(weight, "cpu")
+        bias = None if bias is None else _arguments.autocast(bias, "cpu")
     if input.dim() == 3:
         input = input.unsqueeze(0)
         batch = conv2d(input, weight, bias, stride, padding, dilation, groups, winograd=winograd)
@@ -237,53 +242,14 @@ def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
     return _autograd.conv2d(input, weight, bias, geometry)
 
 
-def _autocast(tensor: Tensor, device: str) -> Tensor:
-    """What torch.autocast does to an argument of an operator in its lower-precision list."""
-    if tensor.device.type != device or not tensor.is_floating_point():
-        return tensor
-    if tensor.dtype is torch.float64:
-        return tensor
-    return tensor.to(torch.get_autocast_dtype(device))
-
-
-def _overridden(
-    input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any, **mode: Any
-) -> Tensor:
-    """A call on subclasses with ``__torch_function__``, or under a torch function mode."""
-    tensors = [tensor for tensor in (input, weight, bias) if tensor is not None]
-    if class_with_functions(tensors) is not None:
-        return F.conv2d(input, weight, bias, *options)
-    return handle_torch_function(conv2d, tensors, input, weight, bias, *options, **mode)
-
-
-def class_with_functions(tensors: Sequence[Any]) -> type | None:
-    """A class with an implementation of its own: it knows ``F.conv2d``, not torchconv."""
-    return next((type(tensor) for tensor in tensors if _has_own_functions(type(tensor))), None)
-
-
 def resolved(
     input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
     """A batch, weight and bias, cast where autocast is on, and the geometry."""
     device = input.device.type
     if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
-        input, weight = _autocast(input, device), _autocast(weight, device)
-        bias = None if bias is None else _autocast(bias, device)
+        input, weight = _arguments.autocast(input, device), _arguments.autocast(weight, device)
+        bias = None if bias is None else _arguments.autocast(bias, device)
     if input.dim() == 3:
         input = input.unsqueeze(0)
     return input, weight, bias, resolve(input, weight, bias, *options)
-
-
-def _has_own_functions(kind: type) -> bool:
-    """Whether a class overrides ``__torch_function__``, other than to switch it off.
-
-    A proxy of torch.fx does, but it records any function it meets.
-    """
-    if issubclass(kind, torch.fx.Proxy):
-        return False
-    implementation = getattr(kind, "__torch_function__", None)
-    return (
-        implementation is not None
-        and implementation is not torch._C._disabled_torch_function_impl
-        and getattr(implementation, "__func__", None) is not Tensor.__torch_function__.__func__
-    )

@@ -1,8 +1,6 @@
 """``Conv2d``, a drop-in for ``torch.nn.Conv2d``, and ``convert``, which changes whole models."""
 
-import functools
 import weakref
-from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch.nn.functional as F
@@ -11,29 +9,13 @@ from torch._jit_internal import is_scripting
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from torchconv import functional
+from torchconv._one_node import one_node
 from torchconv._winograd import Winograd
 
 Module = TypeVar("Module", bound=nn.Module)
-Init = TypeVar("Init", bound=Callable[..., None])
 
 
-def _one_node(init: Init) -> Init:
-    """Makes a layer one node in a graph of torch.fx, under its own name, as ``nn.Conv2d`` is.
-
-    torch.fx traces through every module but those of ``torch.nn``, and it asks the instance whether
-    it is one.
-    """
-
-    @functools.wraps(init)
-    def init_and_tell(self: "Conv2d", *arguments: Any, **options: Any) -> None:
-        super(Conv2d, self).__init__(*arguments, **options)
-        # Of others' subclasses torch.fx sees the inside, as of those of nn.Conv2d.
-        if type(self).__module__.partition(".")[0] == "torchconv":
-            vars(self)["__module__"] = nn.Conv2d.__module__
-
-    return init_and_tell  # type: ignore[return-value]
-
-
+@one_node
 class Conv2d(nn.Conv2d):
     r"""Applies a 2-d convolution over an image of several channels.
 
@@ -68,8 +50,6 @@ class Conv2d(nn.Conv2d):
     """
 
     winograd = cast("Winograd | None", None)  # an annotation would not be one of TorchScript's
-
-    __init__ = _one_node(nn.Conv2d.__init__)
 
     def _conv_forward(
         self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None

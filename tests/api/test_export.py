@@ -52,3 +52,32 @@ def test_onnx_export_of_an_exported_program_has_plain_convolutions():
     # Decomposed only where somebody asks for it.
     kept = exported.run_decompositions()
     assert [str(n.target) for n in kept.graph.nodes].count("torchconv.conv2d.default") == 2
+
+
+class Relatives(torch.nn.Module):
+    """A transposed 2-d layer and, on its rows, a 1-d and a transposed 1-d layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.grow = torchconv.ConvTranspose2d(3, 4, 4, 2, 1, output_padding=1, groups=1)
+        self.along = torchconv.Conv1d(4, 4, 3, padding="same", groups=2)
+        self.longer = torchconv.ConvTranspose1d(4, 2, 3, stride=2)
+
+    def forward(self, image):
+        return self.longer(self.along(self.grow(image).flatten(2)))
+
+
+@pytest.mark.parametrize("exported_before", [False, True])
+def test_onnx_export_of_relatives(exported_before):
+    pytest.importorskip("onnxscript")
+    net, image = Relatives().eval(), torch.randn(2, 3, 5, 4)
+    if exported_before:
+        program = torch.onnx.export(torch.export.export(net, (image,)), (), verbose=False)
+    else:
+        program = torch.onnx.export(net, (image,), dynamo=True, verbose=False)
+    nodes = [(node.domain, node.op_type) for node in program.model.graph]
+    assert nodes.count(("", "ConvTranspose")) == 2 and nodes.count(("", "Conv")) == 1
+    assert all(domain == "" for domain, _ in nodes)
+    reference = pytest.importorskip("onnx.reference").ReferenceEvaluator(program.model_proto)
+    (output,) = reference.run(None, {program.model.graph.inputs[0].name: image.numpy()})
+    assert_near(torch.from_numpy(output), net(image).detach())

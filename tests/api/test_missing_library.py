@@ -115,6 +115,13 @@ def flops(model):
         model(x).sum().backward()
     return counter.get_total_flops()
 assert flops(layer) == flops(plain) > 0
+
+for name in ("Conv1d", "ConvTranspose1d", "ConvTranspose2d"):
+    layer, plain = (getattr(package, name)(4, 6, 3, padding=1) for package in (torchconv, nn))
+    plain.load_state_dict(layer.state_dict())
+    image = x if "2d" in name else x[:, :, 0]
+    assert torch.equal(layer(image), plain(image))
+assert torch.equal(torchconv.true_convolution(x, torch.ones(1, 1)), x)
 """)
 
 

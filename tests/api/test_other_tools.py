@@ -93,6 +93,24 @@ def test_operations_are_counted(count, build):
         assert count(build()) == count(network(nn.Conv2d))
 
 
+def relatives(package):
+    """Sequences that become images and grow; without the biases, which PyTorch adds elsewhere."""
+    torch.manual_seed(1)
+    return nn.Sequential(
+        nn.Flatten(2),
+        package.Conv1d(3, 4, 5, padding=2),
+        package.ConvTranspose1d(4, 4, 4, stride=2, padding=1, bias=False),
+        nn.Unflatten(2, (16, 8)),
+        package.ConvTranspose2d(4, 2, 2, stride=2, groups=2, bias=False),
+    )
+
+
+@pytest.mark.parametrize("count", COUNTS.values(), ids=COUNTS)
+def test_operations_of_relatives_are_counted(count):
+    with redirect_stdout(io.StringIO()):
+        assert count(relatives(torchconv)) == count(relatives(nn))
+
+
 def test_another_version_of_a_counting_tool_can_be_imported():
     with pytest.warns(UserWarning, match="thop.profile has changed"):
         _tools._or_warn(_tools._thop)(types.ModuleType("thop.profile"))

@@ -1,0 +1,120 @@
+"""``conv1d``: a 2-d convolution of images with one row, which are views of the sequences."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import has_torch_function_variadic
+
+from torchconv import _arguments, _autograd, _winograd
+from torchconv._arguments import single, suggests_channels_last
+from torchconv._overrides import overridden
+from torchconv._relatives.asked import cast, left_to_torch
+
+Ints = int | Sequence[int]
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
+    r"""Applies a 1-d convolution (a cross-correlation) over a sequence of several channels.
+
+    Equivalent to :func:`torch.nn.functional.conv1d`, including errors, autocast and derivatives
+    of every order.
+
+    Args:
+        input: ``(n, c, w)``, or one sequence ``(c, w)``; float32, float64, bfloat16 or float16 on
+            the CPU. Other tensors are passed to :func:`torch.nn.functional.conv1d`.
+        weight: ``(k, c / groups, s)``, same dtype and device.
+        bias: ``(k,)`` or None.
+        stride: step of the kernel, an int or a list of one.
+        padding: zeros on each side; or ``'valid'`` (none) or ``'same'`` (output as long as the
+            input, needs stride 1; an odd total goes to the end).
+        dilation: distance between kernel elements.
+        groups: channels are split into this many groups that do not mix.
+
+    Returns:
+        ``(n, k, q)`` or ``(k, q)``.
+
+    Raises:
+        RuntimeError: shapes, dtypes or values do not fit together.
+        TypeError: an argument has a wrong type.
+
+    Example:
+        >>> import torch
+        >>> steps = torch.tensor([[1.0, 4.0, 9.0, 16.0]])
+        >>> conv1d(steps, torch.tensor([[[-1.0, 1.0]]]))
+        tensor([[3., 5., 7.]])
+        >>> conv1d(steps, torch.ones(2, 1, 3), padding="same").shape
+        torch.Size([2, 4])
+    """
+    if has_torch_function_variadic(input, weight, bias):
+        tensors = input, weight, bias
+        return overridden(conv1d, F.conv1d, tensors, stride, padding, dilation, groups)
+    if left_to_torch(input, weight, bias, "conv1d"):
+        return F.conv1d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
+    input, weight, bias = cast(input, weight, bias)
+    if input.dim() == 2:
+        batch = conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
+        return batch.squeeze(0)
+    geometry = _resolve(input, weight, bias, stride, padding, dilation, groups)
+    # As in PyTorch, the order in which a sequence lies in memory does not reach the result.
+    images = input.contiguous().unsqueeze(2)  # [n, c, 1, w]
+    return _autograd.conv2d(images, weight.unsqueeze(2), bias, geometry).squeeze(2)
+
+
+def _resolve(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints | str,
+    dilation: Ints,
+    groups: int,
+) -> tuple[int, ...]:
+    """Checks everything and returns the geometry of the 2-d convolution."""
+    step = single(stride, "stride", "conv1d")
+    gap = single(dilation, "dilation", "conv1d")
+    if type(groups) is not int:
+        groups = _arguments.integer(groups, "groups", "conv1d")
+    if input.dim() != 3 or weight.dim() != 3:
+        _arguments.refuse_rank(input, weight, "conv1d", 3)
+    n, c, w = input.shape
+    k, group_channels, s = weight.shape
+    if isinstance(padding, str):
+        left, right = _arguments.named_sides(padding, (s,), (step,), (gap,), "conv1d")
+    else:
+        left = right = single(padding, "padding", "conv1d")
+    dtype = input.dtype
+    if (
+        step < 1
+        or gap < 1
+        or left < 0
+        or groups < 1
+        or c != group_channels * groups
+        or k < groups
+        or k % groups != 0
+        or w + left + right <= gap * (s - 1)
+        or (w < 1 and n > 0)
+        or weight.dtype is not dtype
+        or (bias is not None and (bias.dtype is not dtype or bias.shape != (k,)))
+    ):
+        sides = left, right
+        _arguments.refuse(input, weight, bias, (step,), sides, (gap,), groups, "conv1d")
+    # A weight that is plainly contiguous, as almost all are, is told by its first comparison.
+    strides = weight.stride()
+    channels_last = (
+        strides[2] >= strides[1] * group_channels
+        and suggests_channels_last(
+            (k, group_channels, 1, s), (*strides[:2], strides[2] * s, strides[2])
+        )
+        and not _arguments.is_empty(n)
+    )
+    flags = _winograd.CHOSEN.get() + (1 if channels_last else 0)
+    return 1, step, 0, 0, left, right, 1, gap, groups, flags
