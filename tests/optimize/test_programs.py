@@ -29,6 +29,7 @@ from tests.optimize.programs import (
     running,
     runs,
 )
+from tests.reference import threads
 from torchconv._programs.recipe import Segment
 from torchconv._programs.shortcut import shortcut_of
 
@@ -67,8 +68,8 @@ def test_not_worth_it():
 def test_same_bits(dtype, batch, memory_format):
     model = optimised(dtype=dtype, memory_format=memory_format)
     for x in (image(batch, 3, 32, 32), image(batch, 3, 20, 36)):
-        assert_same(model, x, ran=2)
-        assert_same(model, x.contiguous(memory_format=torch.channels_last), ran=2)
+        assert_same(model, x)
+        assert_same(model, x.contiguous(memory_format=torch.channels_last))
 
 
 def mean_of(x):
@@ -214,11 +215,11 @@ def test_copies(network, how):
     copied = how(model)
     assert list(copied.state_dict()) == keys and repr(copied) == text
     assert runs(copied) == 0 and shortcut_of(copied) is not shortcut_of(model)
-    assert_same(copied, ran=2)
+    assert_same(copied)
     with torch.no_grad():
         copied.stem[0].weight.mul_(2) if network is Network else copied.stem.weight.mul_(2)
-    assert_same(copied, ran=2)
-    assert_same(model, ran=None)
+    assert_same(copied)
+    assert_same(model)
     assert not same_bits(layer_by_layer(copied, X), layer_by_layer(model, X))
     del model
     gc.collect()
@@ -245,10 +246,11 @@ def test_a_shallow_copy_of_what_is_gone():
 
 def test_ends_with_the_model():
     gc.collect()
+    before = COUNT()
+    model = running()
+    gc.collect()  # what is left of optimize()
     gc.disable()
     try:
-        before = COUNT()
-        model = running()
         assert COUNT() == before + 2
         del model
         assert COUNT() == before
@@ -276,24 +278,26 @@ def test_optimised_again():
     assert repr(again) == repr(model) and kinds(again) == kinds(model)
     assert shortcut_of(again) is not shortcut_of(model)
     assert_same(again)
-    assert_same(torchconv.optimize(model, inplace=True), ran=2)
+    assert_same(torchconv.optimize(model, inplace=True))
     assert runs(torchconv.optimize(nn.Sequential(model, nn.ReLU()).eval())) == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process")
 def test_a_forked_process():
-    torch.set_num_threads(1)
-    model = running()
-    child = os.fork()
-    if child == 0:
-        try:
-            assert_same(model, ran=3)
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert_same(model, ran=3)
+    with threads(1):
+        model = running()
+        expected = layer_by_layer(model, X)
+        with torch.inference_mode():
+            model(X), model(X)
+        child = os.fork()
+        if child == 0:
+            with torch.inference_mode():
+                same = same_bits(model(X), expected)
+            os._exit(0 if same and runs(model) == 3 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        with torch.inference_mode():
+            assert same_bits(model(X), expected) and runs(model) == 3
 
 
 def test_several_threads_of_python():

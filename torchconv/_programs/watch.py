@@ -15,7 +15,7 @@ from torchconv._conv_activation import ConvActivation2d
 from torchconv._kept_weights import KeptWeights, Packed, times_handed_out
 from torchconv._optimize.modules import does_nothing
 from torchconv._optimize.residual import ResidualConv2d
-from torchconv._programs.reading import Unreadable, attributes_read, fingerprint, is_container
+from torchconv._programs.reading import Reader, Unreadable, is_container
 from torchconv._programs.recipe import MISSING, Recipe
 
 _forward = attrgetter("forward")
@@ -71,14 +71,14 @@ class Watch:
         self._dicts: list[dict[str, Any]] = []
         self._names: list[str] = []
         self._values: list[Any] = []
-        fingerprints = {kind: fingerprint(kind) for kind in self._all_kinds}
+        reader = Reader()
         for code in recipe.codes:
             each = modules[code.module]
             try:
-                same = attributes_read(each) == code.attributes
+                same = reader.code_of(each, code.module) == code
             except Unreadable:
                 same = False
-            if not same or fingerprints[type(each)] != code.fingerprint:
+            if not same:
                 raise NotNow
             for name, expected in code.attributes.items():
                 value = vars(each).get(name, MISSING)
@@ -113,7 +113,7 @@ class Watch:
         for attributes, parameters, kept, packed in self._weights:
             if (
                 parameters.handed_out
-                or not kept.is_packed(packed)
+                or not kept.has(packed)
                 or attributes["_parameters"] is not parameters
                 or "forward" in attributes
             ):
