@@ -94,7 +94,7 @@ class WatchedParameters(dict[str, Any]):
 
 
 class Packed(NamedTuple):
-    """What was made of a weight for calls like ``call``, which begins with the size of the input."""
+    """What was made of a weight for calls like ``call``, which begins with the input's size."""
 
     call: tuple[Any, ...]
     result: tuple[Ints, Tensor | None]  # geometry, and the weight if the algorithm reads it packed
@@ -159,8 +159,10 @@ class KeptWeights:
         That holds until ``parameters`` are handed out, or something else is packed. The bias has to
         be as safe as the weight.
         """
+        if self.references or parameters.handed_out or not has_own(parameters):
+            return None
         bias = unwatched(parameters, "bias")
-        if self.references or parameters.handed_out or not self.may_keep(parameters):
+        if not self.may_keep(parameters):
             return None
         if bias is not None and (
             sys.getrefcount(bias) != _ONLY_HERE or not _has_memory_of_its_own(bias)
@@ -194,6 +196,11 @@ class KeptWeights:
             Packed(call, (geometry, result)),
         )  # fmt: skip
         return result
+
+
+def has_own(parameters: dict[str, Any]) -> bool:
+    """Whether a layer has weight and bias as parameters: others may compute them."""
+    return "weight" in parameters and "bias" in parameters
 
 
 def keep_packed(layer: nn.Module) -> None:

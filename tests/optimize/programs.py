@@ -9,6 +9,7 @@ import torchconv
 from tests.compare import same_bits
 from tests.optimize.models import image, randomised
 from torchconv._programs import unlink
+from torchconv._programs.recipe import Segment
 from torchconv._programs.shortcut import shortcut_of
 
 
@@ -97,6 +98,16 @@ def running(model=None, x=X, **options):
 def runs(model):
     """How often programs ran."""
     return shortcut_of(model).runs
+
+
+def kinds(model):
+    """The kinds of steps in each segment, and the targets of the calls between."""
+    return [
+        [step.kind for step in part.content.steps]
+        if isinstance(part.content, Segment)
+        else part.content.target
+        for part in shortcut_of(model).recipe.parts
+    ]
 
 
 def without_programs(model):

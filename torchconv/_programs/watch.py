@@ -19,6 +19,7 @@ from torchconv._programs.reading import Reader, Unreadable, is_container
 from torchconv._programs.recipe import MISSING, Recipe
 
 _forward = attrgetter("forward")
+_MISSING = repeat(MISSING)
 
 
 class NotNow(Exception):
@@ -32,7 +33,7 @@ class Watch:
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
         self._times = times_handed_out()
         self.layers = {name: _layer(module, name) for name in recipe.layers}
-        self._weights = [
+        self._weights: list[tuple[Any, ...]] = [
             (vars(layer), layer._parameters, kept, packed)
             for layer, kept, packed in self.layers.values()
         ]
@@ -68,7 +69,7 @@ class Watch:
         self._lists: list[Any] = []
         self._lists_then: list[Any] = []
         self._own: list[tuple[str, Any]] = []
-        self._dicts: list[dict[str, Any]] = []
+        self._of: list[dict[str, Any]] = []
         self._names: list[str] = []
         self._values: list[Any] = []
         reader = Reader()
@@ -88,7 +89,7 @@ class Watch:
                 if each is module:
                     self._own.append((name, value))
                 else:
-                    self._dicts.append(vars(each))
+                    self._of.append(vars(each))
                     self._names.append(name)
                     self._values.append(value)
 
@@ -103,7 +104,7 @@ class Watch:
             and [*map(type, self._containers)] == self._kinds
             and all(map(is_, map(_forward, self._all_kinds), self._forwards))
             and all(vars(module).get(name, MISSING) is value for name, value in self._own)
-            and all(map(is_, map(dict.get, self._dicts, self._names, repeat(MISSING)), self._values))
+            and all(map(is_, map(dict.get, self._of, self._names, _MISSING), self._values))
             and self._lists == self._lists_then
             and (self._times == times_handed_out() or self._nothing_handed_out())
         )
@@ -130,7 +131,7 @@ def _found(module: nn.Module, name: str) -> nn.Module:
 
 
 def _layer(module: nn.Module, name: str) -> tuple[ConvActivation2d, KeptWeights, Packed]:
-    layer = _found(module, name)
+    layer: Any = _found(module, name)
     if type(layer) not in (ConvActivation2d, ResidualConv2d) or layer._kept is None:
         raise NotNow
     packed = layer._kept.lasting(layer._parameters)
