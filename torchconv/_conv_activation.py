@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 from torchconv._activation import Activation, activation_number, conv2d_activation_kept
-from torchconv._kept_weights import KeptWeights, unwatched
+from torchconv._kept_weights import KeptWeights, has_own, unwatched
 from torchconv.modules import Conv2d
 
 
@@ -74,14 +74,12 @@ class ConvActivation2d(Conv2d):
                 vars(self)["_kept"] = None
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        kept = self._kept
-        if kept is None or is_dynamo_compiling() or not kept.may_keep(self._parameters):
+        kept, parameters = self._kept, self._parameters
+        if kept is None or is_dynamo_compiling() or not has_own(parameters):
             weight, bias, kept = self.weight, self.bias, None
         else:
-            weight, bias = (
-                unwatched(self._parameters, "weight"),
-                unwatched(self._parameters, "bias"),
-            )
+            kept = kept if kept.may_keep(parameters) else None
+            weight, bias = unwatched(parameters, "weight"), unwatched(parameters, "bias")
         padding = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)

@@ -94,14 +94,20 @@ class WatchedParameters(dict[str, Any]):
 
 
 class Packed(NamedTuple):
-    """For a weight as it was, and the calls that it serves."""
+    """What was made of a weight for calls like ``call``, which begins with the input's size."""
+
+    call: tuple[Any, ...]
+    result: tuple[Ints, Tensor | None]  # geometry, and the weight if the algorithm reads it packed
+
+
+class _Kept(NamedTuple):
+    """The same, with the weight as it was."""
 
     pointer: int
     version: int
     storage: Any
     storage_address: int
-    call: tuple[Any, ...]
-    result: tuple[Ints, Tensor | None]  # see KeptWeights.known
+    packed: Packed
 
 
 class KeptWeights:
@@ -110,7 +116,7 @@ class KeptWeights:
     __slots__ = ("_packed", "references")
 
     def __init__(self) -> None:
-        self._packed: Packed | None = None
+        self._packed: _Kept | None = None
         self.references = 0  # to the weight, by a program of C++, if Python counts such
 
     def __deepcopy__(self, memo: Any) -> "KeptWeights":
@@ -122,7 +128,7 @@ class KeptWeights:
     @property
     def bytes(self) -> int:
         """What it takes beside the weight itself."""
-        weight = None if self._packed is None else self._packed.result[1]
+        weight = None if self._packed is None else self._packed.packed.result[1]
         return 0 if weight is None else weight.numel()
 
     def may_keep(self, parameters: Any) -> bool:
@@ -153,28 +159,29 @@ class KeptWeights:
         That holds until ``parameters`` are handed out, or something else is packed. The bias has to
         be as safe as the weight.
         """
-        packed, bias = self._packed, unwatched(parameters, "bias")
-        if self.references or parameters.handed_out or not self.may_keep(parameters) or packed is not self._packed:
+        if self.references or parameters.handed_out or not has_own(parameters):
+            return None
+        bias = unwatched(parameters, "bias")
+        if not self.may_keep(parameters):
             return None
         if bias is not None and (
             sys.getrefcount(bias) != _ONLY_HERE or not _has_memory_of_its_own(bias)
         ):
             return None
-        return packed
+        return None if self._packed is None else self._packed.packed
 
-    def is_packed(self, packed: Packed) -> bool:
-        return self._packed is packed
+    def has(self, packed: Packed) -> bool:
+        """Whether that is what is kept still."""
+        return self._packed is not None and self._packed.packed is packed
 
     def known(self, call: tuple[Any, ...]) -> tuple[Ints, Tensor | None] | None:
         """Geometry and packed weight, if the last call was like this one."""
-        packed = self._packed
-        return packed.result if packed is not None and packed.call == call else None
+        if self._packed is None or self._packed.packed.call != call:
+            return None
+        return self._packed.packed.result
 
     def pack(self, weight: Tensor, call: tuple[Any, ...], geometry: Ints) -> Tensor | None:
-        """``weight`` as the kernels read it, kept for calls like this one, or None.
-
-        ``call`` begins with the size of the input.
-        """
+        """``weight`` as the kernels read it, kept for calls like this one, or None."""
         self._packed = None  # which refers to the memory, too
         if _transforms_active() or _modes() or weight.is_inference() or not weight.is_cpu:
             return None
@@ -184,11 +191,16 @@ class KeptWeights:
         with torch.no_grad():
             made = _pack(weight.detach(), call[0], geometry)
         result = made if made.numel() else None
-        self._packed = Packed(
-            weight.data_ptr(), weight._version, storage, storage._cdata, call,
-            (geometry, result),
+        self._packed = _Kept(
+            weight.data_ptr(), weight._version, storage, storage._cdata,
+            Packed(call, (geometry, result)),
         )  # fmt: skip
         return result
+
+
+def has_own(parameters: dict[str, Any]) -> bool:
+    """Whether a layer has weight and bias as parameters: others may compute them."""
+    return "weight" in parameters and "bias" in parameters
 
 
 def keep_packed(layer: nn.Module) -> None:

@@ -65,8 +65,9 @@ class Report(list[Row]):
         lines = [("name", "layer", "output", "packed", "kept", "done", "why not more")]
         for row in self:
             size = "" if row.output_size is None else "x".join(map(str, row.output_size))
-            memory = (_kilobytes(each) for each in (row.packed_bytes, row.kept_bytes))
-            lines.append((row.name, row.layer, size, *memory, ", ".join(row.done), row.reason))
+            packed, kept = _kilobytes(row.packed_bytes), _kilobytes(row.kept_bytes)
+            done = ", ".join(row.done)
+            lines.append((row.name, row.layer, size, packed, kept, done, row.reason))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         used = [
             place for place, width in enumerate(widths) if any(line[place] for line in lines[1:])

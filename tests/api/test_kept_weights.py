@@ -181,7 +181,7 @@ def test_copies_and_pickles_keep_nothing_at_first():
 def test_freed_with_the_layer():
     layer = build()
     check(layer)
-    packed = weakref.ref(layer._kept._packed.result[1])
+    packed = weakref.ref(layer._kept._packed.packed.result[1])
     del layer
     gc.collect()
     assert packed() is None

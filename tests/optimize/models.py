@@ -59,7 +59,8 @@ def done(model):
 
 def without_packed(model):
     """The report, but for what calls have left in memory."""
-    return [row._replace(packed_bytes=0) for row in torchconv.report(model)]
+    report = torchconv.report(model)
+    return [row._replace(packed_bytes=0) for row in report if not row.kept_bytes]
 
 
 def reason(model, name):

@@ -1,8 +1,8 @@
 """Programs: many layers of an optimised model in one call of an operator.
 
 Between two layers of a small network Python takes as long as the kernels. ``link`` looks at the
-graph of a module once and writes a *recipe* (recipe.py): runs of consecutive layers, *segments*, and
-the calls between them. Its forward becomes a *shortcut* (shortcut.py), which makes a *program*
+graph of a module once and writes a *recipe* (recipe.py): runs of consecutive layers, *segments*,
+and the calls between them. Its forward becomes a *shortcut* (shortcut.py), which makes a *program*
 (program.py) of the recipe as soon as two calls in a row are alike. The program runs while nothing
 could tell it from the modules (call.py, watch.py); else these run, one by one.
 """

@@ -54,9 +54,7 @@ def key_of(arguments: tuple[Any, ...], count: int) -> Key | None:
 
 def can_be_input(value: Any) -> bool:
     return (
-        type(value) is Tensor
-        and value.is_cpu
-        and not (value.requires_grad and _is_grad_enabled())
+        type(value) is Tensor and value.is_cpu and not (value.requires_grad and _is_grad_enabled())
     )
 
 

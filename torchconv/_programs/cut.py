@@ -10,7 +10,7 @@ from torch.fx import Graph, Node
 from torchconv._optimize.patterns import passes_through
 from torchconv._optimize.proxies import Untraceable
 from torchconv._optimize.trace import trace
-from torchconv._programs.reading import Unreadable, attributes_read, fingerprint
+from torchconv._programs.reading import Reader, Unreadable
 from torchconv._programs.recipe import Call, Code, Part, Recipe, Segment, Step, Value, values_in
 from torchconv._programs.steps import layer_operands, mean_operands, product_operands
 
@@ -20,6 +20,8 @@ _WORTH_IT = 3
 
 def recipe_for(module: nn.Module, leaves: set[type]) -> Recipe | None:
     """The recipe of a module whose layers are final, or None if a program would gain nothing."""
+    if any(count > 1 for count in Counter(_all_modules(module)).values()):
+        return None  # one under two names may become two
     try:
         graph = trace(module, leaves)
         recipe = _Cut(module, graph).recipe()
@@ -30,6 +32,10 @@ def recipe_for(module: nn.Module, leaves: set[type]) -> Recipe | None:
     except Exception:  # from whatever a user's graph refers to: such a model could not be saved
         return None
     return recipe
+
+
+def _all_modules(module: nn.Module) -> list[nn.Module]:
+    return [each for _, each in module.named_modules(remove_duplicate=False)]
 
 
 class _Cut:
@@ -148,8 +154,9 @@ class _Cut:
             if node.op == "call_module" and node.meta["module"] not in called
         }
         others = {each for module in called for each in module.modules()} - in_steps
+        reader = Reader()
         return tuple(
-            Code(name, fingerprint(type(module)), attributes_read(module))
+            reader.code_of(module, name)
             for module, name in self._names.items()
             if module not in others and name not in layers
         )

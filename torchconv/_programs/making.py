@@ -87,7 +87,10 @@ class _Making:
         if step.kind == "layer":
             number, size = self._add_layer(str(step.call.target), operands, size)
         elif step.kind == "mean":
-            number, size = _operators._program_mean(self.handle.number, *operands), (*size[:2], 1, 1)
+            number, size = (
+                _operators._program_mean(self.handle.number, *operands),
+                (*size[:2], 1, 1),
+            )
         else:
             number = _operators._program_multiply(self.handle.number, *operands)
         self._numbers[step.call.result] = number

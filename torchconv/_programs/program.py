@@ -32,9 +32,7 @@ class Program:
         self._more = [None] * (recipe.values - recipe.arguments)
         self._result = _reader(recipe.result)
         self._segments: list[LinkedSegment] = []
-        self._parts = [
-            (self._part(part.content, module), part.released) for part in recipe.parts
-        ]
+        self._parts = [(self._part(part.content, module), part.released) for part in recipe.parts]
 
     def _part(self, content: Segment | Call, module: nn.Module) -> Any:
         if isinstance(content, Call):
@@ -136,5 +134,3 @@ def _reader(argument: Any) -> Callable[[Values], Any]:
 
 def _readers(arguments: Any) -> list[Callable[[Values], Any]]:
     return [_reader(each) for each in arguments]
-
-

@@ -4,6 +4,7 @@ A trace has both as they were. The code may change between two versions of a pac
 model refers to, or because somebody edits the graph of a module.
 """
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from torchconv._optimize.code import methods, names_used
-from torchconv._programs.recipe import MISSING
+from torchconv._programs.recipe import MISSING, Code
 
 _NAMES_OF_MODULES = frozenset(vars(nn.Module())) - {"training"}
 _PLAIN = (
@@ -53,23 +54,34 @@ def _described(code: Any) -> Any:
     return code
 
 
-def attributes_read(module: nn.Module) -> dict[str, Any]:
-    """The attributes of a module that its code may read, but for modules and tensors that it holds.
+class Reader:
+    """Reads the code of modules; that of a class once, as it does not change meanwhile."""
 
-    Raises:
-        Unreadable: one is neither plain data nor a container of that.
-    """
-    kind = type(module)
-    names = (
-        set(kind.forward.__code__.co_names) if isinstance(module, GraphModule) else names_used(kind)
-    )
-    found: dict[str, Any] = {}
-    for name in sorted(names - _NAMES_OF_MODULES):
-        if name in vars(module):
-            found[name] = taken_down(vars(module)[name])
-        elif hasattr(kind, name):
-            found[name] = MISSING
-    return found
+    def __init__(self) -> None:
+        self._fingerprint = functools.cache(fingerprint)
+        self._names = functools.cache(_names)
+
+    def code_of(self, module: nn.Module, name: str) -> Code:
+        """Of a module of that name.
+
+        Raises:
+            Unreadable: it reads what may change unnoticed.
+        """
+        kind = type(module)
+        found: dict[str, Any] = {}
+        for each in self._names(kind):
+            if each in vars(module):
+                found[each] = taken_down(vars(module)[each])
+            elif hasattr(kind, each):
+                found[each] = MISSING
+        return Code(name, self._fingerprint(kind), tuple(module._modules), found)
+
+
+def _names(kind: Any) -> list[str]:
+    """Those in the code of a class that may be attributes of its own, other than what it holds."""
+    is_graph = issubclass(kind, GraphModule)
+    names = set(kind.forward.__code__.co_names) if is_graph else names_used(kind)
+    return sorted(names - _NAMES_OF_MODULES)
 
 
 def taken_down(value: Any) -> Any:

@@ -51,13 +51,15 @@ class Part(NamedTuple):
 
 
 class Code(NamedTuple):
-    """The code of a module that the recipe stands for, and the attributes that it reads.
+    """The code of a module that the recipe stands for, the names of its children in their order,
+    and the attributes that it reads.
 
     An attribute that the class alone has is ``MISSING``.
     """
 
     module: str
     fingerprint: str
+    children: tuple[str, ...]
     attributes: dict[str, Any]
 
 

@@ -25,7 +25,7 @@ class LinkedSegment:
         self.bytes = 0
         self.is_fit = True  # until the operators refuse it
         self._segment = segment
-        self._watch: Watch | None = watch  # until it is linked
+        self._watch: Any = watch  # until it is linked
         self._calls = calls
         self._handle: Handle | None = None
         self._signatures: list[Any] = []

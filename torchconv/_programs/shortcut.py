@@ -65,6 +65,7 @@ class Shortcut:
         if program is not None and program.key == key:
             self._last = key
             return None if program.has_derivatives else self._run(program, arguments)
+        program = None  # it ends before another one is made, which refers to the same weights
         if self._is_second(key) and self._lock.acquire(False):
             try:
                 return self._make(module, key, arguments)

@@ -19,7 +19,7 @@ _MEANS = (torch.mean, "mean")
 
 def layer_operands(node: Node) -> tuple[Node, ...] | None:
     """Input and residual of a layer that keeps its weight packed."""
-    layer = node.meta.get("module")
+    layer: Any = node.meta.get("module")
     if type(layer) not in (ConvActivation2d, ResidualConv2d) or node.op != "call_module":
         return None
     operands = _nodes(node.args)

@@ -15,10 +15,11 @@ from torchconv._conv_activation import ConvActivation2d
 from torchconv._kept_weights import KeptWeights, Packed, times_handed_out
 from torchconv._optimize.modules import does_nothing
 from torchconv._optimize.residual import ResidualConv2d
-from torchconv._programs.reading import Unreadable, attributes_read, fingerprint, is_container
+from torchconv._programs.reading import Reader, Unreadable, is_container
 from torchconv._programs.recipe import MISSING, Recipe
 
 _forward = attrgetter("forward")
+_MISSING = repeat(MISSING)
 
 
 class NotNow(Exception):
@@ -32,7 +33,7 @@ class Watch:
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
         self._times = times_handed_out()
         self.layers = {name: _layer(module, name) for name in recipe.layers}
-        self._weights = [
+        self._weights: list[tuple[Any, ...]] = [
             (vars(layer), layer._parameters, kept, packed)
             for layer, kept, packed in self.layers.values()
         ]
@@ -68,17 +69,17 @@ class Watch:
         self._lists: list[Any] = []
         self._lists_then: list[Any] = []
         self._own: list[tuple[str, Any]] = []
-        self._dicts: list[dict[str, Any]] = []
+        self._of: list[dict[str, Any]] = []
         self._names: list[str] = []
         self._values: list[Any] = []
-        fingerprints = {kind: fingerprint(kind) for kind in self._all_kinds}
+        reader = Reader()
         for code in recipe.codes:
             each = modules[code.module]
             try:
-                same = attributes_read(each) == code.attributes
+                same = reader.code_of(each, code.module) == code
             except Unreadable:
                 same = False
-            if not same or fingerprints[type(each)] != code.fingerprint:
+            if not same:
                 raise NotNow
             for name, expected in code.attributes.items():
                 value = vars(each).get(name, MISSING)
@@ -88,7 +89,7 @@ class Watch:
                 if each is module:
                     self._own.append((name, value))
                 else:
-                    self._dicts.append(vars(each))
+                    self._of.append(vars(each))
                     self._names.append(name)
                     self._values.append(value)
 
@@ -103,7 +104,7 @@ class Watch:
             and [*map(type, self._containers)] == self._kinds
             and all(map(is_, map(_forward, self._all_kinds), self._forwards))
             and all(vars(module).get(name, MISSING) is value for name, value in self._own)
-            and all(map(is_, map(dict.get, self._dicts, self._names, repeat(MISSING)), self._values))
+            and all(map(is_, map(dict.get, self._of, self._names, _MISSING), self._values))
             and self._lists == self._lists_then
             and (self._times == times_handed_out() or self._nothing_handed_out())
         )
@@ -113,7 +114,7 @@ class Watch:
         for attributes, parameters, kept, packed in self._weights:
             if (
                 parameters.handed_out
-                or not kept.is_packed(packed)
+                or not kept.has(packed)
                 or attributes["_parameters"] is not parameters
                 or "forward" in attributes
             ):
@@ -130,7 +131,7 @@ def _found(module: nn.Module, name: str) -> nn.Module:
 
 
 def _layer(module: nn.Module, name: str) -> tuple[ConvActivation2d, KeptWeights, Packed]:
-    layer = _found(module, name)
+    layer: Any = _found(module, name)
     if type(layer) not in (ConvActivation2d, ResidualConv2d) or layer._kept is None:
         raise NotNow
     packed = layer._kept.lasting(layer._parameters)
