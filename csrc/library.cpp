@@ -18,7 +18,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
       "int[] geometry, int activation, float slope, Tensor? packed=None) -> Tensor");
-  // What the kernels make of a weight, or of that of a linear layer, before they multiply, for calls with inputs of this size and, in
+  // What the kernels make of a weight before they multiply, for calls with inputs of this size and, in
   // conv2d_activation, the same weight.
   m.def("_pack_weights(Tensor weight, int[] input_size, int[] geometry) -> Tensor");
   m.def(
@@ -37,8 +37,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   // of any dimensions, the residual in any order of the same size.
   m.def("activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor");
   // Programs, see cpu/program_cpu.cpp: layers that are computed in one call. Values are numbered in the order
-  // in which they are added; residual is -1 for none. The weight may be that of a linear layer, [k, c],
-  // after a mean: as an output its result is [n, k].
+  // in which they are added; residual is -1 for none.
   m.def("_program_new() -> int");
   m.def("_program_input(int program, Tensor example, bool channels_last) -> int");
   m.def(

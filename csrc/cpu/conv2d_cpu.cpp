@@ -113,12 +113,11 @@ Tensor conv2d_activation(const Tensor& input, const Tensor& weight,
 Tensor pack_weights(const Tensor& weight, const Sizes& input_size, const Sizes& geometry) {
   Task given{};
   given.op = Op::kForward;
-  const Filters filters(weight);
-  given.shape = make_shape(input_size, filters.size, geometry, to_dtype(weight.scalar_type()));
+  given.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(weight.scalar_type()));
   require(weight.is_cpu(), "tensors must be on the CPU");
   check_allocated(weight, "weight");
   given.weight = weight.const_data_ptr();
-  std::copy_n(filters.stride, 4, given.weight_stride);
+  for (int i = 0; i < 4; ++i) given.weight_stride[i] = weight.stride(i);
   const Conv2dShape& shape = given.shape;
   const auto bytes = [](int64_t count) {
     AtenTensorHandle handle;

@@ -95,14 +95,12 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   const auto made = unfinished(handle);
   Program& program = made->program;
   const Value& source = value_of(program, input);
-  const Filters filters(weight);
   Task task{};
   task.op = Op::kForward;
-  task.shape = make_shape(size_of(source), filters.size, geometry, program.dtype);
+  task.shape = make_shape(size_of(source), weight.sizes(), geometry, program.dtype);
   const Conv2dShape& shape = task.shape;
   require(source.has(shape.layout), "the input of a layer must have its layout");
-  Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
-  result.flat = weight.dim() == 2;
+  const Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
   require(result.elements() > 0 && shape.c > 0, "a layer must have inputs and outputs");
   if (residual >= 0) {
     const Value& added = value_of(program, residual);
@@ -112,7 +110,7 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   task.activation = to_activation(activation);
   task.slope = slope;
   task.weight = hold(*made, weight, "weight").data;
-  std::copy_n(filters.stride, 4, task.weight_stride);
+  for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
   Step step = conv2d_step(*made, task, bias, packed, winograd_of(geometry));
   step.input = input, step.residual = residual;
   return program.add(std::move(step), result);
@@ -174,12 +172,6 @@ int64_t finish(int64_t handle, const Sizes& outputs) {
   return made->program.memory_bytes;
 }
 
-Tensor empty_output(const Tensor& like, const Value& value) {
-  const int32_t device = aoti_torch_device_type_cpu();
-  if (value.flat) return empty_strided(like, {value.n, value.c}, {value.c, 1}, device, 0);
-  return empty_dense(like, {value.n, value.c, value.h, value.w}, value.layout, device, 0);
-}
-
 struct Call {
   std::vector<Tensor> dense, results;  // keep what the pointers point to
   std::vector<const void*> inputs;
@@ -199,7 +191,8 @@ struct Call {
     }
     for (const int64_t output : made.outputs) {
       const Value& value = program.values[output];
-      results.push_back(empty_output(given[0], value));
+      results.push_back(empty_dense(given[0], {value.n, value.c, value.h, value.w}, value.layout,
+                                    aoti_torch_device_type_cpu(), 0));
       outputs.push_back(results.back().mutable_data_ptr());
       const int64_t bytes = value.elements() * stored_bytes(program.dtype);
       if (bytes >= cost::kMappedAnew) prefer_huge_pages(outputs.back(), bytes);

@@ -22,7 +22,6 @@ struct Value {
   enum class Place { kInput, kOutput, kInside } place = Place::kInside;
   int64_t index = 0;     // of the input or the output; inside, the offset in bytes
   int64_t last_use = 0;  // the step
-  bool flat = false;     // as an output it is [n, c]
 
   int64_t elements() const { return n * c * h * w; }
   bool has(Layout wanted) const { return layout == wanted || c == 1 || h * w == 1; }
