@@ -137,7 +137,7 @@ def test_a_forked_process():
 
 @pytest.mark.parametrize("made", [False, True])
 def test_several_threads_of_python(made):
-    """At once; where they begin so, their references to weights may keep a program from being made."""
+    """Where they begin at once, their references to weights may keep a program from being made."""
     model = running() if made else optimised()
     expected = layer_by_layer(model, X)
     if made:
