@@ -118,25 +118,34 @@ def test_another_instruction_set():
         assert same_bits(model(X), plain(X))
 
 
-def test_derivatives():
-    model, plain = running(), without_programs(optimised())
-    gradients = []
-    for each in (model, plain):
-        x = X.clone().requires_grad_()
-        each(x).sum().backward()
-        gradients.append(x.grad)
-    assert same_bits(*gradients)
-    _, tangent = torch.func.jvp(model, (X,), (X,))
-    assert_near(tangent, torch.func.jvp(plain, (X,), (X,))[1], 1e-5)
-    batch = image(2, 1, 3, 32, 32)
-    assert same_bits(torch.vmap(model)(batch), torch.vmap(plain)(batch))
+def gradient(model):
+    x = X.clone().requires_grad_()
+    model(x).sum().backward()
+    return x.grad
+
+
+def tangent(model):
     with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(X, X)
-        assert torch.autograd.forward_ad.unpack_dual(model(dual)).tangent is not None
+        result = model(torch.autograd.forward_ad.make_dual(X, X))
+        return torch.autograd.forward_ad.unpack_dual(result).tangent
+
+
+DERIVATIVES = {
+    "gradient": gradient,
+    "tangent": tangent,
+    "vmap": lambda model: torch.vmap(lambda x: model(x))(image(2, 1, 3, 32, 32)),
+    "functionalize": lambda model: torch.func.functionalize(lambda x: model(x))(X),
+    "jvp": lambda model: torch.func.jvp(lambda x: model(x), (X,), (X,))[1],
+}
+
+
+@pytest.mark.parametrize("derive", DERIVATIVES.values(), ids=DERIVATIVES)
+def test_derivatives_and_transforms(derive):
+    plain, model = without_programs(optimised()), running()
+    assert_near(derive(model), derive(plain), 1e-5)
     assert runs(model) == 1
-    for _ in range(3):
-        model(X)
-    assert runs(model) > 1  # nothing needs a gradient
+    model(X)  # with gradients enabled, which nothing needs
+    assert runs(model) == 2
 
 
 @pytest.mark.parametrize("which", ["head.weight", "stem.0.bias"])
