@@ -117,7 +117,7 @@ class KeptWeights:
 
     def __init__(self) -> None:
         self._packed: _Kept | None = None
-        # To the weight, by a program of C++: as many as Python counts of it, None without a program.
+        # By a program of C++ to the weight: as many as Python counts, None without a program.
         self.references: int | None = None
 
     def __deepcopy__(self, memo: Any) -> "KeptWeights":

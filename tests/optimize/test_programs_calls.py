@@ -134,7 +134,6 @@ DERIVATIVES = {
     "gradient": gradient,
     "tangent": tangent,
     "vmap": lambda model: torch.vmap(lambda x: model(x))(image(2, 1, 3, 32, 32)),
-    "functionalize": lambda model: torch.func.functionalize(lambda x: model(x))(X),
     "jvp": lambda model: torch.func.jvp(lambda x: model(x), (X,), (X,))[1],
 }
 
