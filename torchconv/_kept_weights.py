@@ -117,7 +117,8 @@ class KeptWeights:
 
     def __init__(self) -> None:
         self._packed: _Kept | None = None
-        self.references = 0  # to the weight, by a program of C++, if Python counts such
+        # By a program of C++ to the weight: as many as Python counts, None without a program.
+        self.references: int | None = None
 
     def __deepcopy__(self, memo: Any) -> "KeptWeights":
         return KeptWeights()
@@ -138,9 +139,11 @@ class KeptWeights:
         have changed it since the last call, what was packed is forgotten.
         """
         weight = unwatched(parameters, "weight")
-        known = self.references
-        if sys.getrefcount(weight) != _ONLY_HERE + known or (known and parameters.handed_out):
-            self._packed = None  # a program hides whether others refer to it from C++
+        in_program = self.references is not None
+        if sys.getrefcount(weight) != _ONLY_HERE + (self.references or 0) or (
+            in_program and parameters.handed_out  # which the program has to see first
+        ):
+            self._packed = None
             return False
         packed = self._packed
         if parameters.handed_out:
@@ -156,10 +159,9 @@ class KeptWeights:
     def lasting(self, parameters: Any) -> Packed | None:
         """What the last call has packed, if nobody else can change weight or bias from now on.
 
-        That holds until ``parameters`` are handed out, or something else is packed. The bias has to
-        be as safe as the weight.
+        That holds until ``parameters`` are handed out. The bias has to be as safe as the weight.
         """
-        if self.references or parameters.handed_out or not has_own(parameters):
+        if self.references is not None or parameters.handed_out or not has_own(parameters):
             return None
         bias = unwatched(parameters, "bias")
         if not self.may_keep(parameters):
@@ -169,10 +171,6 @@ class KeptWeights:
         ):
             return None
         return None if self._packed is None else self._packed.packed
-
-    def has(self, packed: Packed) -> bool:
-        """Whether that is what is kept still."""
-        return self._packed is not None and self._packed.packed is packed
 
     def known(self, call: tuple[Any, ...]) -> tuple[Ints, Tensor | None] | None:
         """Geometry and packed weight, if the last call was like this one."""

@@ -5,9 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import (
-    DispatchKey,
     _are_functorch_transforms_active,
-    _dispatch_tls_is_dispatch_key_included,
     _get_tracing_state,
     _is_any_autocast_enabled,
     _len_torch_dispatch_stack,
@@ -20,7 +18,6 @@ from torchconv._winograd import CHOSEN
 
 _threads = torch.get_num_threads
 _is_grad_enabled = torch.is_grad_enabled
-_PRE_DISPATCH = DispatchKey.PreDispatch
 
 Key = tuple[Any, ...]
 
@@ -39,7 +36,6 @@ def key_of(arguments: tuple[Any, ...], count: int) -> Key | None:
         or _are_functorch_transforms_active()
         or forward_ad._current_level >= 0
         or _get_tracing_state() is not None
-        or _dispatch_tls_is_dispatch_key_included(_PRE_DISPATCH)
     ):
         return None
     for each in arguments:

@@ -41,7 +41,7 @@ def _end(number: int, weights: list[KeptWeights]) -> None:
     with _DisableTorchDispatch():
         _drop(number)
     for kept in weights:
-        kept.references = 0
+        kept.references = None
 
 
 def made(segment: Segment, watch: Watch, inputs: list[Tensor]) -> tuple[Handle, int]:

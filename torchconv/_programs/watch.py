@@ -34,8 +34,7 @@ class Watch:
         self._times = times_handed_out()
         self.layers = {name: _layer(module, name) for name in recipe.layers}
         self._weights: list[tuple[Any, ...]] = [
-            (vars(layer), layer._parameters, kept, packed)
-            for layer, kept, packed in self.layers.values()
+            (vars(layer), layer._parameters) for layer, *_ in self.layers.values()
         ]
         modules = {code.module: _found(module, code.module) for code in recipe.codes}
         others = [each for each in modules.values() if each is not module]
@@ -111,10 +110,9 @@ class Watch:
 
     def _nothing_handed_out(self) -> bool:
         times = times_handed_out()
-        for attributes, parameters, kept, packed in self._weights:
+        for attributes, parameters in self._weights:
             if (
                 parameters.handed_out
-                or not kept.has(packed)
                 or attributes["_parameters"] is not parameters
                 or "forward" in attributes
             ):
