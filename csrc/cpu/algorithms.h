@@ -24,7 +24,6 @@ struct Kernels {
   RunJob winograd2;
   RunJob winograd_grad_weight;
   RunJob activate;
-  RunJob channel_mean;
   RunJob channel_product;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.
   double (*fma_burst)(int64_t iterations);

@@ -2,6 +2,8 @@
 // decides what goes into one, and when it may run.
 #include <torch/csrc/stable/library.h>
 
+#include <array>
+#include <cstring>
 #include <mutex>
 #include <optional>
 
@@ -116,30 +118,12 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   return program.add(std::move(step), result);
 }
 
-// Of one of channelwise/.
-Step channelwise_step(const TorchProgram& made, const Value& source, RunJob run) {
-  require(source.has(Layout::kChannelsLast), "channels must be neighbours in memory");
-  Task task{};
-  task.op = Op::kForward;
-  task.shape.n = source.n, task.shape.c = source.c;
-  task.shape.h = source.h, task.shape.w = source.w;
-  task.shape.dtype = made.program.dtype;
-  task.shape.layout = Layout::kChannelsLast;
-  Step step{};
-  step.task = std::make_shared<const SimplifiedTask>(task);
-  step.plan.clear(made.isa, made.threads);
-  step.run = run;
-  step.work = cost::kSumWork * static_cast<double>(source.elements());
-  step.residual = step.factor = -1;
-  return step;
-}
-
 int64_t add_mean(int64_t handle, int64_t input) {
   const auto made = unfinished(handle);
   const Value source = value_of(made->program, input);
-  Step step = channelwise_step(*made, source, kernels_of(made->isa).channel_mean);
-  plan_channel_mean((*step.task)().shape, step.plan);
-  step.input = input;
+  Step step{};
+  step.kind = Step::Kind::kMean;
+  step.input = input, step.residual = step.factor = -1;
   return made->program.add(std::move(step), {source.n, source.c, 1, 1, source.layout});
 }
 
@@ -149,9 +133,21 @@ int64_t add_product(int64_t handle, int64_t input, int64_t factor) {
   const Value& by = value_of(made->program, factor);
   require(by.n == source.n && by.c == source.c && by.h == 1 && by.w == 1,
           "the factor must have size ", size_text(Sizes{source.n, source.c, 1, 1}));
-  Step step = channelwise_step(*made, source, kernels_of(made->isa).channel_product);
-  plan_channel_product((*step.task)().shape, step.plan);
-  step.input = input, step.factor = factor;
+  require(source.has(Layout::kChannelsLast), "channels must be neighbours in memory");
+  Task task{};
+  task.op = Op::kForward;
+  task.shape.n = source.n, task.shape.c = source.c;
+  task.shape.h = source.h, task.shape.w = source.w;
+  task.shape.dtype = made->program.dtype;
+  task.shape.layout = Layout::kChannelsLast;
+  Step step{};
+  step.kind = Step::Kind::kProduct;
+  step.task = std::make_shared<const SimplifiedTask>(task);
+  step.plan.clear(made->isa, made->threads);
+  plan_channel_product(task.shape, step.plan);
+  step.run = kernels_of(made->isa).channel_product;
+  step.work = cost::kSumWork * static_cast<double>(source.elements());
+  step.input = input, step.residual = -1, step.factor = factor;
   Value result = source;
   result.place = Value::Place::kInside;
   return made->program.add(std::move(step), result);
@@ -200,6 +196,40 @@ struct Call {
   }
 };
 
+// PyTorch's, with the bits that the layers around it meet where no program runs.
+Tensor mean_over_pixels(const Tensor& images) {
+  const std::vector<int64_t> pixels = {2, 3};
+  std::array<StableIValue, 4> stack = {
+      torch::stable::detail::from(images),
+      torch::stable::detail::from(std::optional<torch::headeronly::IntHeaderOnlyArrayRef>(pixels)),
+      torch::stable::detail::from(true), torch::stable::detail::from(std::optional<ScalarType>())};
+  require(torch_call_dispatcher("aten::mean", "dim", stack.data(), TORCH_ABI_VERSION) ==
+              AOTI_TORCH_SUCCESS,
+          "the mean over pixels failed");
+  return torch::stable::detail::to<Tensor>(stack[0]);
+}
+
+struct Caller {
+  ScalarType dtype;
+
+  void mean(const Value& input, void* data, void* result) const {
+    const int64_t c = input.c, h = input.h, w = input.w;
+    const bool last = input.layout == Layout::kChannelsLast;
+    const std::vector<int64_t> size = size_of(input);
+    const std::vector<int64_t> stride = {c * h * w, last ? 1 : h * w, last ? w * c : w,
+                                         last ? c : 1};
+    const Tensor images = torch::stable::from_blob(
+        data, size, stride, torch::stable::Device(torch::headeronly::DeviceType::CPU), dtype);
+    const Tensor means = mean_over_pixels(images);
+    const int64_t bytes = means.numel() * static_cast<int64_t>(means.element_size());
+    std::memcpy(result, means.const_data_ptr(), static_cast<size_t>(bytes));
+  }
+  static TorchThreads threads(double work) { return TorchThreads::for_work(work); }
+  static void tell(const Step& step, const Task& task) {
+    print_call(task.op, task.shape, step.algorithm->name, isa_name(step.plan.isa));
+  }
+};
+
 std::vector<Tensor> run_program(int64_t handle, const std::vector<Tensor>& inputs) {
   const auto made = find(handle);
   require(made->finished && !made->inputs.empty(), "the program is not finished");
@@ -209,14 +239,9 @@ std::vector<Tensor> run_program(int64_t handle, const std::vector<Tensor>& input
   const std::unique_lock<std::mutex> lock(made->running, std::try_to_lock);
   Arena& arena = lock ? made->memory : own;
   char* const memory = arena.reserve(larger(1, made->program.memory_bytes));
-  const bool done =
-      memory && made->program.run(call.inputs, call.outputs, memory, TorchThreads::for_work,
-                                  [](const Step& step, const Task& task) {
-                                    if (!step.algorithm) return;
-                                    print_call(task.op, task.shape, step.algorithm->name,
-                                               isa_name(step.plan.isa));
-                                  });
-  require(done, "out of memory: a program needs ", made->program.memory_bytes,
+  const Caller caller{inputs[0].scalar_type()};
+  require(memory && made->program.run(call.inputs, call.outputs, memory, caller),
+          "out of memory: a program needs ", made->program.memory_bytes,
           " bytes for what is between its layers; a smaller batch or image needs less");
   return call.results;
 }

@@ -37,8 +37,7 @@ def optimize(
     Consecutive layers are computed in one call of an operator from the second of two calls with
     inputs of the same sizes on, where nobody can tell: with hooks on a layer, autograd, autocast,
     transforms, tracers and the like each layer is called as before. The results between them are
-    in memory that is kept, the report tells how much. Means over pixels that are computed so, as in
-    squeeze-and-excitation, differ in the last bits.
+    in memory that is kept; the report tells how much.
 
     A BatchNorm after a convolution is folded if nothing else uses the result between them, and if
     neither is called twice, has hooks, or is a subclass. Weights that two layers share are folded

@@ -37,9 +37,6 @@ struct WinogradMaps {
 };
 constexpr WinogradMaps kWinograd4Maps = {4, 62}, kWinograd2Maps = {9, 80};
 
-// The mean of a channel: so many pixels of a row, and so many rows, are one chain.
-constexpr int64_t kMeanChain = 32;
-
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.
 constexpr int64_t kResultBlockBytes = 192 << 10;

@@ -5,7 +5,7 @@
 
 #include "cpu/activate/plan.h"
 #include "cpu/algorithms.h"
-#include "cpu/channelwise/plan.h"
+#include "cpu/channel_product/plan.h"
 #include "cpu/common/sample_chunks.h"
 #include "cpu/dense_channels/padding.h"
 #include "cpu/dense_channels/plan.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cpu/algorithms.h"
-#include "cpu/channelwise/plan.h"
+#include "cpu/channel_product/plan.h"
 #include "cpu/common/arithmetic.h"
 #include "cpu/run_plan.h"
 #include "cpu/simplify.h"
@@ -28,9 +28,10 @@ struct Value {
 };
 
 struct Step {
-  std::shared_ptr<const SimplifiedTask> task;  // without the pointers to values
+  enum class Kind { kConv2d, kMean, kProduct } kind;
+  std::shared_ptr<const SimplifiedTask> task;  // without the pointers to values; none of kMean
   Plan plan;
-  const Algorithm* algorithm;  // null: channelwise
+  const Algorithm* algorithm;  // of kConv2d
   RunJob run;
   const char* packed;                       // what stage 0 would make, or null
   double work;                              // in multiply-adds
@@ -88,10 +89,13 @@ class Program {
     }
   }
 
-  // False if there is no memory for a step.
-  template <class Threads, class Tell>
+  // False if there is no memory for a step. A Caller has
+  //   mean(input, data, result)   writes the mean over the pixels of a value
+  //   threads(work)               for a step
+  //   tell(step, task)            sees each that is a convolution
+  template <class Caller>
   bool run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, char* memory,
-           const Threads& threads_for, const Tell& tell) const {
+           const Caller& caller) const {
     const auto data = [&](int64_t value) -> void* {
       if (value < 0) return nullptr;
       const Value& wanted = values[value];
@@ -100,13 +104,18 @@ class Program {
       return memory + wanted.index;
     };
     for (const Step& step : steps) {
+      if (step.kind == Step::Kind::kMean) {
+        caller.mean(values[step.input], data(step.input), data(step.result));
+        continue;
+      }
       Task task = (*step.task)();
       task.input = data(step.input);
       task.residual = data(step.residual);
       if (step.factor >= 0) task.weight = data(step.factor);
       task.result = data(step.result);
-      tell(step, task);
-      if (!run_plan(task, step.plan, step.run, threads_for(step.work), step.packed)) return false;
+      if (step.kind == Step::Kind::kConv2d) caller.tell(step, task);
+      if (!run_plan(task, step.plan, step.run, caller.threads(step.work), step.packed))
+        return false;
     }
     return true;
   }
