@@ -22,13 +22,6 @@ _modes = torch._C._len_torch_dispatch_stack
 unwatched = dict.__getitem__  # does not note that it was asked for
 Ints = Sequence[int]
 
-_times_handed_out = 0  # of all modules that watch their parameters
-
-
-def times_handed_out() -> int:
-    """A number that grows whenever any ``WatchedParameters`` hand something out."""
-    return _times_handed_out
-
 
 class WatchedParameters(dict[str, Any]):
     """The parameters of a module, which note that somebody has asked for one of them."""
@@ -36,9 +29,8 @@ class WatchedParameters(dict[str, Any]):
     handed_out = True
 
     def hand_out(self) -> None:
-        global _times_handed_out
-        self.handed_out = True  # first: who sees that the number grew looks here
-        _times_handed_out += 1
+        """Compilers trace it: were there any state of all modules, they would compile again."""
+        self.handed_out = True
 
     def __getitem__(self, key: Any) -> Any:
         self.hand_out()

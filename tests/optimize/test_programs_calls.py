@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision import models
 
 import torchconv
 from tests.compare import assert_near, same_bits
@@ -201,6 +203,18 @@ def test_traced_and_exported(network):
             assert_near(other(X), expected, 1e-5)
         names = [str(node.target) for node in operators.graph.nodes]
         assert any("conv2d" in name for name in names) and "_program" not in "".join(names)
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_once_though_the_weights_of_other_models_are_read():
+    counter = CompileCounter()
+    model = torchconv.optimize(models.mobilenet_v2().eval())
+    compiled, other = torch.compile(model, backend=counter), optimised()
+    for _ in range(3):
+        with torch.inference_mode():
+            compiled(X)
+        other.state_dict()
+    assert counter.frame_count == 1
 
 
 @pytest.mark.usefixtures("fresh_compiler")

@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn.modules import module as globals_of_modules
 
 from torchconv._conv_activation import ConvActivation2d
-from torchconv._kept_weights import KeptWeights, Packed, times_handed_out
+from torchconv._kept_weights import KeptWeights, Packed
 from torchconv._optimize.modules import does_nothing
 from torchconv._optimize.residual import ResidualConv2d
 from torchconv._programs.reading import Reader, Unreadable, is_container
 from torchconv._programs.recipe import MISSING, Recipe
 
 _forward = attrgetter("forward")
+_handed_out = attrgetter("handed_out")  # of WatchedParameters; so is all that changes a layer
 _MISSING = repeat(MISSING)
 
 
@@ -31,11 +32,8 @@ class Watch:
     held it would keep it alive."""
 
     def __init__(self, module: nn.Module, recipe: Recipe) -> None:
-        self._times = times_handed_out()
         self.layers = {name: _layer(module, name) for name in recipe.layers}
-        self._weights: list[tuple[Any, ...]] = [
-            (vars(layer), layer._parameters) for layer, *_ in self.layers.values()
-        ]
+        self._parameters = [layer._parameters for layer, *_ in self.layers.values()]
         modules = {code.module: _found(module, code.module) for code in recipe.codes}
         others = [each for each in modules.values() if each is not module]
         layers = [layer for layer, _, _ in self.layers.values()]
@@ -105,20 +103,8 @@ class Watch:
             and all(vars(module).get(name, MISSING) is value for name, value in self._own)
             and all(map(is_, map(dict.get, self._of, self._names, _MISSING), self._values))
             and self._lists == self._lists_then
-            and (self._times == times_handed_out() or self._nothing_handed_out())
+            and not any(map(_handed_out, self._parameters))
         )
-
-    def _nothing_handed_out(self) -> bool:
-        times = times_handed_out()
-        for attributes, parameters in self._weights:
-            if (
-                parameters.handed_out
-                or attributes["_parameters"] is not parameters
-                or "forward" in attributes
-            ):
-                return False
-        self._times = times
-        return True
 
 
 def _found(module: nn.Module, name: str) -> nn.Module:
