@@ -132,15 +132,21 @@ inline int64_t checked_product(int64_t a, int64_t b) {
   return product;
 }
 
+inline int64_t storage_bytes(const Tensor& t, const char* name) {
+  int64_t bytes = 0;
+  require(aoti_torch_get_storage_size(t.get(), &bytes) == AOTI_TORCH_SUCCESS, name,
+          " has no storage");
+  return bytes;
+}
+
 // A storage may hold less than its tensor needs, or nothing: resize_(0) frees it, as FSDP does with
 // the parameters of layers that are not in use.
 inline void check_allocated(const Tensor& t, const char* name) {
   if (t.numel() == 0) return;
   const auto sizes = t.sizes(), strides = t.strides();
-  int64_t elements = t.storage_offset() + 1, bytes = 0;
+  int64_t elements = t.storage_offset() + 1;
   for (size_t i = 0; i < sizes.size(); ++i) elements += (sizes[i] - 1) * strides[i];
-  require(aoti_torch_get_storage_size(t.get(), &bytes) == AOTI_TORCH_SUCCESS, name,
-          " has no storage");
+  const int64_t bytes = storage_bytes(t, name);
   const int64_t needed = elements * static_cast<int64_t>(t.element_size());
   if (bytes >= needed) return;
   fail("the data of ", name, " ", size_text(sizes), " is not allocated yet: it needs ", needed,

@@ -47,13 +47,11 @@ void run(const Task& given, Winograd winograd) {
   const SimplifiedTask simplified(given);
   const Task& task = simplified();
   const Conv2dShape& shape = task.shape;
-  const double work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q *
-                      shape.c_per_group() * shape.r * shape.s;
   Plan plan;
   plan.weights_are_kept = task.packed != nullptr;
   const int64_t threads = torch::stable::get_num_threads();
   const Algorithm& algorithm = select_algorithm(task.op, shape, winograd, threads, plan);
-  run(task, algorithm, plan, work);
+  run(task, algorithm, plan, multiply_adds(shape));
 }
 
 struct Cpu {
@@ -92,11 +90,7 @@ Tensor conv2d_activation(const Tensor& input, const Tensor& weight,
       input, weight, bias, geometry, [&](Task& task, const Tensor& result) {
         task.activation = to_activation(activation);
         task.slope = slope;
-        if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
-          require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,
-                  "packed must be what _pack_weights returned");
-          task.packed = static_cast<const char*>(packed->const_data_ptr());
-        }
+        task.packed = packed_data(packed);
         if (!residual) return;
         Cpu::check(result, *residual);
         require(residual->scalar_type() == result.scalar_type(),

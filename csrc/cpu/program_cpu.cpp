@@ -73,11 +73,8 @@ Step conv2d_step(TorchProgram& made, Task& task, const std::optional<Tensor>& bi
     require(bias->dim() == 1 && bias->size(0) == shape.k && bias->is_contiguous(),
             "bias must be contiguous and have size (", shape.k, ")");
   }
-  if (packed && packed->numel() >= (int64_t)sizeof(PackedHeader)) {
-    require(packed->is_cpu() && packed->dim() == 1 && packed->element_size() == 1,
-            "packed must be what _pack_weights returned");
-    task.packed = static_cast<const char*>(made.held.emplace_back(*packed).data);
-  }
+  task.packed = packed_data(packed);
+  if (task.packed) made.held.emplace_back(*packed);
   Step step{};
   step.task = std::make_shared<const SimplifiedTask>(task);
   const Task& simple = (*step.task)();
@@ -85,8 +82,7 @@ Step conv2d_step(TorchProgram& made, Task& task, const std::optional<Tensor>& bi
   step.algorithm = &select_algorithm(task.op, simple.shape, winograd, made.threads, step.plan);
   step.run = step.algorithm->run_at(step.plan.isa);
   step.packed = packed_for(simple, *step.algorithm, step.plan);
-  step.work = static_cast<double>(shape.n) * shape.k * shape.p * shape.q * shape.c_per_group() *
-              shape.r * shape.s;
+  step.work = multiply_adds(shape);
   step.residual = step.factor = -1;
   return step;
 }

@@ -20,16 +20,9 @@ struct Held {
   int64_t bytes;
 
   explicit Held(const Tensor& held)
-      : tensor(held), data(held.const_data_ptr()), bytes(storage_bytes(held)) {}
+      : tensor(held), data(held.const_data_ptr()), bytes(storage_bytes(held, "a tensor")) {}
   bool is_as_it_was() const {
-    return tensor.const_data_ptr() == data && storage_bytes(tensor) == bytes;
-  }
-
- private:
-  static int64_t storage_bytes(const Tensor& tensor) {
-    int64_t bytes = 0;
-    aoti_torch_get_storage_size(tensor.get(), &bytes);
-    return bytes;
+    return tensor.const_data_ptr() == data && storage_bytes(tensor, "a tensor") == bytes;
   }
 };
 

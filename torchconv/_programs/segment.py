@@ -63,7 +63,7 @@ class LinkedSegment:
         return True
 
     def _results(self, inputs: list[Tensor]) -> Sequence[Tensor]:
-        """None if the program is of other threads, another instruction set or other memory."""
+        """Empty if the program is of other threads, another instruction set or other memory."""
         try:
             return _run(self._handle.number, inputs)  # type: ignore[union-attr]
         except RuntimeError:  # there is no memory for all that it keeps
