@@ -249,18 +249,34 @@ def test_other_layers_are_refused(algorithm):
     assert "forward and input gradient" in explanation("grad_weight", plain)[0]
 
 
-def test_the_choice_depends_on_the_shape_of_an_image_alone():
-    """Half types and both layouts as well: no product of it would give a sample other bits."""
+def chosen_for(op, shape, dtype, channels_last):
+    name = explanation(op, shape, dtype, channels_last)[-1].split(":")[0]
+    return name if name in ALGORITHMS else "direct"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_choice_depends_on_the_shape_of_an_image_and_the_dtype_alone(dtype):
+    """In both layouts: no other batch gives a sample other bits."""
     chosen = set()
     for c, k, size in ((64, 64, 56), (3, 64, 56), (512, 512, 7), (16, 16, 32), (64, 64, 2)):
         for op in GATHERS:
-            found = set()
-            for n in (1, 7, 300):
-                shape = build_case("", n, c, size, k, 3)
-                for channels_last in (False, True):
-                    for dtype in (torch.float32, torch.bfloat16, torch.float16):
-                        name = explanation(op, shape, dtype, channels_last)[-1].split(":")[0]
-                        found.add(name if name in ALGORITHMS else "direct")
-            assert len(found) == 1, (found, shape)
+            shapes = [build_case("", n, c, size, k, 3) for n in (1, 7, 300)]
+            found = {
+                chosen_for(op, shape, dtype, channels_last)
+                for shape in shapes
+                for channels_last in (False, True)
+            }
+            assert len(found) == 1, (found, c, k, size)
             chosen |= found
     assert chosen >= {"winograd_f4", "direct"}
+
+
+def test_small_maps_of_bfloat16_are_summed_in_pairs():
+    """Direct sums have twice the speed there; full tiles are worth it all the same."""
+    for size, wide, half in ((7, "winograd_f4", "direct"), (6, "winograd_f2", "direct"),
+                             (8, "winograd_f4", "winograd_f4"), (14, "winograd_f4", "winograd_f4")):  # fmt: skip
+        shape = build_case("", 1, 64, size, 64, 3)
+        for op in GATHERS:
+            assert chosen_for(op, shape, torch.float32, True) == wide
+            assert chosen_for(op, shape, torch.float16, True) == wide
+            assert chosen_for(op, shape, torch.bfloat16, True) == half

@@ -30,12 +30,17 @@ constexpr int64_t kWinogradChannels = 64;
 // lose (0.8), 6 x 6 fill 56 % (1.2), 13 x 13 66 % (1.2 to 1.5), 7 x 7 77 % (1.3 to 1.5, one image 1.0 to
 // 1.3). One tile, 4 x 4, wins with 32 images and loses with one. The second is 0.7 to 0.9 times as fast as
 // the first, but 1.2 times at 6 x 6; at 5 x 5 and 7 x 7, where it fills 69 and 77 % of its tiles, it is no
-// faster than direct sums.
+// faster than direct sums. Of bfloat16 direct sums have twice the speed where the CPU multiplies pairs
+// (Zen 4, kept weights): there the first takes 1.6 to 1.9 times as long at 7 x 7 with one image, 1.1 times
+// with eight, and 0.8 times at 8 x 8 with eight; the second 1.3 to 1.7 times at 6 x 6. CPUs that do not lose
+// up to 1.8 times at 7 x 7 with eight images, nothing with one.
 constexpr int64_t kLeastWinogradChannels = 16;
 struct WinogradMaps {
   int64_t least_tiles, least_filled;  // tiles of an image; per cent of them that are destinations
+  int64_t few_tiles, few_filled;      // up to so many have to be filled so far
 };
-constexpr WinogradMaps kWinograd4Maps = {4, 62}, kWinograd2Maps = {9, 80};
+constexpr WinogradMaps kWinograd4Maps = {4, 62, 0, 0}, kWinograd4BFloat16Maps = {4, 62, 8, 90};
+constexpr WinogradMaps kWinograd2Maps = {9, 80, 0, 0}, kWinograd2BFloat16Maps = {16, 80, 0, 0};
 
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.

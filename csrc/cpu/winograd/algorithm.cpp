@@ -60,7 +60,16 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   return nullptr;
 }
 
-// Depends on the shape of an image alone: the sums are other ones than those of direct algorithms.
+template <int kTile>
+constexpr sum_order::WinogradMaps maps_of(Dtype dtype) {
+  using namespace sum_order;
+  const bool pairs = dtype == Dtype::kBFloat16;
+  if (kTile == 4) return pairs ? kWinograd4BFloat16Maps : kWinograd4Maps;
+  return pairs ? kWinograd2BFloat16Maps : kWinograd2Maps;
+}
+
+// Depends on the shape of an image and the dtype alone: the sums are other ones than those of direct
+// algorithms.
 template <int kTile>
 const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
@@ -69,9 +78,10 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   const int64_t height = op == Op::kForward ? shape.p : shape.h;
   const int64_t width = op == Op::kForward ? shape.q : shape.w;
   const int64_t tiles = ceil_div(height, kTile) * ceil_div(width, kTile);
-  constexpr WinogradMaps kMaps = kTile == 4 ? kWinograd4Maps : kWinograd2Maps;
-  if (tiles < kMaps.least_tiles) return "small maps are summed directly";
-  if (100 * height * width < kMaps.least_filled * tiles * kTile * kTile)
+  const WinogradMaps maps = maps_of<kTile>(shape.dtype);
+  if (tiles < maps.least_tiles) return "small maps are summed directly";
+  const int64_t least_filled = tiles <= maps.few_tiles ? maps.few_filled : maps.least_filled;
+  if (100 * height * width < least_filled * tiles * kTile * kTile)
     return "the map fills its tiles too little";
   return nullptr;
 }
