@@ -47,6 +47,7 @@ struct Task {
   const char* packed;  // what kept_weights.h made of the weight, or null
 
   bool activates() const { return residual || activation != Activation::kNone; }
+  bool replaces_residual() const { return residual && residual == result; }
 };
 
 // Stages run one after the other, the jobs of a stage in any order on any thread.
@@ -66,7 +67,7 @@ struct Plan {
     isa = level, threads = most_threads;
     stages = 1, jobs[0] = jobs[1] = 0;
     shared_bytes = scratch_bytes = 0, repeats = 1;
-    packs_weights = false;
+    packs_weights = may_replace_residual = false;
   }
 
   // Says that stage 0 packs the weights and does nothing else, and on what of the plan its result depends.
@@ -85,7 +86,8 @@ struct Plan {
   int64_t scratch_bytes = 0;  // one buffer per thread
   int64_t repeats = 1;        // runs all stages this often
 
-  bool weights_are_kept = false;  // the caller keeps what stage 0 makes of them for many calls
+  bool may_replace_residual = false;  // its memory may be that of the result
+  bool weights_are_kept = false;      // the caller keeps what stage 0 makes of them for many calls
   bool packs_weights = false;
   static constexpr int kPackingCuts = 8;
   int64_t packing[kPackingCuts];  // where it does

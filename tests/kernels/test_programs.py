@@ -148,6 +148,39 @@ def test_random_programs_compute_what_their_layers_do(seed):
             assert same_bits(found, expected[i])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "c, k, size, kernel",
+    [(16, 64, 14, 1), (300, 37, 9, 1), (64, 64, 15, 3), (24, 100, 7, 5)],
+    ids=["whole vectors", "many channels", "winograd", "5x5"],
+)
+def test_results_take_the_place_of_a_residual_that_nobody_needs_any_more(c, k, size, kernel, dtype):
+    torch.manual_seed(2)
+    first, second = layer(c, k, 1, None), layer(k, c, 1, "relu")
+    last = layer(c, k, kernel, "silu")
+    for each in (first, second, last):
+        each.to(dtype)
+    x = images(3, c, size, size, dtype=dtype)
+    for level in isa_levels():
+        ops._force_isa(level)
+        try:
+            program = Program(x)
+            residual = program.conv2d(program.inputs[0], first, x)
+            inside = program.conv2d(residual, second, images(3, k, size, size, dtype=dtype))
+            sums = program.conv2d(inside, last, x, residual)
+            end = program.conv2d(sums, second, images(3, k, size, size, dtype=dtype))
+            kept = program.finish(end)
+            wide = first(x)
+            assert same_bits(program(x)[0], second(last(second(wide), wide)))
+        finally:
+            ops._force_isa("")
+    values = [3 * size * size * channels * x.element_size() for channels in (k, c, k)]
+    if dtype is torch.bfloat16:  # sums are rounded where they are added to the residual
+        assert kept >= sum(values)
+    else:
+        assert kept < sum(values[:2]) + 128
+
+
 def test_inputs_of_another_layout_are_converted():
     one, x = layer(4, 8, 3), images(2, 4, 6, 6)
     program = Program(x)

@@ -1,5 +1,4 @@
-// What results become where they are stored: activation(result + residual), in place, while they are in
-// the cache.
+// What results become where they are stored: activation(result + residual), while they are in the cache.
 #pragma once
 
 #include "cpu/common/special_functions.h"
@@ -29,7 +28,8 @@ template <Activation kActivation, class T>
 }
 
 template <Activation kActivation, class S>
-void activate_rows(const Task& task, S* at, int64_t rows, int64_t pitch, int64_t count) {
+void activate_rows(const Task& task, const S* from, int64_t from_pitch, S* at, int64_t rows,
+                   int64_t pitch, int64_t count) {
   using T = Compute<S>;
   using V = Simd<T>;
   const T slope = (T)task.slope;
@@ -38,7 +38,7 @@ void activate_rows(const Task& task, S* at, int64_t rows, int64_t pitch, int64_t
     for (int64_t i = 0; i < count; i += V::kLanes) {
       const int64_t left = count - i;
       const bool whole = left >= V::kLanes;
-      typename V::Vec x = whole ? V::load(at + i) : V::load_first(at + i, left);
+      typename V::Vec x = whole ? V::load(from + i) : V::load_first(from + i, left);
       if (residual) {
         x = V::add(x, whole ? V::load(residual + i) : V::load_first(residual + i, left));
       }
@@ -49,35 +49,43 @@ void activate_rows(const Task& task, S* at, int64_t rows, int64_t pitch, int64_t
         V::store_first(at + i, x, left);
       }
     }
-    at += pitch;
+    from += from_pitch, at += pitch;
     if (residual) residual += pitch;
   }
 }
 
 // rows x count results of one call, which lie `pitch` apart from row to row in task.result: each becomes
-// activation(result + residual).
+// activation(sum + residual). The sums may lie there, too; elsewhere, the result may be the residual.
 template <class S>
-[[gnu::noinline]] void activate(const Task& task, S* at, int64_t rows, int64_t pitch,
-                                int64_t count) {
-  if (pitch == count) count *= rows, rows = 1;
+[[gnu::noinline]] void activate(const Task& task, const S* sums, int64_t sums_pitch, S* at,
+                                int64_t rows, int64_t pitch, int64_t count) {
+  if (pitch == count && sums_pitch == count) count *= rows, rows = 1;
+  const auto run = [&](auto activation) {
+    activate_rows<decltype(activation)::value>(task, sums, sums_pitch, at, rows, pitch, count);
+  };
   switch (task.activation) {
     case Activation::kNone:
-      return activate_rows<Activation::kNone>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kNone>());
     case Activation::kRelu:
-      return activate_rows<Activation::kRelu>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kRelu>());
     case Activation::kRelu6:
-      return activate_rows<Activation::kRelu6>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kRelu6>());
     case Activation::kSilu:
-      return activate_rows<Activation::kSilu>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kSilu>());
     case Activation::kHardswish:
-      return activate_rows<Activation::kHardswish>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kHardswish>());
     case Activation::kGelu:
-      return activate_rows<Activation::kGelu>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kGelu>());
     case Activation::kSigmoid:
-      return activate_rows<Activation::kSigmoid>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kSigmoid>());
     case Activation::kLeakyRelu:
-      return activate_rows<Activation::kLeakyRelu>(task, at, rows, pitch, count);
+      return run(std::integral_constant<Activation, Activation::kLeakyRelu>());
   }
+}
+
+template <class S>
+void activate(const Task& task, S* at, int64_t rows, int64_t pitch, int64_t count) {
+  activate<S>(task, at, pitch, at, rows, pitch, count);
 }
 
 }  // namespace

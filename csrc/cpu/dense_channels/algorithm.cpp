@@ -44,6 +44,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   }
   plan.keep(Planned<ChannelPlan>{gather, channels});
   plan.scratch_bytes = channel_scratch_bytes(channels, shape.dtype);
+  plan.may_replace_residual = shape.layout == Layout::kChannelsLast && !is_half(shape.dtype);
   const int64_t jobs = channels.source_jobs(gather) * channels.panels.pieces;
   if (channels.packing == ChannelPlan::Packing::kInJob) {
     plan.jobs[0] = jobs;

@@ -23,7 +23,7 @@ struct ChannelJob : ChannelSource {
   struct Slab {
     int64_t blocks, width, valid, first_channel;
     bool skip_padding;
-    bool direct;   // whole vectors in the result's own layout and type: it holds the sums itself
+    bool direct;   // whole vectors in the result's own layout and type: its memory holds the sums
     bool rounded;  // the same of pairs: tiles store the last of their sums rounded
     bool first, last;
     int64_t channels;  // source channels of this chunk
@@ -96,7 +96,7 @@ struct ChannelJob : ChannelSource {
     slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
     slab.first_channel = group * gather.dst_channels + block * plan.lanes;
     const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % Simd<T>::kLanes == 0;
-    slab.direct = whole && std::is_same_v<S, T>;
+    slab.direct = whole && std::is_same_v<S, T> && !task.replaces_residual();
     slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
     if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
   }

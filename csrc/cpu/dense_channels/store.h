@@ -26,6 +26,10 @@ struct RowStore {
   void run(const T* sums, int64_t sums_width, int64_t first, int64_t count, int64_t step) const {
     S* const out = pixel(0, first);
     const int64_t plane = height * width;
+    if constexpr (std::is_same_v<S, T>) {
+      if (task.replaces_residual())
+        return activate<S>(task, sums, sums_width, out, count, channels, valid);
+    }
     if (layout == Layout::kChannelsLast) {
       for (int64_t j = 0; j < count; ++j) {
         copy_span(sums + j * sums_width, out + j * step * channels, valid);

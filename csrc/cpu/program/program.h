@@ -69,8 +69,9 @@ class Program {
       const Step& step = steps[now];
       Value& result = values[step.result];
       if (result.place != Value::Place::kInside) continue;
-      if (is_in_place(step, now)) {
-        result.index = values[step.input].index;
+      const int64_t replaced = replaced_by_result(step, now);
+      if (replaced >= 0) {
+        result.index = values[replaced].index;
         for (Block& block : live) {
           if (block.begin == result.index) block.last_use = result.last_use;
         }
@@ -123,10 +124,13 @@ class Program {
  private:
   static constexpr int64_t kAlignment = 64;
 
-  // A product reads each element just before it writes it.
-  bool is_in_place(const Step& step, int64_t now) const {
-    const Value& input = values[step.input];
-    return step.factor >= 0 && input.place == Value::Place::kInside && input.last_use == now;
+  // The value that is needed no more and each of whose elements a step reads just before it writes the result
+  // of the same place, or -1.
+  int64_t replaced_by_result(const Step& step, int64_t now) const {
+    int64_t read = step.factor >= 0 ? step.input : -1;
+    if (step.residual != step.input && step.plan.may_replace_residual) read = step.residual;
+    if (read < 0 || values[read].place != Value::Place::kInside) return -1;
+    return values[read].last_use == now ? read : -1;
   }
 };
 

@@ -47,6 +47,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.stages = 2;
   plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
   plan.scratch_bytes = winograd_scratch_bytes(winograd, shape.dtype);
+  plan.may_replace_residual = shape.layout == Layout::kChannelsLast && !is_half(shape.dtype);
   if (winograd.first == WinogradPlan::First::kWeights) {
     plan.jobs[0] = winograd.panels * winograd.c_block.count;
     plan.jobs[1] = winograd.groups;

@@ -130,7 +130,7 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
   plan.scratch.packed = smaller(c, plan.c_block.size) * gather.taps() * plan.lanes;
   plan.scratch.sums = points * plan.sums_pitch;
-  plan.scratch.pixels = in_place ? 0 : rows * grid.parts.size * tile * tile * plan.width;
+  plan.scratch.pixels = (in_place ? 1 : rows) * grid.parts.size * tile * tile * plan.width;
   if (weights_first) {
     plan.scratch.source = points * plan.source_pitch;
     plan.shared_size = plan.weights_at(plan.panels, 0);

@@ -71,13 +71,14 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
                 columns = smaller(segment.columns * kTile, row - x);
   const int64_t valid = smaller(width, gather.dst_channels - first);
   S* const image = (S*)task.result + segment.image * gather.dst_channels * height * row;
-  // `lanes`: how many of a pixel may be written.
-  const auto store = [&](auto* pixels, int64_t row_pitch, int64_t pixel_pitch, int64_t lanes) {
+  // Pixels from row `begin` to `end`. `lanes`: how many of one may be written.
+  const auto store = [&](auto* pixels, int64_t row_pitch, int64_t pixel_pitch, int64_t lanes,
+                         int64_t begin, int64_t end) {
     using Out = std::remove_pointer_t<decltype(pixels)>;
-    for (int64_t i = 0; i < rows; i += kTile) {
+    for (int64_t i = begin; i < end; i += kTile) {
       for (int64_t j = 0; j < columns; j += kTile, sums += width) {
         for (int64_t lane = 0; lane < lanes; lane += kBlock) {
-          const TilePlace<Out> to = {pixels + i * row_pitch + j * pixel_pitch + lane,
+          const TilePlace<Out> to = {pixels + (i - begin) * row_pitch + j * pixel_pitch + lane,
                                      row_pitch,
                                      pixel_pitch,
                                      smaller(kTile, rows - i),
@@ -98,12 +99,25 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
   if (gather.layout == Layout::kChannelsLast) {
     const int64_t pixel = gather.dst_channels;
     S* const out = image + (y * row + x) * pixel + first;
-    store(out, row * pixel, pixel, valid);
+    if constexpr (std::is_same_v<S, T>) {
+      if (task.replaces_residual()) {
+        for (int64_t i = 0; i < rows; i += kTile) {
+          const int64_t end = smaller(i + kTile, rows), line = columns * width;
+          store(space, line, width, width, i, end);
+          for (int64_t j = i; j < end; ++j) {
+            activate<S>(task, space + (j - i) * line, width, out + j * row * pixel, columns, pixel,
+                        valid);
+          }
+        }
+        return;
+      }
+    }
+    store(out, row * pixel, pixel, valid, 0, rows);
     if (!task.activates()) return;
     for (int64_t i = 0; i < rows; ++i) activate(task, out + i * row * pixel, columns, pixel, valid);
     return;
   }
-  store(space, columns * width, width, width);
+  store(space, columns * width, width, width, 0, rows);
   S* const out = image + first * height * row + y * row + x;
   const int64_t spans = columns == row ? 1 : rows, length = rows * columns / spans;
   for (int64_t i = 0; i < spans; ++i) {
