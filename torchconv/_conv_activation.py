@@ -1,17 +1,16 @@
 """``ConvActivation2d``, a convolution that ends with a residual addition and an activation."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.compiler import is_dynamo_compiling
 
 from torchconv._activation import Activation, activation_number, conv2d_activation_kept
-from torchconv._kept_weights import KeptWeights, has_own, unwatched
+from torchconv._packed_layer import PackedLayer
 from torchconv.modules import Conv2d
 
 
-class ConvActivation2d(Conv2d):
+class ConvActivation2d(PackedLayer, Conv2d):
     r"""A :class:`torchconv.Conv2d` whose result goes through an activation, in one pass.
 
     ``layer(input, residual)`` is ``activation(conv2d(input) + residual)``, see
@@ -56,30 +55,8 @@ class ConvActivation2d(Conv2d):
         self.activation = activation
         self.slope = slope
 
-    _kept = cast("KeptWeights | None", None)  # see _kept_weights.py
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._changes(name)
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._changes(name)
-        super().__delattr__(name)
-
-    def _changes(self, name: str) -> None:
-        """What was packed, and what was made of this layer, is of a layer that was another one."""
-        if self._kept is not None and name != "training":
-            vars(self)["_parameters"].hand_out()
-            if name == "_parameters":  # others, which may not tell when they are handed out
-                vars(self)["_kept"] = None
-
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        kept, parameters = self._kept, self._parameters
-        if kept is None or is_dynamo_compiling() or not has_own(parameters):
-            weight, bias, kept = self.weight, self.bias, None
-        else:
-            kept = kept if kept.may_keep(parameters) else None
-            weight, bias = unwatched(parameters, "weight"), unwatched(parameters, "bias")
+        weight, bias, kept = self._weights()
         padding = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)

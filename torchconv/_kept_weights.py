@@ -179,7 +179,10 @@ class KeptWeights:
             return None
         storage = weight.untyped_storage()
         with torch.no_grad():
-            made = _pack(weight.detach(), call[0], geometry)
+            kernel = weight.detach()
+            if kernel.dim() == 2:  # of a linear layer
+                kernel = kernel[:, :, None, None]
+            made = _pack(kernel, call[0], geometry)
         result = made if made.numel() else None
         self._packed = _Kept(
             weight.data_ptr(), weight._version, storage, storage._cdata,
@@ -194,7 +197,7 @@ def has_own(parameters: dict[str, Any]) -> bool:
 
 
 def keep_packed(layer: nn.Module) -> None:
-    """Lets a layer of class ``ConvActivation2d`` keep its packed weight."""
+    """Lets a layer of class ``PackedLayer`` keep its packed weight."""
     vars(layer)["_parameters"] = WatchedParameters(layer._parameters)
     vars(layer)["_kept"] = KeptWeights()
 

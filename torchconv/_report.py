@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._packed_layer import PackedLayer
 from torchconv.modules import is_converted
 
 _ATTRIBUTE = "_torchconv_note"  # of a module, so that copies and files of it have it, too
@@ -92,10 +92,10 @@ def note(module: nn.Module, **changes: Any) -> None:
 def report(model: nn.Module) -> Report:
     """Tells of each convolution of a model what it does besides, and if not more, why.
 
-    There are also rows for each BatchNorm that is left, for each module whose code
-    :func:`torchconv.optimize` could not look into, and for each that keeps memory to compute its
-    layers in one call. Of a model that was never optimised, the report
-    tells which layers torchconv computes.
+    There are also rows for each linear layer that torchconv computes, for each BatchNorm that is
+    left, for each module whose code :func:`torchconv.optimize` could not look into, and for each
+    that keeps memory to compute its layers in one call. Of a model that was never optimised, the
+    report tells which layers torchconv computes.
 
     Args:
         model: any module.
@@ -127,8 +127,8 @@ def _rows(model: nn.Module) -> Iterator[Row]:
         done, reason = known.done, known.reason
         shortcut = shortcut_of(module)
         results = 0 if shortcut is None else shortcut.bytes
-        if isinstance(module, nn.Conv2d):
-            if isinstance(module, ConvActivation2d) or is_converted(module):
+        if isinstance(module, (nn.Conv2d, PackedLayer)):
+            if isinstance(module, PackedLayer) or is_converted(module):
                 done = (*done, "torchconv")
             else:
                 reason = reason or _why_not_computed(module)
@@ -136,7 +136,7 @@ def _rows(model: nn.Module) -> Iterator[Row]:
                 done = (*done, "in one call")
         elif not isinstance(module, _BatchNorm) and not reason and not results:
             continue
-        kept = module._kept if isinstance(module, ConvActivation2d) else None
+        kept = module._kept if isinstance(module, PackedLayer) else None
         packed = 0 if kept is None else kept.bytes
         yield Row(name, _describe(module), done, reason, known.output_size, packed, results)
 
@@ -145,6 +145,8 @@ def _describe(module: nn.Module) -> str:
     kind = type(module).__name__
     if isinstance(module, _BatchNorm):
         return f"{kind}({module.num_features})"
+    if isinstance(module, nn.Linear):
+        return f"{kind}({module.in_features}, {module.out_features})"
     if not isinstance(module, nn.Conv2d):
         return kind
     r, s = module.kernel_size

@@ -27,6 +27,10 @@ const Value& value_of(const Program& program, int64_t value) {
 Sizes size_of(const Value& value) {
   return {value.n, value.c, value.h, value.w};
 }
+// The same as callers see it.
+Sizes given_size(const Value& value) {
+  return value.flat ? Sizes{value.n, value.c} : size_of(value);
+}
 
 int64_t new_program() {
   const std::lock_guard<std::mutex> lock(programs().guard);
@@ -38,13 +42,17 @@ int64_t new_program() {
 int64_t add_input(int64_t handle, const Tensor& example, bool channels_last) {
   const auto made = unfinished(handle);
   Program& program = made->program;
-  require(example.is_cpu() && example.dim() == 4, "inputs must be images on the CPU");
+  const bool matrix = example.dim() == 2;  // for linear layers
+  require(example.is_cpu() && (matrix || example.dim() == 4),
+          "inputs must be images or matrices on the CPU");
   const Dtype dtype = to_dtype(example.scalar_type());
   require(made->inputs.empty() || dtype == program.dtype, "inputs must have one dtype");
   require(example.numel() > 0, "inputs must not be empty");
   program.dtype = dtype;
-  Value value{example.size(0), example.size(1), example.size(2), example.size(3),
+  Value value{example.size(0), example.size(1), matrix ? 1 : example.size(2),
+              matrix ? 1 : example.size(3),
               channels_last ? Layout::kChannelsLast : Layout::kContiguous};
+  value.flat = matrix;
   value.place = Value::Place::kInput;
   value.index = (int64_t)made->inputs.size();
   made->inputs.push_back((int64_t)program.values.size());
@@ -93,12 +101,17 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   const auto made = unfinished(handle);
   Program& program = made->program;
   const Value& source = value_of(program, input);
+  const bool linear = weight.dim() == 2;  // a layer that is a 1 x 1 kernel on one pixel
+  Sizes weight_size = weight.sizes().vec();
+  if (linear) weight_size.insert(weight_size.end(), {1, 1});
   Task task{};
   task.op = Op::kForward;
-  task.shape = make_shape(size_of(source), weight.sizes(), geometry, program.dtype);
+  task.shape = make_shape(size_of(source), weight_size, geometry, program.dtype);
   const Conv2dShape& shape = task.shape;
   require(source.has(shape.layout), "the input of a layer must have its layout");
-  const Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
+  require(!linear || shape.h * shape.w * shape.p * shape.q == 1, "a linear layer has one pixel");
+  Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
+  result.flat = linear;
   require(result.elements() > 0 && shape.c > 0, "a layer must have inputs and outputs");
   if (residual >= 0) {
     const Value& added = value_of(program, residual);
@@ -108,7 +121,7 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   task.activation = to_activation(activation);
   task.slope = slope;
   task.weight = hold(*made, weight, "weight").data;
-  for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
+  for (int i = 0; i < 4; ++i) task.weight_stride[i] = i < weight.dim() ? weight.stride(i) : 1;
   Step step = conv2d_step(*made, task, bias, packed, winograd_of(geometry));
   step.input = input, step.residual = residual;
   return program.add(std::move(step), result);
@@ -176,15 +189,19 @@ struct Call {
     for (size_t i = 0; i < given.size(); ++i) {
       const Value& value = program.values[made.inputs[i]];
       require_fit(given[i], "input", program.dtype);
-      require(given[i].dim() == 4 && given[i].sizes().vec() == size_of(value), "input ", i,
-              " must have size ", size_text(size_of(value)));
-      dense.push_back(make_dense(given[i], value.layout));
+      require(given[i].sizes().vec() == given_size(value), "input ", i, " must have size ",
+              size_text(given_size(value)));
+      dense.push_back(value.flat ? torch::stable::contiguous(given[i])
+                                 : make_dense(given[i], value.layout));
       inputs.push_back(dense.back().const_data_ptr());
     }
     for (const int64_t output : made.outputs) {
       const Value& value = program.values[output];
-      results.push_back(empty_dense(given[0], {value.n, value.c, value.h, value.w}, value.layout,
-                                    aoti_torch_device_type_cpu(), 0));
+      const int32_t cpu = aoti_torch_device_type_cpu();
+      results.push_back(
+          value.flat
+              ? empty_strided(given[0], {value.n, value.c}, {value.c, 1}, cpu, 0)
+              : empty_dense(given[0], {value.n, value.c, value.h, value.w}, value.layout, cpu, 0));
       outputs.push_back(results.back().mutable_data_ptr());
       const int64_t bytes = value.elements() * stored_bytes(program.dtype);
       if (bytes >= cost::kMappedAnew) prefer_huge_pages(outputs.back(), bytes);

@@ -29,6 +29,9 @@ def optimize(
     :class:`torch.fx.GraphModule`; all others keep their class, and all keep their names. The model
     can no longer be trained: folded weights do not require gradients.
 
+    Linear layers of float32 with up to 32 MB of weights are computed as the 1x1 convolutions that
+    they are, too, so that their results do not depend on the batch.
+
     Weights are packed for the kernels at the first call and kept packed for inputs of the same
     size, which takes about as much memory again, for small 3x3 layers with Winograd's transforms
     four times as much; the report tells how much. Whoever changes a weight, in whatever way, has it
@@ -110,17 +113,20 @@ def _refuse(model: Any, dtype: Any, memory_format: Any) -> None:
 def _finish(model: nn.Module, walk: Any, dtype: Any, memory_format: Any) -> None:
     """All that concerns layers one by one."""
     from torchconv._optimize.cast import cast_inputs
+    from torchconv._optimize.linear import keep_packed_linear
     from torchconv._optimize.packed import keep
 
-    for layer in walk.convolutions():
+    for layer in walk.layers(nn.Conv2d):
         convert(layer)
         if memory_format is not None:
             layer.to(memory_format=memory_format)
     if dtype is not None:
         model.to(dtype)
         cast_inputs(model, dtype)
-    for layer in walk.convolutions():
+    for layer in walk.layers(nn.Conv2d):
         keep(layer)
+    for layer in walk.layers(nn.Linear):
+        keep_packed_linear(layer)
 
 
 def _compare(model: nn.Module, arguments: tuple[Any, ...], expected: Any) -> None:

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchconv._conv_activation import ConvActivation2d
+from torchconv._packed_layer import PackedLayer
 from torchconv.modules import Conv2d, _ConvForward
 
 FROZEN_NORMS = frozenset(
@@ -100,12 +101,13 @@ def why_not_fused(layer: nn.Module) -> str | None:
     if type(layer) not in (nn.Conv2d, Conv2d, ConvActivation2d):
         return f"{type(layer).__name__} is a subclass of nn.Conv2d"
     parameters = [layer._parameters.get(name) for name in ("weight", "bias")]
-    if not _is_plain(parameters[0]) or not (parameters[1] is None or _is_plain(parameters[1])):
+    if not is_plain(parameters[0]) or not (parameters[1] is None or is_plain(parameters[1])):
         return "its weight or its bias is not an ordinary parameter"
     return None
 
 
-def _is_plain(parameter: Any) -> bool:
+def is_plain(parameter: Any) -> bool:
+    """Whether it is a floating-point parameter without a class of its own."""
     return (
         type(parameter) is nn.Parameter
         and type(parameter.data) is Tensor
@@ -126,7 +128,7 @@ def is_leaf(module: nn.Module) -> bool:
     """Whether a trace records a call of this module and does not look into it."""
     if left_alone(module) is not None or why_not_itself(module) is not None:
         return True
-    if isinstance(module, (nn.Conv2d, _NormBase)) or class_name(module) in _LEAVES:
+    if isinstance(module, (nn.Conv2d, PackedLayer, _NormBase)) or class_name(module) in _LEAVES:
         return True
     kind = type(module)
     if hasattr(kind.forward, "__wrapped__"):

@@ -4,6 +4,8 @@ A module is changed where its own code shows a chain, so that of a model as litt
 is replaced: a residual block, not the network around it.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 from torch.fx import Graph
@@ -17,6 +19,8 @@ from torchconv._optimize.scope import Holders, Scope
 from torchconv._optimize.state import Snapshot
 from torchconv._optimize.trace import trace
 from torchconv._report import note
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Walk:
@@ -95,9 +99,10 @@ class Walk:
         for layer, reason in reasons.items():
             note(layer, reason=reason)
 
-    def convolutions(self) -> list[nn.Conv2d]:
-        """The convolutions that are not in a part of the model that is left alone."""
-        found, waiting = [], [self._model]
+    def layers(self, kind: type[Layer]) -> list[Layer]:
+        """Those of a class that are not in a part of the model that is left alone."""
+        found: list[Layer] = []
+        waiting = [self._model]
         seen: set[nn.Module] = set()
         while waiting:
             module = waiting.pop()
@@ -105,6 +110,6 @@ class Walk:
                 continue
             seen.add(module)
             waiting.extend(module.children())
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, kind):
                 found.append(module)
         return found

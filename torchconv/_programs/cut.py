@@ -10,9 +10,17 @@ from torch.fx import Graph, Node
 from torchconv._optimize.patterns import passes_through
 from torchconv._optimize.proxies import Untraceable
 from torchconv._optimize.trace import trace
+from torchconv._packed_layer import PackedLayer
 from torchconv._programs.reading import Reader, Unreadable
 from torchconv._programs.recipe import Call, Code, Part, Recipe, Segment, Step, Value, values_in
-from torchconv._programs.steps import layer_operands, mean_operands, product_operands
+from torchconv._programs.steps import (
+    flattened_mean,
+    layer_operands,
+    linear_operand,
+    mean_operands,
+    product_operands,
+    users,
+)
 
 # Layers in a segment, on average: fewer are not worth the questions asked before each call.
 _WORTH_IT = 3
@@ -44,6 +52,7 @@ class _Cut:
         self._graph = graph
         self._numbers: dict[Node, int] = {}
         self._values = 0
+        self._flattened: dict[Node, Call] = {}
         self._calls = Counter(node.meta.get("module") for node in graph.nodes)
         self._names = {each: name for name, each in module.named_modules()}
 
@@ -81,13 +90,13 @@ class _Cut:
             elif passes_through(node):
                 self._numbers[node] = self._numbers[node.all_input_nodes[0]]
             else:
-                content = self._step(node) or self._call(node)
-                if isinstance(content, Call):
-                    found.append(content)
+                steps = self._steps(node)
+                if steps is None:
+                    found.append(self._call(node))
                 elif found and isinstance(found[-1], list):
-                    found[-1].append(content)
-                else:
-                    found.append([content])
+                    found[-1] += steps
+                elif steps:
+                    found.append(steps)
         return self._segments(found, result), result
 
     def _number(self, node: Node) -> int:
@@ -114,18 +123,39 @@ class _Cut:
             return {key: self._argument(each) for key, each in argument.items()}
         return argument
 
+    def _steps(self, node: Node) -> list[Step] | None:
+        """What a program computes for a node, or None. A flattened value waits for those who use
+        it, because it must not leave the segment."""
+        if flattened_mean(node) is not None and all(map(self._is_called_once, users(node))):
+            self._flattened[node] = self._call(node)
+            return []
+        source = linear_operand(node)
+        if source is None or not self._is_called_once(node):
+            step = self._step(node)
+            return None if step is None else [step]
+        linear = self._step_of("layer", (source,), node)
+        if source not in self._flattened:
+            return [linear]
+        operand = flattened_mean(source)
+        assert operand is not None
+        call = self._flattened[source]
+        return [Step("flatten", (self._numbers[operand],), call), linear]
+
     def _step(self, node: Node) -> Step | None:
-        """What a program computes for a node of which there is use."""
+        """The same for one that is one step."""
         if not node.users:
             return None
         operands = layer_operands(node)
-        if operands is not None and self._calls[node.meta["module"]] == 1:
+        if operands is not None and self._is_called_once(node):
             return self._step_of("layer", operands, node)
         operands = mean_operands(node)
         if operands is not None:
             return self._step_of("mean", operands, node)
         operands = product_operands(node)
         return None if operands is None else self._step_of("product", operands, node)
+
+    def _is_called_once(self, node: Node) -> bool:
+        return self._calls[node.meta["module"]] == 1
 
     def _step_of(self, kind: Any, operands: tuple[Node, ...], node: Node) -> Step:
         return Step(kind, tuple(self._numbers[each] for each in operands), self._call(node))
@@ -147,7 +177,8 @@ class _Cut:
         return contents
 
     def _codes(self, layers: set[str], called: list[nn.Module]) -> tuple[Code, ...]:
-        """Of all modules whose code runs no more: of ``called`` it does."""
+        """Of all modules whose code runs no more: of ``called`` it does, of a layer that no step
+        names it never did."""
         in_steps = {
             node.meta["module"]
             for node in self._graph.nodes
@@ -158,7 +189,7 @@ class _Cut:
         return tuple(
             reader.code_of(module, name)
             for module, name in self._names.items()
-            if module not in others and name not in layers
+            if module not in others and name not in layers and not isinstance(module, PackedLayer)
         )
 
 

@@ -69,7 +69,7 @@ class _Making:
         self._numbers: dict[int, int] = {}  # of values, as C++ counts them
 
     def add_input(self, number: int, example: Tensor) -> None:
-        self._sizes[number] = tuple(example.shape)
+        self._sizes[number] = (*example.shape, 1, 1)[:4]  # of a matrix, too
         last = self._is_channels_last(number)
         self._numbers[number] = _operators._program_input(self.handle.number, example, last)
 
@@ -86,6 +86,8 @@ class _Making:
         operands = [self._numbers[number] for number in step.operands]
         if step.kind == "layer":
             number, size = self._add_layer(str(step.call.target), operands, size)
+        elif step.kind == "flatten":
+            (number,) = operands  # what the layers after it read is in the same place
         elif step.kind == "mean":
             number, size = (
                 _operators._program_mean(self.handle.number, *operands),
@@ -111,7 +113,8 @@ class _Making:
             layer.slope,
         )  # fmt: skip
         self.handle.refers_to(kept, sys.getrefcount(weight) - references)
-        return number, tuple(output_size(size, weight.shape, geometry))
+        weight_size = (*weight.shape, 1, 1)[:4]  # of a linear layer, too
+        return number, tuple(output_size(size, weight_size, geometry))
 
     def _compare(self, layer: Any, call: tuple[Any, ...], size: tuple[int, ...]) -> None:
         """Refuses a layer whose last call was not one of those that the program stands for."""

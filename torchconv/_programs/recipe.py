@@ -28,9 +28,10 @@ class Call(NamedTuple):
 
 class Step(NamedTuple):
     """A call that a program computes: of a layer with input and, maybe, residual; the mean over
-    the pixels of an input; or the product of an input and a factor for each channel."""
+    the pixels of an input; such a mean flattened, for linear layers; or the product of an input and
+    a factor for each channel."""
 
-    kind: Literal["layer", "mean", "product"]
+    kind: Literal["layer", "mean", "flatten", "product"]
     operands: tuple[int, ...]
     call: Call
 

@@ -9,12 +9,14 @@ from torch import nn
 from torch.fx import Node
 
 from torchconv._conv_activation import ConvActivation2d
+from torchconv._optimize.linear import PackedLinear
 from torchconv._optimize.modules import why_not_itself
 from torchconv._optimize.patterns import passes_through
 from torchconv._optimize.residual import ResidualConv2d
 
 _PRODUCTS = (operator.mul, torch.mul, "mul")
 _MEANS = (torch.mean, "mean")
+_FLATTENS = (torch.flatten, "flatten")
 
 
 def layer_operands(node: Node) -> tuple[Node, ...] | None:
@@ -29,6 +31,58 @@ def layer_operands(node: Node) -> tuple[Node, ...] | None:
         return None
     plain = layer._kept is not None and layer.padding_mode == "zeros"
     return operands if plain and why_not_itself(layer) is None else None
+
+
+def flattened_mean(node: Node) -> Node | None:
+    """The mean over pixels, (n, c, 1, 1), of which a node makes (n, c) for linear layers."""
+    if not node.users or not all(map(_is_linear, users(node))):
+        return None
+    arguments = dict(node.kwargs)
+    given = [*node.args, *(arguments.pop(name) for name in ("input",) if name in arguments)]
+    if not given or not isinstance(given[0], Node):
+        return None
+    module: Any = node.meta.get("module")
+    if node.op == "call_module":
+        found = (
+            type(module) is nn.Flatten
+            and why_not_itself(module) is None
+            and len(given) == 1
+            and (module.start_dim, module.end_dim) == (1, -1)
+        )
+    else:
+        first = [*given[1:], *(arguments.pop(name) for name in ("start_dim",) if name in arguments)]
+        found = node.target in _FLATTENS and first == [1] and not arguments
+    return given[0] if found and _comes_from_a_mean(given[0]) else None
+
+
+def users(node: Node) -> list[Node]:
+    """What uses a value in the end, where others between return it as it is."""
+    found: list[Node] = []
+    for user in node.users:
+        found += users(user) if passes_through(user) else [user]
+    return found
+
+
+def _is_linear(node: Node) -> bool:
+    layer: Any = node.meta.get("module")
+    return (
+        node.op == "call_module"
+        and type(layer) is PackedLinear
+        and len(node.args) == 1
+        and not node.kwargs
+        and why_not_itself(layer) is None
+    )
+
+
+def linear_operand(node: Node) -> Node | None:
+    """The flattened mean, or the result of another such layer, that a linear layer reads."""
+    if not _is_linear(node):
+        return None
+    (source,) = node.all_input_nodes
+    while passes_through(source):
+        (source,) = source.all_input_nodes
+    known = flattened_mean(source) is not None or linear_operand(source) is not None
+    return source if known else None
 
 
 def mean_operands(node: Node) -> tuple[Node, ...] | None:

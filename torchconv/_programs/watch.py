@@ -13,6 +13,7 @@ from torch.nn.modules import module as globals_of_modules
 
 from torchconv._conv_activation import ConvActivation2d
 from torchconv._kept_weights import KeptWeights, Packed
+from torchconv._optimize.linear import PackedLinear
 from torchconv._optimize.modules import does_nothing
 from torchconv._optimize.residual import ResidualConv2d
 from torchconv._programs.reading import Reader, Unreadable, is_container
@@ -21,6 +22,7 @@ from torchconv._programs.recipe import MISSING, Recipe
 _forward = attrgetter("forward")
 _handed_out = attrgetter("handed_out")  # of WatchedParameters; so is all that changes a layer
 _MISSING = repeat(MISSING)
+_KINDS = ConvActivation2d, ResidualConv2d, PackedLinear
 
 
 class NotNow(Exception):
@@ -114,9 +116,9 @@ def _found(module: nn.Module, name: str) -> nn.Module:
         raise NotNow from None
 
 
-def _layer(module: nn.Module, name: str) -> tuple[ConvActivation2d, KeptWeights, Packed]:
+def _layer(module: nn.Module, name: str) -> tuple[Any, KeptWeights, Packed]:
     layer: Any = _found(module, name)
-    if type(layer) not in (ConvActivation2d, ResidualConv2d) or layer._kept is None:
+    if type(layer) not in _KINDS or layer._kept is None:
         raise NotNow
     packed = layer._kept.lasting(layer._parameters)
     if packed is None or "forward" in vars(layer) or layer.padding_mode != "zeros":

@@ -115,7 +115,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   const int64_t rows = channel_job_rows(gather, plan.patch, row_pixels, patch_bytes);
   plan.rows = Cut::of(rows, gather.rows.longest);
   plan.images = 1;
-  while (plan.rows.count == 1 && plan.images < kMostJobImages &&
+  // Images of one pixel are rows of a matrix: a job that takes more of them reads the weights less often.
+  const int64_t most_images = plan.in_place && rows * row_pixels == 1 ? kJobPixels : kMostJobImages;
+  while (plan.rows.count == 1 && plan.images < most_images &&
          (plan.images + 1) * rows * row_pixels <= kJobPixels &&
          patch_bytes(rows, plan.images + 1) <= kPatchBytes) {
     ++plan.images;

@@ -22,6 +22,7 @@ struct Value {
   enum class Place { kInput, kOutput, kInside } place = Place::kInside;
   int64_t index = 0;     // of the input or the output; inside, the offset in bytes
   int64_t last_use = 0;  // the step
+  bool flat = false;     // for the caller a matrix, of h = w = 1
 
   int64_t elements() const { return n * c * h * w; }
   bool has(Layout wanted) const { return layout == wanted || c == 1 || h * w == 1; }
