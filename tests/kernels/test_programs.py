@@ -181,6 +181,38 @@ def test_results_take_the_place_of_a_residual_that_nobody_needs_any_more(c, k, s
         assert kept < sum(values[:2]) + 128
 
 
+def test_linear_layers_make_matrices_of_matrices():
+    torch.manual_seed(3)
+    x, weights = torch.randn(5, 20), (torch.randn(30, 20), torch.randn(7, 30))
+    geometry = (1, 1, 0, 0, 0, 0, 1, 1, 1, 1)
+    program = Program(x)
+    value = program.inputs[0]
+    for weight in weights:
+        value = ops._program_conv2d(
+            program.handle, value, -1, weight, None, None, geometry, 0, 0.0
+        )  # fmt: skip
+    program.finish(value)
+    for given in (x, x.t().contiguous().t()):
+        (found,) = program(given)
+        torch.testing.assert_close(found, x @ weights[0].t() @ weights[1].t(), rtol=1e-4, atol=1e-4)
+    image = torch.randn(5, 20, 1, 1)
+    with pytest.raises(RuntimeError, match="must have size"):
+        program(image)
+    for given, weight, padding in (
+        (images(5, 20, 2, 2), weights[0], 0),
+        (image, weights[0], 1),
+        (image, weights[0][0], 0),
+        (image, weights[0][..., None], 0),
+        (torch.randn(5, 20, 1), weights[0], 0),
+    ):
+        with pytest.raises(RuntimeError):
+            other = Program(given)
+            ops._program_conv2d(
+                other.handle, other.inputs[0], -1, weight, None, None,
+                (1, 1, *[padding] * 4, 1, 1, 1, 1), 0, 0.0,
+            )  # fmt: skip
+
+
 def test_inputs_of_another_layout_are_converted():
     one, x = layer(4, 8, 3), images(2, 4, 6, 6)
     program = Program(x)
