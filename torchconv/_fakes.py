@@ -33,6 +33,18 @@ def empty(like: Tensor, size: Sequence[int], geometry: Sequence[int]) -> Tensor:
     return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
+def empty_each(like: Tensor, size: Sequence[int], geometry: Sequence[int]) -> Tensor:
+    """As many uninitialised tensors of that size as ``like`` has rows, one after the other."""
+    n, c, h, w = size
+    c_least, h_least, w_least = (torch.sym_max(extent, 1) for extent in (c, h, w))
+    image = c_least * h_least * w_least
+    strides = (image, 1, w_least * c_least, c_least)
+    if not geometry[-1] & 1:
+        strides = (image, h_least * w_least, w_least, 1)
+    strides = (image * torch.sym_max(n, 1), *strides)
+    return like.new_empty_strided((like.shape[0], *size), strides)
+
+
 @torch.library.register_fake("torchconv::conv2d")
 def _conv2d(
     input: Tensor,
@@ -75,6 +87,47 @@ def _conv2d_grad_weight(
     geometry: Sequence[int],
 ) -> Tensor:
     return empty(grad, weight_size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_each")
+def _conv2d_each(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Sequence[int],
+) -> Tensor:
+    size = output_size(input.shape[1:], weight.shape[1:], geometry)
+    return empty_each(input, size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_each_grad_input")
+def _conv2d_each_grad_input(
+    grad: Tensor,
+    weight: Tensor,
+    input_size: Sequence[int],
+    geometry: Sequence[int],
+) -> Tensor:
+    return empty_each(grad, input_size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_each_grad_weight")
+def _conv2d_each_grad_weight(
+    grad: Tensor,
+    input: Tensor,
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+) -> Tensor:
+    return empty_each(grad, weight_size, geometry)
+
+
+@torch.library.register_fake("torchconv::_grad_weight_squares")
+def _grad_weight_squares(
+    grad: Tensor,
+    input: Tensor,
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+) -> Tensor:
+    return grad.new_empty(grad.shape[0], dtype=torch.float64)
 
 
 @torch.library.register_fake("torchconv::activate")
