@@ -165,7 +165,7 @@ class _Watch:
                 f"{_NAME}: {name} has parameters but is not called; if its weight is not used "
                 "otherwise, requires_grad_(False) leaves it out"
             )
-        if losses.requires_grad:
+        if self.batch and losses.requires_grad:
             torch.autograd.grad(losses.sum(), self._anchor, allow_unused=True)
 
     def sums(self, device: torch.device) -> Squares:

@@ -1,4 +1,4 @@
-"""What Opacus is told: how to make the gradients of single samples of layers that torchconv computes.
+"""What Opacus is told: how gradients of single samples of torchconv's layers are made.
 
 Its own rule for ``nn.Conv2d`` unfolds the input and multiplies all groups with each other.
 Converted layers are ``nn.Conv2d`` by type, under which Opacus looks rules up: there the rule that
