@@ -15,6 +15,7 @@ _load.load_cuda_library()
 
 from torchconv import (  # noqa: E402  (they need the operators)
     _export,  # noqa: F401
+    _fakes,  # noqa: F401
     _flops,
     _registration,  # noqa: F401
     _tools,

@@ -30,7 +30,7 @@ from torch.autograd import forward_ad
 
 from torchconv import _below, _vmap
 from torchconv._derivatives import product_rule, recording, save
-from torchconv._fakes import output_size
+from torchconv._results import output_size
 from torchconv._wanted import wanted
 
 _transforms_active = torch._C._are_functorch_transforms_active

@@ -13,7 +13,7 @@ from torch._C import _DisableTorchDispatch
 
 from torchconv import _winograd
 from torchconv._activation import activation_number
-from torchconv._fakes import output_size
+from torchconv._results import output_size
 from torchconv._kept_weights import KeptWeights, unwatched
 from torchconv._programs.recipe import Segment, Step
 from torchconv._programs.watch import NotNow, Watch
