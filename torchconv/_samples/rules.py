@@ -92,7 +92,8 @@ def _conv2d(layer: nn.Conv2d, input: Tensor, grad: Tensor) -> Squares:
     if "weight" in wanted:
         squares["weight"] = grad_weight_squares(layer, input, grad)
     if "bias" in wanted:
-        squares["bias"] = grad.double().sum((2, 3)).square().sum(1)
+        sums = grad.sum((2, 3), dtype=torch.promote_types(grad.dtype, torch.float32))
+        squares["bias"] = sums.double().square().sum(1)
     return squares
 
 
