@@ -155,105 +155,18 @@ def test_nothing_of_the_caller_changes():
     assert_norms(found, gradients(model, LOSS, (inputs[0].detach(), inputs[1]), targets))
 
 
+def test_one_word_of_each_sample():
+    model, words = nn.Sequential(nn.Embedding(6, 5), nn.LayerNorm(5)).double(), torch.arange(4)
+    found = per_sample_grad_norms(model, LOSS, words, words, by_parameter=True)
+    assert_norms(found, gradients(model, LOSS, (words,), words))
+
+
 def test_no_samples():
     model = nn.Sequential(torchconv.Conv2d(3, 8, 3), nn.PReLU(), nn.Flatten(), nn.Linear(72, 5))
     images, targets = torch.randn(0, 3, 5, 5), torch.arange(0)
     assert per_sample_grad_norms(model, LOSS, images, targets).shape == (0,)
     found = per_sample_grad_norms(model, LOSS, images, targets, by_parameter=True)
     assert {tuple(norms.shape) for norms in found.values()} == {(0,)} and len(found) == 5
-
-
-class Twice(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-
-    def forward(self, x):
-        return self.layer(self.layer(x))
-
-
-class Elsewhere(Twice):
-    def forward(self, x):
-        return F.linear(x, self.layer.weight)
-
-
-class Folded(Twice):
-    def forward(self, x):
-        return self.layer(x.reshape(-1, 2, 4)).reshape(len(x), -1)
-
-
-class Checkpointed(Twice):
-    def forward(self, x):
-        return torch.utils.checkpoint.checkpoint(self.layer, x, use_reentrant=True)
-
-
-class Own(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(4))
-
-    def forward(self, x):
-        return x * self.scale
-
-
-def shared():
-    layers = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    layers[1].weight = layers[0].weight
-    return layers
-
-
-REFUSED = {
-    "is called twice": Twice(),
-    "layer has parameters but is not called": Elsewhere(),
-    "not from 4 samples": Folded(),
-    "gradients are off, perhaps in a checkpoint": Checkpointed(),
-    r"no rule for the parameters \['scale'\] of the model itself \(Own\)": Own(),
-    "0 and 1 share a parameter": shared(),
-    r"no rule for the parameters .*weight_g": nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 4))),
-    r"no rule for the parameters \['bias'\] of 0 \(ParametrizedLinear\)": nn.Sequential(
-        nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
-    ),
-    "no rule for the parameters .*weight_ih_l0": nn.LSTM(4, 4),
-}
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("message", REFUSED)
-def test_models_without_a_rule(message):
-    with pytest.raises(NotImplementedError, match=message):
-        per_sample_grad_norms(REFUSED[message], LOSS, torch.randn(4, 4), torch.arange(4))
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.BatchNorm2d(3),
-        nn.BatchNorm2d(3, affine=False),
-        nn.BatchNorm2d(3, track_running_stats=False).eval(),
-        nn.InstanceNorm2d(3, track_running_stats=True),
-    ],
-    ids=["training", "without parameters", "never tracks", "instances, tracked"],
-)
-def test_statistics_of_the_whole_batch_are_refused(layer):
-    model = nn.Sequential(nn.Conv2d(3, 3, 1), layer, nn.Flatten())
-    with pytest.raises(RuntimeError, match=r"1 \((Batch|Instance)Norm2d\) computes with the stat"):
-        per_sample_grad_norms(model, LOSS, torch.randn(4, 3, 2, 2), torch.arange(4))
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_losses_of_the_whole_batch_are_refused(reduction):
-    loss = nn.CrossEntropyLoss(reduction=reduction)
-    with pytest.raises(
-        ValueError, match=r"of shape \(4,\), but got shape \(\); .*reduction='none'"
-    ):
-        per_sample_grad_norms(nn.Linear(3, 4), loss, torch.randn(4, 3), torch.arange(4))
-    with pytest.raises(ValueError, match="but got float"):
-        per_sample_grad_norms(nn.Linear(3, 4), lambda x, y: 1.0, torch.randn(4, 3), None)
-
-
-def test_inference_mode_is_refused():
-    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference mode"):
-        per_sample_grad_norms(nn.Linear(3, 4), LOSS, torch.randn(4, 3), torch.arange(4))
 
 
 def test_a_compiled_model_is_computed_as_it_was():
@@ -314,59 +227,3 @@ def test_per_sample_gradients_may_be_differentiated():
     (found,) = torch.autograd.grad(penalty(torchconv.conv2d)(leaf), leaf)
     assert_near(found, grad(penalty(F.conv2d))(weight))
     assert_near(grad(penalty(torchconv.conv2d))(weight), found)
-
-
-def opacus_net(padding_mode="zeros"):
-    torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, padding_mode=padding_mode), nn.ReLU(),
-        nn.Conv2d(8, 6, (3, 2), 2, groups=2), nn.Flatten(), nn.Linear(72, 5),
-    )  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
-@pytest.mark.parametrize("n", [4, 0])
-def test_opacus_takes_the_rule(monkeypatch, padding_mode, n):
-    wrap = pytest.importorskip("opacus").GradSampleModule
-    from torchconv._samples import opacus as rules
-
-    seen = []
-    grad_weights = rules.grad_weights
-    monkeypatch.setattr(rules, "grad_weights", lambda *a: seen.append(1) or grad_weights(*a))
-    images = torch.randn(n, 3, 8, 8)
-    model = torchconv.convert(opacus_net(padding_mode))
-    expected = gradients(model, lambda y, _: y.square(), (images,), torch.arange(n)) if n else None
-    wrapped = wrap(model, loss_reduction="sum")
-    wrapped(images).square().sum().backward()
-    assert len(seen) == (2 if n else 0)
-    for name, parameter in model.named_parameters():
-        assert parameter.grad_sample.shape == (n, *parameter.shape)
-        if n:
-            assert_near(parameter.grad_sample, expected[name])
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_opacus_keeps_its_own_rule_for_other_layers(monkeypatch):
-    wrap = pytest.importorskip("opacus").GradSampleModule
-    from torchconv._samples import opacus as rules
-
-    monkeypatch.setattr(rules, "grad_weights", None)
-    model = wrap(opacus_net())
-    model(torch.randn(4, 3, 8, 8)).square().sum().backward()
-    assert all(p.grad_sample.shape[0] == 4 for p in model.parameters())
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_opacus_clips_by_norms_without_the_gradients():
-    grad_sample = pytest.importorskip("opacus.grad_sample")
-    images = torch.randn(4, 3, 8, 8)
-    model = nn.Sequential(
-        torchconv.Conv2d(3, 8, 3, padding=1), nn.ReLU(), torchconv.Conv2d(8, 6, 3, 2, groups=2)
-    )
-    expected = norms_of(gradients(model, lambda y, _: y.square(), (images,), torch.arange(4)))
-    wrapped = grad_sample.GradSampleModuleFastGradientClipping(
-        model, max_grad_norm=1, use_ghost_clipping=True, loss_reduction="sum"
-    )
-    wrapped(images).square().sum().backward()
-    assert_all_near([p._norm_sample for p in model.parameters()], list(expected.values()))

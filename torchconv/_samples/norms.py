@@ -68,6 +68,7 @@ def per_sample_grad_norms(
             training; or in inference mode.
         NotImplementedError: there is no rule for a layer with parameters, or it is called twice,
             not at all or not with one tensor of ``B`` samples, or shares a parameter with another.
+        TypeError: ``inputs`` is not a tensor with samples, nor begins with one.
         ValueError: ``loss_fn`` did not return one loss for each sample.
 
     Example:
@@ -88,6 +89,9 @@ def per_sample_grad_norms(
         raise RuntimeError(f"{_NAME}: there are no gradients in inference mode")
     model = getattr(model, "_orig_mod", model)  # of torch.compile, in which no hooks run
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not arguments or not isinstance(arguments[0], Tensor) or arguments[0].dim() == 0:
+        found = type(arguments[0]).__name__ if arguments else "an empty tuple"
+        raise TypeError(f"{_NAME}: inputs must begin with a batch of samples, but got {found}")
     arguments = tuple(x.detach() if isinstance(x, Tensor) else x for x in arguments)
     watch = _Watch(model, len(arguments[0]))
     parameters = {name: p.detach() for name, p in model.named_parameters()}
@@ -204,7 +208,7 @@ class _Watch:
             problem = "is called where gradients are off, perhaps in a checkpoint"
         elif kwargs or len(args) != 1 or not all(isinstance(x, Tensor) for x in (*args, output)):
             problem = "is not called with one tensor"
-        elif any(x.dim() < 2 or len(x) != self.batch for x in (args[0], output)):
+        elif output.dim() < 2 or any(x.shape[:1] != (self.batch,) for x in (args[0], output)):
             shapes = f"{tuple(args[0].shape)} to {tuple(output.shape)}"
             problem = f"goes from {shapes}, not from {self.batch} samples to as many results"
         if problem:

@@ -127,7 +127,7 @@ def _steps(tensor: Tensor) -> Tensor:
 
 def _embedding(layer: nn.Embedding, input: Tensor, grad: Tensor) -> Squares:
     sums = []
-    for indices, grads in zip(input.flatten(1), _steps(grad), strict=True):
+    for indices, grads in zip(input.reshape(len(input), -1), _steps(grad), strict=True):
         used = torch.ones_like(indices, dtype=torch.bool)
         if layer.padding_idx is not None:
             used = indices != layer.padding_idx
