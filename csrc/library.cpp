@@ -32,6 +32,20 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
       "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)");
+  // Convolutions of one shape, each with an input and a weight of its own: all tensors have a dimension more,
+  // in front. The sizes are those of one. Elsewhere than on the CPU each is a group of one convolution, see
+  // torchconv/_each_in_groups.py.
+  m.def("conv2d_each(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor");
+  m.def(
+      "conv2d_each_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, int[] geometry) "
+      "-> Tensor");
+  m.def(
+      "conv2d_each_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
+      "-> Tensor");
+  // The sum of the squares of each weight gradient, in float64, without keeping the gradients.
+  m.def(
+      "_grad_weight_squares(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
+      "-> Tensor");
   // activation(input + residual), as what ends a convolution. The numbers of the activations are their
   // places in NAMES of torchconv/_named_activations.py; slope is that of leaky_relu. input is dense in the order
   // of any dimensions, the residual in any order of the same size.

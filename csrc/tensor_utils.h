@@ -97,9 +97,8 @@ Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const S
   return d;
 }
 
-inline bool is_dense(const Tensor& t, Layout layout) {
-  if (t.numel() == 0) return true;
-  const auto sizes = t.sizes(), strides = t.strides();
+// Of 4 dimensions, none of them empty.
+inline bool is_dense(const int64_t* sizes, const int64_t* strides, Layout layout) {
   const int contiguous[4] = {3, 2, 1, 0}, channels_last[4] = {1, 3, 2, 0};
   const int* order = layout == Layout::kContiguous ? contiguous : channels_last;
   int64_t expected = 1;
@@ -109,6 +108,10 @@ inline bool is_dense(const Tensor& t, Layout layout) {
     expected *= sizes[dim];
   }
   return true;
+}
+
+inline bool is_dense(const Tensor& t, Layout layout) {
+  return t.numel() == 0 || is_dense(t.sizes().data(), t.strides().data(), layout);
 }
 
 inline Tensor make_dense(const Tensor& t, Layout layout) {

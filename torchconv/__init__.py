@@ -15,6 +15,7 @@ _load.load_cuda_library()
 
 from torchconv import (  # noqa: E402  (they need the operators)
     _export,  # noqa: F401
+    _fakes,  # noqa: F401
     _flops,
     _registration,  # noqa: F401
     _tools,
@@ -39,6 +40,7 @@ from torchconv._relatives.modules import (  # noqa: E402
 )
 from torchconv._relatives.true_convolution import true_convolution  # noqa: E402
 from torchconv._report import report  # noqa: E402
+from torchconv._samples.norms import per_sample_grad_norms  # noqa: E402
 from torchconv._winograd import get_winograd, set_winograd, winograd  # noqa: E402
 from torchconv.functional import (  # noqa: E402
     conv1d,
@@ -74,6 +76,7 @@ __all__ = [
     "get_winograd",
     "is_converted",
     "optimize",
+    "per_sample_grad_norms",
     "report",
     "set_backend",
     "set_winograd",

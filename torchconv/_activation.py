@@ -11,10 +11,10 @@ from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from torchconv import _autograd_activation, _load, _winograd, functional
 from torchconv._config import is_like_the_cpus, reason_for_aten
-from torchconv._fakes import output_size
 from torchconv._kept_weights import KeptWeights
 from torchconv._named_activations import NAMES, activated
 from torchconv._overrides import class_with_functions
+from torchconv._results import output_size
 from torchconv._winograd import Winograd
 from torchconv.functional import Ints
 

@@ -13,6 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from torchconv._each_in_groups import (
+    conv2d_within,
+    grad_input_within,
+    grad_weight_within,
+    squares_within,
+)
 from torchconv._named_activations import activate, ending
 
 Ints = Sequence[int]
@@ -80,6 +86,14 @@ OPERATORS = {
     "-> Tensor": _conv2d_grad_input,
     "conv2d_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
     "-> Tensor": _conv2d_grad_weight,
+    "conv2d_each(Tensor input, Tensor weight, Tensor? bias, int[] geometry) "
+    "-> Tensor": conv2d_within(_conv2d),
+    "conv2d_each_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, int[] geometry) "
+    "-> Tensor": grad_input_within(_conv2d_grad_input),
+    "conv2d_each_grad_weight(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
+    "-> Tensor": grad_weight_within(_conv2d_grad_weight),
+    "_grad_weight_squares(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
+    "-> Tensor": squares_within(_conv2d_grad_weight),
     "conv2d_backward(Tensor grad, Tensor input, Tensor? weight, SymInt[] weight_size, "
     "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)": _conv2d_backward,
     "_pack_weights(Tensor weight, int[] input_size, int[] geometry) -> Tensor": _pack_weights,

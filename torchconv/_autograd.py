@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from torchconv import _below, _vmap
-from torchconv._fakes import output_size
+from torchconv._derivatives import product_rule, recording, save
+from torchconv._results import output_size
 from torchconv._wanted import wanted
 
 _transforms_active = torch._C._are_functorch_transforms_active
@@ -37,19 +38,12 @@ _grad_enabled = torch.is_grad_enabled
 Ints = Sequence[int]
 
 
-def _recording(a: Tensor, b: Tensor) -> bool:
-    """Whether ordinary autograd, reverse or forward, is to know of a product of these."""
-    return forward_ad._current_level >= 0 or (
-        _grad_enabled() and (a.requires_grad or b.requires_grad)
-    )
-
-
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints) -> Tensor:
     """Returns [n, k, p, q]."""
     if _transforms_active():
         return _Conv2dTransformed.apply(input, weight, bias, geometry)
     if (
-        _recording(weight, input) or (bias is not None and bias.requires_grad and _grad_enabled())
+        recording(weight, input) or (bias is not None and bias.requires_grad and _grad_enabled())
     ) and not (
         # Of inference tensors alone PyTorch records nothing, parameters or not.
         input.is_inference() and weight.is_inference() and (bias is None or bias.is_inference())
@@ -62,7 +56,7 @@ def conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: 
     """Returns the gradient of the input, of shape ``input_size``: a transposed convolution."""
     if _transforms_active():
         return _Conv2dGradInputTransformed.apply(grad, weight, input_size, geometry)
-    if _recording(grad, weight):
+    if recording(grad, weight):
         return _Conv2dGradInput.apply(grad, weight, input_size, geometry)
     return _below.conv2d_grad_input(grad, weight, input_size, geometry)
 
@@ -71,7 +65,7 @@ def conv2d_grad_weight(grad: Tensor, input: Tensor, weight_size: Ints, geometry:
     """Returns the gradient of the weight, of shape ``weight_size``."""
     if _transforms_active():
         return _Conv2dGradWeightTransformed.apply(grad, input, weight_size, geometry)
-    if _recording(grad, input):
+    if recording(grad, input):
         return _Conv2dGradWeight.apply(grad, input, weight_size, geometry)
     return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
@@ -91,7 +85,7 @@ def conv2d_backward(
     """
     if not (
         _transforms_active()
-        or _recording(grad, input)
+        or recording(grad, input)
         or (weight is not None and weight.requires_grad and _grad_enabled())
     ):
         return _below.conv2d_backward(grad, input, weight, weight_size, geometry, bias_needed)
@@ -104,16 +98,6 @@ def conv2d_backward(
     )
 
 
-def save(ctx: Any, a: Tensor, b: Tensor, sizes: Any, geometry: Ints, *others: Any) -> None:
-    """Keeps ``others``, and of the factors ``a`` and ``b`` what the derivatives need."""
-    ctx.sizes, ctx.geometry = sizes, geometry
-    ctx.set_materialize_grads(False)  # a tangent or a gradient that is not there costs nothing
-    a_needed, b_needed, *_ = ctx.needs_input_grad
-    ctx.save_for_backward(a if b_needed else None, b if a_needed else None, *others)
-    if forward_ad._current_level >= 0:
-        ctx.save_for_forward(a, b)  # dropped when the call returns
-
-
 def _sum_per_channel(grad: Tensor) -> Tensor:
     """[n, k, p, q] -> [k], with the same bits on any number of threads.
 
@@ -122,17 +106,6 @@ def _sum_per_channel(grad: Tensor) -> Tensor:
     if grad.shape[1] == 1 and grad.numel() >= 2**15:
         return grad.expand(-1, 2, -1, -1).sum((0, 2, 3))[:1]
     return grad.sum((0, 2, 3))
-
-
-def _product_rule(
-    product: Any, a: Tensor, b: Tensor, a_t: Tensor | None, b_t: Tensor | None, *others: Any
-) -> Tensor:
-    """The tangent of ``product(a, b)``; one of the tangents may be None."""
-    if a_t is None:
-        return product(a, b_t, *others)
-    if b_t is None:
-        return product(a_t, b, *others)
-    return product(a_t, b, *others) + product(a, b_t, *others)
 
 
 def wanted_gradients(
@@ -215,7 +188,7 @@ class _Conv2dGradInput(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         grad, weight = ctx.saved_tensors
         grad_t, weight_t, *_ = tangents
-        return _product_rule(
+        return product_rule(
             conv2d_grad_input, grad, weight, grad_t, weight_t, ctx.sizes[0], ctx.geometry
         )
 
@@ -246,7 +219,7 @@ class _Conv2dGradWeight(torch.autograd.Function):
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         grad, input = ctx.saved_tensors
         grad_t, input_t, *_ = tangents
-        return _product_rule(
+        return product_rule(
             conv2d_grad_weight, grad, input, grad_t, input_t, ctx.sizes[1], ctx.geometry
         )
 

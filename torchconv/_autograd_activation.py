@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from torchconv import _autograd, _below
+from torchconv._derivatives import save
 from torchconv._named_activations import (
     GELU,
     HARDSWISH,
@@ -120,7 +121,7 @@ class _Conv2dActivation(torch.autograd.Function):
         )
         ctx.activation, ctx.slope = activation, slope
         sizes, kept_result = (input.shape, weight.shape), None if activation == NONE else result
-        _autograd.save(ctx, input, weight, sizes, geometry, kept_result)
+        save(ctx, input, weight, sizes, geometry, kept_result)
         return result
 
     @staticmethod

@@ -8,13 +8,16 @@ longer than importing torchconv.
 import torch
 import torch._dynamo
 
-from torchconv import _autograd, _autograd_activation, _cuda
+from torchconv import _autograd, _autograd_activation, _autograd_each, _cuda
 
 for function in (
     _autograd.conv2d,
     _autograd.conv2d_grad_input,
     _autograd.conv2d_grad_weight,
     _autograd.conv2d_backward,
+    _autograd_each.conv2d_each,
+    _autograd_each.conv2d_each_grad_input,
+    _autograd_each.conv2d_each_grad_weight,
     _autograd_activation.conv2d_activation,
     _autograd_activation.activate,
 ):

@@ -15,6 +15,7 @@ from torch._decomp import register_decomposition
 from torch.jit._builtins import _register_builtin
 
 from torchconv import functional
+from torchconv._each_in_groups import conv2d_within, grad_input_within
 from torchconv._named_activations import activated, ending
 
 _register_builtin(functional.conv2d, "aten::conv2d")
@@ -57,5 +58,9 @@ def _conv2d_grad_input(
     return padded[:, :, top : top + h, left : left + w]
 
 
+register_decomposition(torch.ops.torchconv.conv2d_each.default)(conv2d_within(_conv2d))
+register_decomposition(torch.ops.torchconv.conv2d_each_grad_input.default)(
+    grad_input_within(_conv2d_grad_input)
+)
 register_decomposition(torch.ops.torchconv.conv2d_activation.default)(ending(_conv2d))
 register_decomposition(torch.ops.torchconv.activate.default)(activated)

@@ -10,27 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchconv._arguments import output_extent
-
-
-def output_size(
-    input_size: Sequence[int],
-    weight_size: Sequence[int],
-    geometry: Sequence[int],
-) -> tuple[int, int, int, int]:
-    """[n, c, h, w] and [k, c / groups, r, s] give [n, k, p, q]."""
-    n, _, h, w = input_size
-    k, _, r, s = weight_size
-    stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, *_ = geometry
-    p = output_extent(h, r, stride_h, top + bottom, dilation_h)
-    q = output_extent(w, s, stride_w, left + right, dilation_w)
-    return n, k, p, q
-
-
-def empty(like: Tensor, size: Sequence[int], geometry: Sequence[int]) -> Tensor:
-    """An uninitialised dense tensor with dtype and device of ``like``."""
-    memory_format = torch.channels_last if geometry[-1] & 1 else torch.contiguous_format
-    return torch.empty(size, dtype=like.dtype, device=like.device, memory_format=memory_format)
+from torchconv._results import empty, empty_each, output_size
 
 
 @torch.library.register_fake("torchconv::conv2d")
@@ -75,6 +55,47 @@ def _conv2d_grad_weight(
     geometry: Sequence[int],
 ) -> Tensor:
     return empty(grad, weight_size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_each")
+def _conv2d_each(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Sequence[int],
+) -> Tensor:
+    size = output_size(input.shape[1:], weight.shape[1:], geometry)
+    return empty_each(input, size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_each_grad_input")
+def _conv2d_each_grad_input(
+    grad: Tensor,
+    weight: Tensor,
+    input_size: Sequence[int],
+    geometry: Sequence[int],
+) -> Tensor:
+    return empty_each(grad, input_size, geometry)
+
+
+@torch.library.register_fake("torchconv::conv2d_each_grad_weight")
+def _conv2d_each_grad_weight(
+    grad: Tensor,
+    input: Tensor,
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+) -> Tensor:
+    return empty_each(grad, weight_size, geometry)
+
+
+@torch.library.register_fake("torchconv::_grad_weight_squares")
+def _grad_weight_squares(
+    grad: Tensor,
+    input: Tensor,
+    weight_size: Sequence[int],
+    geometry: Sequence[int],
+) -> Tensor:
+    return grad.new_empty(grad.shape[0], dtype=torch.float64)
 
 
 @torch.library.register_fake("torchconv::activate")

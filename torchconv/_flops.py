@@ -41,6 +41,22 @@ def _register(counter: ModuleType) -> None:
     def _grad_weight(grad: Size, input: Size, *_: Any, out_shape: Size, **__: Any) -> int:
         return grad_weight(grad, input, out_shape)
 
+    @counter.register_flop_formula(ops.conv2d_each)
+    def _each(input: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
+        return input[0] * count(input[1:], weight[1:], out_shape[1:])
+
+    @counter.register_flop_formula(ops.conv2d_each_grad_input)
+    def _each_grad_input(grad: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
+        return grad[0] * grad_input(grad[1:], weight[1:], out_shape[1:])
+
+    @counter.register_flop_formula(ops.conv2d_each_grad_weight)
+    def _each_grad_weight(grad: Size, input: Size, *_: Any, out_shape: Size, **__: Any) -> int:
+        return grad[0] * grad_weight(grad[1:], input[1:], out_shape[1:])
+
+    @counter.register_flop_formula(ops._grad_weight_squares)
+    def _squares(grad: Size, input: Size, weight_size: Size, *_: Any, **__: Any) -> int:
+        return grad[0] * grad_weight(grad[1:], input[1:], weight_size)
+
     @counter.register_flop_formula(ops.conv2d_backward)
     def _backward(
         grad: Size, input: Size, weight: Size | None, weight_size: Size, *_: Any, **__: Any

@@ -8,7 +8,7 @@ transforms of torch.func before these take the operators apart.
 
 import torch
 
-from torchconv import _autograd, _autograd_activation, _load
+from torchconv import _autograd, _autograd_activation, _autograd_each, _each_in_groups, _load
 from torchconv._named_activations import activate, ending
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
@@ -18,6 +18,9 @@ for _function in (
     _autograd.conv2d_grad_input,
     _autograd.conv2d_grad_weight,
     _autograd.conv2d_backward,
+    _autograd_each.conv2d_each,
+    _autograd_each.conv2d_each_grad_input,
+    _autograd_each.conv2d_each_grad_weight,
     _autograd_activation.conv2d_activation,
     _autograd_activation.activate,
 ):
@@ -27,3 +30,10 @@ for _function in (
 if _load.problem is None:  # else _aten.py has defined them for all devices
     _library.impl("conv2d_activation", ending(torch.ops.torchconv.conv2d), "CUDA")
     _library.impl("activate", activate, "CUDA")
+    for _name, _within, _op in (
+        ("conv2d_each", _each_in_groups.conv2d_within, "conv2d"),
+        ("conv2d_each_grad_input", _each_in_groups.grad_input_within, "conv2d_grad_input"),
+        ("conv2d_each_grad_weight", _each_in_groups.grad_weight_within, "conv2d_grad_weight"),
+        ("_grad_weight_squares", _each_in_groups.squares_within, "conv2d_grad_weight"),
+    ):
+        _library.impl(_name, _within(getattr(torch.ops.torchconv, _op)), "CUDA")

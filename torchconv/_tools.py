@@ -1,4 +1,4 @@
-"""What tools that count operations are told, because they would silently count too few.
+"""What tools that count operations are told, because they would silently count too few, and Opacus.
 
 They look layers up by exact type, or operators by name. Other tools that know ``nn.Conv2d`` alone
 say so or leave a layer as it is; ``torchconv.convert`` makes layers that they know.
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from torchconv._imports import when_imported
 from torchconv._relatives.modules import Conv1d, ConvTranspose1d, ConvTranspose2d
+from torchconv._samples import opacus
 from torchconv.modules import Conv2d
 
 _NAMESAKES = {
@@ -62,6 +63,7 @@ _TOOLS: dict[str, Callable[[ModuleType], None]] = {
     "ptflops.pytorch_ops": _by_type,
     "ptflops.aten_ops": _ptflops_operators,
     "torch_pruning.utils.op_counter": _by_type,
+    "opacus.grad_sample": opacus.register,
 }
 
 
@@ -73,7 +75,7 @@ def _or_warn(tell: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]
             tell(module)
         except (AttributeError, KeyError, TypeError) as error:
             warnings.warn(
-                f"{module.__name__} has changed: it may not count layers of torchconv ({error!r})",
+                f"{module.__name__} has changed: it may not know layers of torchconv ({error!r})",
                 stacklevel=2,
             )
 

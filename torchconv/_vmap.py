@@ -1,15 +1,17 @@
 """What ``torch.vmap`` does to the three operators: fold the mapped dimension into a real one.
 
 A mapped input or output gradient folds into the batch n, a mapped weight into its channels; if both
-operands are mapped, every sample becomes a group. B is the size of the mapped dimension. Each rule
-takes the arguments of its operator and returns ``(result, its mapped dimension)``. All of them go
-through the differentiable operators, so that transforms nest.
+operands are mapped, they are as many convolutions (_autograd_each.py). B is the size of the mapped
+dimension. Each rule takes the arguments of its operator and returns ``(result, its mapped
+dimension)``. All of them go through differentiable operators, so that transforms nest.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
+
+from torchconv import _autograd_each
 
 Operator = Callable[..., Tensor]
 Dims = Sequence[Any]  # for every argument its mapped dimension, or None
@@ -37,10 +39,6 @@ def _split_in_groups(
     return split.flatten(dim + 1, dim + 2), 0
 
 
-def _with_groups(geometry: Sequence[int], groups: int) -> tuple[int, ...]:
-    return (*geometry[:-2], groups, geometry[-1])
-
-
 def conv2d(
     op: Operator,
     info: Any,
@@ -53,6 +51,12 @@ def conv2d(
     batch = info.batch_size
     input_dim, weight_dim, bias_dim = in_dims[:3]
     groups = geometry[-2]
+
+    if input_dim is not None and weight_dim is not None:
+        if bias is not None:
+            bias = bias.expand(batch, -1) if bias_dim is None else bias.movedim(bias_dim, 0)
+        input, weight = input.movedim(input_dim, 0), weight.movedim(weight_dim, 0)
+        return _autograd_each.conv2d_each(input, weight, bias, geometry), 0
 
     if bias is not None and (weight_dim is None) != (bias_dim is None):  # add it afterwards
         dims = (input_dim, weight_dim, None)
@@ -74,20 +78,11 @@ def conv2d(
 
     weight = weight.movedim(weight_dim, 0)
     k = weight.shape[1]
-    if input_dim is None:
-        weight = _merge_in_groups(weight, 0, 0, groups)  # [g * B * k / g, c / g, r, s]
-        if bias is not None:
-            bias = _merge_in_groups(bias, bias_dim, 0, groups)
-        output = op(input, weight, bias, geometry)
-        return _split_in_groups(output, 1, groups, batch, k)
-
-    output = op(
-        _merge(input, input_dim, 1),  # [n, B * c, h, w]
-        weight.flatten(0, 1),  # [B * k, c / g, r, s]
-        None if bias is None else _merge(bias, bias_dim, 0),
-        _with_groups(geometry, batch * groups),
-    )
-    return output.unflatten(1, (batch, k)), 1
+    weight = _merge_in_groups(weight, 0, 0, groups)  # [g * B * k / g, c / g, r, s]
+    if bias is not None:
+        bias = _merge_in_groups(bias, bias_dim, 0, groups)
+    output = op(input, weight, bias, geometry)
+    return _split_in_groups(output, 1, groups, batch, k)
 
 
 def conv2d_grad_input(
@@ -109,16 +104,13 @@ def conv2d_grad_input(
         result = op(merged, weight, (batch * n, c, h, w), geometry)
         return result.unflatten(0, (batch, n)), 0
 
-    size = (n, batch * c, h, w)
     if grad_dim is None:
         weight = _merge(weight, weight_dim, 1)  # [k, B * c / g, r, s]
-        result = op(grad, weight, size, geometry)
+        result = op(grad, weight, (n, batch * c, h, w), geometry)
         return _split_in_groups(result, 1, groups, batch, c)
 
-    grad = _merge(grad, grad_dim, 1)  # [n, B * k, p, q]
-    weight = _merge(weight, weight_dim, 0)  # [B * k, c / g, r, s]
-    result = op(grad, weight, size, _with_groups(geometry, batch * groups))
-    return result.unflatten(1, (batch, c)), 1
+    grad, weight = grad.movedim(grad_dim, 0), weight.movedim(weight_dim, 0)
+    return _autograd_each.conv2d_each_grad_input(grad, weight, input_size, geometry), 0
 
 
 def conv2d_grad_weight(
@@ -145,7 +137,5 @@ def conv2d_grad_weight(
         result = op(grad, input, (k, batch * c, r, s), geometry)
         return result.unflatten(1, (batch, c)), 1
 
-    grad = _merge(grad, grad_dim, 1)  # [n, B * k, p, q]
-    input = _merge(input, input_dim, 1)  # [n, B * c, h, w]
-    result = op(grad, input, (batch * k, c, r, s), _with_groups(geometry, batch * groups))
-    return result.unflatten(0, (batch, k)), 0
+    grad, input = grad.movedim(grad_dim, 0), input.movedim(input_dim, 0)
+    return _autograd_each.conv2d_each_grad_weight(grad, input, weight_size, geometry), 0

@@ -37,6 +37,11 @@ Arena& shared_arena() {
   return arena;
 }
 
+Arena& gradient_arena() {
+  static thread_local Arena arena;
+  return arena;
+}
+
 bool pool_is_lost() {
   return lost;
 }

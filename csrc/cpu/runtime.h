@@ -93,6 +93,7 @@ class Arena {
 // The thread's own scratch, and the buffer of the call that this thread started.
 Arena& scratch_arena();
 Arena& shared_arena();
+Arena& gradient_arena();  // of results that are not kept
 
 // OpenMP keeps a pool of threads for each thread that starts parallel regions. In a child of fork()
 // those threads do not exist, and its first parallel region, ours or ATen's, waits for them for ever.

@@ -166,6 +166,10 @@ class Training(torch.nn.Module):
             ops.conv2d_grad_weight(grad, x, weight.shape, geometry),
             *ops.conv2d_backward(grad, x, weight, weight.shape, geometry, True),
             *ops.conv2d_backward(grad, x, None, weight.shape, geometry[:-1] + [1], False),
+            ops.conv2d_each(x[None], weight[None], bias[None], geometry),
+            ops.conv2d_each_grad_input(grad[None], weight[None], x.shape, geometry),
+            ops.conv2d_each_grad_weight(grad[None], x[None], weight.shape, geometry),
+            ops._grad_weight_squares(grad[None], x[None], weight.shape, geometry).sqrt().float(),
         )
 
 

@@ -1,0 +1,190 @@
+"""Convolutions of one shape, each with an input and a weight of its own, with derivatives.
+
+As the three operators, these are closed: every derivative of one of them is one of them again.
+Shapes: as in _autograd.py, with a dimension B in front of every tensor; sizes and geometry are
+those of one convolution.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchconv import _below
+from torchconv._derivatives import product_rule, recording, save
+from torchconv._wanted import wanted
+
+_transforms_active = torch._C._are_functorch_transforms_active
+Ints = Sequence[int]
+
+
+def conv2d_each(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints) -> Tensor:
+    """Returns [B, n, k, p, q]."""
+    if (
+        _transforms_active()
+        or recording(input, weight)
+        or (bias is not None and bias.requires_grad and torch.is_grad_enabled())
+    ):
+        return _Conv2dEach.apply(input, weight, bias, geometry)
+    return _below.conv2d_each(input, weight, bias, geometry)
+
+
+def conv2d_each_grad_input(
+    grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints
+) -> Tensor:
+    """Returns the gradients of the inputs, each of shape ``input_size``."""
+    if _transforms_active() or recording(grad, weight):
+        return _Conv2dEachGradInput.apply(grad, weight, input_size, geometry)
+    return _below.conv2d_each_grad_input(grad, weight, input_size, geometry)
+
+
+def conv2d_each_grad_weight(
+    grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints
+) -> Tensor:
+    """Returns the gradients of the weights, each of shape ``weight_size``."""
+    if _transforms_active() or recording(grad, input):
+        return _Conv2dEachGradWeight.apply(grad, input, weight_size, geometry)
+    return _below.conv2d_each_grad_weight(grad, input, weight_size, geometry)
+
+
+def _folded(tensor: Tensor | None, mapped: int | None, batch: int) -> Tensor | None:
+    """Folds a mapped dimension into B; what is not mapped is the same for all."""
+    if tensor is None:
+        return None
+    tensor = tensor.expand(batch, *tensor.shape) if mapped is None else tensor.movedim(mapped, 0)
+    return tensor.flatten(0, 1)
+
+
+def _mapped(op: Any, info: Any, in_dims: Sequence[Any], tensors: Any, *others: Any) -> Any:
+    """What ``torch.vmap`` makes of one of the operators: one of more convolutions."""
+    batch = info.batch_size
+    count = tensors[0].shape[1 if in_dims[0] == 0 else 0]
+    folded = [_folded(t, dim, batch) for t, dim in zip(tensors, in_dims, strict=False)]
+    return op(*folded, *others).unflatten(0, (batch, count)), 0
+
+
+class _Conv2dEach(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        return _below.conv2d_each(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        input, weight, _, geometry = inputs
+        save(ctx, input, weight, (input.shape[1:], weight.shape[1:]), geometry)
+        ctx.save_for_forward(input, weight)
+        ctx.output_size = output.shape
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        if grad is None:
+            return None, None, None, None
+        input, weight = ctx.saved_tensors
+        input_size, weight_size = ctx.sizes
+        input_wanted, weight_wanted, bias_wanted = wanted(ctx)
+        for_input = for_weight = for_bias = None
+        if input_wanted:
+            for_input = conv2d_each_grad_input(grad, weight, input_size, ctx.geometry)
+        if weight_wanted:
+            for_weight = conv2d_each_grad_weight(grad, input, weight_size, ctx.geometry)
+        if bias_wanted:
+            for_bias = grad.sum((1, 3, 4))
+        return for_input, for_weight, for_bias, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        input, weight = ctx.saved_tensors
+        input_t, weight_t, bias_t, _ = tangents
+        result = None
+        if input_t is not None:
+            result = conv2d_each(input_t, weight, bias_t, ctx.geometry)
+            bias_t = None
+        if weight_t is not None:
+            second = conv2d_each(input, weight_t, bias_t, ctx.geometry)
+            return second if result is None else result + second
+        if result is not None:
+            return result
+        assert bias_t is not None  # one tangent there is
+        return bias_t[:, None, :, None, None].expand(ctx.output_size)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        return _mapped(conv2d_each, info, in_dims, arguments[:3], arguments[3])
+
+
+class _Conv2dEachGradInput(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        return _below.conv2d_each_grad_input(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        grad, weight, input_size, geometry = inputs
+        save(ctx, grad, weight, (input_size, weight.shape[1:]), geometry)
+        ctx.save_for_forward(grad, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        (cotangent,) = cotangents
+        if cotangent is None:
+            return None, None, None, None
+        grad, weight = ctx.saved_tensors
+        grad_wanted, weight_wanted, _ = wanted(ctx)
+        for_grad = for_weight = None
+        if grad_wanted:
+            for_grad = conv2d_each(cotangent, weight, None, ctx.geometry)
+        if weight_wanted:
+            for_weight = conv2d_each_grad_weight(grad, cotangent, ctx.sizes[1], ctx.geometry)
+        return for_grad, for_weight, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        grad, weight = ctx.saved_tensors
+        grad_t, weight_t, *_ = tangents
+        return product_rule(
+            conv2d_each_grad_input, grad, weight, grad_t, weight_t, ctx.sizes[0], ctx.geometry
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        return _mapped(conv2d_each_grad_input, info, in_dims, arguments[:2], *arguments[2:])
+
+
+class _Conv2dEachGradWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        return _below.conv2d_each_grad_weight(*arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        grad, input, weight_size, geometry = inputs
+        save(ctx, grad, input, (input.shape[1:], weight_size), geometry)
+        ctx.save_for_forward(grad, input)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        (cotangent,) = cotangents
+        if cotangent is None:
+            return None, None, None, None
+        grad, input = ctx.saved_tensors
+        grad_wanted, input_wanted, _ = wanted(ctx)
+        for_grad = for_input = None
+        if grad_wanted:
+            for_grad = conv2d_each(input, cotangent, None, ctx.geometry)
+        if input_wanted:
+            for_input = conv2d_each_grad_input(grad, cotangent, ctx.sizes[0], ctx.geometry)
+        return for_grad, for_input, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        grad, input = ctx.saved_tensors
+        grad_t, input_t, *_ = tangents
+        return product_rule(
+            conv2d_each_grad_weight, grad, input, grad_t, input_t, ctx.sizes[1], ctx.geometry
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        return _mapped(conv2d_each_grad_weight, info, in_dims, arguments[:2], *arguments[2:])

@@ -1,0 +1,1 @@
+"""Gradients of single samples of a batch: their norms, and what Opacus is told."""
