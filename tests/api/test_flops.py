@@ -35,25 +35,31 @@ def test_same_count_as_nn_conv2d(name, input_grad):
     assert total > forward > 0
 
 
-def test_the_counter_may_be_imported_before_or_after_and_is_not_imported_by_us():
-    code = """if True:
-        import importlib.util, sys, torch
-        {first}
-        name = "torch.utils.flop_counter"
-        print(name in sys.modules)
-        importlib.util.find_spec(name)  # looking for it is not importing it
-        from torch.utils.flop_counter import FlopCounterMode
-        import torchconv
-        with FlopCounterMode(display=False) as counter:
-            torchconv.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2))
-        print(counter.get_total_flops())
-        """
-    for first, there in (
-        ("import torchconv", "False"),
-        (f"import {FlopCounterMode.__module__}", "True"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(first=first)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert done.stdout.split() == [there, "8"]
+COUNT = """
+importlib.util.find_spec("torch.utils.flop_counter")  # looking for it is not importing it
+from torch.utils.flop_counter import FlopCounterMode
+import torchconv
+with FlopCounterMode(display=False) as counter:
+    torchconv.Conv2d(1, 1, 1)(torch.zeros(1, 1, 2, 2))
+print(counter.get_total_flops())
+"""
+
+
+def printed(code):
+    done = subprocess.run(
+        [sys.executable, "-c", "import importlib.util, sys, torch\n" + code + COUNT],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_an_import_of_torchconv_stays_cheap_and_the_counter_may_come_after_it():
+    *imported, flops = printed("import torchconv\nprint(*sys.modules)")
+    expensive = {"rich", "statistics", "torch._dynamo", FlopCounterMode.__module__}
+    assert "torchconv" in imported and not expensive & set(imported)
+    assert "torchconv._measured_layers" not in imported
+    assert flops == "8"
+
+
+def test_the_counter_may_be_imported_before():
+    assert printed(f"import {FlopCounterMode.__module__}") == ["8"]

@@ -83,13 +83,14 @@ def sanitizer_prefix(folder: Path, kind: str) -> list[str]:
     return prefix
 
 
-def damaged(folder: Path, file: str, before: str, after: str) -> Path:
-    """A copy of csrc, one of its lines changed; the changed line must be there once."""
+def damaged(folder: Path, *changes: tuple[str, str, str]) -> Path:
+    """A copy of csrc with (file, text before, text after) changed; each text must be there once."""
     sources = folder / "csrc"
     shutil.copytree(ROOT / "csrc", sources)
-    text = (sources / file).read_text()
-    assert text.count(before) == 1, f"{before!r} is not once in {file}"
-    (sources / file).write_text(text.replace(before, after))
+    for file, before, after in changes:
+        text = (sources / file).read_text()
+        assert text.count(before) == 1, f"{before!r} is not once in {file}"
+        (sources / file).write_text(text.replace(before, after))
     return sources
 
 

@@ -1,6 +1,6 @@
 """Random convolutions, as many as fit into some seconds, and what they have found so far.
 
-TORCHCONV_FUZZ_SECONDS is how long to look (20 if it is not set). `python -m tests.fuzz --seed N`
+TORCHCONV_FUZZ_SECONDS is how long to look (10 if it is not set). `python -m tests.fuzz --seed N`
 looks at the same ones again.
 """
 
@@ -18,7 +18,7 @@ from tests.fuzz import checks
 from tests.fuzz.run import fuzz
 from tests.fuzz.samples import Sample
 
-SECONDS = float(os.environ.get("TORCHCONV_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("TORCHCONV_FUZZ_SECONDS", "10"))
 
 # What the fuzzer prints when it finds something is pasted here.
 PINNED = (

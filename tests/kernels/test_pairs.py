@@ -9,10 +9,7 @@ import torch
 from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, case
 from tests.compare import same_bits
-from tests.cpu_host import EMULATED_PAIRS
-from tests.kernel_host import COMPILER, compiler_is_missing, damaged
 from tests.reference import Operands, assert_accurate, random_operands, run
-from tests.sanitize import start
 
 # Blocks of channels that would have an odd size, one pair only, sums in several chunks, phases of a
 # stride, groups; each has an even number of channels on both sides.
@@ -217,71 +214,3 @@ def test_a_cpu_with_the_instruction_has_the_level():
     if not re.search(r"\bavx512_bf16\b", flags):
         pytest.skip("this CPU has no AVX-512 with BF16")
     assert LEVEL in isa_levels()
-
-
-needs_compiler = pytest.mark.skipif(
-    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
-)
-
-
-ALGORITHMS = {
-    "forward": ("grouped_channels", "pointwise", "dense_pixels", "dense_channels"),
-    "grad_input": ("grouped_channels", "pointwise", "dense_pixels", "dense_channels"),
-    "grad_weight": ("grad_weight",),
-}
-
-
-def cancelling(one: Conv2dCase, dtype: torch.dtype) -> Operands:
-    """The last two pixels cancel, and what was summed before is rounded by the first of them."""
-    t = random_operands(one, dtype)
-    t.input[..., -2], t.input[..., -1], t.grad[..., -2:] = 2**18, -(2**18), 1
-    return t
-
-
-def differing(running, cases=CASES + TAPS + PIXELS, operands=random_operands) -> list[tuple]:
-    """What the kernels in pairs, emulated, compute with other bits than the portable ones."""
-    found = []
-    computed = {name: 0 for names in ALGORITHMS.values() for name in names}
-    for one in cases:
-        t = operands(one, torch.bfloat16)
-        for channels_last in (False, True):
-            for op, algorithms in ALGORITHMS.items():
-                expected = running.compute(algorithms[-1], op, one, t, channels_last)
-                for algorithm in algorithms:
-                    result = running.compute(
-                        algorithm, op, one, t, channels_last, LEVEL, exact=True
-                    )
-                    if result is None:
-                        continue
-                    computed[algorithm] += 1
-                    if not same_bits(result, expected):
-                        found.append((algorithm, op, channels_last, one.name))
-    assert min(computed.values()) > 0, computed
-    return found
-
-
-@needs_compiler
-@pytest.mark.slow
-def test_emulated_pairs_under_the_address_sanitizer(tmp_path):
-    """On any machine: the same kernels, the instruction in plain C++."""
-    with start("address", ("portable_dense", EMULATED_PAIRS), tmp_path) as running:
-        assert differing(running) == []
-
-
-@needs_compiler
-@pytest.mark.slow
-def test_an_exchanged_order_is_found(tmp_path):
-    """With the second product of a pair summed first, sums have other bits."""
-    text = "(uint32_t)first.bits << 16 | second.bits"
-    exchanged = "(uint32_t)second.bits << 16 | first.bits"
-    sources = damaged(tmp_path, "cpu/simd/pairs.h", text, exchanged)
-    parts = ("portable_dense", EMULATED_PAIRS)
-    with start("address", parts, tmp_path / "build", sources=sources) as running:
-        names = ("stride", "wide", "groups in a vector")
-        found = differing(running, [one for one in CASES if one.name in names])
-        # Of a weight gradient, bfloat16 hides most of it.
-        pixels = case("pixels", 1, 64, (1, 8), 64, 1)
-        found += differing(running, [pixels, case("groups", 1, 16, 4, 16, 1, groups=4)], cancelling)
-    assert {algorithm for algorithm, *_ in found} == {
-        name for names in ALGORITHMS.values() for name in names
-    }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+import torch
 
 from tests.awkward import AWKWARD
-from tests.cases import case
+from tests.cases import Conv2dCase, case
+from tests.compare import same_bits
+from tests.cpu_host import EMULATED_PAIRS
 from tests.kernel_host import COMPILER, ProgramDied, compiler_is_missing, damaged
 from tests.kernels.test_accuracy import algorithm_names
-from tests.reference import DTYPES
+from tests.kernels.test_pairs import CASES, LEVEL, PIXELS, TAPS
+from tests.reference import DTYPES, Operands, random_operands
 from tests.sanitize import (
     FAR,
     SHARED,
@@ -24,24 +30,28 @@ pytestmark = pytest.mark.skipif(
 )
 
 DENSE = ("portable_dense",)
+PAIRS = (*DENSE, EMULATED_PAIRS)
+# `make sanitize` has the other levels, and guard_pages.py what they read outside of operands.
 PORTABLE = ("portable_dense", "portable_depthwise")
-PARTS = (*PORTABLE, "avx2_dense", "avx2_depthwise")
 
 
-def test_the_host_program_has_every_algorithm(tmp_path):
-    with start("address", (), tmp_path) as running:
-        assert {*running.algorithms} == {*algorithm_names(), "grad_bias"}
-        assert running.levels == []
-        one = case("", 1, 2, 4, 3, 3)
-        assert check(running, "reference", "forward", one, Call(DTYPES[0], False, "portable"))
-        assert not check(running, "grad_weight", "grad_weight", one, Call(DTYPES[0], False, "avx2"))
+@pytest.fixture(scope="module")
+def address():
+    with start("address", (*PORTABLE, EMULATED_PAIRS)) as running:
+        yield running
+
+
+def test_the_host_program_has_every_algorithm(address):
+    assert {*address.algorithms} == {*algorithm_names(), "grad_bias"}
+    assert address.levels == ["portable"]  # pairs alone are no level
+    one = case("", 1, 2, 4, 3, 3)
+    assert check(address, "reference", "forward", one, Call(DTYPES[0], False, "portable"))
+    assert not check(address, "grad_weight", "grad_weight", one, Call(DTYPES[0], False, "avx2"))
 
 
 @pytest.mark.slow
-def test_no_read_outside_and_nothing_undefined():
-    with start("address", PARTS) as running:
-        computed = run_address(running, (*AWKWARD, *FAR), everything=False)
-    assert "portable" in running.levels
+def test_no_read_outside_and_nothing_undefined(address):
+    computed = run_address(address, (*AWKWARD, *FAR), everything=False)
     assert min(computed.values()) >= 10, computed
 
 
@@ -52,23 +62,41 @@ def test_no_data_race():
     assert min(computed.values()) >= 2, computed
 
 
-def test_a_read_out_of_bounds_is_found(tmp_path):
-    sources = damaged(
-        tmp_path, "cpu/reference.cpp", "row >= height || column", "row > height || column"
-    )
-    with start("address", (), tmp_path / "build", sources=sources) as running:
-        with pytest.raises(ProgramDied, match="heap-buffer-overflow"):
-            one = case("", 1, 1, 4, 3, 3)
-            check(running, "reference", "forward", one, Call(DTYPES[0], False, "portable"))
+ROW = "row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;\n      const int64_t"
+FAULTS = (
+    ("cpu/reference.cpp", "row >= height || column", "row > height || column"),
+    ("cpu/reference.cpp", ROW, ROW.replace("p * shape.stride_h", "(int)p * (int)shape.stride_h")),
+    ("cpu/grad_bias/job.h", "V::load_first(in + i, count - i)", "V::load(in + i)"),
+    # With the second product of a pair summed first, sums have other bits.
+    (
+        "cpu/simd/pairs.h",
+        "(uint32_t)first.bits << 16 | second.bits",
+        "(uint32_t)second.bits << 16 | first.bits",
+    ),
+)
 
 
-def test_a_signed_overflow_is_found(tmp_path):
-    before = "row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;\n      const int64_t"
-    after = before.replace("p * shape.stride_h", "(int)p * (int)shape.stride_h")
-    sources = damaged(tmp_path, "cpu/reference.cpp", before, after)
-    with start("address", (), tmp_path / "build", sources=sources) as running:
-        with pytest.raises(ProgramDied, match="signed integer overflow"):
-            check(running, "reference", "forward", FAR[0], Call(DTYPES[0], False, "portable"))
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """Starts a program with four faults, each of which other calls meet."""
+    folder = tmp_path_factory.mktemp("faulty")
+    sources = damaged(folder, *FAULTS)
+    return partial(start, "address", PAIRS, folder / "build", sources=sources)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "algorithm, op, one, channels_last, error",
+    [
+        ("reference", "forward", case("", 1, 1, 4, 3, 3), False, "heap-buffer-overflow"),
+        ("reference", "forward", FAR[0], False, "signed integer overflow"),
+        ("grad_bias", "grad_bias", case("", 1, 3, 5, 3, 3), True, "heap-buffer-overflow"),
+    ],
+    ids=["read out of bounds", "signed overflow", "vector that ends outside"],
+)
+def test_a_fault_is_found(faulty, algorithm, op, one, channels_last, error):
+    with faulty() as running, pytest.raises(ProgramDied, match=error):
+        check(running, algorithm, op, one, Call(DTYPES[0], channels_last, "portable"))
 
 
 def test_a_data_race_is_found(tmp_path):
@@ -78,7 +106,7 @@ def test_a_data_race_is_found(tmp_path):
       void operator=(int64_t first) { value = first; }
       int64_t fetch_add(int64_t by, std::memory_order) { return (value += by) - by; }
     } job;"""
-    sources = damaged(tmp_path, "cpu/run_plan.h", before, after)
+    sources = damaged(tmp_path, ("cpu/run_plan.h", before, after))
     with start("thread", (), tmp_path / "build", sources=sources) as running:
         with pytest.raises(ProgramDied, match="data race"):
             call = Call(DTYPES[0], False, "portable")
@@ -86,21 +114,66 @@ def test_a_data_race_is_found(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_vector_that_ends_outside_is_found(tmp_path):
-    before, after = "V::load_first(in + i, count - i)", "V::load(in + i)"
-    sources = damaged(tmp_path, "cpu/grad_bias/job.h", before, after)
-    with start("address", DENSE, tmp_path / "build", sources=sources) as running:
-        with pytest.raises(ProgramDied, match="heap-buffer-overflow"):
-            one = case("", 1, 3, 5, 3, 3)
-            check(running, "grad_bias", "grad_bias", one, Call(DTYPES[0], True, "portable"))
-
-
-@pytest.mark.slow
 def test_scratch_memory_of_two_threads_is_a_race(tmp_path):
     before = "Arena& scratch_arena() {\n  static thread_local"
-    sources = damaged(tmp_path, "cpu/runtime.cpp", before, before.replace(" thread_local", ""))
+    sources = damaged(tmp_path, ("cpu/runtime.cpp", before, before.replace(" thread_local", "")))
     with start("thread", DENSE, tmp_path / "build", sources=sources) as running:
         with pytest.raises(ProgramDied, match="data race|heap-use-after-free"):
             for one in SHARED:
                 call = Call(DTYPES[0], True, "portable")
                 check(running, "dense_channels", "forward", one, call, threads=3)
+
+
+ALGORITHMS = {
+    "forward": ("grouped_channels", "pointwise", "dense_pixels", "dense_channels"),
+    "grad_input": ("grouped_channels", "pointwise", "dense_pixels", "dense_channels"),
+    "grad_weight": ("grad_weight",),
+}
+
+
+def cancelling(one: Conv2dCase, dtype: torch.dtype) -> Operands:
+    """The last two pixels cancel, and what was summed before is rounded by the first of them."""
+    t = random_operands(one, dtype)
+    t.input[..., -2], t.input[..., -1], t.grad[..., -2:] = 2**18, -(2**18), 1
+    return t
+
+
+def differing(running, cases=CASES + TAPS + PIXELS, operands=random_operands) -> list[tuple]:
+    """What the kernels in pairs, emulated, compute with other bits than the portable ones."""
+    found = []
+    computed = {name: 0 for names in ALGORITHMS.values() for name in names}
+    for one in cases:
+        t = operands(one, torch.bfloat16)
+        for channels_last in (False, True):
+            for op, algorithms in ALGORITHMS.items():
+                expected = running.compute(algorithms[-1], op, one, t, channels_last)
+                for algorithm in algorithms:
+                    result = running.compute(
+                        algorithm, op, one, t, channels_last, LEVEL, exact=True
+                    )
+                    if result is None:
+                        continue
+                    computed[algorithm] += 1
+                    if not same_bits(result, expected):
+                        found.append((algorithm, op, channels_last, one.name))
+    assert min(computed.values()) > 0, computed
+    return found
+
+
+@pytest.mark.slow
+def test_emulated_pairs_under_the_address_sanitizer(address):
+    """On any machine: the same kernels as with AVX-512 with BF16, the instruction in plain C++."""
+    assert differing(address) == []
+
+
+@pytest.mark.slow
+def test_an_exchanged_order_is_found(faulty):
+    with faulty() as running:
+        names = ("stride", "wide", "groups in a vector")
+        found = differing(running, [one for one in CASES if one.name in names])
+        # Of a weight gradient, bfloat16 hides most of it.
+        pixels = case("pixels", 1, 64, (1, 8), 64, 1)
+        found += differing(running, [pixels, case("groups", 1, 16, 4, 16, 1, groups=4)], cancelling)
+    assert {algorithm for algorithm, *_ in found} == {
+        name for names in ALGORITHMS.values() for name in names
+    }
