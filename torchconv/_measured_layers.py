@@ -21,8 +21,9 @@ from torchconv import _explain, functional
 from torchconv._arguments import suggests_channels_last
 from torchconv._comparison import Comparison, LayerComparison
 from torchconv._conv_activation import ConvActivation2d
+from torchconv._convert.convert import is_converted
 from torchconv._timing import measure_pairs
-from torchconv.modules import Conv2d, is_converted
+from torchconv.modules import Conv2d
 
 MODEL_RUNS = 5  # that are timed
 NOT_CALLED = "the model does not call it"

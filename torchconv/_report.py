@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from torchconv._conv_activation import ConvActivation2d
-from torchconv.modules import is_converted
+from torchconv._convert.convert import is_converted
 
 _ATTRIBUTE = "_torchconv_note"  # of a module, so that copies and files of it have it, too
 

@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from torchconv.modules import convert
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -109,11 +107,13 @@ def _refuse(model: Any, dtype: Any, memory_format: Any) -> None:
 
 def _finish(model: nn.Module, walk: Any, dtype: Any, memory_format: Any) -> None:
     """All that concerns layers one by one."""
+    from torchconv._convert.convert import convert_layer
     from torchconv._optimize.cast import cast_inputs
     from torchconv._optimize.packed import keep
 
+    for layer in walk.modules():
+        convert_layer(layer)
     for layer in walk.convolutions():
-        convert(layer)
         if memory_format is not None:
             layer.to(memory_format=memory_format)
     if dtype is not None:

@@ -96,7 +96,11 @@ class Walk:
             note(layer, reason=reason)
 
     def convolutions(self) -> list[nn.Conv2d]:
-        """The convolutions that are not in a part of the model that is left alone."""
+        """Those of :meth:`modules` that are ``nn.Conv2d``."""
+        return [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+
+    def modules(self) -> list[nn.Module]:
+        """All modules that are not in a part of the model that is left alone."""
         found, waiting = [], [self._model]
         seen: set[nn.Module] = set()
         while waiting:
@@ -105,6 +109,5 @@ class Walk:
                 continue
             seen.add(module)
             waiting.extend(module.children())
-            if isinstance(module, nn.Conv2d):
-                found.append(module)
+            found.append(module)
         return found
