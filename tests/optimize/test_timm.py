@@ -6,7 +6,7 @@ from torch import nn
 
 import torchconv
 from tests.compare import assert_near
-from tests.optimize.models import done, image, randomised, reason
+from tests.optimize.models import done, image, randomised
 
 timm = pytest.importorskip("timm")
 from timm.layers import BatchNormAct2d, DropPath  # noqa: E402
