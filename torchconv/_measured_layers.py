@@ -4,7 +4,6 @@ So each layer gets the input that it really has, and no more than one of them is
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from torchconv._comparison import Comparison, LayerComparison
 from torchconv._conv_activation import ConvActivation2d
 from torchconv._convert.convert import is_converted
 from torchconv._timing import measure_pairs
+from torchconv._undisturbed import undisturbed
 from torchconv.modules import Conv2d
 
 MODEL_RUNS = 5  # that are timed
@@ -49,36 +49,13 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], seconds: float) -> Compar
         else:
             rows[key] = _measure_layer(name, layer, seconds, **arguments)
 
-    with _undisturbed(model):
+    with undisturbed(model):
         with _after_each_call(layers, measure_call):
             model(*inputs)
         model_seconds, share = _time_of_model(model, inputs, layers)
     slowest_first = sorted(rows.values(), key=lambda row: row.calls * row.ms, reverse=True)
     threads = torch.get_num_threads()
     return Comparison(slowest_first, left_out, model_seconds * 1e3, share, threads)
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """In eval mode, eager and without gradients; modes and random state are put back.
-
-    The flag itself is set, because ``train()`` and ``eval()`` of a class may do more. Not in
-    inference mode: a model may keep what it computes once for all, and train with it later.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(cuda))
-        stack.enter_context(torch.no_grad())
-        if "torch._dynamo" in sys.modules:  # or compiled code would not know of the hooks
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        try:
-            for module, _ in modes:
-                module.training = False
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
 
 
 @contextmanager
@@ -167,7 +144,7 @@ def _measure_layer(
     with torch.inference_mode():
         output, expected = ours(), theirs()
         pairs = measure_pairs(ours, theirs, seconds)
-        algorithm = _explain.forward_algorithm(*convolution, winograd=winograd)
+        algorithm = _explain.forward_algorithm(_explain.explain(*convolution, winograd=winograd))
     return LayerComparison(
         name=name,
         input_size=tuple(input.shape),

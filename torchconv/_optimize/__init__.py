@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -21,7 +22,7 @@ def optimize(
 
     BatchNorm is folded into the convolution before it, and so is zero padding before a convolution.
     A convolution also computes the activation and the addition of a residual that follow it. All
-    other ``nn.Conv2d`` compute with torchconv, as after :func:`torchconv.convert`. Whatever cannot
+    other convolutions compute with torchconv, as after :func:`torchconv.convert`. Whatever cannot
     be changed safely is left as it is; :func:`torchconv.report` tells what was done and why not
     more. Modules whose own code changes, such as residual blocks, become
     :class:`torch.fx.GraphModule`; all others keep their class, and all keep their names. The model
@@ -130,7 +131,7 @@ def _compare(model: nn.Module, arguments: tuple[Any, ...], expected: Any) -> Non
     def see(layer: nn.Module, output: Any) -> None:
         note(layer, output_size=tuple(output.shape))
 
-    handles = check.observed(model, nn.Conv2d, see)
+    handles = check.observed(model, _ConvNd, see)
     try:
         actual = check.run(model, arguments)
     finally:
