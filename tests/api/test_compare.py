@@ -218,9 +218,9 @@ def test_layers_without_a_row_have_a_reason():
     found = measured(model, torch.ones(1, 3, 4, 4))
     assert [row.name for row in found.rows] == ["0"]
     assert found.left_out == {
-        "1": "its forward has been replaced",
-        "2": "its forward has been replaced",
-        "3": "Standardised is a subclass of nn.Conv2d, which torchconv leaves alone",
+        "1": "its forward was replaced",
+        "2": "its _conv_forward was replaced",
+        "3": "Standardised has a forward of its own",
         "unused.0": "the model does not call it",
     }
     found = measured(nn.Conv2d(3, 3, 1, device="meta"), torch.ones(1, 3, 4, 4, device="meta"))
@@ -273,3 +273,41 @@ def test_an_import_of_torchconv_stays_cheap():
     code = "import sys, torch; before = set(sys.modules); import torchconv; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"rich", "statistics", "torchconv._measured_layers"} & set(done.stdout.split())
+
+
+class Relatives(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Conv1d(3, 8, 5, stride=2, padding=2, padding_mode="circular")
+        self.longer = nn.ConvTranspose1d(8, 6, 3, stride=2, groups=2)
+        self.larger = parametrizations.weight_norm(nn.ConvTranspose2d(1, 4, 2, stride=2))
+
+    def forward(self, x):
+        x = self.longer(self.line(x), output_size=(14,))
+        return self.larger(self.larger(x[:, None])[:, :1], None)
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_relatives_are_measured(converted):
+    model, arguments = Relatives(), torch.randn(2, 3, 12)
+    with FlopCounterMode(display=False) as counter:
+        model(arguments)
+    if converted:
+        torchconv.convert(model)
+    found = measured(model, arguments)
+    assert {(row.name, row.shape) for row in found.rows} == {
+        ("line", "2x3x12 -> 2x8x6, 5, stride 2"),
+        ("longer", "2x8x6 -> 2x6x14, 3, stride 2, 2 groups, transposed"),
+        ("larger", "2x1x6x14 -> 2x4x12x28, 2x2, stride 2, transposed"),
+        ("larger", "2x1x12x28 -> 2x4x24x56, 2x2, stride 2, transposed"),
+    }
+    assert not found.left_out and all(row.difference < 1e-6 for row in found.rows)
+    assert {row.algorithm for row in found.rows}.isdisjoint({"", "aten"})
+    assert 2 * found.macs == counter.get_total_flops()
+    for row in torchconv.explain(model, arguments):
+        assert any((row.name, row.algorithm) == (each.name, each.algorithm) for each in found.rows)
+
+
+def test_other_dimensions_have_a_reason():
+    found = measured(nn.Conv3d(1, 1, 1), torch.ones(1, 2, 2, 2))
+    assert not found.rows and "not Conv3d" in found.left_out[""]
