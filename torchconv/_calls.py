@@ -59,6 +59,8 @@ def _noting(model: nn.Module, running: list[nn.Module]) -> Iterator[None]:
     """Keeps in ``running`` the modules that are being called, the innermost last."""
     with ExitStack() as stack:
         for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
+                continue
             before = module.register_forward_pre_hook(lambda it, _: running.append(it))
             after = module.register_forward_hook(
                 lambda *_: (running.pop(), None)[1], prepend=True, always_call=True

@@ -108,6 +108,16 @@ def test_settings_and_layers_decide():
     assert str(torchconv.explain(nn.ReLU(), image)) == "no convolutions"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_models_with_torchscript_and_compiled_parts():
+    layer, image = nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 9, 9)
+    compiled = torch.compile(layer, backend="eager")
+    compiled(image)
+    model = nn.Sequential(torch.jit.script(nn.Conv2d(3, 3, 1)), compiled)
+    assert [row.name for row in torchconv.explain(model, image)] == ["1._orig_mod"]
+    assert [row.output_size for row in torchconv.report(model, image)] == [(1, 3, 7, 7)]
+
+
 def test_wrong_arguments_of_a_model():
     with pytest.raises(TypeError, match="takes an example_input and no other argument"):
         torchconv.explain(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2), stride=2)

@@ -24,36 +24,30 @@ class WeakMethod:
         self._run = run
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        layer = self._layer()
-        if layer is None:
-            raise self._lost()
-        return self._run(layer, *arguments, **options)
+        return self._run(self._its_layer(), *arguments, **options)
 
     def __reduce__(self) -> tuple[type["WeakMethod"], tuple[nn.Module, str, Callable[..., Any]]]:
-        layer = self._layer()
-        if layer is None:
-            raise self._lost()
-        return WeakMethod, (layer, self._name, self._run)
+        return WeakMethod, (self._its_layer(), self._name, self._run)
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
         """The method of the class, of which others read signature and code (TorchScript)."""
-        layer = self._layer()
-        if layer is None:
-            raise self._lost()
+        layer = self._its_layer()
         return getattr(type(layer), self._name).__get__(layer)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("__code__", "__defaults__", "__func__", "__globals__", "__name__"):
-            return getattr(self.__wrapped__, name)
+        if name == "__code__":  # in which torch.export finds the names of arguments
+            return self.__wrapped__.__code__
         raise AttributeError(f"'WeakMethod' object has no attribute {name!r}")
 
-    @staticmethod
-    def _lost() -> ReferenceError:
-        return ReferenceError(
-            "this layer is a shallow copy (copy.copy) of a converted layer that is gone; "
-            "call torchconv.convert on the copy"
-        )
+    def _its_layer(self) -> nn.Module:
+        layer = self._layer()
+        if layer is None:
+            raise ReferenceError(
+                "this layer is a shallow copy (copy.copy) of a converted layer that is gone; "
+                "call torchconv.convert on the copy"
+            )
+        return layer
 
 
 def is_replaced(module: nn.Module) -> bool:
