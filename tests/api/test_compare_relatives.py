@@ -18,7 +18,8 @@ class Relatives(nn.Module):
         self.larger = parametrizations.weight_norm(nn.ConvTranspose2d(1, 4, 2, stride=2))
 
     def forward(self, x):
-        x = self.longer(self.line(x), output_size=(14,))
+        x = self.line(x)
+        x = self.longer(x, output_size=(14,)) + self.longer(x, (13,)).mean()
         return self.larger(self.larger(x[:, None])[:, :1], None)
 
 
@@ -33,6 +34,7 @@ def test_relatives_are_measured(converted):
     assert {(row.name, row.shape) for row in found.rows} == {
         ("line", "2x3x12 -> 2x8x6, 5, stride 2"),
         ("longer", "2x8x6 -> 2x6x14, 3, stride 2, 2 groups, transposed"),
+        ("longer", "2x8x6 -> 2x6x13, 3, stride 2, 2 groups, transposed"),
         ("larger", "2x1x6x14 -> 2x4x12x28, 2x2, stride 2, transposed"),
         ("larger", "2x1x12x28 -> 2x4x24x56, 2x2, stride 2, transposed"),
     }

@@ -13,6 +13,7 @@ from torch import nn
 import torchconv
 from tests.api.relatives import FEW, Call, each_call
 from tests.compare import outcome
+from torchconv import _autograd, _explain
 from torchconv._explain_call import explain_call
 
 
@@ -139,12 +140,14 @@ def arguments(call: Call, **options):
     return tuple(given[name] for name in ["input", "weight", *names])
 
 
+# One whose gradient, which is a convolution, has another algorithm.
+UPSAMPLING = Call("conv_transpose2d", (1, 64, 7, 7), (64, 64, 2, 2), {"stride": 2})
 TRACE = """
 import torch, torchconv
 from tests.api.relatives import CALLS
-from tests.api.test_explain_model import arguments
+from tests.api.test_explain_model import UPSAMPLING, arguments
 from torchconv._explain_call import explain_call
-for call in CALLS:
+for call in (*CALLS, UPSAMPLING):
     given = arguments(call)
     for line in explain_call(call.name, given).splitlines():
         if line.endswith(": runs"):
@@ -162,7 +165,34 @@ def test_explain_names_what_runs_for_relatives():
     )  # fmt: skip
     told = [line.split()[1] for line in done.stdout.splitlines()]
     traced = re.findall(r"groups \d+: (\w+), ", done.stderr)
-    assert len(told) == 36 and [name for name in traced if name != "grad_bias"] == told
+    assert told[-3] != told[-2]
+    assert len(told) == 39 and [name for name in traced if name != "grad_bias"] == told
+
+
+@each_call
+def test_the_geometry_that_is_explained_is_the_one_that_is_computed(call, monkeypatch):
+    explained, computed = [], []
+
+    def explaining(input_size, weight_size, geometry, *_):
+        explained.append((tuple(input_size), tuple(weight_size), geometry))
+        return "forward: "
+
+    def computing(function, sizes):
+        def compute(*given):
+            computed.append(sizes(*given))
+            return function(*given)
+
+        return compute
+
+    monkeypatch.setattr(_explain, "of_operators", explaining)
+    for name, sizes in {
+        "conv2d": lambda x, w, _, geometry: (tuple(x.shape), tuple(w.shape), geometry),
+        "conv2d_grad_input": lambda _, w, size, geometry: (tuple(size), tuple(w.shape), geometry),
+    }.items():
+        monkeypatch.setattr(_autograd, name, computing(getattr(_autograd, name), sizes))
+    explain_call(call.name, arguments(call))
+    call.ours(*call.tensors())
+    assert len(explained) == 1 and explained == computed
 
 
 @each_call
