@@ -25,6 +25,10 @@ from torchconv._activation import conv2d_activation  # noqa: E402
 from torchconv._compare import compare  # noqa: E402
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
 from torchconv._conv_activation import ConvActivation2d  # noqa: E402
+from torchconv._convert.convert import convert, is_converted  # noqa: E402
+from torchconv._convert.patched import patched  # noqa: E402
+from torchconv._convert.registry import register  # noqa: E402
+from torchconv._convert.revert import revert  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
 from torchconv._optimize import optimize  # noqa: E402
 from torchconv._relatives.lazy import (  # noqa: E402
@@ -49,7 +53,7 @@ from torchconv.functional import (  # noqa: E402
     conv_transpose1d,
     conv_transpose2d,
 )
-from torchconv.modules import Conv2d, convert, is_converted  # noqa: E402
+from torchconv.modules import Conv2d  # noqa: E402
 
 __all__ = [
     "Conv1d",
@@ -76,8 +80,11 @@ __all__ = [
     "get_winograd",
     "is_converted",
     "optimize",
+    "patched",
     "per_sample_grad_norms",
+    "register",
     "report",
+    "revert",
     "set_backend",
     "set_winograd",
     "show_config",

@@ -1,4 +1,4 @@
-"""The command line: `python -m torchconv info` and `python -m torchconv compare resnet18`."""
+"""The command line, `python -m torchconv {info, compare, explain, convert-report}`."""
 
 import argparse
 import difflib
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import torchconv
 
@@ -31,28 +31,53 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="versions, machine and settings, for bug reports")
     info.set_defaults(run=lambda _: print(torchconv.show_config()))
 
-    compare = commands.add_parser(
-        "compare",
-        help="each convolution of a network, computed by torchconv and by PyTorch",
-        description="Measures each convolution of a network of torchvision, with random weights "
-        "and images, computed by torchconv and by PyTorch in turn. For a model of your own, call "
-        "torchconv.compare(model, example_input).",
-    )
-    add = compare.add_argument
+    for name, run, help, more in (
+        ("compare", _compare, "each convolution of a network, computed by torchconv and by PyTorch",
+         "Measures each convolution of a network of torchvision, with random weights and images, "
+         "computed by torchconv and by PyTorch in turn. For a model of your own, call "
+         "torchconv.compare(model, example_input)."),
+        ("explain", _explain, "the algorithm of each convolution of a network, and why not another",
+         "Tells which algorithm computes each convolution of a network of torchvision, and why "
+         "those before it do not apply. For a model of your own, call "
+         "torchconv.explain(model, example_input)."),
+        ("convert-report", _report, "what torchconv.convert changes in a network",
+         "Converts a network of torchvision and prints the report. For a model of your own, call "
+         "torchconv.report(torchconv.convert(model), example_input)."),
+    ):  # fmt: skip
+        command = commands.add_parser(name, help=help, description=more)
+        _add_options_of_networks(command)
+        command.set_defaults(run=run, error=command.error)
+        if run is _compare:
+            text = "time to measure each layer for (%(default)s)"
+            command.add_argument("--seconds", type=_seconds, default=0.1, help=text)
+    return parser
+
+
+def _add_options_of_networks(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     add("model", help="such as resnet18: a classification network of torchvision.models")
     add("--batch", type=_positive, default=1, metavar="N", help="images (%(default)s)")
     add("--size", type=_positive, default=224, metavar="PIXELS", help="of an image (%(default)s)")
     add("--dtype", choices=DTYPES, default="float32", help="(%(default)s)")
     add("--channels-last", action="store_true", help="model and images in that memory format")
     add("--threads", type=_positive, metavar="N", help="(what PyTorch chooses)")
-    add(
-        "--seconds", type=_seconds, default=0.1, help="time to measure each layer for (%(default)s)"
-    )
-    compare.set_defaults(run=_compare, error=compare.error)
-    return parser
 
 
 def _compare(options: argparse.Namespace) -> None:
+    print(torchconv.compare(*_network(options), seconds=options.seconds))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    print(torchconv.explain(*_network(options)))
+
+
+def _report(options: argparse.Namespace) -> None:
+    model, images = _network(options)
+    print(torchconv.report(torchconv.convert(model), images))
+
+
+def _network(options: argparse.Namespace) -> tuple[nn.Module, Tensor]:
+    """A network in eval mode, and images for it."""
     if options.threads:
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
@@ -60,8 +85,7 @@ def _compare(options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     model = _build(options).to(dtype).to(memory_format=memory_format)
     images = torch.randn(options.batch, 3, options.size, options.size).to(dtype)
-    images = images.contiguous(memory_format=memory_format)
-    print(torchconv.compare(model.eval(), images, seconds=options.seconds))
+    return model.eval(), images.contiguous(memory_format=memory_format)
 
 
 def _build(options: argparse.Namespace) -> nn.Module:

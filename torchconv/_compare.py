@@ -1,4 +1,4 @@
-"""``compare``, which measures the convolutions of a model beside ``torch.nn.Conv2d``."""
+"""``compare``, which measures the convolutions of a model beside those of PyTorch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +9,15 @@ if TYPE_CHECKING:  # what it needs takes longer to import than all of torchconv
 
 
 def compare(model: nn.Module, example_input: Any, *, seconds: float = 0.1) -> "Comparison":
-    """Measures every convolution of a model, on its real inputs, beside ``torch.nn.Conv2d``.
+    """Measures every convolution of a model, on its real inputs, beside that of PyTorch.
 
     The model runs a few times, in eval mode and without gradients. While it does, each call of an
-    ``nn.Conv2d`` is computed by torchconv and by PyTorch, in turn, and timed. It does not matter
-    which of them the model itself uses: layers of :func:`torchconv.convert` and plain ones are
-    measured alike. A :class:`torchconv.ConvActivation2d` is compared with the separate steps of
-    PyTorch. The model, its hooks and modes, and the random state of the process stay as they are.
+    ``nn.Conv2d``, ``nn.Conv1d``, ``nn.ConvTranspose1d`` or ``nn.ConvTranspose2d`` is computed by
+    torchconv and by PyTorch, in turn, and timed. It does not matter which of them the model itself
+    uses: layers of :func:`torchconv.convert` and plain ones are measured alike. A
+    :class:`torchconv.ConvActivation2d` is compared with the separate steps of PyTorch. Layers with
+    a ``forward`` of their own are left out, and calls of functions are not seen. The model, its
+    hooks and modes, and the random state of the process stay as they are.
 
     Args:
         model: any module; nothing on a GPU is measured.

@@ -23,7 +23,7 @@ class LayerComparison:
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
-    ending: str  # such as "residual, relu", what the layer does to the result; mostly ""
+    ending: str  # "transposed", or what it does to the result, "residual, relu"; mostly ""
     dtype: str
     memory_format: str
     algorithm: str
@@ -55,7 +55,7 @@ class Comparison:
     """The layers of a model, the one that takes most of torchconv's time first.
 
     ``model_ms`` is the median time of the model as it is; ``convolution_share`` is the part of it
-    that is spent in the layers. ``left_out`` says of each other ``nn.Conv2d`` why it has no row.
+    that is spent in the layers. ``left_out`` says of each other convolution why it has no row.
     """
 
     rows: list[LayerComparison]

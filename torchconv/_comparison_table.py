@@ -86,7 +86,7 @@ def _short(number: float) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     lines = []
     if not comparison.rows:
-        lines.append("no nn.Conv2d was measured")
+        lines.append("no convolution was measured")
     lines.append(
         f"whole model: {comparison.model_ms:.4g} ms, of which convolutions "
         f"{comparison.convolution_share:.0%}; threads: {comparison.threads}"

@@ -2,10 +2,11 @@
 
 import os
 import platform
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
@@ -13,9 +14,20 @@ from torchconv import _config, _cuda, _load, _machine, _winograd, functional
 from torchconv._overrides import class_with_functions
 from torchconv._winograd import Winograd
 
+if TYPE_CHECKING:
+    from torchconv._explanation import Explanation
+
 Ints = functional.Ints
 
+_AS_NAMED = {name: name for name in _cuda.OPERATORS}
+_NO_IMAGES = "nothing to compute in a batch of no images"
 
+
+@overload
+def explain(input: nn.Module, weight: Any) -> "Explanation": ...
+
+
+@overload
 def explain(
     input: Tensor,
     weight: Tensor,
@@ -26,14 +38,37 @@ def explain(
     groups: int = 1,
     *,
     winograd: Winograd | None = None,
-) -> str:
+) -> str: ...
+
+
+def explain(
+    input: Any,
+    weight: Any,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    *,
+    winograd: Winograd | None = None,
+) -> "str | Explanation":
     """Tells which algorithm computes a convolution and its gradients, and why not the others.
 
     Takes the arguments of :func:`torchconv.conv2d` and computes nothing. Only shapes, dtypes,
     memory format and device matter, and what is set.
 
+    ``explain(model, example_input)`` tells it of each convolution of a model or layer, 1-d and
+    transposed ones too. The model runs once for that, in eval mode and without gradients, and stays
+    as it is. As in :func:`torchconv.compare`, it does not matter whether it is converted: what is
+    told is what torchconv does with such layers. :func:`torchconv.report` says whether it does.
+
+    Returns:
+        A text; or, for a model, a list of :class:`LayerExplanation`, one for each call of a
+        convolution with other sizes, which ``print`` shows as text.
+
     Raises:
         RuntimeError, TypeError, ValueError: as :func:`torchconv.conv2d`.
+        Exception: whatever a model raises for ``example_input``.
 
     Example:
         >>> import torch
@@ -41,36 +76,75 @@ def explain(
         forward: ...
         >>> explain(torch.zeros(1, 1, 6, 6).long(), torch.zeros(2, 1, 3, 3).long())
         'aten: torchconv has no kernels for input torch.int64 and weight torch.int64'
+        >>> found = explain(nn.Conv1d(4, 8, 3), torch.zeros(1, 4, 9))
+        >>> found[0].output_size
+        (1, 8, 7)
+        >>> print(found)  # doctest: +ELLIPSIS
+        Conv1d(4, 8, kernel 3), 1x4x9 -> 1x8x7
+        ...
     """
     options = stride, padding, dilation, groups
+    if isinstance(input, nn.Module):
+        return _of_model(input, weight, bias, *options, winograd)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
     reason = _left_to_aten(input, weight, bias, *options)
     if reason is not None and reason != _config.ON_CUDA:
         return f"aten: {reason}"
     input, weight, _, geometry = functional.resolved(input, weight, bias, *options)
-    dtype = str(input.dtype).removeprefix("torch.")
-    explain_op, reasons = torch.ops.torchconv._explain, (None, None, None)
     if reason != _config.ON_CUDA:
         geometry = (*geometry[:-1], geometry[-1] | flags)
-    else:
-        explain_op = torch.ops.torchconv._explain_cuda
-        geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
+        return of_operators(input.shape, weight.shape, geometry, input.dtype)
+    geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
+    explain_op = torch.ops.torchconv._explain_cuda
     lines = []
     for op, left_to_aten in zip(_cuda.OPERATORS, reasons, strict=True):
         if input.shape[0] == 0:
-            text = "nothing to compute in a batch of no images"
+            text = _NO_IMAGES
         elif left_to_aten is None:
-            text = explain_op(op, input.shape, weight.shape, geometry, dtype)
+            text = explain_op(op, input.shape, weight.shape, geometry, _name(input.dtype))
         else:
             text = f"aten: {left_to_aten}"
         lines.append(f"{op}: {text}")
     return "\n".join(lines)
 
 
-def forward_algorithm(*arguments: Any, winograd: Winograd | None = None) -> str:
-    """The name of the algorithm that computes a convolution; ``"aten"`` where it is PyTorch's."""
-    forward = explain(*arguments, winograd=winograd).partition("\ngrad_input: ")[0]
-    return forward.splitlines()[-1].removeprefix("forward: ").partition(":")[0]
+def _of_model(model: nn.Module, example_input: Any, *others: Any) -> "Explanation":
+    from torchconv._explanation import explain_model
+
+    if others != (None, 1, 0, 1, 1, None):
+        raise TypeError("explain(): a model takes an example_input and no other argument")
+    return explain_model(model, example_input)
+
+
+def of_operators(
+    input_size: Sequence[int],
+    weight_size: Sequence[int],
+    geometry: tuple[int, ...],
+    dtype: torch.dtype,
+    operators: Mapping[str, str] = _AS_NAMED,
+) -> str:
+    """What computes a convolution on the CPU; ``operators`` say which one stands for which."""
+    lines = []
+    for name, op in operators.items():
+        text = _NO_IMAGES
+        if input_size[0] > 0:
+            text = torch.ops.torchconv._explain(op, input_size, weight_size, geometry, _name(dtype))
+        lines.append(f"{name}: {text}")
+    return "\n".join(lines)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def forward_part(explained: str) -> str:
+    """What :func:`explain` says of the convolution itself, without its gradients."""
+    return explained.partition("\ngrad_input: ")[0].removeprefix("forward: ")
+
+
+def forward_algorithm(explained: str) -> str:
+    """The name of the algorithm that computes it; ``"aten"`` where it is PyTorch's."""
+    return forward_part(explained).splitlines()[-1].partition(":")[0]
 
 
 def _left_to_aten(

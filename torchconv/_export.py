@@ -4,17 +4,20 @@ PyTorch keeps decompositions in one table. torch.onnx.export applies it to what 
 operator for; torch.compile and ``ExportedProgram.run_decompositions()`` do not unless asked, so
 that compiled and exported programs go on running torchconv's kernels. TorchScript, which compiles
 calls of ATen only, takes ``torchconv.conv2d`` for ``aten::conv2d``, as it takes ``F.conv2d``, and
-its relatives likewise.
+its relatives likewise. Of a layer that was converted it compiles the code of the class.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._decomp import register_decomposition
+from torch.jit import _recursive
 from torch.jit._builtins import _register_builtin
 
 from torchconv import functional
+from torchconv._convert.weak_method import WeakMethod
 from torchconv._each_in_groups import conv2d_within, grad_input_within
 from torchconv._named_activations import activated, ending
 
@@ -22,6 +25,18 @@ _register_builtin(functional.conv2d, "aten::conv2d")
 _register_builtin(functional.conv1d, "aten::conv1d")
 _register_builtin(functional.conv_transpose1d, "aten::conv_transpose1d")
 _register_builtin(functional.conv_transpose2d, "aten::conv_transpose2d")
+
+_make_stub_from_method = _recursive.make_stub_from_method
+
+
+def _stub_of_class(module: nn.Module, name: str) -> Any:
+    own = vars(module).get(name)
+    if isinstance(own, WeakMethod):
+        return _recursive.make_stub(own.__wrapped__, name)
+    return _make_stub_from_method(module, name)
+
+
+_recursive.make_stub_from_method = _stub_of_class  # it asks the module for its code, in one place
 
 
 @register_decomposition(torch.ops.torchconv.conv2d.default)

@@ -4,7 +4,6 @@ So each layer gets the input that it really has, and no more than one of them is
 """
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,23 +14,34 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from torchconv import _explain, functional
+from torchconv import functional
 from torchconv._arguments import suggests_channels_last
 from torchconv._comparison import Comparison, LayerComparison
 from torchconv._conv_activation import ConvActivation2d
+from torchconv._convert.plan import NAMESAKES, OURS, plan_of
+from torchconv._convert.weak_method import is_replaced_by_others
+from torchconv._explain import forward_algorithm
+from torchconv._explain_call import explain_call
 from torchconv._timing import measure_pairs
-from torchconv.modules import Conv2d, is_converted
+from torchconv._undisturbed import undisturbed
 
 MODEL_RUNS = 5  # that are timed
 NOT_CALLED = "the model does not call it"
+_FUNCTIONS = {
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.ConvTranspose1d: "conv_transpose1d",
+    nn.ConvTranspose2d: "conv_transpose2d",
+}
 
 Call = Callable[[], Tensor]
 
 
 def measure(model: nn.Module, inputs: tuple[Any, ...], seconds: float) -> Comparison:
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, _ConvNd)}
     rows: dict[tuple, LayerComparison] = {}
     left_out = dict.fromkeys(layers, NOT_CALLED)
 
@@ -42,13 +52,13 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], seconds: float) -> Compar
             return
         left_out.pop(name, None)
         tensors = (x for x in arguments.values() if isinstance(x, Tensor))
-        key = name, *((x.shape, x.stride(), x.dtype) for x in tensors)
+        key = name, *((x.shape, x.stride(), x.dtype) for x in tensors), _sizes(arguments)
         if key in rows:
             rows[key] = replace(rows[key], calls=rows[key].calls + 1)
         else:
             rows[key] = _measure_layer(name, layer, seconds, **arguments)
 
-    with _undisturbed(model):
+    with undisturbed(model):
         with _after_each_call(layers, measure_call):
             model(*inputs)
         model_seconds, share = _time_of_model(model, inputs, layers)
@@ -58,36 +68,14 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], seconds: float) -> Compar
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """In eval mode, eager and without gradients; modes and random state are put back.
-
-    The flag itself is set, because ``train()`` and ``eval()`` of a class may do more. Not in
-    inference mode: a model may keep what it computes once for all, and train with it later.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(cuda))
-        stack.enter_context(torch.no_grad())
-        if "torch._dynamo" in sys.modules:  # or compiled code would not know of the hooks
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        try:
-            for module, _ in modes:
-                module.training = False
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
-
-
-@contextmanager
 def _after_each_call(
-    layers: dict[str, nn.Conv2d], then: Callable[[str, dict[str, Any]], None]
+    layers: dict[str, _ConvNd], then: Callable[[str, dict[str, Any]], None]
 ) -> Iterator[None]:
     """Calls ``then(name, arguments)`` after ``forward``, before other hooks."""
 
     def hook(name: str, layer: nn.Module, positional: tuple, named: dict, output: Any) -> None:
-        then(name, {**dict(zip(("input", "residual"), positional, strict=False)), **named})
+        second = "output_size" if isinstance(layer, _ConvTransposeNd) else "residual"
+        then(name, {**dict(zip(("input", second), positional, strict=False)), **named})
 
     with ExitStack() as stack:
         for name, layer in layers.items():
@@ -99,7 +87,7 @@ def _after_each_call(
 
 
 def _time_of_model(
-    model: nn.Module, inputs: tuple[Any, ...], layers: dict[str, nn.Conv2d]
+    model: nn.Module, inputs: tuple[Any, ...], layers: dict[str, _ConvNd]
 ) -> tuple[float, float]:
     """Median seconds of the model, and of the part of them that its layers take."""
     started, spent = 0.0, 0.0
@@ -125,39 +113,51 @@ def _time_of_model(
     return statistics.median(totals), statistics.median(shares)
 
 
-def _reason_against(layer: nn.Conv2d, input: Tensor) -> str | None:
+def _sizes(arguments: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(arguments.get("output_size") or ())
+
+
+def _reason_against(layer: _ConvNd, input: Tensor) -> str | None:
     """Why a layer is not measured, or None."""
     if not input.is_cpu:
         return f"its input is on {input.device}"
+    plan = plan_of(layer)
+    if isinstance(plan, str):
+        return plan
     kind = type_before_parametrizations(layer)
     fused = issubclass(kind, ConvActivation2d) and kind.__module__.startswith("torchconv.")
-    if kind not in (nn.Conv2d, Conv2d) and not fused:
-        return f"{kind.__name__} is a subclass of nn.Conv2d, which torchconv leaves alone"
-    own = vars(layer)
-    if "forward" in own or ("_conv_forward" in own and not is_converted(layer)):
-        return "its forward has been replaced"
+    if not fused and not _has_forward_of_torch(kind):
+        return f"{kind.__name__} has a forward of its own"
+    if any(is_replaced_by_others(layer, name) for name in ("forward", "_conv_forward")):
+        return "its forward was replaced"
     return None
+
+
+def _has_forward_of_torch(kind: type[Any]) -> bool:
+    methods = kind.forward, getattr(kind, "_conv_forward", None)
+    return any(
+        methods == (each.forward, getattr(each, "_conv_forward", None))
+        for each in (*OURS, *NAMESAKES)
+    )
 
 
 def _measure_layer(
     name: str,
-    layer: nn.Conv2d,
+    layer: Any,
     seconds: float,
     input: Tensor,
     residual: Any = None,
+    output_size: Any = None,
 ) -> LayerComparison:
-    padded, padding = input, layer.padding
-    if layer.padding_mode != "zeros":
-        padded = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
-        padding = 0
+    function = _FUNCTIONS[next(kind for kind in _FUNCTIONS if isinstance(layer, kind))]
+    convolution = _arguments_of(layer, input, output_size)
     weight = layer.weight
-    convolution = (
-        padded, weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups,
-    )  # fmt: skip
     winograd = getattr(layer, "winograd", None)
-    ours: Call = partial(functional.conv2d, *convolution, winograd=winograd)
-    theirs: Call = partial(F.conv2d, *convolution)
-    ending = ""
+    options = {"winograd": winograd} if function == "conv2d" else {}
+    ours: Call = partial(getattr(functional, function), *convolution, **options)
+    theirs: Call = partial(getattr(F, function), *convolution)
+    transposed = isinstance(layer, _ConvTransposeNd)
+    ending = "transposed" if transposed else ""
     if isinstance(layer, ConvActivation2d):
         ours = partial(layer.forward, input, residual)
         theirs = partial(_separate_steps, layer, convolution, residual)
@@ -166,7 +166,7 @@ def _measure_layer(
     with torch.inference_mode():
         output, expected = ours(), theirs()
         pairs = measure_pairs(ours, theirs, seconds)
-        algorithm = _explain.forward_algorithm(*convolution, winograd=winograd)
+        algorithm = forward_algorithm(explain_call(function, convolution, winograd))
     return LayerComparison(
         name=name,
         input_size=tuple(input.shape),
@@ -180,13 +180,29 @@ def _measure_layer(
         memory_format="channels_last" if _is_channels_last(input) else "contiguous",
         algorithm=algorithm,
         calls=1,
-        macs=output.numel() * weight[0].numel(),
+        macs=(input if transposed else output).numel() * weight[0].numel(),
         bytes=sum(x.numel() * x.element_size() for x in (input, weight, output)),
         ms=statistics.median(pairs.ours) * 1e3,
         torch_ms=statistics.median(pairs.theirs) * 1e3,
         speedup=pairs.speedup,
         difference=_difference(output, expected),
     )
+
+
+def _arguments_of(layer: Any, input: Tensor, output_size: Any) -> tuple[Any, ...]:
+    """What the layer calls its function with."""
+    weight, bias, stride, padding = layer.weight, layer.bias, layer.stride, layer.padding
+    dilation, groups = layer.dilation, layer.groups
+    if isinstance(layer, _ConvTransposeNd):
+        kernel: Any = layer.kernel_size
+        output_padding = layer._output_padding(
+            input, output_size, stride, padding, kernel, len(kernel), dilation
+        )
+        return input, weight, bias, stride, padding, output_padding, groups, dilation
+    if layer.padding_mode != "zeros":
+        input = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
+        padding = 0
+    return input, weight, bias, stride, padding, dilation, groups
 
 
 def _separate_steps(layer: ConvActivation2d, convolution: tuple[Any, ...], residual: Any) -> Tensor:

@@ -1,18 +1,14 @@
-"""``Conv2d``, a drop-in for ``torch.nn.Conv2d``, and ``convert``, which changes whole models."""
+"""``Conv2d``, a drop-in for ``torch.nn.Conv2d``."""
 
-import weakref
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._jit_internal import is_scripting
-from torch.nn.utils.parametrize import type_before_parametrizations
 
 from torchconv import functional
 from torchconv._one_node import one_node
 from torchconv._winograd import Winograd
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 @one_node
@@ -83,90 +79,3 @@ def _in_mode_of_its_own(layer: Any, input: Tensor, weight: Tensor, bias: Tensor 
         input, weight, bias, layer.stride, padding, layer.dilation, layer.groups,
         winograd=layer.winograd,
     )  # fmt: skip
-
-
-class _ConvForward:
-    """``_conv_forward`` of one layer that computes with torchconv and is an ``nn.Conv2d`` by type.
-
-    The layer holds it as an attribute; copies of the layer, files too, hold one of their own. It
-    refers to the layer weakly: in a cycle, a model's memory would wait for the garbage collector.
-    """
-
-    __slots__ = ("_layer",)
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        self._layer = weakref.ref(layer)
-
-    def __call__(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        layer = self._layer()
-        if layer is None:
-            raise self._lost()
-        return Conv2d._conv_forward(layer, input, weight, bias)
-
-    def __reduce__(self) -> tuple[type["_ConvForward"], tuple[nn.Conv2d]]:
-        layer = self._layer()
-        if layer is None:
-            raise self._lost()
-        return _ConvForward, (layer,)
-
-    @staticmethod
-    def _lost() -> ReferenceError:
-        return ReferenceError(
-            "this layer is a shallow copy (copy.copy) of a converted layer that is gone; "
-            "call torchconv.convert on the copy"
-        )
-
-
-def convert(module: Module) -> Module:
-    """Makes every ``nn.Conv2d`` in ``module`` compute with torchconv, and returns ``module``.
-
-    Each layer stays the same object, of the exact type ``nn.Conv2d``, so that tools that look at
-    the type recognise it. Parameters, hooks, training flag, ``state_dict`` and references to it
-    from optimizers or other modules are kept. Layers of class :class:`torchconv.Conv2d` become
-    ``nn.Conv2d`` too. Subclasses are left alone (except the classes that
-    ``torch.nn.utils.parametrize`` makes), and so are layers whose ``_conv_forward`` someone else
-    has replaced. A deep copy or a pickle of a layer is independent of it. A shallow copy
-    (``copy.copy``) reads stride, padding and the like from its original until it is converted
-    itself.
-
-    Args:
-        module: any module, or a ``nn.Conv2d`` itself. Converting it again changes nothing.
-
-    Example:
-        >>> from torch import nn
-        >>> model = convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU()))
-        >>> model
-        Sequential(
-          (0): Conv2d(1, 8, kernel_size=(3, 3), stride=(1, 1))
-          (1): ReLU()
-        )
-        >>> type(model[0]) is nn.Conv2d, is_converted(model[0])
-        (True, True)
-    """
-    for layer in module.modules():
-        if not isinstance(vars(layer).get("_conv_forward"), _ConvForward | None):
-            continue
-        kind = type(layer)
-        if kind is Conv2d:
-            layer.__class__ = nn.Conv2d
-            vars(layer).pop("__module__", None)
-        if isinstance(layer, nn.Conv2d) and type_before_parametrizations(layer) is nn.Conv2d:
-            vars(layer)["_conv_forward"] = _ConvForward(layer)
-            vars(layer).setdefault("winograd", None)  # nn.Module is slow to say that there is none
-    return module
-
-
-def is_converted(layer: nn.Module) -> bool:
-    """Whether a layer computes with torchconv.
-
-    That is a :class:`Conv2d` of torchconv, or an ``nn.Conv2d`` after :func:`convert`.
-
-    Args:
-        layer: any module. Its submodules are not looked at.
-
-    Example:
-        >>> from torch import nn
-        >>> is_converted(nn.Conv2d(1, 8, 3)), is_converted(convert(nn.Conv2d(1, 8, 3)))
-        (False, True)
-    """
-    return isinstance(layer, Conv2d) or isinstance(vars(layer).get("_conv_forward"), _ConvForward)

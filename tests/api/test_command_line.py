@@ -32,7 +32,7 @@ def test_the_table_has_every_figure(with_rich, monkeypatch):
     (total,) = (line for line in lines if line.split()[:2] == ["all", "6"])
     assert f"{found.ms:.4g}" in total.split() and f"{found.speedup:.2f}x" in total.split()
     assert lines[-1].startswith(f"whole model: {found.model_ms:.4g} ms")
-    assert "no nn.Conv2d was measured" in str(measured(nn.ReLU(), torch.ones(2)))
+    assert "no convolution was measured" in str(measured(nn.ReLU(), torch.ones(2)))
 
 
 def test_a_narrow_terminal_gets_a_narrow_table(monkeypatch):
@@ -57,10 +57,20 @@ def test_command_line(capsys, monkeypatch):
     command_line.main(["compare", "squeezenet1_1", *options])
     out = capsys.readouterr().out
     assert "features.0" in out and "2x3x64x64" in out and "whole model: " in out
+    for command, parts in {
+        "explain": ["features.0: Conv2d(3, 64, kernel 3x3, stride 2x2), 2x3x64x64 -> 2x64x31x31"],
+        "convert-report": ["2x64x31x31", "torchconv"],
+    }.items():
+        command_line.main([command, "squeezenet1_1", *options[:-1]])
+        out = capsys.readouterr().out
+        assert "features.12.squeeze" in out and all(part in out for part in parts)
+        assert ": runs" in out if command == "explain" else out.startswith("name ")
     command_line.main(["info"])
     assert capsys.readouterr().out.startswith(f"torchconv {torchconv.__version__}\n")
     done = subprocess.run([sys.executable, "-m", "torchconv", "--help"], capture_output=True)
-    assert done.returncode == 0 and b"compare" in done.stdout and b"info" in done.stdout
+    assert done.returncode == 0
+    for command in (b"compare", b"info", b"explain", b"convert-report"):
+        assert command in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -70,6 +80,9 @@ def test_command_line(capsys, monkeypatch):
         (["compare", "qqq"], "there are alexnet, "),
         (["compare", "resnet18", "--batch=0"], "0 is less than 1"),
         (["compare", "resnet18", "--seconds=0"], "0.0 is not above 0"),
+        (["explain", "resnet18", "--threads=0"], "0 is less than 1"),
+        (["explain", "resnet18", "--seconds=1"], "unrecognized arguments: --seconds=1"),
+        (["convert-report", "resnet19"], "has no classification network 'resnet19'"),
         ([], "required: COMMAND"),
     ],
 )

@@ -216,9 +216,9 @@ def test_layers_without_a_row_have_a_reason():
     found = measured(model, torch.ones(1, 3, 4, 4))
     assert [row.name for row in found.rows] == ["0"]
     assert found.left_out == {
-        "1": "its forward has been replaced",
-        "2": "its forward has been replaced",
-        "3": "Standardised is a subclass of nn.Conv2d, which torchconv leaves alone",
+        "1": "its forward was replaced",
+        "2": "its _conv_forward was replaced",
+        "3": "Standardised has a forward of its own",
         "unused.0": "the model does not call it",
     }
     found = measured(nn.Conv2d(3, 3, 1, device="meta"), torch.ones(1, 3, 4, 4, device="meta"))

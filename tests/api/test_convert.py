@@ -5,6 +5,7 @@ import gc
 import io
 import pickle
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -150,7 +151,8 @@ def test_a_conv_forward_that_others_have_replaced_is_left_alone():
         replaced = kind(3, 4, 3, padding=1)
         replaced._conv_forward = forward
         expected = replaced(image())
-        assert type(torchconv.convert(replaced)) is kind
+        with pytest.warns(UserWarning) if kind is nn.Conv2d else nullcontext():
+            assert type(torchconv.convert(replaced)) is kind
         assert replaced._conv_forward is forward and torch.equal(replaced(image()), expected)
 
 

@@ -209,8 +209,11 @@ def test_overriding_conv_forward_still_works():
 class Special(nn.Conv2d):
     """A subclass that convert leaves alone."""
 
+    def forward(self, input):
+        return nn.functional.conv2d(input, self.weight)
 
-def test_convert_swaps_exactly_nn_conv2d_in_place():
+
+def test_convert_changes_layers_in_place():
     shared = nn.Conv2d(4, 4, 3, padding=1)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding="same"),
@@ -235,7 +238,7 @@ def test_convert_swaps_exactly_nn_conv2d_in_place():
     kinds = {name: type(module) for name, module in model.named_modules()}
     assert kinds["0"] is kinds["1.a"] is kinds["4"] is nn.Conv2d
     converted = {name for name, module in before.items() if torchconv.is_converted(module)}
-    assert converted == {"0", "1.a", "4"}
+    assert converted == {"0", "1.a", "1.1d", "3", "4"}
     assert kinds["1.special"] is Special
     assert kinds["1.1d"] is nn.Conv1d and kinds["3"] is nn.ConvTranspose2d
     model[2](torch.zeros(1, 4, 5, 5))

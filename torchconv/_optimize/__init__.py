@@ -5,8 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from torchconv.modules import convert
+from torch.nn.modules.conv import _ConvNd
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -23,7 +22,7 @@ def optimize(
 
     BatchNorm is folded into the convolution before it, and so is zero padding before a convolution.
     A convolution also computes the activation and the addition of a residual that follow it. All
-    other ``nn.Conv2d`` compute with torchconv, as after :func:`torchconv.convert`. Whatever cannot
+    other convolutions compute with torchconv, as after :func:`torchconv.convert`. Whatever cannot
     be changed safely is left as it is; :func:`torchconv.report` tells what was done and why not
     more. Modules whose own code changes, such as residual blocks, become
     :class:`torch.fx.GraphModule`; all others keep their class, and all keep their names. The model
@@ -112,12 +111,14 @@ def _refuse(model: Any, dtype: Any, memory_format: Any) -> None:
 
 def _finish(model: nn.Module, walk: Any, dtype: Any, memory_format: Any) -> None:
     """All that concerns layers one by one."""
+    from torchconv._convert.convert import convert_layer
     from torchconv._optimize.cast import cast_inputs
     from torchconv._optimize.linear import keep_packed_linear
     from torchconv._optimize.packed import keep
 
+    for layer in walk.layers(nn.Module):
+        convert_layer(layer)
     for layer in walk.layers(nn.Conv2d):
-        convert(layer)
         if memory_format is not None:
             layer.to(memory_format=memory_format)
     if dtype is not None:
@@ -136,7 +137,7 @@ def _compare(model: nn.Module, arguments: tuple[Any, ...], expected: Any) -> Non
     def see(layer: nn.Module, output: Any) -> None:
         note(layer, output_size=tuple(output.shape))
 
-    handles = check.observed(model, nn.Conv2d, see)
+    handles = check.observed(model, _ConvNd, see)
     try:
         actual = check.run(model, arguments)
     finally:

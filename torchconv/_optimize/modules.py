@@ -10,8 +10,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from torchconv._conv_activation import ConvActivation2d
+from torchconv._convert.weak_method import is_replaced_by_others
 from torchconv._packed_layer import PackedLayer
-from torchconv.modules import Conv2d, _ConvForward
+from torchconv.modules import Conv2d
 
 FROZEN_NORMS = frozenset(
     {
@@ -85,11 +86,9 @@ def why_not_itself(module: nn.Module) -> str | None:
         return f"{type(module).__name__} has parametrizations"
     if has_hooks(module):
         return f"{type(module).__name__} has hooks"
-    if "forward" in vars(module):
-        return f"the forward of {type(module).__name__} was replaced"
-    own = vars(module).get("_conv_forward")
-    if own is not None and not isinstance(own, _ConvForward):
-        return f"the _conv_forward of {type(module).__name__} was replaced"
+    for name in ("forward", "_conv_forward"):
+        if is_replaced_by_others(module, name):
+            return f"the {name} of {type(module).__name__} was replaced"
     return None
 
 

@@ -100,7 +100,7 @@ class Walk:
             note(layer, reason=reason)
 
     def layers(self, kind: type[Layer]) -> list[Layer]:
-        """Those of a class that are not in a part of the model that is left alone."""
+        """Modules of a class that are not in a part of the model that is left alone."""
         found: list[Layer] = []
         waiting = [self._model]
         seen: set[nn.Module] = set()

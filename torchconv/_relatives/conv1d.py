@@ -63,13 +63,13 @@ def conv1d(
     if input.dim() == 2:
         batch = conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
         return batch.squeeze(0)
-    geometry = _resolve(input, weight, bias, stride, padding, dilation, groups)
+    geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
     # As in PyTorch, the order in which a sequence lies in memory does not reach the result.
     images = input.contiguous().unsqueeze(2)  # [n, c, 1, w]
     return _autograd.conv2d(images, weight.unsqueeze(2), bias, geometry).squeeze(2)
 
 
-def _resolve(
+def resolve(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,

@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from torchconv._convert.convert import is_converted
 from torchconv._samples.conv2d import grad_weight_squares, grad_weights
-from torchconv.modules import Conv2d, is_converted
+from torchconv.modules import Conv2d
 
 
 def register(grad_sample: ModuleType) -> None:

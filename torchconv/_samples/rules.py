@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from torchconv._convert.convert import is_converted
 from torchconv._samples.conv2d import grad_weight_squares
-from torchconv.modules import Conv2d, is_converted
+from torchconv.modules import Conv2d
 
 Squares = dict[str, Tensor]
 Rule = Callable[[Any, Tensor, Tensor], Squares]
