@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._decomp import register_decomposition
 from torch.jit._builtins import _register_builtin
 
-from torchconv import functional
+from torchconv import _integers, functional
 from torchconv._named_activations import activated, ending
 
 _register_builtin(functional.conv2d, "aten::conv2d")
@@ -57,5 +57,6 @@ def _conv2d_grad_input(
     return padded[:, :, top : top + h, left : left + w]
 
 
+register_decomposition(torch.ops.torchconv.conv2d_int32.default)(_integers.decomposed)
 register_decomposition(torch.ops.torchconv.conv2d_activation.default)(ending(_conv2d))
 register_decomposition(torch.ops.torchconv.activate.default)(activated)

@@ -8,7 +8,7 @@ transforms of torch.func before these take the operators apart.
 
 import torch
 
-from torchconv import _autograd, _autograd_activation, _load
+from torchconv import _autograd, _autograd_activation, _integers, _load
 from torchconv._named_activations import activate, ending
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
@@ -24,6 +24,9 @@ for _function in (
     for _key in ("Autograd", "FuncTorchDynamicLayerFrontMode"):
         _library.impl(_function.__name__, _function, _key)
 
+torch.library.register_vmap("torchconv::conv2d_int32", _integers.batched)
+
 if _load.problem is None:  # else _aten.py has defined them for all devices
     _library.impl("conv2d_activation", ending(torch.ops.torchconv.conv2d), "CUDA")
     _library.impl("activate", activate, "CUDA")
+    _library.impl("conv2d_int32", _integers.by_aten, "CUDA")
