@@ -138,9 +138,7 @@ def _elsewhere(
     return _cuda.reason_for_aten(input, weight, chosen)
 
 
-def _not_computed(
-    input: Tensor, weight: Tensor, dtypes: frozenset[torch.dtype]
-) -> str | None:
+def _not_computed(input: Tensor, weight: Tensor, dtypes: frozenset[torch.dtype]) -> str | None:
     """Why torchconv computes such tensors on no device, or None if it does."""
     if input.dtype not in dtypes:
         return f"torchconv has no kernels for input {input.dtype} and weight {weight.dtype}"

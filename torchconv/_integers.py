@@ -95,8 +95,11 @@ def computed_by_aten(
     """A call that is left to ATen; where only shapes are known, no bias is looked at."""
     plain = bias is None or type(bias) in (Tensor, torch.nn.Parameter)
     traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-    if plain and not traced and not torch._C._functorch.peek_interpreter_stack() and not (
-        bias is not None and bias.is_meta
+    if (
+        plain
+        and not traced
+        and not torch._C._functorch.peek_interpreter_stack()
+        and not (bias is not None and bias.is_meta)
     ):
         return by_aten(input, weight, bias, geometry)
     return decomposed(input, weight, bias, geometry)
@@ -120,4 +123,3 @@ def batched(
     operator = torch.ops.torchconv.conv2d_int32
     dims = input_dim, weight_dim, bias_dim, *rest
     return _vmap.conv2d(operator, info, dims, input, weight, bias, geometry)
-

@@ -182,6 +182,7 @@ def resolve(
     dilation: Ints,
     groups: int,
     flags: int = 0,
+    one_dtype: bool = True,
 ) -> tuple[int, ...]:
     """Checks everything and returns the geometry, the last argument of the operators.
 
@@ -218,10 +219,11 @@ def resolve(
         or h + top + bottom <= dilation_h * (r - 1)
         or w + left + right <= dilation_w * (s - 1)
         or ((h < 1 or w < 1) and n > 0)
-        or weight.dtype is not dtype
+        or (weight.dtype is not dtype and one_dtype)
         or (bias is not None and (bias.dtype is not dtype or bias.shape != (k,)))
     ):
         sides = (top, bottom, left, right)
+        weight = weight if one_dtype else weight.to(dtype)  # whose dtype is not what is wrong
         _arguments.refuse(input, weight, bias, stride, sides, dilation, groups)
     # A tensor that is plainly contiguous, as almost all are, is told by its first comparison.
     strides, weight_strides = input.stride(), weight.stride()
@@ -248,7 +250,7 @@ def _conv2d_of_integers(
     _integers.check(input, weight, bias, out_dtype)
     if input.dim() == 3:
         return _conv2d_of_integers(input.unsqueeze(0), weight, bias, out_dtype, *options).squeeze(0)
-    geometry = resolve(input, weight.view(input.dtype), None, *options)
+    geometry = resolve(input, weight, None, *options, one_dtype=False)
     _integers.check_sums(input, weight)
     if reason_for_aten(input, weight, bias, dtypes=_integers.IMAGES) is not None:
         return _integers.computed_by_aten(input, weight, bias, geometry)

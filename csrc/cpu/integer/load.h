@@ -115,13 +115,19 @@ void load_integers(const Task& task, const IntegerPlan& plan, int64_t n, int64_t
       const int64_t x = box.column + real.begin * box.column_skip;
       const IntegerRow<In> row{image + y * strides.row + x * strides.column, strides, channels,
                                box.column_skip, real.end - real.begin};
-      if (gather.layout == Layout::kContiguous) {
+      if (gather.layout == Layout::kContiguous || plan.steps == 1) {
         load_planes(plan, row, by_channels, out + left);
       } else {
         load_pixels(plan, row, out + left);
       }
     }
   }
+}
+
+inline int32_t sum_of_bytes(const char* bytes, int64_t count) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += (int8_t)bytes[i];
+  return sum;
 }
 
 // The weights of one panel, and behind those of all panels what its sums start with.
@@ -145,11 +151,10 @@ inline void pack_integers(const Task& task, const IntegerPlan& plan, int64_t ind
           const int8_t* const in =
               (const int8_t*)task.weight + k * stride[0] + r * stride[2] + s * stride[3];
           load_elements(in, stride[1], gather.src_channels, 0, out);
-          for (int64_t c = 0; plan.offset && c < gather.src_channels; ++c) {
-            start -= (uint32_t)plan.offset * (uint32_t)in[c * stride[1]];
-          }
         }
       }
+      if (plan.offset)
+        start -= (uint32_t)plan.offset * (uint32_t)sum_of_bytes(scratch + i * filter, filter);
       if (task.bias) start += (uint32_t)((const int32_t*)task.bias)[k];
     }
     __builtin_memcpy(starts + 4 * i, &start, sizeof(start));
