@@ -98,7 +98,7 @@ def computed_by_aten(
     if (
         plain
         and not traced
-        and not torch._C._functorch.peek_interpreter_stack()
+        and not torch._C._are_functorch_transforms_active()
         and not (bias is not None and bias.is_meta)
     ):
         return by_aten(input, weight, bias, geometry)

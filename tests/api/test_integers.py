@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -130,6 +131,9 @@ def test_subclasses_and_modes():
 
     with Seen() as seen:
         result = layer(X)
+    function, options = seen.call
+    assert function is torchconv.conv2d
+    assert options == {"out_dtype": INT}
     assert torch.equal(result, expected(X, W, BIAS))
 
 
@@ -176,7 +180,7 @@ def test_opcheck():
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_torchscript_trace():
-    traced = torch.jit.trace(lambda x: layer(x), (X,), check_trace=False)
+    traced: Any = torch.jit.trace(lambda x: layer(x), (X,), check_trace=False)
     assert "torchconv::" not in str(traced.graph)
     assert torch.equal(traced(X), expected(X, W, BIAS))
 

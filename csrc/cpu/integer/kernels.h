@@ -4,7 +4,7 @@
 //     plan.h    chooses the way and cuts it into jobs
 //     load.h    part of an image as a patch [row][column][channel], padded; packs weights
 //     job.h     one job: register tiles over a patch
-//     maps.h    one job of the other two ways, for which a vector has too few channels of a group
+//     tap_rows.h, maps.h    the other two ways, for groups of few channels and for what has no patch
 //     tile.h    the inner loop
 //
 //              one panel: 2 vectors of output channels
@@ -12,8 +12,8 @@
 //     of a     [ x x x x x x | x x x x x x ]    by those of each output channel; a tile goes through the
 //     row      [ x x x x x x | x x x x x x ]    taps, and in each through the channels
 //
-// With VNNI a pixel must be unsigned. int8 is moved by 128, padding with it, and the sums start at bias - 128 times the
-// sum of all weights, which takes it back.
+// With VNNI a pixel must be unsigned. int8 is moved by 128, padding with it, and the sums start at the bias less 128
+// times the sum of all weights, which takes it back.
 #pragma once
 
 #include "cpu/plan.h"

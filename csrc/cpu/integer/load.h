@@ -53,26 +53,29 @@ struct IntegerRow {
   int64_t channels, skip, count;
 };
 
-// Pixels after each other. Where the last step has too few channels it repeats one: its weights are zero.
+// Some pixels at a time, so that they stay in the first cache by channels. Where the last step has too few channels
+// it repeats one: its weights are zero.
 template <class In>
 void load_planes(const IntegerPlan& plan, const IntegerRow<In>& row, char* by_channels, char* out) {
   const int64_t skip = row.skip * row.strides.column;
-  char* const steps = plan.steps == 1 ? out : by_channels;
-  for (int64_t i = 0; i < plan.steps; ++i) {
-    const In* planes[Dot::kStep];
-    for (int j = 0; j < Dot::kStep; ++j) {
-      planes[j] = row.first + smaller(i * Dot::kStep + j, row.channels - 1) * row.strides.channel;
+  for (int64_t x = 0; x < row.count; x += kIntegerLoad, out += kIntegerLoad * plan.pixel_bytes()) {
+    const int64_t count = smaller(kIntegerLoad, row.count - x);
+    char* const steps = plan.steps == 1 ? out : by_channels;
+    for (int64_t i = 0; i < plan.steps; ++i) {
+      const In* planes[Dot::kStep];
+      for (int j = 0; j < Dot::kStep; ++j) {
+        const int64_t channel = smaller(i * Dot::kStep + j, row.channels - 1);
+        planes[j] = row.first + channel * row.strides.channel + x * skip;
+      }
+      if (skip == 1) {
+        load_step(planes, 1, count, (int)plan.offset, steps + 4 * i * count);
+      } else {
+        load_step(planes, skip, count, (int)plan.offset, steps + 4 * i * count);
+      }
     }
-    char* const to = steps + 4 * i * row.count;
-    if (skip == 1) {
-      load_step(planes, 1, row.count, (int)plan.offset, to);
-    } else {
-      load_step(planes, skip, row.count, (int)plan.offset, to);
-    }
+    if (plan.steps == 1) continue;
+    transpose_copy((const float*)by_channels, count, plan.steps, count, (float*)out, plan.steps);
   }
-  if (plan.steps == 1) return;
-  transpose_copy((const float*)by_channels, row.count, plan.steps, row.count, (float*)out,
-                 plan.steps);
 }
 
 template <class In>
@@ -104,6 +107,22 @@ void load_integers(const Task& task, const IntegerPlan& plan, int64_t n, int64_t
     const Range real = inside(box.column, box.column_skip, box.columns, gather.columns.src_size);
     const int64_t left = real.begin * pixel, right = real.end * pixel;
     char* out = patch + section * plan.patch.section_rows(plan.rows.size) * plan.patch_row_bytes();
+    const auto load = [&](int64_t y, int64_t pixels, char* to) {
+      const int64_t x = box.column + real.begin * box.column_skip;
+      const IntegerRow<In> row{image + y * strides.row + x * strides.column, strides, channels,
+                               box.column_skip, pixels};
+      if (gather.layout == Layout::kContiguous || plan.steps == 1) {
+        load_planes(plan, row, by_channels, to);
+      } else {
+        load_pixels(plan, row, to);
+      }
+    };
+    const bool whole = box.column == 0 && box.columns == gather.columns.src_size &&
+                       box.column_skip == 1 && box.row_skip == 1;
+    if (whole && box.row >= 0 && box.row + box.rows <= gather.rows.src_size) {
+      load(box.row, box.rows * box.columns, out);  // they are one row
+      continue;
+    }
     for (int64_t i = 0; i < box.rows; ++i, out += plan.patch_row_bytes()) {
       const int64_t y = box.row + i * box.row_skip;
       if (y < 0 || y >= gather.rows.src_size || real.begin == real.end) {
@@ -112,14 +131,7 @@ void load_integers(const Task& task, const IntegerPlan& plan, int64_t n, int64_t
       }
       __builtin_memset(out, (int)plan.offset, (size_t)left);
       __builtin_memset(out + right, (int)plan.offset, (size_t)(plan.patch_row_bytes() - right));
-      const int64_t x = box.column + real.begin * box.column_skip;
-      const IntegerRow<In> row{image + y * strides.row + x * strides.column, strides, channels,
-                               box.column_skip, real.end - real.begin};
-      if (gather.layout == Layout::kContiguous || plan.steps == 1) {
-        load_planes(plan, row, by_channels, out + left);
-      } else {
-        load_pixels(plan, row, out + left);
-      }
+      load(y, real.end - real.begin, out + left);
     }
   }
 }

@@ -1,5 +1,5 @@
-// Convolutions of integers without a patch: map after map for few channels of a group and for padding that reaches
-// so far that no patch has room for it; and depthwise layers in channels_last, whose channels fill vectors.
+// Convolutions of integers map after map, as they lie: for padding that reaches so far that no patch has room for
+// it, and where there are no channels.
 #pragma once
 
 #include "cpu/integer/plan.h"
@@ -7,7 +7,7 @@
 namespace torchconv::cpu {
 namespace {
 
-constexpr int64_t kIntegerColumns = 256, kIntegerBlock = 32;
+constexpr int64_t kIntegerColumns = 256;
 
 // sums[i] += in[i * step] * weight
 template <class In>
@@ -76,65 +76,9 @@ struct IntegerMap {
   }
 };
 
-// One row of pixels, whose channels have a filter each.
-template <class In>
-void depthwise_row(const Task& task, const IntegerPlan& plan, int64_t n, int64_t p,
-                   const int16_t* weights) {
-  const Axis &rows = plan.gather.rows, &columns = plan.gather.columns;
-  const int64_t channels = plan.gather.groups;
-  int64_t r_begin, r_end, s_begin, s_end;
-  inner_taps(rows, rows.phase(0), p, p, r_begin, r_end);
-  const In* const image = (const In*)task.input + n * rows.src_size * columns.src_size * channels;
-  int32_t* out = (int32_t*)task.result + (n * rows.dst_size + p) * columns.dst_size * channels;
-  for (int64_t q = 0; q < columns.dst_size; ++q, out += channels) {
-    inner_taps(columns, columns.phase(0), q, q, s_begin, s_end);
-    const auto add_taps = [&](int64_t first, auto count, uint32_t* sums) {
-      for (int64_t r = r_begin; r < r_end; ++r) {
-        const int64_t y = p * rows.src_step - rows.padding + r * rows.dilation;
-        for (int64_t s = s_begin; s < s_end; ++s) {
-          const int64_t x = q * columns.src_step - columns.padding + s * columns.dilation;
-          const In* const in = image + (y * columns.src_size + x) * channels + first;
-          const int16_t* const weight = weights + (r * columns.kernel + s) * channels + first;
-          for (int64_t i = 0; i < count; ++i) sums[i] += (uint32_t)(in[i] * weight[i]);
-        }
-      }
-    };
-    for (int64_t first = 0; first < channels; first += kIntegerBlock) {
-      const int64_t count = smaller(kIntegerBlock, channels - first);
-      uint32_t sums[kIntegerBlock] = {};
-      if (count == kIntegerBlock) {
-        add_taps(first, std::integral_constant<int64_t, kIntegerBlock>(), sums);
-      } else {
-        add_taps(first, count, sums);
-      }
-      const int32_t* const bias = task.bias ? (const int32_t*)task.bias + first : nullptr;
-      for (int64_t i = 0; i < count; ++i) {
-        out[first + i] = (int32_t)(sums[i] + (bias ? (uint32_t)bias[i] : 0));
-      }
-    }
-  }
-}
-
-inline void pack_depthwise_integers(const Task& task, const Gather& gather, int16_t* out) {
-  const int64_t* const stride = task.weight_stride;
-  for (int64_t r = 0; r < gather.rows.kernel; ++r) {
-    for (int64_t s = 0; s < gather.columns.kernel; ++s) {
-      for (int64_t k = 0; k < gather.groups; ++k) {
-        *out++ = ((const int8_t*)task.weight)[k * stride[0] + r * stride[2] + s * stride[3]];
-      }
-    }
-  }
-}
-
 template <class In>
 void integer_maps(const Task& task, const IntegerPlan& plan, const Job& job) {
   const Gather& gather = plan.gather;
-  if (plan.way == IntegerPlan::Way::kDepthwise) {
-    int16_t* const weights = (int16_t*)job.shared;
-    if (job.stage == 0) return pack_depthwise_integers(task, gather, weights);
-    const int64_t rows = gather.rows.dst_size;
-    return depthwise_row<In>(task, plan, job.index / rows, job.index % rows, weights);
-  }
   const int64_t channels = gather.groups * gather.dst_channels, all = gather.n * channels;
   const int64_t end = smaller(all, (job.index + 1) * plan.maps);
   for (int64_t i = job.index * plan.maps; i < end; ++i) {
