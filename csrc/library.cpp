@@ -18,6 +18,9 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def(
       "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
       "int[] geometry, int activation, float slope, Tensor? packed=None) -> Tensor");
+  // uint8 or int8 images, int8 weights, an int32 bias and result: the exact sums, or an error where they might not
+  // fit into 32 bits.
+  m.def("conv2d_int32(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor");
   // What the kernels make of a weight before they multiply, for calls with inputs of this size and, in
   // conv2d_activation, the same weight.
   m.def("_pack_weights(Tensor weight, int[] input_size, int[] geometry) -> Tensor");

@@ -156,32 +156,43 @@ inline void check_allocated(const Tensor& t, const char* name) {
        " bytes, its storage has ", bytes);
 }
 
-// An uninitialised tensor of the same dtype.
+// An uninitialised tensor of a dtype, so many bytes an element.
 template <size_t kDims>
-Tensor empty_strided(const Tensor& like, const int64_t (&size)[kDims],
+Tensor empty_strided(int32_t dtype, int64_t bytes, const int64_t (&size)[kDims],
                      const int64_t (&stride)[kDims], int32_t device_type, int32_t device_index) {
-  int32_t dtype;
-  require(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
   AtenTensorHandle handle;
   const AOTITorchError error =
       aoti_torch_empty_strided(kDims, size, stride, dtype, device_type, device_index, &handle);
   if (error == AOTI_TORCH_SUCCESS) return Tensor(handle);
-  int64_t bytes = static_cast<int64_t>(like.element_size());
   for (const int64_t extent : size) bytes = checked_product(bytes, extent);
   fail("out of memory: a result of size ", size_text(size), " needs ", bytes,
        " bytes; a smaller batch or image needs less");
 }
 
+// One of the same dtype.
+template <size_t kDims>
+Tensor empty_strided(const Tensor& like, const int64_t (&size)[kDims],
+                     const int64_t (&stride)[kDims], int32_t device_type, int32_t device_index) {
+  int32_t dtype;
+  require(aoti_torch_get_dtype(like.get(), &dtype) == AOTI_TORCH_SUCCESS, "no dtype");
+  return empty_strided(dtype, static_cast<int64_t>(like.element_size()), size, stride, device_type,
+                       device_index);
+}
+
+// The strides of a dense tensor, of which no extent counts as 0.
+inline Strides dense_strides(const int64_t (&size)[4], Layout layout) {
+  const int64_t c = std::max<int64_t>(size[1], 1), h = std::max<int64_t>(size[2], 1),
+                w = std::max<int64_t>(size[3], 1);
+  checked_product(checked_product(h, w), c);
+  return dense(layout, c, h, w);
+}
+
 // The same, dense in the layout.
 inline Tensor empty_dense(const Tensor& like, const int64_t (&size)[4], Layout layout,
                           int32_t device_type, int32_t device_index) {
-  const int64_t c = std::max<int64_t>(size[1], 1), h = std::max<int64_t>(size[2], 1),
-                w = std::max<int64_t>(size[3], 1);
-  const int64_t image = checked_product(checked_product(h, w), c);
-  if (layout == Layout::kContiguous) {
-    return empty_strided(like, size, {image, h * w, w, 1}, device_type, device_index);
-  }
-  return empty_strided(like, size, {image, 1, w * c, c}, device_type, device_index);
+  const Strides to = dense_strides(size, layout);
+  return empty_strided(like, size, {to.image, to.channel, to.row, to.column}, device_type,
+                       device_index);
 }
 
 }  // namespace torchconv

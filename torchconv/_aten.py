@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from torchconv import _integers
 from torchconv._each_in_groups import (
     conv2d_within,
     grad_input_within,
@@ -78,6 +79,8 @@ def _dense(tensor: Tensor, geometry: Ints) -> Tensor:
 # As csrc/library.cpp defines them.
 OPERATORS = {
     "conv2d(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor": _conv2d,
+    "conv2d_int32(Tensor input, Tensor weight, Tensor? bias, int[] geometry) "
+    "-> Tensor": _integers.by_aten,
     "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
     "int[] geometry, int activation, float slope, Tensor? packed=None) "
     "-> Tensor": ending(_conv2d),

@@ -81,7 +81,11 @@ class backend(Block[str]):
 
 
 def reason_for_aten(
-    input: Tensor, weight: Tensor, bias: Tensor | None, function: str = "conv2d"
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    function: str = "conv2d",
+    dtypes: frozenset[torch.dtype] = _DTYPES,
 ) -> str | None:
     """Why a call is left to ATen, None if torchconv computes it, ON_CUDA if its shape decides.
 
@@ -112,16 +116,16 @@ def reason_for_aten(
         if devices != {torch.device("meta")}:
             return (
                 _elsewhere(devices, input, weight, chosen)
-                or _not_computed(input, weight)
+                or _not_computed(input, weight, dtypes)
                 or ON_CUDA
             )
     if (
-        input.dtype not in _DTYPES
+        input.dtype not in dtypes
         or input.layout is not _STRIDED
         or weight.layout is not _STRIDED
         or (weight.numel() == 0 and weight.dim() == 4 and weight.shape[1] == 0)
     ):
-        return _not_computed(input, weight)
+        return _not_computed(input, weight, dtypes)
     return None
 
 
@@ -134,9 +138,9 @@ def _elsewhere(
     return _cuda.reason_for_aten(input, weight, chosen)
 
 
-def _not_computed(input: Tensor, weight: Tensor) -> str | None:
+def _not_computed(input: Tensor, weight: Tensor, dtypes: frozenset[torch.dtype]) -> str | None:
     """Why torchconv computes such tensors on no device, or None if it does."""
-    if input.dtype not in _DTYPES:
+    if input.dtype not in dtypes:
         return f"torchconv has no kernels for input {input.dtype} and weight {weight.dtype}"
     if input.layout is not _STRIDED or weight.layout is not _STRIDED:
         return f"torchconv has no kernels for input {input.layout} and weight {weight.layout}"

@@ -16,7 +16,7 @@ from torch._decomp import register_decomposition
 from torch.jit import _recursive
 from torch.jit._builtins import _register_builtin
 
-from torchconv import functional
+from torchconv import _integers, functional
 from torchconv._convert.weak_method import WeakMethod
 from torchconv._each_in_groups import conv2d_within, grad_input_within
 from torchconv._named_activations import activated, ending
@@ -77,5 +77,6 @@ register_decomposition(torch.ops.torchconv.conv2d_each.default)(conv2d_within(_c
 register_decomposition(torch.ops.torchconv.conv2d_each_grad_input.default)(
     grad_input_within(_conv2d_grad_input)
 )
+register_decomposition(torch.ops.torchconv.conv2d_int32.default)(_integers.decomposed)
 register_decomposition(torch.ops.torchconv.conv2d_activation.default)(ending(_conv2d))
 register_decomposition(torch.ops.torchconv.activate.default)(activated)

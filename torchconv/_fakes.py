@@ -24,6 +24,16 @@ def _conv2d(
     return empty(input, size, geometry)
 
 
+@torch.library.register_fake("torchconv::conv2d_int32")
+def _conv2d_int32(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Sequence[int],
+) -> Tensor:
+    return _conv2d(input, weight, bias, geometry).to(torch.int32)
+
+
 @torch.library.register_fake("torchconv::conv2d_activation")
 def _conv2d_activation(
     input: Tensor,

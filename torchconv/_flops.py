@@ -18,7 +18,7 @@ Size = Sequence[int]
 def _register(counter: ModuleType) -> None:
     ops, count = torch.ops.torchconv, counter.conv_flop_count
 
-    @counter.register_flop_formula(ops.conv2d)
+    @counter.register_flop_formula([ops.conv2d, ops.conv2d_int32])
     def _conv2d(input: Size, weight: Size, *_: Any, out_shape: Size, **__: Any) -> int:
         return count(input, weight, out_shape)
 

@@ -8,7 +8,14 @@ transforms of torch.func before these take the operators apart.
 
 import torch
 
-from torchconv import _autograd, _autograd_activation, _autograd_each, _each_in_groups, _load
+from torchconv import (
+    _autograd,
+    _autograd_activation,
+    _autograd_each,
+    _each_in_groups,
+    _integers,
+    _load,
+)
 from torchconv._named_activations import activate, ending
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
@@ -27,6 +34,8 @@ for _function in (
     for _key in ("Autograd", "FuncTorchDynamicLayerFrontMode"):
         _library.impl(_function.__name__, _function, _key)
 
+torch.library.register_vmap("torchconv::conv2d_int32", _integers.batched)
+
 if _load.problem is None:  # else _aten.py has defined them for all devices
     _library.impl("conv2d_activation", ending(torch.ops.torchconv.conv2d), "CUDA")
     _library.impl("activate", activate, "CUDA")
@@ -37,3 +46,4 @@ if _load.problem is None:  # else _aten.py has defined them for all devices
         ("_grad_weight_squares", _each_in_groups.squares_within, "conv2d_grad_weight"),
     ):
         _library.impl(_name, _within(getattr(torch.ops.torchconv, _op)), "CUDA")
+    _library.impl("conv2d_int32", _integers.by_aten, "CUDA")

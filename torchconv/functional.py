@@ -16,7 +16,7 @@ from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _cuda, _winograd
+from torchconv import _arguments, _autograd, _cuda, _integers, _winograd
 from torchconv._arguments import is_empty, output_extent, pair, suggests_channels_last
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 from torchconv._overrides import overridden
@@ -38,6 +38,7 @@ def conv2d(
     groups: int = 1,
     *,
     winograd: Winograd | None = None,
+    out_dtype: torch.dtype | None = None,
 ) -> Tensor:
     r"""Applies a 2-d convolution (a cross-correlation) over an image of several channels.
 
@@ -57,6 +58,10 @@ def conv2d(
         dilation: distance between kernel elements, an int or a pair.
         groups: channels are split into this many groups that do not mix.
         winograd: for this call, what :func:`torchconv.set_winograd` chooses for all.
+        out_dtype: ``torch.int32`` for exact sums of integers, of a uint8 or int8 input, an int8
+            weight and an int32 bias or None, where PyTorch's would overflow; no derivatives. A
+            layer is refused if some values of these types could leave int32: at most 65793 products
+            per sum (c / groups * r * s) for uint8, 131071 for int8, less what the bias takes.
 
     Returns:
         ``(n, k, p, q)`` or ``(k, p, q)``, with ``(p, q)`` as given by :func:`conv2d_output_size`.
@@ -64,7 +69,7 @@ def conv2d(
 
     Raises:
         RuntimeError: shapes, dtypes or values do not fit together.
-        TypeError: an argument has a wrong type.
+        TypeError: an argument has a wrong type, or ``out_dtype`` meets a subclass of Tensor.
         ValueError: there is no such mode of Winograd's.
 
     Example:
@@ -77,7 +82,13 @@ def conv2d(
         7.0
         >>> conv2d(image, mean, padding="same").shape
         torch.Size([1, 1, 6, 6])
+        >>> ones, hundreds = torch.ones(1, 8, 3, 3).byte(), torch.full((1, 8, 3, 3), 100).char()
+        >>> conv2d(ones, hundreds, out_dtype=torch.int32).item()
+        7200
     """
+    if out_dtype is not None:
+        options = stride, padding, dilation, groups
+        return _conv2d_of_integers(input, weight, bias, out_dtype, *options)
     if has_torch_function_variadic(input, weight, bias):
         options = {} if winograd is None else {"winograd": winograd}
         tensors = input, weight, bias
@@ -171,6 +182,7 @@ def resolve(
     dilation: Ints,
     groups: int,
     flags: int = 0,
+    one_dtype: bool = True,
 ) -> tuple[int, ...]:
     """Checks everything and returns the geometry, the last argument of the operators.
 
@@ -207,10 +219,11 @@ def resolve(
         or h + top + bottom <= dilation_h * (r - 1)
         or w + left + right <= dilation_w * (s - 1)
         or ((h < 1 or w < 1) and n > 0)
-        or weight.dtype is not dtype
+        or (weight.dtype is not dtype and one_dtype)
         or (bias is not None and (bias.dtype is not dtype or bias.shape != (k,)))
     ):
         sides = (top, bottom, left, right)
+        weight = weight if one_dtype else weight.to(dtype)  # whose dtype is not what is wrong
         _arguments.refuse(input, weight, bias, stride, sides, dilation, groups)
     # A tensor that is plainly contiguous, as almost all are, is told by its first comparison.
     strides, weight_strides = input.stride(), weight.stride()
@@ -225,6 +238,23 @@ def resolve(
         stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
         flags + 1 if channels_last else flags,
     )  # fmt: skip
+
+
+def _conv2d_of_integers(
+    input: Tensor, weight: Tensor, bias: Tensor | None, out_dtype: torch.dtype, *options: Any
+) -> Tensor:
+    """A call with out_dtype, which says that the sums are exact."""
+    if has_torch_function_variadic(input, weight, bias):
+        tensors = input, weight, bias
+        return overridden(conv2d, _integers.refuse_class, tensors, *options, out_dtype=out_dtype)
+    _integers.check(input, weight, bias, out_dtype)
+    if input.dim() == 3:
+        return _conv2d_of_integers(input.unsqueeze(0), weight, bias, out_dtype, *options).squeeze(0)
+    geometry = resolve(input, weight, None, *options, one_dtype=False)
+    _integers.check_sums(input, weight)
+    if reason_for_aten(input, weight, bias, dtypes=_integers.IMAGES) is not None:
+        return _integers.computed_by_aten(input, weight, bias, geometry)
+    return torch.ops.torchconv.conv2d_int32(input, weight, bias, geometry)
 
 
 def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:

@@ -191,6 +191,20 @@ for got, wanted in zip(program.module()(*operands), expected, strict=True):
 """)
 
 
+def test_integers_are_exact():
+    run_without_library("""
+x = torch.full((1, 8, 3, 3), 255, dtype=torch.uint8)
+weight = torch.full((2, 8, 3, 3), -128, dtype=torch.int8)
+bias = torch.tensor([0, 5], dtype=torch.int32)
+for result in (
+    torchconv.conv2d(x, weight, bias, out_dtype=torch.int32),
+    torch.ops.torchconv.conv2d_int32(x, weight, bias, [1, 1, 0, 0, 0, 0, 1, 1, 1, 0]),
+):
+    assert result.dtype is torch.int32
+    assert result.flatten().tolist() == [-72 * 255 * 128, 5 - 72 * 255 * 128]
+""")
+
+
 @pytest.mark.parametrize("schema", _aten.OPERATORS)
 def test_the_operators_are_those_of_the_library(schema):
     name = schema.partition("(")[0]

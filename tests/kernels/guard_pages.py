@@ -17,6 +17,7 @@ import torch
 
 import torchconv  # noqa: F401  (registers the operators)
 from tests.awkward import AWKWARD
+from tests.kernels.test_integers import random_layer
 from tests.reference import DTYPES, OPS, random_operands, run
 from torchconv._activation import NAMES
 
@@ -78,6 +79,14 @@ def main(side: str) -> None:
             print(NAMES[number], count, dtype, flush=True)
             torch.ops.torchconv.activate(x, None, number, 0.1)
             torch.ops.torchconv.activate(x, residual, number, 0.1)
+    for seed in range(48):
+        *operands, geometry = random_layer(seed)
+        guarded_operands = [
+            None if tensor is None else buffer.copy_of(tensor, side)
+            for buffer, tensor in zip(buffers, operands, strict=False)
+        ]
+        print("integers", seed, flush=True)
+        torch.ops.torchconv.conv2d_int32(*guarded_operands, geometry)
     print("done")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "csrc" / "cpu"
 # No vectors but their own, and what needs them.
-OTHER_LEVELS = ("simd/avx2.h", "simd/avx512.h", "simd/avx512_bf16.h", "simd/pairs_check.h")
+OTHER_LEVELS = ("simd/avx2.h", "simd/avx512.h", "simd/avx512_bf16.h", "simd/pairs_check.h",
+                "simd/avx2_dot.h", "simd/avx512_dot.h", "simd/vnni_dot.h")  # fmt: skip
 KNOW_TORCH = ("torch_arguments.h", "torch_program.h", "torch_threads.h")
 
 

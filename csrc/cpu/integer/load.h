@@ -1,0 +1,179 @@
+// What stands between tensors and register tiles: part of an image as a patch [row][column][channel], padded; and
+// weights as [tap][step][output channel], the first stage.
+#pragma once
+
+#include "cpu/common/load_patch.h"
+#include "cpu/integer/plan.h"
+#include "cpu/simd/dot.h"
+
+namespace torchconv::cpu {
+namespace {
+
+inline void put(char* out, Dot::Element value) {
+  __builtin_memcpy(out, &value, sizeof(value));  // the same bytes are read as other types
+}
+
+constexpr int64_t kElementBytes = sizeof(Dot::Element);
+
+// count elements, `step` apart
+template <class In>
+void load_elements(const In* __restrict__ in, int64_t step, int64_t count, int offset,
+                   char* __restrict__ out) {
+  for (int64_t i = 0; i < count; ++i) {
+    put(out + i * kElementBytes, (Dot::Element)(in[i * step] + offset));
+  }
+}
+
+// One step of `count` pixels from kStep planes.
+template <class In>
+void load_step(const In* const* planes, int64_t step, int64_t count, int offset,
+               char* __restrict__ out) {
+  const In* __restrict__ a = planes[0], * __restrict__ b = planes[1];
+  if constexpr (Dot::kStep == 2) {
+    for (int64_t i = 0; i < count; ++i) {
+      put(out + 4 * i, (Dot::Element)(a[i * step] + offset));
+      put(out + 4 * i + kElementBytes, (Dot::Element)(b[i * step] + offset));
+    }
+  } else {
+    const In* __restrict__ c = planes[2], * __restrict__ d = planes[3];
+    for (int64_t i = 0; i < count; ++i) {
+      put(out + 4 * i, (Dot::Element)(a[i * step] + offset));
+      put(out + 4 * i + 1, (Dot::Element)(b[i * step] + offset));
+      put(out + 4 * i + 2, (Dot::Element)(c[i * step] + offset));
+      put(out + 4 * i + 3, (Dot::Element)(d[i * step] + offset));
+    }
+  }
+}
+
+// Some columns of a row of an image, from the first channel of a group.
+template <class In>
+struct IntegerRow {
+  const In* first;
+  Strides strides;
+  int64_t channels, skip, count;
+};
+
+// Some pixels at a time, so that they stay in the first cache by channels. Where the last step has too few channels
+// it repeats one: its weights are zero.
+template <class In>
+void load_planes(const IntegerPlan& plan, const IntegerRow<In>& row, char* by_channels, char* out) {
+  const int64_t skip = row.skip * row.strides.column;
+  for (int64_t x = 0; x < row.count; x += kIntegerLoad, out += kIntegerLoad * plan.pixel_bytes()) {
+    const int64_t count = smaller(kIntegerLoad, row.count - x);
+    char* const steps = plan.steps == 1 ? out : by_channels;
+    for (int64_t i = 0; i < plan.steps; ++i) {
+      const In* planes[Dot::kStep];
+      for (int j = 0; j < Dot::kStep; ++j) {
+        const int64_t channel = smaller(i * Dot::kStep + j, row.channels - 1);
+        planes[j] = row.first + channel * row.strides.channel + x * skip;
+      }
+      if (skip == 1) {
+        load_step(planes, 1, count, (int)plan.offset, steps + 4 * i * count);
+      } else {
+        load_step(planes, skip, count, (int)plan.offset, steps + 4 * i * count);
+      }
+    }
+    if (plan.steps == 1) continue;
+    transpose_copy((const float*)by_channels, count, plan.steps, count, (float*)out, plan.steps);
+  }
+}
+
+template <class In>
+void load_pixels(const IntegerPlan& plan, const IntegerRow<In>& row, char* out) {
+  const int64_t step = row.skip * row.strides.column, pixel = plan.pixel_bytes();
+  const int offset = (int)plan.offset;
+  if (row.channels * kElementBytes == pixel && step == row.channels) {
+    return load_elements(row.first, 1, row.count * row.channels, offset, out);
+  }
+  for (int64_t i = 0; i < row.count; ++i, out += pixel) {
+    load_elements(row.first + i * step, 1, row.channels, offset, out);
+    const int64_t filled = row.channels * kElementBytes;
+    __builtin_memset(out + filled, 0, (size_t)(pixel - filled));
+  }
+}
+
+// The patch of `count` rows of pixels from `first` on.
+template <class In>
+void load_integers(const Task& task, const IntegerPlan& plan, int64_t n, int64_t group,
+                   int64_t first, int64_t count, char* patch, char* by_channels) {
+  const Gather& gather = plan.gather;
+  const int64_t channels = gather.src_channels, pixel = plan.pixel_bytes();
+  const Strides strides =
+      dense(gather.layout, gather.groups * channels, gather.rows.src_size, gather.columns.src_size);
+  const In* const image =
+      (const In*)task.input + n * strides.image + group * channels * strides.channel;
+  for (int64_t section = 0; section < plan.patch.sections; ++section) {
+    const PatchBox box = section_box(plan.patch, gather, section, first, count, 0, channels);
+    const Range real = inside(box.column, box.column_skip, box.columns, gather.columns.src_size);
+    const int64_t left = real.begin * pixel, right = real.end * pixel;
+    char* out = patch + section * plan.patch.section_rows(plan.rows.size) * plan.patch_row_bytes();
+    const auto load = [&](int64_t y, int64_t pixels, char* to) {
+      const int64_t x = box.column + real.begin * box.column_skip;
+      const IntegerRow<In> row{image + y * strides.row + x * strides.column, strides, channels,
+                               box.column_skip, pixels};
+      if (gather.layout == Layout::kContiguous || plan.steps == 1) {
+        load_planes(plan, row, by_channels, to);
+      } else {
+        load_pixels(plan, row, to);
+      }
+    };
+    const bool whole = box.column == 0 && box.columns == gather.columns.src_size &&
+                       box.column_skip == 1 && box.row_skip == 1;
+    if (whole && box.row >= 0 && box.row + box.rows <= gather.rows.src_size) {
+      load(box.row, box.rows * box.columns, out);  // they are one row
+      continue;
+    }
+    for (int64_t i = 0; i < box.rows; ++i, out += plan.patch_row_bytes()) {
+      const int64_t y = box.row + i * box.row_skip;
+      if (y < 0 || y >= gather.rows.src_size || real.begin == real.end) {
+        __builtin_memset(out, (int)plan.offset, (size_t)plan.patch_row_bytes());
+        continue;
+      }
+      __builtin_memset(out, (int)plan.offset, (size_t)left);
+      __builtin_memset(out + right, (int)plan.offset, (size_t)(plan.patch_row_bytes() - right));
+      load(y, real.end - real.begin, out + left);
+    }
+  }
+}
+
+inline int32_t sum_of_bytes(const char* bytes, int64_t count) {
+  int32_t sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += (int8_t)bytes[i];
+  return sum;
+}
+
+// The weights of one panel, and behind those of all panels what its sums start with.
+inline void pack_integers(const Task& task, const IntegerPlan& plan, int64_t index, char* packed,
+                          char* scratch) {
+  const Gather& gather = plan.gather;
+  const int64_t group = index / plan.panels, first = index % plan.panels * plan.panel;
+  const int64_t valid = smaller(plan.panel, gather.dst_channels - first);
+  const int64_t all_steps = plan.steps * gather.taps(), filter = 4 * all_steps;
+  const int64_t* const stride = task.weight_stride;
+  const int64_t panels = gather.groups * plan.panels;
+  char* const starts = packed + panels * plan.panel_bytes + index * plan.panel * 4;
+  __builtin_memset(scratch, 0, (size_t)plan.panel_bytes);
+  for (int64_t i = 0; i < plan.panel; ++i) {
+    uint32_t start = 0;
+    if (i < valid) {
+      const int64_t k = group * gather.dst_channels + first + i;
+      char* out = scratch + i * filter;
+      for (int64_t r = 0; r < gather.rows.kernel; ++r) {
+        for (int64_t s = 0; s < gather.columns.kernel; ++s, out += plan.pixel_bytes()) {
+          const int8_t* const in =
+              (const int8_t*)task.weight + k * stride[0] + r * stride[2] + s * stride[3];
+          load_elements(in, stride[1], gather.src_channels, 0, out);
+        }
+      }
+      if (plan.offset)
+        start -= (uint32_t)plan.offset * (uint32_t)sum_of_bytes(scratch + i * filter, filter);
+      if (task.bias) start += (uint32_t)((const int32_t*)task.bias)[k];
+    }
+    __builtin_memcpy(starts + 4 * i, &start, sizeof(start));
+  }
+  transpose_copy((const float*)scratch, all_steps, plan.panel, all_steps,
+                 (float*)(packed + index * plan.panel_bytes), plan.panel);
+}
+
+}  // namespace
+}  // namespace torchconv::cpu
