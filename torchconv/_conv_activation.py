@@ -2,12 +2,12 @@
 
 from typing import Any, cast
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 from torchconv._activation import Activation, activation_number, conv2d_activation_kept
 from torchconv._kept_weights import KeptWeights, has_own, unwatched
+from torchconv._padding import padded
 from torchconv.modules import Conv2d
 
 
@@ -82,7 +82,7 @@ class ConvActivation2d(Conv2d):
             weight, bias = unwatched(parameters, "weight"), unwatched(parameters, "bias")
         padding = self.padding
         if self.padding_mode != "zeros":
-            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            input = padded(input, weight, self.stride, padding, self.dilation, self.padding_mode)
             padding = 0
         return conv2d_activation_kept(
             input, weight, bias, (self.stride, padding, self.dilation, self.groups),

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _winograd
+from torchconv import _arguments, _autograd, _padding, _winograd
 from torchconv._arguments import single, suggests_channels_last
 from torchconv._overrides import overridden
 from torchconv._relatives.asked import cast, left_to_torch
@@ -34,8 +33,9 @@ def conv1d(
         weight: ``(k, c / groups, s)``, same dtype and device.
         bias: ``(k,)`` or None.
         stride: step of the kernel, an int or a list of one.
-        padding: zeros on each side; or ``'valid'`` (none) or ``'same'`` (output as long as the
-            input, needs stride 1; an odd total goes to the end).
+        padding: zeros on each side, an int or ``(left, right)``; or ``'valid'`` (none) or
+            ``'same'`` (output of ``ceil(w / stride)``, as TensorFlow and Keras pad; an odd total
+            goes to the end).
         dilation: distance between kernel elements.
         groups: channels are split into this many groups that do not mix.
 
@@ -56,9 +56,9 @@ def conv1d(
     """
     if has_torch_function_variadic(input, weight, bias):
         tensors = input, weight, bias
-        return overridden(conv1d, F.conv1d, tensors, stride, padding, dilation, groups)
+        return overridden(conv1d, _padding.conv1d, tensors, stride, padding, dilation, groups)
     if left_to_torch(input, weight, bias, "conv1d"):
-        return F.conv1d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
+        return _padding.conv1d(input, weight, bias, stride, padding, dilation, groups)
     input, weight, bias = cast(input, weight, bias)
     if input.dim() == 2:
         batch = conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
@@ -87,15 +87,16 @@ def _resolve(
         _arguments.refuse_rank(input, weight, "conv1d", 3)
     n, c, w = input.shape
     k, group_channels, s = weight.shape
-    if isinstance(padding, str):
-        left, right = _arguments.named_sides(padding, (s,), (step,), (gap,), "conv1d")
+    if type(padding) is int:
+        left = right = padding
     else:
-        left = right = single(padding, "padding", "conv1d")
+        left, right = _arguments.sides(padding, (w,), (s,), (step,), (gap,), "conv1d")
     dtype = input.dtype
     if (
         step < 1
         or gap < 1
         or left < 0
+        or right < 0
         or groups < 1
         or c != group_channels * groups
         or k < groups
