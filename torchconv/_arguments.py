@@ -133,7 +133,7 @@ def total_of_same(size: int, kernel: int, stride: int, dilation: int) -> int:
     reach = dilation * (kernel - 1)
     if stride <= 1:  # whatever the size, which may be known at run time only
         return reach
-    return torch.sym_max((size - 1) // stride * stride + 1 + reach - size, 0)
+    return cast(int, torch.sym_max((size - 1) // stride * stride + 1 + reach - size, 0))
 
 
 def output_extent(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

@@ -7,7 +7,6 @@ from torch.compiler import is_dynamo_compiling
 
 from torchconv._activation import Activation, activation_number, conv2d_activation_kept
 from torchconv._kept_weights import KeptWeights, has_own, unwatched
-from torchconv._padding import padded
 from torchconv.modules import Conv2d
 
 
@@ -80,13 +79,9 @@ class ConvActivation2d(Conv2d):
         else:
             kept = kept if kept.may_keep(parameters) else None
             weight, bias = unwatched(parameters, "weight"), unwatched(parameters, "bias")
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input = padded(input, weight, self.stride, padding, self.dilation, self.padding_mode)
-            padding = 0
         return conv2d_activation_kept(
-            input, weight, bias, (self.stride, padding, self.dilation, self.groups),
-            self.activation, self.slope, residual, self.winograd, kept,
+            input, weight, bias, (self.stride, self.padding, self.dilation, self.groups),
+            self.activation, self.slope, residual, self.winograd, kept, self.padding_mode,
         )  # fmt: skip
 
     def extra_repr(self) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _cuda, _load, _machine, _winograd, functional
+from torchconv import _config, _cuda, _load, _machine, _padding, _winograd, functional
 from torchconv._overrides import class_with_functions
 from torchconv._winograd import Winograd
 
@@ -25,6 +25,7 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: functional.PaddingMode = "zeros",
     winograd: Winograd | None = None,
 ) -> str:
     """Tells which algorithm computes a convolution and its gradients, and why not the others.
@@ -44,6 +45,7 @@ def explain(
     """
     options = stride, padding, dilation, groups
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
+    flags += _padding.flags(padding_mode)
     reason = _left_to_aten(input, weight, bias, *options)
     if reason is not None and reason != _config.ON_CUDA:
         return f"aten: {reason}"
@@ -67,9 +69,9 @@ def explain(
     return "\n".join(lines)
 
 
-def forward_algorithm(*arguments: Any, winograd: Winograd | None = None) -> str:
+def forward_algorithm(*arguments: Any, **modes: Any) -> str:
     """The name of the algorithm that computes a convolution; ``"aten"`` where it is PyTorch's."""
-    forward = explain(*arguments, winograd=winograd).partition("\ngrad_input: ")[0]
+    forward = explain(*arguments, **modes).partition("\ngrad_input: ")[0]
     return forward.splitlines()[-1].removeprefix("forward: ").partition(":")[0]
 
 

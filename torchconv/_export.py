@@ -16,6 +16,7 @@ from torch.jit._builtins import _register_builtin
 
 from torchconv import functional
 from torchconv._named_activations import activated, ending
+from torchconv._padding import mode_of, pad_in_operators, unpad
 
 _register_builtin(functional.conv2d, "aten::conv2d")
 _register_builtin(functional.conv1d, "aten::conv1d")
@@ -27,8 +28,9 @@ _register_builtin(functional.conv_transpose2d, "aten::conv_transpose2d")
 def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
     top, bottom, left, right = geometry[2:6]
     padding = [top, left]
-    if top != bottom or left != right:  # aten pads both sides alike
-        input = torch.ops.aten.constant_pad_nd.default(input, [left, right, top, bottom])
+    mode = mode_of(geometry)
+    if mode != "zeros" or top != bottom or left != right:  # aten pads both sides alike
+        input = pad_in_operators(input, geometry[2:6], mode)
         padding = [0, 0]
     stride, dilation, groups = geometry[:2], geometry[6:8], geometry[8]
     return torch.ops.aten.convolution.default(
@@ -40,7 +42,7 @@ def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequen
 def _conv2d_grad_input(
     grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
 ) -> Tensor:
-    """A transposed convolution onto the padded input, and of that what was not padding."""
+    """A transposed convolution onto the padded input, and of that what belongs to the input."""
     h, w = input_size[2:]
     top, bottom, left, right = geometry[2:6]
     stride, dilation, groups = geometry[:2], geometry[6:8], geometry[8]
@@ -54,7 +56,7 @@ def _conv2d_grad_input(
     padded = torch.ops.aten.convolution.default(
         grad, weight, None, stride, [0, 0], dilation, True, over, groups
     )
-    return padded[:, :, top : top + h, left : left + w]
+    return unpad(padded, input_size, geometry[2:6], mode_of(geometry))
 
 
 register_decomposition(torch.ops.torchconv.conv2d_activation.default)(ending(_conv2d))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from torchconv import _explain, functional
+from torchconv import _explain, _padding, functional
 from torchconv._arguments import suggests_channels_last
 from torchconv._comparison import Comparison, LayerComparison
 from torchconv._conv_activation import ConvActivation2d
@@ -146,17 +146,13 @@ def _measure_layer(
     input: Tensor,
     residual: Any = None,
 ) -> LayerComparison:
-    padded, padding = input, layer.padding
-    if layer.padding_mode != "zeros":
-        padded = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
-        padding = 0
     weight = layer.weight
     convolution = (
-        padded, weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups,
+        input, weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups,
     )  # fmt: skip
-    winograd = getattr(layer, "winograd", None)
-    ours: Call = partial(functional.conv2d, *convolution, winograd=winograd)
-    theirs: Call = partial(F.conv2d, *convolution)
+    mode, winograd = layer.padding_mode, getattr(layer, "winograd", None)
+    ours: Call = partial(functional.conv2d, *convolution, padding_mode=mode, winograd=winograd)
+    theirs: Call = partial(_padding.conv2d, *convolution, padding_mode=mode)
     ending = ""
     if isinstance(layer, ConvActivation2d):
         ours = partial(layer.forward, input, residual)
@@ -166,7 +162,7 @@ def _measure_layer(
     with torch.inference_mode():
         output, expected = ours(), theirs()
         pairs = measure_pairs(ours, theirs, seconds)
-        algorithm = _explain.forward_algorithm(*convolution, winograd=winograd)
+        algorithm = _explain.forward_algorithm(*convolution, padding_mode=mode, winograd=winograd)
     return LayerComparison(
         name=name,
         input_size=tuple(input.shape),
@@ -191,7 +187,7 @@ def _measure_layer(
 
 def _separate_steps(layer: ConvActivation2d, convolution: tuple[Any, ...], residual: Any) -> Tensor:
     """What PyTorch does without a fused layer, in place where it can."""
-    result = F.conv2d(*convolution)
+    result = _padding.conv2d(*convolution, padding_mode=layer.padding_mode)
     if residual is not None:
         alike = getattr(residual, "shape", None) == result.shape and residual.dtype == result.dtype
         result = result.add_(residual) if alike else result + residual

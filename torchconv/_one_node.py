@@ -15,7 +15,7 @@ def one_node(kind: Layer) -> Layer:
     it is one.
     """
 
-    init = kind.__init__
+    init: Any = kind.__init__
 
     @functools.wraps(init)
     def init_and_tell(self: nn.Module, *arguments: Any, **options: Any) -> None:

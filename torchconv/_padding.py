@@ -1,23 +1,50 @@
 """Padding that PyTorch's own convolutions do not take, as ``F.pad`` before them.
 
-The four sides one by one, 'same' with a stride, and modes other than zeros.
+The four sides one by one, 'same' with a stride, and modes other than zeros. On the CPU the
+operators take them all: the mode is a flag of their geometry (csrc/library.cpp).
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from torchconv import _arguments
 
 MODES = ("zeros", "reflect", "replicate", "circular")
+FLAG = 128  # of the geometry, times the number of a mode
 
 
-def check_mode(mode: Any, function: str = "conv2d") -> None:
-    """Raises ValueError, as the constructor of ``nn.Conv2d``, if there is no such mode."""
+def flags(mode: Any, function: str = "conv2d") -> int:
+    """The flags of a mode.
+
+    Raises:
+        ValueError: as the constructor of ``nn.Conv2d``, if there is no such mode.
+    """
     if mode not in MODES:
         raise ValueError(f"{function}(): padding_mode must be one of {MODES}, but got {mode!r}")
+    return FLAG * MODES.index(mode)
+
+
+def mode_of(geometry: Sequence[int]) -> str:
+    """The mode that the flags of a geometry say."""
+    return MODES[geometry[-1] // FLAG & 3]
+
+
+def refuse_too_wide(geometry: Sequence[int], size: Sequence[int], function: str = "conv2d") -> None:
+    """Raises RuntimeError, as ``F.pad``, where an input has too few elements to repeat."""
+    mode = mode_of(geometry)
+    for extent, before, after in zip(size, geometry[2:6:2], geometry[3:6:2], strict=True):
+        widest = max(before, after)
+        most = {"reflect": extent - 1, "circular": extent}.get(mode, widest)
+        if mode != "zeros" and max(geometry[2:6]) > 0 and (widest > most or extent < 1):
+            raise RuntimeError(
+                f"{function}(): padding_mode={mode!r} takes at most {most} elements of {extent} "
+                f"to each side, but got padding={_arguments.by_side(geometry[2:6])} and an input "
+                f"of size {list(size)}"
+            )
 
 
 def needs_pad(padding: Any, stride: Any, mode: str = "zeros", dimensions: int = 2) -> bool:
@@ -36,6 +63,41 @@ def depends_on_unknown_size(input: Tensor, padding: Any, stride: Any) -> bool:
 def pad(input: Tensor, sides: Sequence[int], mode: str) -> Tensor:
     """``sides`` are those before and after each spatial dimension, in one row."""
     return F.pad(input, _arguments.by_side(sides), mode="constant" if mode == "zeros" else mode)
+
+
+def pad_in_operators(input: Tensor, sides: Sequence[int], mode: str) -> Tensor:
+    """The same of images, in standard operators that need no further decomposition."""
+    top, bottom, left, right = sides
+    aten = torch.ops.aten
+    if mode == "circular":
+        h, w = input.shape[2:]
+        rows = torch.cat([input[:, :, h - top :], input, input[:, :, :bottom]], 2)
+        return torch.cat([rows[..., w - left :], rows, rows[..., :right]], 3)
+    extents = [left, right, top, bottom]
+    if mode == "zeros":
+        return aten.constant_pad_nd.default(input, extents)
+    if mode == "reflect":
+        return aten.reflection_pad2d.default(input, extents)
+    return aten.replication_pad2d.default(input, extents)
+
+
+def unpad(grad: Tensor, size: Sequence[int], sides: Sequence[int], mode: str) -> Tensor:
+    """The adjoint of ``pad`` in standard operators: the gradient of an input of ``size``."""
+    (h, w), (top, bottom, left, right) = size[2:], sides
+    if mode == "zeros" or not any(sides):
+        return grad[:, :, top : top + h, left : left + w]
+    if mode == "circular":
+        rows = grad[:, :, top : top + h]
+        rows = rows + F.pad(grad[:, :, :top], (0, 0, h - top, 0))
+        rows = rows + F.pad(grad[:, :, top + h :], (0, 0, 0, h - bottom))
+        columns = rows[..., left : left + w] + F.pad(rows[..., :left], (w - left, 0))
+        return columns + F.pad(rows[..., left + w :], (0, w - right))
+    backward = (
+        torch.ops.aten.reflection_pad2d_backward.default
+        if mode == "reflect"
+        else torch.ops.aten.replication_pad2d_backward.default
+    )
+    return backward(grad, grad.new_empty(size), [left, right, top, bottom])
 
 
 def padded(
@@ -72,13 +134,15 @@ def conv1d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
 ) -> Tensor:
     """What ``torchconv.conv1d`` computes, by PyTorch."""
-    if needs_pad(padding, stride, dimensions=1):
+    if needs_pad(padding, stride, padding_mode, dimensions=1):
         step = _arguments.single(stride, "stride", "conv1d")
         gap = _arguments.single(dilation, "dilation", "conv1d")
         axis = input.shape[-1:], weight.shape[-1:], (step,), (gap,)
-        input, padding = pad(input, _arguments.sides(padding, *axis, "conv1d"), "zeros"), 0
+        input, padding = pad(input, _arguments.sides(padding, *axis, "conv1d"), padding_mode), 0
     return F.conv1d(input, weight, bias, stride, padding, dilation, groups)
 
 

@@ -89,33 +89,35 @@ def conv2d(
         return _overridden(
             input, weight, bias, stride, padding, dilation, groups, padding_mode, winograd
         )
-    if padding_mode != "zeros":
-        _padding.check_mode(padding_mode)
+    mode = 0 if padding_mode == "zeros" else _padding.flags(padding_mode)
     reason = reason_for_aten(input, weight, bias)
     if reason is not None:
         if reason == ON_CUDA:
-            if padding_mode != "zeros":
+            if mode:
                 input = _padding.padded(input, weight, stride, padding, dilation, padding_mode)
                 padding = 0
             return _on_cuda(input, weight, bias, stride, padding, dilation, groups)
         return _padding.conv2d(
             input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode
         )
-    if padding_mode != "zeros" or (
-        type(padding) is str and _padding.depends_on_unknown_size(input, padding, stride)
-    ):
+    if type(padding) is str and _padding.depends_on_unknown_size(input, padding, stride):
         input, padding = _padding.padded(input, weight, stride, padding, dilation, padding_mode), 0
+        mode = 0
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         input, weight = _arguments.autocast(input, "cpu"), _arguments.autocast(weight, "cpu")
         bias = None if bias is None else _arguments.autocast(bias, "cpu")
     if input.dim() == 3:
         input = input.unsqueeze(0)
-        batch = conv2d(input, weight, bias, stride, padding, dilation, groups, winograd=winograd)
+        batch = conv2d(
+            input, weight, bias, stride, padding, dilation, groups,
+            padding_mode=_padding.MODES[mode // _padding.FLAG],
+            winograd=winograd,
+        )  # fmt: skip
         return batch.squeeze(0)
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
-    geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags)
+    geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags + mode)
     return _autograd.conv2d(input, weight, bias, geometry)
 
 
@@ -242,10 +244,13 @@ def resolve(
         and suggests_channels_last(weight.shape, weight_strides)
         and not is_empty(n)
     )
-    return (
+    geometry = (
         stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
         flags + 1 if channels_last else flags,
     )  # fmt: skip
+    if flags >= _padding.FLAG:
+        _padding.refuse_too_wide(geometry, (h, w))
+    return geometry
 
 
 def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """``conv1d``: a 2-d convolution of images with one row, which are views of the sequences."""
 
+import functools
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -21,6 +22,8 @@ def conv1d(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
 ) -> Tensor:
     r"""Applies a 1-d convolution (a cross-correlation) over a sequence of several channels.
 
@@ -38,6 +41,7 @@ def conv1d(
             goes to the end).
         dilation: distance between kernel elements.
         groups: channels are split into this many groups that do not mix.
+        padding_mode: as of :func:`torchconv.conv2d`.
 
     Returns:
         ``(n, k, q)`` or ``(k, q)``.
@@ -45,6 +49,7 @@ def conv1d(
     Raises:
         RuntimeError: shapes, dtypes or values do not fit together.
         TypeError: an argument has a wrong type.
+        ValueError: there is no such mode of padding.
 
     Example:
         >>> import torch
@@ -56,14 +61,24 @@ def conv1d(
     """
     if has_torch_function_variadic(input, weight, bias):
         tensors = input, weight, bias
-        return overridden(conv1d, _padding.conv1d, tensors, stride, padding, dilation, groups)
+        namesake, mode = _padding.conv1d, {}
+        if padding_mode != "zeros":
+            mode = {"padding_mode": padding_mode}
+            namesake = functools.partial(namesake, **mode)
+        return overridden(conv1d, namesake, tensors, stride, padding, dilation, groups, **mode)
+    flags = 0 if padding_mode == "zeros" else _padding.flags(padding_mode, "conv1d")
     if left_to_torch(input, weight, bias, "conv1d"):
-        return _padding.conv1d(input, weight, bias, stride, padding, dilation, groups)
+        return _padding.conv1d(
+            input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode
+        )
     input, weight, bias = cast(input, weight, bias)
     if input.dim() == 2:
-        batch = conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
+        batch = conv1d(
+            input.unsqueeze(0), weight, bias, stride, padding, dilation, groups,
+            padding_mode=padding_mode,
+        )  # fmt: skip
         return batch.squeeze(0)
-    geometry = _resolve(input, weight, bias, stride, padding, dilation, groups)
+    geometry = _resolve(input, weight, bias, stride, padding, dilation, groups, flags)
     # As in PyTorch, the order in which a sequence lies in memory does not reach the result.
     images = input.contiguous().unsqueeze(2)  # [n, c, 1, w]
     return _autograd.conv2d(images, weight.unsqueeze(2), bias, geometry).squeeze(2)
@@ -77,6 +92,7 @@ def _resolve(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
+    mode: int,
 ) -> tuple[int, ...]:
     """Checks everything and returns the geometry of the 2-d convolution."""
     step = single(stride, "stride", "conv1d")
@@ -117,5 +133,8 @@ def _resolve(
         )
         and not _arguments.is_empty(n)
     )
-    flags = _winograd.CHOSEN.get() + (1 if channels_last else 0)
-    return 1, step, 0, 0, left, right, 1, gap, groups, flags
+    flags = _winograd.CHOSEN.get() + mode + (1 if channels_last else 0)
+    geometry = 1, step, 0, 0, left, right, 1, gap, groups, flags
+    if mode:
+        _padding.refuse_too_wide(geometry, (1, w), "conv1d")
+    return geometry

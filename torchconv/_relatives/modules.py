@@ -65,12 +65,17 @@ class Conv1d(nn.Conv1d):
             self._reversed_padding_repeated_twice = list(self.padding)  # type: ignore[assignment]
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not is_scripting():
+            return functional.conv1d(
+                input, weight, bias, self.stride, self.padding, self.dilation, self.groups,
+                padding_mode=self.padding_mode,
+            )  # fmt: skip
         same, sides = False, False
         if isinstance(self.padding, str):
             same = self.padding == "same" and max(self.stride) > 1
         else:
             sides = len(self.padding) == 2
-        if self.padding_mode != "zeros" or ((same or sides) and is_scripting()):
+        if same or sides or self.padding_mode != "zeros":
             input = pad_scripted(
                 input, self.kernel_size, self.stride, self.dilation, same,  # type: ignore[arg-type]
                 self._reversed_padding_repeated_twice, self.padding_mode,
