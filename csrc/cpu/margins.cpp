@@ -1,28 +1,54 @@
 #include "cpu/margins.h"
 
+#include "cpu/common/arithmetic.h"
 #include "cpu/simd/portable.h"
 
 namespace torchconv::cpu {
 namespace {
 
 template <class S>
+void add_row(const S* in, int64_t in_step, int64_t count, S* out, int64_t out_step) {
+  for (int64_t i = 0; i < count; ++i) {
+    S* const sum = out + i * out_step;
+    from_compute(sum, to_compute(*sum) + to_compute(in[i * in_step]));
+  }
+}
+
+template <class S>
 void add_strip_of(const Conv2dShape& shape, const MarginStrip& strip, const S* from, int64_t begin,
                   int64_t end, S* to) {
   const Margins around = margins(shape);
   const Strides source = input_strides(strip.shape), place = input_strides(shape);
-  const auto add_channels = [&](int64_t y, int64_t x, int64_t first, int64_t last) {
-    const S* const in = from + y * source.row + x * source.column;
-    S* const out = to + around.row(strip.row + y, shape.h) * place.row +
-                   around.column(strip.column + x, shape.w) * place.column;
-    for (int64_t c = first; c < last; ++c) {
-      S* const sum = out + c * place.channel;
-      from_compute(sum, to_compute(*sum) + to_compute(in[c * source.channel]));
-    }
+  const int64_t height = strip.shape.h, width = strip.shape.w;
+  const auto in_at = [&](int64_t y, int64_t x) {
+    return from + y * source.row + x * source.column;
   };
-  const int64_t step = shape.layout == Layout::kChannelsLast ? end - begin : 1;
-  for (int64_t c = begin; c < end; c += step) {
-    for (int64_t y = 0; y < strip.shape.h; ++y) {
-      for (int64_t x = 0; x < strip.shape.w; ++x) add_channels(y, x, c, c + step);
+  const auto out_at = [&](int64_t y, int64_t x) {
+    return to + around.row(strip.row + y, shape.h) * place.row +
+           around.column(strip.column + x, shape.w) * place.column;
+  };
+  if (shape.layout == Layout::kChannelsLast) {
+    for (int64_t y = 0; y < height; ++y) {
+      for (int64_t x = 0; x < width; ++x)
+        add_row(in_at(y, x) + begin, 1, end - begin, out_at(y, x) + begin, 1);
+    }
+    return;
+  }
+  // A column beside the input has the rows of the input; a row above or below it its columns, and corners.
+  const Range rows = inside(strip.row, 1, height, shape.h);
+  const bool beside = rows.begin == 0 && rows.end == height;
+  const Range columns = inside(strip.column, 1, width, shape.w);
+  for (int64_t c = begin; c < end; ++c) {
+    const int64_t in = c * source.channel, out = c * place.channel;
+    for (int64_t x = 0; beside && x < width; ++x)
+      add_row(in_at(0, x) + in, source.row, height, out_at(0, x) + out, place.row);
+    for (int64_t y = 0; !beside && y < height; ++y) {
+      for (int64_t x = 0; x < columns.begin; ++x)
+        add_row(in_at(y, x) + in, 1, 1, out_at(y, x) + out, 1);
+      add_row(in_at(y, columns.begin) + in, 1, columns.end - columns.begin,
+              out_at(y, columns.begin) + out, 1);
+      for (int64_t x = columns.end; x < width; ++x)
+        add_row(in_at(y, x) + in, 1, 1, out_at(y, x) + out, 1);
     }
   }
 }

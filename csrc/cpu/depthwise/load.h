@@ -41,12 +41,14 @@ void repeat_in_row(const Image<S>& image, const S* in, int64_t pixel, int64_t co
                    int64_t count, Compute<S>* out) {
   if (!image.margins.any()) return;
   const auto [first, last] = inside(column, step, count, image.width);
+  const Margins& margins = image.margins;
+  const auto [begin, end] =
+      inside(column + margins.left, step, count, margins.left + image.width + margins.right);
   const auto repeat = [&](int64_t i) {
-    const int64_t x = image.column(column + i * step);
-    if (x >= 0) out[i] = to_compute(in[x * pixel]);
+    out[i] = to_compute(in[image.column(column + i * step) * pixel]);
   };
-  for (int64_t i = 0; i < first; ++i) repeat(i);
-  for (int64_t i = last; i < count; ++i) repeat(i);
+  for (int64_t i = begin; i < smaller(first, end); ++i) repeat(i);
+  for (int64_t i = larger(last, begin); i < end; ++i) repeat(i);
 }
 
 // Even and odd columns from `column` on, `count` of each.
