@@ -15,9 +15,6 @@ enum class Op { kForward, kGradInput, kGradWeight };
 enum class Dtype { kFloat32, kFloat64, kBFloat16, kFloat16 };
 enum class Layout { kContiguous, kChannelsLast };
 
-// What is around the input: zeros, or elements of it, as the modes of torch.nn.functional.pad.
-enum class PaddingMode { kZeros, kReflect, kReplicate, kCircular };
-
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
@@ -74,27 +71,6 @@ inline Strides dense(Layout layout, int64_t channels, int64_t height, int64_t wi
   return {image, 1, width * channels, channels};
 }
 
-// The coordinate in [0, size) of the element that is at coordinate `at`, in the input or in the padding; -1
-// where that is zero and beyond the padding.
-constexpr int64_t element_at(PaddingMode mode, int64_t at, int64_t size, int64_t before,
-                             int64_t after) {
-  if (at >= 0 && at < size) return at;
-  if (mode == PaddingMode::kZeros || at < -before || at >= size + after) return -1;
-  if (mode == PaddingMode::kReflect) return at < 0 ? -at : 2 * (size - 1) - at;
-  if (mode == PaddingMode::kReplicate) return at < 0 ? 0 : size - 1;
-  return at < 0 ? at + size : at - size;
-}
-
-// Padding that repeats elements of the input.
-struct Margins {
-  PaddingMode mode = PaddingMode::kZeros;  // else there are none
-  int64_t top = 0, bottom = 0, left = 0, right = 0;
-
-  bool any() const { return mode != PaddingMode::kZeros; }
-  int64_t row(int64_t y, int64_t height) const { return element_at(mode, y, height, top, bottom); }
-  int64_t column(int64_t x, int64_t width) const { return element_at(mode, x, width, left, right); }
-};
-
 struct Conv2dShape {
   int64_t n, c, h, w;
   int64_t k, r, s;
@@ -106,16 +82,9 @@ struct Conv2dShape {
   Dtype dtype;
   Layout layout;  // of input, grad and result; the weight carries its own strides
 
-  PaddingMode padding_mode = PaddingMode::kZeros;  // as it is where there is no padding
-
   int64_t c_per_group() const { return c / groups; }
   int64_t k_per_group() const { return k / groups; }
 };
-
-inline Margins margins(const Conv2dShape& d) {
-  if (d.padding_mode == PaddingMode::kZeros) return {};
-  return {d.padding_mode, d.pad_top, d.pad_bottom, d.pad_left, d.pad_right};
-}
 
 inline Strides input_strides(const Conv2dShape& d) {
   return dense(d.layout, d.c, d.h, d.w);

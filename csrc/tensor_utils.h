@@ -62,21 +62,6 @@ inline int64_t checked_padding(int64_t value) {
   return checked(value, 0, "padding");
 }
 
-// Modes that repeat elements of the input need as many of them, as those of torch.nn.functional.pad do.
-inline void check_margins(PaddingMode mode, int64_t size, int64_t before, int64_t after,
-                          const char* name) {
-  if (mode == PaddingMode::kZeros) return;
-  const int64_t widest = std::max(before, after);
-  const int64_t most = mode == PaddingMode::kReflect    ? size - 1
-                       : mode == PaddingMode::kCircular ? size
-                                                        : int64_t{1} << 40;
-  require(size > 0 && widest <= most, "padding of ", widest, " is too large for padding_mode ",
-          mode == PaddingMode::kReflect    ? "'reflect'"
-          : mode == PaddingMode::kCircular ? "'circular'"
-                                           : "'replicate'",
-          " and an input of ", name, " ", size);
-}
-
 // geometry as described in library.cpp.
 template <class InputSize, class WeightSize>
 Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const Sizes& geometry,
@@ -103,11 +88,6 @@ Conv2dShape make_shape(const InputSize& input, const WeightSize& weight, const S
   d.dilation_h = std::min(checked(dilation[0], 1, "dilation"), height);
   d.dilation_w = std::min(checked(dilation[1], 1, "dilation"), width);
   d.groups = checked(groups, 1, "groups");
-  if (d.pad_top || d.pad_bottom || d.pad_left || d.pad_right) {
-    d.padding_mode = static_cast<PaddingMode>(geometry[9] / kPaddingModeFlag & 3);
-    check_margins(d.padding_mode, d.h, d.pad_top, d.pad_bottom, "height");
-    check_margins(d.padding_mode, d.w, d.pad_left, d.pad_right, "width");
-  }
   d.dtype = dtype;
   d.layout = geometry[9] & kChannelsLastFlag ? Layout::kChannelsLast : Layout::kContiguous;
   require(d.c % groups == 0 && d.k % groups == 0 && weight[1] == d.c / groups, "weight has ",

@@ -103,7 +103,8 @@ struct Cpu {
   }
   static int32_t type() { return aoti_torch_device_type_cpu(); }
   static int32_t index(const Tensor&) { return 0; }
-  static void run(const Task& task, const Tensor&, const Sizes& geometry) {
+  static void run(Task task, const Tensor&, const Sizes& geometry) {
+    task.shape = with_padding_mode(task.shape, geometry);
     cpu::run(task, winograd_of(geometry));
   }
   static Tensor grad_bias(const Tensor& grad, const Conv2dShape& shape) {
@@ -149,7 +150,8 @@ Tensor conv2d_activation(const Tensor& input, const Tensor& weight,
 Tensor pack_weights(const Tensor& weight, const Sizes& input_size, const Sizes& geometry) {
   Task given{};
   given.op = Op::kForward;
-  given.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(weight.scalar_type()));
+  given.shape = with_padding_mode(
+      make_shape(input_size, weight.sizes(), geometry, to_dtype(weight.scalar_type())), geometry);
   require(weight.is_cpu(), "tensors must be on the CPU");
   check_allocated(weight, "weight");
   given.weight = weight.const_data_ptr();
@@ -182,7 +184,8 @@ Tensor pack_weights(const Tensor& weight, const Sizes& input_size, const Sizes& 
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
-  Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
+  Conv2dShape shape =
+      with_padding_mode(make_shape(input_size, weight_size, geometry, to_dtype(dtype)), geometry);
   if (to_op(op) == Op::kGradInput) shape.padding_mode = PaddingMode::kZeros;  // the most of it
   return explain_choice(to_op(op), simplified(shape), winograd_of(geometry));
 }

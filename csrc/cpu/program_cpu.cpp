@@ -95,7 +95,8 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   const Value& source = value_of(program, input);
   Task task{};
   task.op = Op::kForward;
-  task.shape = make_shape(size_of(source), weight.sizes(), geometry, program.dtype);
+  task.shape = with_padding_mode(
+      make_shape(size_of(source), weight.sizes(), geometry, program.dtype), geometry);
   const Conv2dShape& shape = task.shape;
   require(source.has(shape.layout), "the input of a layer must have its layout");
   const Value result{shape.n, shape.k, shape.p, shape.q, shape.layout};
