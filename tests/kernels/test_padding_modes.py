@@ -156,15 +156,11 @@ def test_no_infinite_sum_without_an_infinite_element():
         assert torch.equal(found.isfinite(), expected.isfinite())
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["reflect", "circular"])
 def test_too_few_elements_are_refused(mode):
-    for size, pad in (((3, 5), (4, 0, 0, 0)), ((3, 5), (0, 0, 0, 6)), ((3, 0), (1, 1, 0, 0))):
-        wide = Conv2dCase("wide", 1, 2, *size, 2, 1, 1, padding=pad)
-        if fits(wide, mode) and min(size):
-            continue
-        t = Operands(
-            torch.zeros(1, 2, *size), torch.zeros(2, 2, 1, 1), None, torch.zeros(1, 2, 7, 5)
-        )
+    for pad in ((4, 0, 0, 0), (0, 0, 0, 6)):
+        wide = Conv2dCase("wide", 1, 2, 3, 5, 2, 1, 1, padding=pad)
+        t = random_operands(wide, torch.float32)
         for op in ("forward", "grad_input", "grad_weight"):
             with pytest.raises(RuntimeError, match="too large for padding_mode"):
                 run(op, wide, t, mode, False)
