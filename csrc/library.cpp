@@ -4,7 +4,8 @@
 // groups, flags). The flags are 1 if the result is channels last; of use on CUDA alone, 2 if float32
 // may be rounded to TF32, and 4, 8, 16 if conv2d, conv2d_grad_input, conv2d_grad_weight are left to
 // ATen; of use on the CPU alone, 32 if all sums are direct ones, without Winograd's transforms, and 64
-// if of these only F(2x2, 3x3) may run. They are part of a call, not of the process, so that a compiled
+// if of these only F(2x2, 3x3) may run, and what padding holds: 128 reflect, 256 replicate, 384 circular,
+// else zeros. They are part of a call, not of the process, so that a compiled
 // graph and a backward pass on another thread keep them. geometry is one argument because each is
 // converted and checked several times on its way through the dispatcher.
 // The operators carry no autograd of their own: torchconv/_autograd.py differentiates them.

@@ -25,6 +25,7 @@ constexpr int64_t kTf32Flag = 2;
 constexpr int64_t kAtenFlags = 4;  // times 1, 2, 4 for the forward pass, grad_input, grad_weight
 constexpr int64_t kWinogradOffFlag = 32;
 constexpr int64_t kWinogradF2Flag = 64;
+constexpr int64_t kPaddingModeFlag = 128;  // times the number of a PaddingMode
 
 inline Dtype to_dtype(ScalarType type) {
   switch (type) {

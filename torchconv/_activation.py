@@ -9,14 +9,14 @@ from torch._C import _get_tracing_state, _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from torchconv import _autograd_activation, _load, _winograd, functional
+from torchconv import _autograd_activation, _load, _padding, _winograd, functional
 from torchconv._config import is_like_the_cpus, reason_for_aten
 from torchconv._kept_weights import KeptWeights
 from torchconv._named_activations import NAMES, activated
 from torchconv._overrides import class_with_functions
 from torchconv._results import output_size
 from torchconv._winograd import Winograd
-from torchconv.functional import Ints
+from torchconv.functional import Ints, PaddingMode
 
 Activation = Literal["relu", "relu6", "silu", "hardswish", "gelu", "sigmoid", "leaky_relu"]
 
@@ -32,6 +32,7 @@ def conv2d_activation(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: PaddingMode = "zeros",
     activation: Activation | None = "relu",
     slope: float = 0.01,
     residual: Tensor | None = None,
@@ -46,7 +47,7 @@ def conv2d_activation(
 
     Args:
         input: as of :func:`torchconv.conv2d`, and so are ``weight``, ``bias``, ``stride``,
-            ``padding``, ``dilation``, ``groups`` and ``winograd``.
+            ``padding``, ``dilation``, ``groups``, ``padding_mode`` and ``winograd``.
         activation: one of ``'relu'``, ``'relu6'``, ``'silu'``, ``'hardswish'``, ``'gelu'`` (the
             exact one, of the error function), ``'sigmoid'`` and ``'leaky_relu'``; None for none.
         slope: of ``'leaky_relu'`` for negative sums.
@@ -58,7 +59,7 @@ def conv2d_activation(
     Raises:
         RuntimeError: shapes, dtypes or values do not fit together.
         TypeError: an argument has a wrong type.
-        ValueError: there is no such activation, or no such mode of Winograd's.
+        ValueError: there is no such activation, or no such mode of padding or Winograd's.
 
     Example:
         >>> import torch
@@ -69,7 +70,7 @@ def conv2d_activation(
     """
     return conv2d_activation_kept(
         input, weight, bias, (stride, padding, dilation, groups), activation, slope, residual,
-        winograd, None,
+        winograd, None, padding_mode,
     )  # fmt: skip
 
 
@@ -83,6 +84,7 @@ def conv2d_activation_kept(
     residual: Tensor | None,
     winograd: Any,
     kept: KeptWeights | None,
+    padding_mode: Any = "zeros",
 ) -> Tensor:
     """The same with ``(stride, padding, dilation, groups)`` and, maybe, a weight kept packed."""
     number = activation_number(activation)
@@ -92,32 +94,43 @@ def conv2d_activation_kept(
     if isinstance(input, Tensor) and input.dim() == 3:
         residual = None if residual is None else residual.unsqueeze(0)
         batch = conv2d_activation_kept(
-            input.unsqueeze(0), weight, bias, options, activation, slope, residual, winograd, kept
-        )
+            input.unsqueeze(0), weight, bias, options, activation, slope, residual, winograd, kept,
+            padding_mode,
+        )  # fmt: skip
         return batch.squeeze(0)
     tensors = [tensor for tensor in (input, weight, bias, residual) if tensor is not None]
     overridden = has_torch_function_variadic(*tensors)
     if overridden and class_with_functions(tensors) is None:
         return handle_torch_function(
             conv2d_activation, tensors, input, weight, bias, *options, activation=activation,
-            slope=slope, residual=residual, winograd=winograd,
+            slope=slope, residual=residual, winograd=winograd, padding_mode=padding_mode,
         )  # fmt: skip
     if (
         overridden
         or reason_for_aten(input, weight, bias) is not None
         or not (residual is None or is_like_the_cpus(residual))
     ):
-        sums = functional.conv2d(input, weight, bias, *options, winograd=winograd)
+        sums = functional.conv2d(
+            input, weight, bias, *options, padding_mode=padding_mode, winograd=winograd
+        )
         return _in_steps(sums, residual, number, slope)
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         input, weight, bias, geometry = functional.resolved(input, weight, bias, *options)
         kept = None
         if residual is not None and residual.dtype is not input.dtype:  # which ATen promotes
-            sums = functional.conv2d(input, weight, bias, *options, winograd=winograd)
+            sums = functional.conv2d(
+                input, weight, bias, *options, padding_mode=padding_mode, winograd=winograd
+            )
             return _in_steps(sums + residual, None, number, slope)
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd_activation)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
+    if padding_mode != "zeros":
+        flags += _padding.flags(padding_mode, "conv2d_activation")
+    if type(options[1]) is str and _padding.depends_on_unknown_size(input, options[1], options[0]):
+        stride, padding, dilation, groups = options
+        input = _padding.padded(input, weight, stride, padding, dilation, padding_mode)
+        options, flags = (stride, 0, dilation, groups), flags % _padding.FLAG
     call = known = None
     if kept is not None and not is_dynamo_compiling():
         threads = torch.get_num_threads()

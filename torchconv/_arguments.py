@@ -75,33 +75,47 @@ def _expanded(value: Any, count: int, name: str, function: str) -> tuple[int, ..
     return numbers
 
 
-def four_sides(
+def sides(
     padding: Any,
+    size: Sequence[int],
     kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
     function: str = "conv2d",
-) -> tuple[int, int, int, int]:
-    """``padding`` as (top, bottom, left, right)."""
-    if not isinstance(padding, str):
-        height, width = pair(padding, "padding", function)
-        return height, height, width, width
-    sides = named_sides(padding, kernel_size, stride, dilation, function)
-    top, bottom, left, right = sides
-    return top, bottom, left, right
+) -> tuple[int, ...]:
+    """The padding before and after each spatial dimension, in one row, of an input of ``size``.
+
+    ``padding`` is one number for all sides, one for each dimension, or one for each side, from the
+    last dimension to the first as those of ``torch.nn.functional.pad``; or a word.
+    """
+    if isinstance(padding, str):
+        return named_sides(padding, size, kernel_size, stride, dilation, function)
+    if lists_sides(padding, len(size)):
+        numbers = [integer(number, "padding", function) for number in padding]
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        return tuple(side for both in reversed([*pairs]) for side in both)
+    return tuple(
+        side for side in _expanded(padding, len(size), "padding", function) for _ in range(2)
+    )
+
+
+def lists_sides(padding: Any, dimensions: int) -> bool:
+    """Whether padding is given for each side, which PyTorch's convolutions do not take."""
+    return isinstance(padding, (tuple, list)) and len(padding) == 2 * dimensions
 
 
 def named_sides(
     padding: str,
+    size: Sequence[int],
     kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
     function: str,
 ) -> tuple[int, ...]:
-    """The padding before and after each spatial dimension, in one row, that a word stands for.
+    """The same that a word stands for.
 
-    'same' makes the output as large as the input; an odd total goes to the end: to the bottom and
-    the right.
+    'same' makes the output ceil(size / stride) long, as TensorFlow's does; an odd total goes to the
+    end: to the bottom and the right.
     """
     if padding == "valid":
         return (0, 0) * len(kernel_size)
@@ -109,13 +123,17 @@ def named_sides(
         raise RuntimeError(
             f"{function}(): Invalid padding string: {padding!r}, must be one of 'valid', 'same'"
         )
-    if any(step != 1 for step in stride):
-        raise RuntimeError(
-            f"{function}(): padding='same' is not supported for strided convolutions, "
-            f"but got stride={list(stride)}"
-        )
-    totals = [gap * (size - 1) for gap, size in zip(dilation, kernel_size, strict=True)]
+    axes = zip(size, kernel_size, stride, dilation, strict=True)
+    totals = [total_of_same(*axis) for axis in axes]
     return tuple(side for total in totals for side in (total // 2, total - total // 2))
+
+
+def total_of_same(size: int, kernel: int, stride: int, dilation: int) -> int:
+    """Padding along one dimension with which the output is ceil(size / stride) long."""
+    reach = dilation * (kernel - 1)
+    if stride <= 1:  # whatever the size, which may be known at run time only
+        return reach
+    return cast(int, torch.sym_max((size - 1) // stride * stride + 1 + reach - size, 0))
 
 
 def output_extent(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -211,7 +229,9 @@ def refuse(
     if min(stride) < 1:
         problem = f"non-positive stride is not supported, but got stride={list(stride)}"
     elif min(padding) < 0:
-        problem = f"negative padding is not supported, but got padding={list(padding[::2])}"
+        alike = padding[::2] == padding[1::2]
+        given = list(padding[::2]) if alike else by_side(padding)
+        problem = f"negative padding is not supported, but got padding={given}"
     elif min(dilation) < 1:
         problem = f"dilation should be greater than zero, but got dilation={list(dilation)}"
     elif groups < 1:
@@ -258,6 +278,12 @@ def refuse(
             f"got input of size {input_size} and weight of size {weight_size}"
         )
     raise RuntimeError(f"{function}(): {problem}")
+
+
+def by_side(sides: Sequence[int]) -> list[int]:
+    """Padding before and after each dimension in the order of ``torch.nn.functional.pad``."""
+    pairs = [*zip(sides[::2], sides[1::2], strict=True)]
+    return [side for both in reversed(pairs) for side in both]
 
 
 def by(sizes: Iterable[int]) -> str:

@@ -21,6 +21,7 @@ from torchconv._each_in_groups import (
     squares_within,
 )
 from torchconv._named_activations import activate, ending
+from torchconv._padding import mode_of, pad, unpad
 
 Ints = Sequence[int]
 
@@ -34,7 +35,7 @@ def _conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry:
     top, bottom, left, right = geometry[2:6]
     size = n, c, h + top + bottom, w + left + right
     padded = conv2d_input(size, weight, grad, **_options(geometry))
-    return _dense(padded[:, :, top : top + h, left : left + w], geometry)
+    return _dense(unpad(padded, input_size, geometry[2:6], mode_of(geometry)), geometry)
 
 
 def _conv2d_grad_weight(grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints) -> Tensor:
@@ -63,8 +64,7 @@ def _pack_weights(weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
 
 
 def _padded(input: Tensor, geometry: Ints) -> Tensor:
-    top, bottom, left, right = geometry[2:6]
-    return F.pad(input, (left, right, top, bottom))
+    return pad(input, geometry[2:6], mode_of(geometry))
 
 
 def _options(geometry: Ints) -> dict[str, Any]:

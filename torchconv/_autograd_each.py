@@ -13,9 +13,12 @@ from torch import Tensor
 
 from torchconv import _below
 from torchconv._derivatives import product_rule, recording, save
+from torchconv._each_in_groups import grad_input_within
+from torchconv._padding import mode_of
 from torchconv._wanted import wanted
 
 _transforms_active = torch._C._are_functorch_transforms_active
+_grad_input_in_groups = grad_input_within(_below.conv2d_grad_input)
 Ints = Sequence[int]
 
 
@@ -36,7 +39,7 @@ def conv2d_each_grad_input(
     """Returns the gradients of the inputs, each of shape ``input_size``."""
     if _transforms_active() or recording(grad, weight):
         return _Conv2dEachGradInput.apply(grad, weight, input_size, geometry)
-    return _below.conv2d_each_grad_input(grad, weight, input_size, geometry)
+    return _grad_input(grad, weight, input_size, geometry)
 
 
 def conv2d_each_grad_weight(
@@ -46,6 +49,13 @@ def conv2d_each_grad_weight(
     if _transforms_active() or recording(grad, input):
         return _Conv2dEachGradWeight.apply(grad, input, weight_size, geometry)
     return _below.conv2d_each_grad_weight(grad, input, weight_size, geometry)
+
+
+def _grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
+    """The operator knows no padding but zeros, whose gradients nobody wants."""
+    zeros = mode_of(geometry) == "zeros"
+    op = _below.conv2d_each_grad_input if zeros else _grad_input_in_groups
+    return op(grad, weight, input_size, geometry)
 
 
 def _folded(tensor: Tensor | None, mapped: int | None, batch: int) -> Tensor | None:
@@ -117,7 +127,7 @@ class _Conv2dEach(torch.autograd.Function):
 class _Conv2dEachGradInput(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _below.conv2d_each_grad_input(*arguments)
+        return _grad_input(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

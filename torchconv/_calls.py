@@ -39,6 +39,7 @@ class Call(NamedTuple):
     is_ours: bool
     arguments: tuple[Any, ...]
     winograd: Any
+    padding_mode: str
     output: Tensor
 
 
@@ -91,6 +92,6 @@ class _Watch(TorchFunctionMode):
             call = named["input"], named["weight"], *(
                 named.get(key, default) for key, default in defaults.items()
             )  # fmt: skip
-            is_ours, winograd = function in _OURS, named.get("winograd")
-            self._see(Call(self._running[-1], name, is_ours, call, winograd, output))
+            modes = named.get("winograd"), named.get("padding_mode", "zeros")
+            self._see(Call(self._running[-1], name, function in _OURS, call, *modes, output))
         return output

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from torchconv._activation import Activation, activation_number, conv2d_activation_kept
@@ -57,13 +56,9 @@ class ConvActivation2d(PackedLayer, Conv2d):
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         weight, bias, kept = self._weights()
-        padding = self.padding
-        if self.padding_mode != "zeros":
-            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-            padding = 0
         return conv2d_activation_kept(
-            input, weight, bias, (self.stride, padding, self.dilation, self.groups),
-            self.activation, self.slope, residual, self.winograd, kept,
+            input, weight, bias, (self.stride, self.padding, self.dilation, self.groups),
+            self.activation, self.slope, residual, self.winograd, kept, self.padding_mode,
         )  # fmt: skip
 
     def extra_repr(self) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _cuda, _load, _machine, _winograd, functional
+from torchconv import _config, _cuda, _load, _machine, _padding, _winograd, functional
 from torchconv._overrides import class_with_functions
 from torchconv._winograd import Winograd
 
@@ -37,6 +37,7 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: functional.PaddingMode = "zeros",
     winograd: Winograd | None = None,
 ) -> str: ...
 
@@ -50,6 +51,7 @@ def explain(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: functional.PaddingMode = "zeros",
     winograd: Winograd | None = None,
 ) -> "str | Explanation":
     """Tells which algorithm computes a convolution and its gradients, and why not the others.
@@ -85,8 +87,9 @@ def explain(
     """
     options = stride, padding, dilation, groups
     if isinstance(input, nn.Module):
-        return _of_model(input, weight, bias, *options, winograd)
+        return _of_model(input, weight, bias, *options, padding_mode, winograd)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
+    flags += _padding.flags(padding_mode)
     reason = _left_to_aten(input, weight, bias, *options)
     if reason is not None and reason != _config.ON_CUDA:
         return f"aten: {reason}"
@@ -111,7 +114,7 @@ def explain(
 def _of_model(model: nn.Module, example_input: Any, *others: Any) -> "Explanation":
     from torchconv._explanation import explain_model
 
-    if others != (None, 1, 0, 1, 1, None):
+    if others != (None, 1, 0, 1, 1, "zeros", None):
         raise TypeError("explain(): a model takes an example_input and no other argument")
     return explain_model(model, example_input)
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _explain
+from torchconv import _config, _explain, _padding
 from torchconv._arguments import integer, pair, refuse_rank, single
 from torchconv._overrides import class_with_functions
 from torchconv._relatives.asked import cast
@@ -16,14 +16,19 @@ from torchconv._relatives.transposed_geometry import Options, resolve
 _TRANSPOSED = {"forward": "grad_input", "grad_input": "forward", "grad_weight": "grad_weight"}
 
 
-def explain_call(function: str, arguments: tuple[Any, ...], winograd: Any = None) -> str:
+def explain_call(
+    function: str,
+    arguments: tuple[Any, ...],
+    winograd: Any = None,
+    padding_mode: Any = "zeros",
+) -> str:
     """As :func:`torchconv.explain`, of a function by name with all its arguments.
 
     Raises:
         RuntimeError, TypeError, ValueError: as that function of torchconv.
     """
     if function == "conv2d":
-        return _explain.explain(*arguments, winograd=winograd)
+        return _explain.explain(*arguments, padding_mode=padding_mode, winograd=winograd)
     input, weight, bias, *options = arguments
     reason = _left_to_torch(input, weight, bias, function)
     if reason is not None:
@@ -33,7 +38,8 @@ def explain_call(function: str, arguments: tuple[Any, ...], winograd: Any = None
     if input.dim() == dimensions + 1:
         input = input.unsqueeze(0)
     if function == "conv1d":
-        geometry = resolve_1d(input, weight, bias, *options)
+        mode = _padding.flags(padding_mode, "conv1d")
+        geometry = resolve_1d(input, weight, bias, *options, mode=mode)
         images = input.contiguous().unsqueeze(2)
         return _explain.of_operators(images.shape, weight.unsqueeze(2).shape, geometry, input.dtype)
     if input.dim() != dimensions + 2 or weight.dim() != dimensions + 2:

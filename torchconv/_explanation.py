@@ -54,7 +54,7 @@ def explain_model(model: nn.Module, example_input: Any) -> Explanation:
     rows: dict[LayerExplanation, None] = {}
 
     def see(call: Call) -> None:
-        text = explain_call(call.function, call.arguments, call.winograd)
+        text = explain_call(call.function, call.arguments, call.winograd, call.padding_mode)
         row = LayerExplanation(
             name=names[call.module],
             layer=describe(call.module),

@@ -20,6 +20,7 @@ from torchconv import _integers, functional
 from torchconv._convert.weak_method import WeakMethod
 from torchconv._each_in_groups import conv2d_within, grad_input_within
 from torchconv._named_activations import activated, ending
+from torchconv._padding import mode_of, pad_in_operators, unpad
 
 _register_builtin(functional.conv2d, "aten::conv2d")
 _register_builtin(functional.conv1d, "aten::conv1d")
@@ -43,8 +44,9 @@ _recursive.make_stub_from_method = _stub_of_class  # it asks the module for its 
 def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]) -> Tensor:
     top, bottom, left, right = geometry[2:6]
     padding = [top, left]
-    if top != bottom or left != right:  # aten pads both sides alike
-        input = torch.ops.aten.constant_pad_nd.default(input, [left, right, top, bottom])
+    mode = mode_of(geometry)
+    if mode != "zeros" or top != bottom or left != right:  # aten pads both sides alike
+        input = pad_in_operators(input, geometry[2:6], mode)
         padding = [0, 0]
     stride, dilation, groups = geometry[:2], geometry[6:8], geometry[8]
     return torch.ops.aten.convolution.default(
@@ -56,7 +58,7 @@ def _conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequen
 def _conv2d_grad_input(
     grad: Tensor, weight: Tensor, input_size: Sequence[int], geometry: Sequence[int]
 ) -> Tensor:
-    """A transposed convolution onto the padded input, and of that what was not padding."""
+    """A transposed convolution onto the padded input, and of that what belongs to the input."""
     h, w = input_size[2:]
     top, bottom, left, right = geometry[2:6]
     stride, dilation, groups = geometry[:2], geometry[6:8], geometry[8]
@@ -70,7 +72,7 @@ def _conv2d_grad_input(
     padded = torch.ops.aten.convolution.default(
         grad, weight, None, stride, [0, 0], dilation, True, over, groups
     )
-    return padded[:, :, top : top + h, left : left + w]
+    return unpad(padded, input_size, geometry[2:6], mode_of(geometry))
 
 
 register_decomposition(torch.ops.torchconv.conv2d_each.default)(conv2d_within(_conv2d))

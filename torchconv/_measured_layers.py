@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import type_before_parametrizations
 
-from torchconv import functional
+from torchconv import _padding, functional
 from torchconv._arguments import suggests_channels_last
 from torchconv._comparison import Comparison, LayerComparison
 from torchconv._conv_activation import ConvActivation2d
@@ -153,10 +153,11 @@ def _measure_layer(
     convolution = _arguments_of(layer, input, output_size)
     weight = layer.weight
     winograd = getattr(layer, "winograd", None)
-    options = {"winograd": winograd} if function == "conv2d" else {}
-    ours: Call = partial(getattr(functional, function), *convolution, **options)
-    theirs: Call = partial(getattr(F, function), *convolution)
     transposed = isinstance(layer, _ConvTransposeNd)
+    mode = {} if transposed else {"padding_mode": layer.padding_mode}
+    options = {"winograd": winograd} if function == "conv2d" else {}
+    ours: Call = partial(getattr(functional, function), *convolution, **mode, **options)
+    theirs: Call = partial(getattr(F if transposed else _padding, function), *convolution, **mode)
     ending = "transposed" if transposed else ""
     if isinstance(layer, ConvActivation2d):
         ours = partial(layer.forward, input, residual)
@@ -166,7 +167,7 @@ def _measure_layer(
     with torch.inference_mode():
         output, expected = ours(), theirs()
         pairs = measure_pairs(ours, theirs, seconds)
-        algorithm = forward_algorithm(explain_call(function, convolution, winograd))
+        algorithm = forward_algorithm(explain_call(function, convolution, winograd, **mode))
     return LayerComparison(
         name=name,
         input_size=tuple(input.shape),
@@ -199,15 +200,12 @@ def _arguments_of(layer: Any, input: Tensor, output_size: Any) -> tuple[Any, ...
             input, output_size, stride, padding, kernel, len(kernel), dilation
         )
         return input, weight, bias, stride, padding, output_padding, groups, dilation
-    if layer.padding_mode != "zeros":
-        input = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
-        padding = 0
     return input, weight, bias, stride, padding, dilation, groups
 
 
 def _separate_steps(layer: ConvActivation2d, convolution: tuple[Any, ...], residual: Any) -> Tensor:
     """What PyTorch does without a fused layer, in place where it can."""
-    result = F.conv2d(*convolution)
+    result = _padding.conv2d(*convolution, padding_mode=layer.padding_mode)
     if residual is not None:
         alike = getattr(residual, "shape", None) == result.shape and residual.dtype == result.dtype
         result = result.add_(residual) if alike else result + residual

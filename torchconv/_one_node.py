@@ -15,9 +15,11 @@ def one_node(kind: Layer) -> Layer:
     it is one.
     """
 
-    @functools.wraps(kind.__init__)
+    init: Any = kind.__init__
+
+    @functools.wraps(init)
     def init_and_tell(self: nn.Module, *arguments: Any, **options: Any) -> None:
-        super(kind, self).__init__(*arguments, **options)  # type: ignore[arg-type]
+        init(self, *arguments, **options)
         # Of others' subclasses torch.fx sees the inside, as of those of nn.Conv2d.
         if type(self).__module__.partition(".")[0] == "torchconv":
             vars(self)["__module__"] = nn.Conv2d.__module__

@@ -182,7 +182,7 @@ def _calls_of(model: nn.Module, example_input: Any) -> dict[nn.Module, "_Called"
         called = found.setdefault(call.module, _Called())
         called.output_size = tuple(call.output.shape)
         if call.is_ours:
-            text = explain_call(call.function, call.arguments, call.winograd)
+            text = explain_call(call.function, call.arguments, call.winograd, call.padding_mode)
             called.algorithms[forward_algorithm(text)] = None
         else:
             called.by_torch = True

@@ -6,17 +6,17 @@ compute (integers, complex numbers, other devices and layouts, tensor subclasses
 of their own) goes to ``torch.nn.functional.conv2d`` unchanged.
 """
 
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _cuda, _integers, _winograd
+from torchconv import _arguments, _autograd, _cuda, _integers, _padding, _winograd
 from torchconv._arguments import is_empty, output_extent, pair, suggests_channels_last
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 from torchconv._overrides import overridden
@@ -26,6 +26,7 @@ from torchconv._relatives.transposed import conv_transpose2d as conv_transpose2d
 from torchconv._winograd import Winograd
 
 Ints = int | Sequence[int]
+PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
 
 def conv2d(
@@ -37,6 +38,7 @@ def conv2d(
     dilation: Ints = 1,
     groups: int = 1,
     *,
+    padding_mode: PaddingMode = "zeros",
     winograd: Winograd | None = None,
     out_dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -53,10 +55,13 @@ def conv2d(
         weight: ``(k, c / groups, r, s)``, same dtype and device.
         bias: ``(k,)`` or None.
         stride: step of the kernel, an int or a pair ``(height, width)``.
-        padding: zeros on each side, an int or a pair; or ``'valid'`` (none) or ``'same'`` (output
-            as large as the input, needs stride 1; an odd total goes to the bottom and the right).
+        padding: zeros on each side, an int, a pair or ``(left, right, top, bottom)``; or
+            ``'valid'`` (none) or ``'same'`` (output of ``ceil(size / stride)``, as TensorFlow and
+            Keras pad; an odd total goes to the bottom and the right).
         dilation: distance between kernel elements, an int or a pair.
         groups: channels are split into this many groups that do not mix.
+        padding_mode: what the padding holds: ``'zeros'``, or elements of the input as of
+            :func:`torch.nn.functional.pad`: ``'reflect'``, ``'replicate'`` or ``'circular'``.
         winograd: for this call, what :func:`torchconv.set_winograd` chooses for all.
         out_dtype: ``torch.int32`` for exact sums of integers, of a uint8 or int8 input, an int8
             weight and an int32 bias or None, where PyTorch's would overflow; no derivatives. A
@@ -70,7 +75,7 @@ def conv2d(
     Raises:
         RuntimeError: shapes, dtypes or values do not fit together.
         TypeError: an argument has a wrong type, or ``out_dtype`` meets a subclass of Tensor.
-        ValueError: there is no such mode of Winograd's.
+        ValueError: there is no such mode of padding or of Winograd's.
 
     Example:
         >>> import torch
@@ -82,33 +87,52 @@ def conv2d(
         7.0
         >>> conv2d(image, mean, padding="same").shape
         torch.Size([1, 1, 6, 6])
+        >>> conv2d(image, mean, stride=2, padding=(1, 0, 1, 0), padding_mode="replicate").shape
+        torch.Size([1, 1, 3, 3])
         >>> ones, hundreds = torch.ones(1, 8, 3, 3).byte(), torch.full((1, 8, 3, 3), 100).char()
         >>> conv2d(ones, hundreds, out_dtype=torch.int32).item()
         7200
     """
     if out_dtype is not None:
         options = stride, padding, dilation, groups
+        if padding_mode != "zeros":
+            raise RuntimeError(
+                f"conv2d(): out_dtype takes padding_mode='zeros', but got {padding_mode!r}"
+            )
         return _conv2d_of_integers(input, weight, bias, out_dtype, *options)
     if has_torch_function_variadic(input, weight, bias):
-        options = {} if winograd is None else {"winograd": winograd}
-        tensors = input, weight, bias
-        return overridden(conv2d, F.conv2d, tensors, stride, padding, dilation, groups, **options)
+        return _overridden(
+            input, weight, bias, stride, padding, dilation, groups, padding_mode, winograd
+        )
+    mode = 0 if padding_mode == "zeros" else _padding.flags(padding_mode)
     reason = reason_for_aten(input, weight, bias)
     if reason is not None:
         if reason == ON_CUDA:
+            if mode:
+                input = _padding.padded(input, weight, stride, padding, dilation, padding_mode)
+                padding = 0
             return _on_cuda(input, weight, bias, stride, padding, dilation, groups)
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        return _padding.conv2d(
+            input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode
+        )
+    if type(padding) is str and _padding.depends_on_unknown_size(input, padding, stride):
+        input, padding = _padding.padded(input, weight, stride, padding, dilation, padding_mode), 0
+        mode = 0
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         input, weight = _arguments.autocast(input, "cpu"), _arguments.autocast(weight, "cpu")
         bias = None if bias is None else _arguments.autocast(bias, "cpu")
     if input.dim() == 3:
         input = input.unsqueeze(0)
-        batch = conv2d(input, weight, bias, stride, padding, dilation, groups, winograd=winograd)
+        batch = conv2d(
+            input, weight, bias, stride, padding, dilation, groups,
+            padding_mode=_padding.MODES[mode // _padding.FLAG],
+            winograd=winograd,
+        )  # fmt: skip
         return batch.squeeze(0)
     if is_dynamo_compiling():
         from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
-    geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags)
+    geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags + mode)
     return _autograd.conv2d(input, weight, bias, geometry)
 
 
@@ -132,7 +156,7 @@ def conv2d_output_size(
         input_size: int, or pair ``(height, width)``, as are all arguments.
         kernel_size: extent of the kernel.
         stride: step of the kernel.
-        padding: zeros on each side, or ``'valid'`` or ``'same'``.
+        padding: zeros on each side, or ``(left, right, top, bottom)``, ``'valid'`` or ``'same'``.
         dilation: distance between kernel elements.
 
     Raises:
@@ -154,11 +178,11 @@ def conv2d_output_size(
         for name, values in (("kernel_size", kernel), ("stride", steps), ("dilation", gaps)):
             if min(values) < 1:
                 raise ValueError(f"conv2d_output_size(): {name} must be positive, got {values}")
-        sides = _arguments.four_sides(padding, kernel, steps, gaps, function)
+        sides = _arguments.sides(padding, size, kernel, steps, gaps, function)
     except RuntimeError as error:  # what conv2d raises for such arguments
         raise ValueError(str(error)) from None
     top, bottom, left, right = sides
-    if min(size) < 0 or min(top, left) < 0:
+    if min(size) < 0 or min(sides) < 0:
         raise ValueError(
             "conv2d_output_size(): input_size and padding must not be negative, "
             f"got {input_size=}, {padding=}"
@@ -201,7 +225,8 @@ def resolve(
     if type(padding) is int and 0 <= padding < _arguments.SMALL:
         top = bottom = left = right = padding
     else:
-        top, bottom, left, right = _arguments.four_sides(padding, (r, s), stride, dilation)
+        sides = _arguments.sides(padding, (h, w), (r, s), stride, dilation)
+        top, bottom, left, right = sides
     dtype = input.dtype
     if (
         stride_h < 1
@@ -209,7 +234,9 @@ def resolve(
         or dilation_h < 1
         or dilation_w < 1
         or top < 0
+        or bottom < 0
         or left < 0
+        or right < 0
         or groups < 1
         or r < 1
         or s < 1
@@ -234,10 +261,24 @@ def resolve(
         and suggests_channels_last(weight.shape, weight_strides)
         and not is_empty(n)
     )
-    return (
+    geometry = (
         stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups,
         flags + 1 if channels_last else flags,
     )  # fmt: skip
+    if flags >= _padding.FLAG:
+        _padding.refuse_too_wide(geometry, (h, w))
+    return geometry
+
+
+def _overridden(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    """A call on tensors that take functions in their own hands: the rest of conv2d."""
+    *rest, padding_mode, winograd = options
+    modes = {} if winograd is None else {"winograd": winograd}
+    namesake = _padding.conv2d
+    if padding_mode != "zeros":
+        modes["padding_mode"] = padding_mode
+        namesake = functools.partial(namesake, padding_mode=padding_mode)
+    return overridden(conv2d, namesake, (input, weight, bias), *rest, **modes)
 
 
 def _conv2d_of_integers(
@@ -268,7 +309,7 @@ def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
     input, weight, bias, geometry = resolved(input, weight, bias, *options)
     geometry, _ = _cuda.choice(input, weight, geometry, backend)
     if backend != "native" and _cuda.all_left_to_aten(input, weight, geometry):
-        return F.conv2d(*as_given, *options)
+        return _padding.conv2d(*as_given, *options)
     return _autograd.conv2d(input, weight, bias, geometry)
 
 

@@ -2,11 +2,12 @@
 
 from typing import Any, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._jit_internal import is_scripting
+from torch.nn.modules.utils import _pair
 
-from torchconv import functional
+from torchconv import _padding, functional
+from torchconv._arguments import lists_sides
 from torchconv._one_node import one_node
 from torchconv._winograd import Winograd
 
@@ -17,7 +18,9 @@ class Conv2d(nn.Conv2d):
 
     Like :class:`torch.nn.Conv2d` in everything but the computation: it has the same arguments,
     parameters, initialisation, ``state_dict``, ``repr`` and errors, and
-    ``isinstance(layer, nn.Conv2d)`` holds.
+    ``isinstance(layer, nn.Conv2d)`` holds. Beyond those of :class:`torch.nn.Conv2d`, ``padding``
+    may be ``(left, right, top, bottom)``, and ``'same'`` goes with a stride; see
+    :func:`torchconv.conv2d`.
 
     Shape:
         - Input: ``(n, in_channels, h, w)`` or ``(in_channels, h, w)``
@@ -43,17 +46,53 @@ class Conv2d(nn.Conv2d):
         torch.Size([4, 6, 14, 14])
         >>> sum(parameter.numel() for parameter in layer.parameters())
         456
+        >>> Conv2d(3, 6, 5, stride=2, padding="same")(torch.randn(4, 3, 32, 32)).shape
+        torch.Size([4, 6, 16, 16])
     """
 
     winograd = cast("Winograd | None", None)  # an annotation would not be one of TorchScript's
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Any = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        steps = _pair(stride)
+        strided = padding == "same" and min(steps) >= 1
+        super().__init__(
+            in_channels, out_channels, kernel_size, 1 if strided else stride, padding, dilation,
+            groups, bias, padding_mode, device, dtype,
+        )  # fmt: skip
+        if strided:
+            self.stride = steps
+        elif lists_sides(self.padding, 2):
+            self._reversed_padding_repeated_twice = list(self.padding)  # type: ignore[assignment]
+
     def _conv_forward(
         self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None
     ) -> Tensor:
-        if getattr(self, "winograd", None) is not None and not is_scripting():
-            return _in_mode_of_its_own(self, input, weight, bias)
-        if self.padding_mode != "zeros":
-            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        if not is_scripting():
+            return _computed(self, input, weight, bias)
+        # TorchScript compiles the rest, and knows the arguments of aten::conv2d alone.
+        same, sides = False, False
+        if isinstance(self.padding, str):
+            same = self.padding == "same" and max(self.stride) > 1
+        else:
+            sides = len(self.padding) == 4
+        if same or sides or self.padding_mode != "zeros":
+            input = _padding.pad_scripted(
+                input, self.kernel_size, self.stride, self.dilation, same,  # type: ignore[arg-type]
+                self._reversed_padding_repeated_twice, self.padding_mode,
+            )  # fmt: skip
             return functional.conv2d(
                 input, weight, bias, self.stride, 0, self.dilation, self.groups
             )
@@ -66,16 +105,9 @@ class Conv2d(nn.Conv2d):
         return text if self.winograd is None else f"{text}, winograd={self.winograd!r}"
 
 
-def _in_mode_of_its_own(layer: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The rest of ``_conv_forward`` of a layer whose ``winograd`` is set.
-
-    Apart, because TorchScript knows the arguments of aten::conv2d alone.
-    """
-    padding = layer.padding
-    if layer.padding_mode != "zeros":
-        input = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
-        padding = 0
+def _computed(layer: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``_conv_forward`` where Python runs it."""
     return functional.conv2d(
-        input, weight, bias, layer.stride, padding, layer.dilation, layer.groups,
-        winograd=layer.winograd,
+        input, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups,
+        padding_mode=layer.padding_mode, winograd=getattr(layer, "winograd", None),
     )  # fmt: skip

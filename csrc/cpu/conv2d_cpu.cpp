@@ -4,11 +4,14 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
+#include <new>
 #include <string>
 
 #include "cpu/algorithms.h"
 #include "cpu/common/cost_model.h"
 #include "cpu/kept_weights.h"
+#include "cpu/margins.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
@@ -18,6 +21,9 @@
 
 namespace torchconv::cpu {
 namespace {
+
+// Channels of a job that adds the gradient of a strip; elements that repay a second thread.
+constexpr int64_t kStripChannels = 64, kStripElements = 32 << 10;
 
 void run(const Task& task, const Algorithm& algorithm, const Plan& plan, double work) {
   print_call(task.op, task.shape, algorithm.name, isa_name(plan.isa));
@@ -41,7 +47,43 @@ int64_t result_bytes(const Task& task) {
   return elements * stored_bytes(shape.dtype);
 }
 
+void run(const Task& given, Winograd winograd);
+
+// See margins.h.
+void run_with_margins(const Task& given, Winograd winograd) {
+  const Conv2dShape& shape = given.shape;
+  Task task = given;
+  task.shape.padding_mode = PaddingMode::kZeros;
+  run(task, winograd);
+  const MarginStrips margins(shape);
+  int64_t most = 0;
+  for (int64_t i = 0; i < margins.count; ++i)
+    most = larger(most, margins.strips[i].shape.h * margins.strips[i].shape.w);
+  const int64_t bytes = shape.n * shape.c * most * stored_bytes(shape.dtype);
+  const std::unique_ptr<char[]> gradient(new (std::nothrow) char[bytes]);
+  require(gradient != nullptr, "out of memory: the gradient of the padding needs ", bytes,
+          " bytes");
+  task.result = gradient.get();
+  const int64_t parts = ceil_div(shape.c, kStripChannels);
+  for (int64_t i = 0; i < margins.count; ++i) {
+    const MarginStrip& strip = margins.strips[i];
+    task.shape = strip.shape;
+    run(task, winograd);
+    torch::stable::parallel_for(0, shape.n * parts, ceil_div(kStripElements, kStripChannels * most),
+                                [&](int64_t begin, int64_t end) {
+                                  for (int64_t job = begin; job < end; ++job) {
+                                    const int64_t first = job % parts * kStripChannels;
+                                    add_strip(shape, strip, gradient.get(), job / parts, first,
+                                              smaller(shape.c, first + kStripChannels),
+                                              given.result);
+                                  }
+                                });
+  }
+}
+
 void run(const Task& given, Winograd winograd) {
+  if (given.op == Op::kGradInput && given.shape.padding_mode != PaddingMode::kZeros)
+    return run_with_margins(given, winograd);
   const int64_t bytes = result_bytes(given);
   if (bytes >= cost::kMappedAnew) prefer_huge_pages(given.result, bytes);
   const SimplifiedTask simplified(given);
@@ -61,7 +103,8 @@ struct Cpu {
   }
   static int32_t type() { return aoti_torch_device_type_cpu(); }
   static int32_t index(const Tensor&) { return 0; }
-  static void run(const Task& task, const Tensor&, const Sizes& geometry) {
+  static void run(Task task, const Tensor&, const Sizes& geometry) {
+    task.shape = with_padding_mode(task.shape, geometry);
     cpu::run(task, winograd_of(geometry));
   }
   static Tensor grad_bias(const Tensor& grad, const Conv2dShape& shape) {
@@ -107,7 +150,8 @@ Tensor conv2d_activation(const Tensor& input, const Tensor& weight,
 Tensor pack_weights(const Tensor& weight, const Sizes& input_size, const Sizes& geometry) {
   Task given{};
   given.op = Op::kForward;
-  given.shape = make_shape(input_size, weight.sizes(), geometry, to_dtype(weight.scalar_type()));
+  given.shape = with_padding_mode(
+      make_shape(input_size, weight.sizes(), geometry, to_dtype(weight.scalar_type())), geometry);
   require(weight.is_cpu(), "tensors must be on the CPU");
   check_allocated(weight, "weight");
   given.weight = weight.const_data_ptr();
@@ -140,7 +184,9 @@ Tensor pack_weights(const Tensor& weight, const Sizes& input_size, const Sizes& 
 
 std::string explain(const std::string& op, const Sizes& input_size, const Sizes& weight_size,
                     const Sizes& geometry, const std::string& dtype) {
-  const Conv2dShape shape = make_shape(input_size, weight_size, geometry, to_dtype(dtype));
+  Conv2dShape shape =
+      with_padding_mode(make_shape(input_size, weight_size, geometry, to_dtype(dtype)), geometry);
+  if (to_op(op) == Op::kGradInput) shape.padding_mode = PaddingMode::kZeros;  // the most of it
   return explain_choice(to_op(op), simplified(shape), winograd_of(geometry));
 }
 

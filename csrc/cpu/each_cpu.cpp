@@ -114,8 +114,9 @@ EachTask new_task(Op op, const Tensor& operand, const Conv2dShape& shape) {
 Tensor conv2d_each(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                    const Sizes& geometry) {
   check_operands(input, "input", weight, "weight");
-  const Conv2dShape d = make_shape(without_first(input), without_first(weight), geometry,
-                                   to_dtype(input.scalar_type()));
+  const Conv2dShape d = with_padding_mode(make_shape(without_first(input), without_first(weight),
+                                                     geometry, to_dtype(input.scalar_type())),
+                                          geometry);
   EachTask each = new_task(Op::kForward, input, d);
   const Tensor result = empty_results(input, each.count, {d.n, d.k, d.p, d.q}, d.layout);
   if (bias) {
@@ -147,6 +148,8 @@ Tensor conv2d_each_grad_input(const Tensor& grad, const Tensor& weight, const Si
   check_operands(grad, "grad", weight, "weight");
   const Conv2dShape d =
       make_shape(input_size, without_first(weight), geometry, to_dtype(grad.scalar_type()));
+  require(with_padding_mode(d, geometry).padding_mode == PaddingMode::kZeros,
+          "gradients of single inputs take zeros as padding");
   check_grad(grad, d);
   EachTask each = new_task(Op::kGradInput, grad, d);
   Tensor result = empty_results(grad, each.count, {d.n, d.c, d.h, d.w}, d.layout);
@@ -166,8 +169,9 @@ Tensor conv2d_each_grad_input(const Tensor& grad, const Tensor& weight, const Si
 Conv2dShape grad_weight_shape(const Tensor& grad, const Tensor& input, const Sizes& weight_size,
                               const Sizes& geometry) {
   check_operands(grad, "grad", input, "input");
-  const Conv2dShape d =
-      make_shape(without_first(input), weight_size, geometry, to_dtype(grad.scalar_type()));
+  const Conv2dShape d = with_padding_mode(
+      make_shape(without_first(input), weight_size, geometry, to_dtype(grad.scalar_type())),
+      geometry);
   check_grad(grad, d);
   return d;
 }

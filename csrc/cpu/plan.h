@@ -13,7 +13,7 @@
 #include <initializer_list>
 #include <type_traits>
 
-#include "conv2d.h"
+#include "cpu/shape.h"
 
 namespace torchconv::cpu {
 

@@ -1,6 +1,6 @@
 // The convolution as its definition reads, one output element at a time. Slow, takes every shape,
 // and last in the list of algorithms. Forward and input gradient are partial sums, each a chain of
-// fused multiply-adds in the order of SumOrder, padding multiplied as zeros: the bits that every
+// fused multiply-adds in the order of SumOrder, padding multiplied as what it is: the bits that every
 // other direct algorithm must give.
 #include "cpu/algorithms.h"
 #include "cpu/common/activate.h"
@@ -15,6 +15,15 @@ Compute<S> read(const S* image, const Strides& at, int64_t channel, int64_t row,
                 int64_t height, int64_t width) {
   if (row < 0 || row >= height || column < 0 || column >= width) return 0;
   return to_compute(image[channel * at.channel + row * at.row + column * at.column]);
+}
+
+// The same of the input or its padding.
+template <class S>
+Compute<S> read_input(const S* image, const Conv2dShape& shape, int64_t channel, int64_t row,
+                      int64_t column) {
+  const Margins around = margins(shape);
+  return read(image, input_strides(shape), channel, around.row(row, shape.h),
+              around.column(column, shape.w), shape.h, shape.w);
 }
 
 // -0 becomes +0: see common/register_tile.h.
@@ -64,8 +73,7 @@ void forward_row(const Task& task, int64_t job) {
       const S w =
           weight[c * task.weight_stride[1] + r * task.weight_stride[2] + s * task.weight_stride[3]];
       return fused(to_compute(w),
-                   read(image, x, group * shape.c_per_group() + c, row, column, shape.h, shape.w),
-                   sum);
+                   read_input(image, shape, group * shape.c_per_group() + c, row, column), sum);
     };
     Compute<S> sum = in_order<Compute<S>>(Op::kForward, shape, shape.r * shape.s, term);
     if (task.bias) sum += to_compute(((const S*)task.bias)[k]);
@@ -129,7 +137,7 @@ void grad_weight_pair(const Task& task, int64_t job) {
             const int64_t row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;
             const int64_t column = q * shape.stride_w - shape.pad_left + s * shape.dilation_w;
             sum = fused(to_compute(grad[p * y.row + q * y.column]),
-                        read(image, x, channel, row, column, shape.h, shape.w), sum);
+                        read_input(image, shape, channel, row, column), sum);
           }
         }
       }

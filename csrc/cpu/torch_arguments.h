@@ -16,6 +16,29 @@ inline Winograd winograd_of(const Sizes& geometry) {
   return flags & kWinogradF2Flag ? Winograd::kF2 : Winograd::kAuto;
 }
 
+// Modes that repeat elements of the input need as many of them, as those of torch.nn.functional.pad do.
+inline void check_margins(PaddingMode mode, int64_t size, int64_t before, int64_t after,
+                          const char* name) {
+  if (mode == PaddingMode::kZeros) return;
+  const int64_t widest = larger(before, after);
+  const bool reflect = mode == PaddingMode::kReflect, circular = mode == PaddingMode::kCircular;
+  const int64_t most = reflect ? size - 1 : circular ? size : widest;
+  require(size > 0 && widest <= most, "padding of ", widest, " is too large for padding_mode ",
+          reflect    ? "'reflect'"
+          : circular ? "'circular'"
+                     : "'replicate'",
+          " and an input of ", name, " ", size);
+}
+
+// The same shape with the mode that the flags of its geometry say.
+inline Conv2dShape with_padding_mode(const Conv2dShape& shape, const Sizes& geometry) {
+  if (!shape.pad_top && !shape.pad_bottom && !shape.pad_left && !shape.pad_right) return shape;
+  const auto mode = (PaddingMode)(geometry[9] / kPaddingModeFlag & 3);
+  check_margins(mode, shape.h, shape.pad_top, shape.pad_bottom, "height");
+  check_margins(mode, shape.w, shape.pad_left, shape.pad_right, "width");
+  return {shape, mode};
+}
+
 // What _pack_weights returned, or null: it may be empty.
 inline const char* packed_data(const std::optional<Tensor>& packed) {
   if (!packed || packed->numel() < (int64_t)sizeof(PackedHeader)) return nullptr;

@@ -67,7 +67,6 @@ def test_same_outputs_and_gradients(options, dtype):
 
 
 BAD_CONSTRUCTIONS = [
-    dict(stride=2, padding="same"),
     dict(padding="full"),
     dict(padding_mode="mirror"),
     dict(groups=3),

@@ -17,7 +17,7 @@ def test_output_size():
         dict(input_size=4, kernel_size=0),
         dict(input_size=4, kernel_size=1, stride=0),
         dict(input_size=4, kernel_size=1, padding=-1),
-        dict(input_size=4, kernel_size=3, padding="same", stride=2),
+        dict(input_size=4, kernel_size=3, padding="same", stride=0),
         dict(input_size=4, kernel_size=3, padding="foo"),
         dict(input_size=(4, 4, 4), kernel_size=3),
         dict(input_size=4, kernel_size=(3, 3, 3)),

@@ -79,7 +79,6 @@ SHARED = {
 }
 CONVOLUTION = {
     "same": lambda x, w: dict(padding="same"),
-    "same, strided": lambda x, w: dict(padding="same", stride=2),
     "valid, strided": lambda x, w: dict(padding="valid", stride=2),
     "kernel too large": lambda x, w: dict(input=x[..., :2]),
     "groups above k": lambda x, w: dict(weight=ones(2, 1, 3), groups=4),
@@ -136,7 +135,6 @@ def test_accepts_and_refuses_what_its_namesake_does(name, label, make):
         ("conv1d", dict(stride=[0]), ("stride=[0]",)),
         ("conv1d", dict(stride=(1, 2)), ("stride=[1, 2]", "1 value")),
         ("conv1d", dict(padding=-1), ("padding=[-1]",)),
-        ("conv1d", dict(padding="same", stride=2), ("'same'", "stride=[2]")),
         ("conv1d", dict(groups="1"), ("groups", "'1'", "str")),
         ("conv1d", dict(input=[1.0]), ("input", "list")),
         ("conv_transpose1d", dict(output_padding=1), ("output_padding=[1]", "stride=[1]")),

@@ -104,7 +104,6 @@ def test_output_size(name):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("Conv1d", dict(padding="same", stride=2)),
         ("Conv1d", dict(padding_mode="mirror")),
         ("Conv1d", dict(groups=3)),
         ("ConvTranspose1d", dict(padding_mode="circular")),

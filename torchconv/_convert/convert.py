@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from torchconv._convert.plan import OURS, Plan, computes_with_torchconv, plan_of
+from torchconv._convert.plan import Plan, computes_with_torchconv, counterpart, plan_of
 from torchconv._convert.selection import Rules, rules_of, selected
 from torchconv._convert.weak_method import replace
 
@@ -94,7 +94,7 @@ def convert_layer(layer: nn.Module) -> str | None:
     plan = plan_of(layer)
     if not isinstance(plan, Plan) or plan.run is None:
         return plan if isinstance(plan, str) else None
-    theirs = OURS.get(type(layer))
+    theirs = counterpart(layer)
     if theirs is not None:
         layer.__class__ = theirs
         vars(layer).pop("__module__", None)

@@ -8,6 +8,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from torchconv._convert.registry import registered_forward
 from torchconv._convert.weak_method import is_replaced, is_replaced_by_others
+from torchconv._padding import needs_pad
 from torchconv._relatives.lazy import (
     LazyConv1d,
     LazyConv2d,
@@ -52,6 +53,15 @@ def plan_of(layer: nn.Module) -> Plan | str | None:
         return _why_no_relative(kind) if issubclass(kind, _ConvNd) else None
     problem = _why_not_as(kind, base)
     return problem or _unless_replaced(layer, _plan_as(base, NAMESAKES[base]))
+
+
+def counterpart(layer: nn.Module) -> type[nn.Module] | None:
+    """The class of ``torch.nn`` that a layer of one of torchconv's classes can have."""
+    theirs = OURS.get(type(layer))
+    if theirs is None or not isinstance(layer, (nn.Conv1d, nn.Conv2d)):
+        return theirs
+    dimensions = 2 if isinstance(layer, nn.Conv2d) else 1
+    return None if needs_pad(layer.padding, layer.stride, dimensions=dimensions) else theirs
 
 
 def computes_with_torchconv(layer: nn.Module) -> bool:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from torchconv._convert.plan import OURS, computes_with_torchconv
+from torchconv._convert.plan import computes_with_torchconv, counterpart
 from torchconv._convert.weak_method import is_replaced, put_back
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -19,7 +19,8 @@ def revert(module: Module) -> Module:
     its parameters, hooks, training flag and ``state_dict``. An attribute ``winograd`` that was set
     stays, for the next :func:`torchconv.convert`.
 
-    Layers that do more than one of ``torch.nn``, such as a :class:`torchconv.ConvActivation2d`,
+    Layers that do more than one of ``torch.nn``, such as a :class:`torchconv.ConvActivation2d` or
+    one with padding that ``torch.nn`` does not know,
     and classes derived from those of torchconv, also by parametrizations, go on computing with
     torchconv: for all calls of those, there is ``torchconv.backend("aten")``.
 
@@ -47,8 +48,9 @@ def revert(module: Module) -> Module:
         if is_replaced(layer):
             put_back(layer)
             _forget_winograd(layer)
-        if type(layer) in OURS:
-            layer.__class__ = OURS[type(layer)]
+        theirs = counterpart(layer)
+        if theirs is not None:
+            layer.__class__ = theirs
             vars(layer).pop("__module__", None)
         elif computes_with_torchconv(layer):
             left.append(f"{name or 'the module'} ({type(layer).__name__})")

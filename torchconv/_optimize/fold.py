@@ -1,14 +1,14 @@
 """The arithmetic: BatchNorm and zero padding as part of the convolution beside them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Node
 
-from torchconv._arguments import pair
+from torchconv._arguments import lists_sides, pair
 from torchconv._optimize.modules import (
     FROZEN_NORMS,
     NORMS_WITH_ACTIVATION,
@@ -123,9 +123,12 @@ def _both_sides(sides: Any) -> tuple[int, int] | None:
     return (top, left) if left == right and top == bottom else None
 
 
-def added_padding(layer: nn.Conv2d, extra: tuple[int, int]) -> tuple[int, int] | None:
+def added_padding(layer: nn.Conv2d, extra: tuple[int, int]) -> tuple[int, ...] | None:
     """The padding of a layer with ``extra`` before it, or None where that is no padding."""
     if layer.padding_mode != "zeros" or layer.padding == "same":
         return None
+    if lists_sides(layer.padding, 2):
+        left, right, top, bottom = cast("tuple[int, ...]", layer.padding)
+        return left + extra[1], right + extra[1], top + extra[0], bottom + extra[0]
     height, width = (0, 0) if layer.padding == "valid" else pair(layer.padding, "padding")
     return height + extra[0], width + extra[1]

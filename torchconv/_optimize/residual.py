@@ -8,7 +8,7 @@ from torch._C import _is_any_autocast_enabled
 
 from torchconv import functional
 from torchconv._activation import Activation, apply_activation
-from torchconv._arguments import four_sides, output_extent
+from torchconv._arguments import output_extent, sides
 from torchconv._conv_activation import ConvActivation2d
 from torchconv._winograd import Winograd
 
@@ -43,8 +43,8 @@ class ResidualConv2d(ConvActivation2d):
         if residual.device != input.device or _is_any_autocast_enabled():
             return False
         (r, s), (stride_h, stride_w), dilation = self.kernel_size, self.stride, self.dilation
-        top, bottom, left, right = four_sides(self.padding, (r, s), self.stride, dilation)
         *batch, _, h, w = input.shape
+        top, bottom, left, right = sides(self.padding, (h, w), (r, s), self.stride, dilation)
         p = output_extent(h, r, stride_h, top + bottom, dilation[0])
         q = output_extent(w, s, stride_w, left + right, dilation[1])
         return residual.shape == torch.Size([*batch, self.out_channels, p, q])

@@ -1,12 +1,12 @@
 """``conv1d``: a 2-d convolution of images with one row, which are views of the sequences."""
 
+import functools
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _winograd
+from torchconv import _arguments, _autograd, _padding, _winograd
 from torchconv._arguments import single, suggests_channels_last
 from torchconv._overrides import overridden
 from torchconv._relatives.asked import cast, left_to_torch
@@ -22,6 +22,8 @@ def conv1d(
     padding: Ints | str = 0,
     dilation: Ints = 1,
     groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
 ) -> Tensor:
     r"""Applies a 1-d convolution (a cross-correlation) over a sequence of several channels.
 
@@ -34,10 +36,12 @@ def conv1d(
         weight: ``(k, c / groups, s)``, same dtype and device.
         bias: ``(k,)`` or None.
         stride: step of the kernel, an int or a list of one.
-        padding: zeros on each side; or ``'valid'`` (none) or ``'same'`` (output as long as the
-            input, needs stride 1; an odd total goes to the end).
+        padding: zeros on each side, an int or ``(left, right)``; or ``'valid'`` (none) or
+            ``'same'`` (output of ``ceil(w / stride)``, as TensorFlow and Keras pad; an odd total
+            goes to the end).
         dilation: distance between kernel elements.
         groups: channels are split into this many groups that do not mix.
+        padding_mode: as of :func:`torchconv.conv2d`.
 
     Returns:
         ``(n, k, q)`` or ``(k, q)``.
@@ -45,6 +49,7 @@ def conv1d(
     Raises:
         RuntimeError: shapes, dtypes or values do not fit together.
         TypeError: an argument has a wrong type.
+        ValueError: there is no such mode of padding.
 
     Example:
         >>> import torch
@@ -56,14 +61,24 @@ def conv1d(
     """
     if has_torch_function_variadic(input, weight, bias):
         tensors = input, weight, bias
-        return overridden(conv1d, F.conv1d, tensors, stride, padding, dilation, groups)
+        namesake, mode = _padding.conv1d, {}
+        if padding_mode != "zeros":
+            mode = {"padding_mode": padding_mode}
+            namesake = functools.partial(namesake, **mode)
+        return overridden(conv1d, namesake, tensors, stride, padding, dilation, groups, **mode)
+    flags = 0 if padding_mode == "zeros" else _padding.flags(padding_mode, "conv1d")
     if left_to_torch(input, weight, bias, "conv1d"):
-        return F.conv1d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
+        return _padding.conv1d(
+            input, weight, bias, stride, padding, dilation, groups, padding_mode=padding_mode
+        )
     input, weight, bias = cast(input, weight, bias)
     if input.dim() == 2:
-        batch = conv1d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
+        batch = conv1d(
+            input.unsqueeze(0), weight, bias, stride, padding, dilation, groups,
+            padding_mode=padding_mode,
+        )  # fmt: skip
         return batch.squeeze(0)
-    geometry = resolve(input, weight, bias, stride, padding, dilation, groups)
+    geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags)
     # As in PyTorch, the order in which a sequence lies in memory does not reach the result.
     images = input.contiguous().unsqueeze(2)  # [n, c, 1, w]
     return _autograd.conv2d(images, weight.unsqueeze(2), bias, geometry).squeeze(2)
@@ -77,6 +92,7 @@ def resolve(
     padding: Ints | str,
     dilation: Ints,
     groups: int,
+    mode: int = 0,
 ) -> tuple[int, ...]:
     """Checks everything and returns the geometry of the 2-d convolution."""
     step = single(stride, "stride", "conv1d")
@@ -87,15 +103,16 @@ def resolve(
         _arguments.refuse_rank(input, weight, "conv1d", 3)
     n, c, w = input.shape
     k, group_channels, s = weight.shape
-    if isinstance(padding, str):
-        left, right = _arguments.named_sides(padding, (s,), (step,), (gap,), "conv1d")
+    if type(padding) is int:
+        left = right = padding
     else:
-        left = right = single(padding, "padding", "conv1d")
+        left, right = _arguments.sides(padding, (w,), (s,), (step,), (gap,), "conv1d")
     dtype = input.dtype
     if (
         step < 1
         or gap < 1
         or left < 0
+        or right < 0
         or groups < 1
         or c != group_channels * groups
         or k < groups
@@ -116,5 +133,8 @@ def resolve(
         )
         and not _arguments.is_empty(n)
     )
-    flags = _winograd.CHOSEN.get() + (1 if channels_last else 0)
-    return 1, step, 0, 0, left, right, 1, gap, groups, flags
+    flags = _winograd.CHOSEN.get() + mode + (1 if channels_last else 0)
+    geometry = 1, step, 0, 0, left, right, 1, gap, groups, flags
+    if mode:
+        _padding.refuse_too_wide(geometry, (1, w), "conv1d")
+    return geometry

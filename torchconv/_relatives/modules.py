@@ -1,10 +1,15 @@
 """``Conv1d``, ``ConvTranspose1d``, ``ConvTranspose2d``: drop-ins for the layers of ``torch.nn``."""
 
-import torch.nn.functional as F
+from typing import Any
+
 from torch import Tensor, nn
+from torch._jit_internal import is_scripting
+from torch.nn.modules.utils import _single
 
 from torchconv import functional
+from torchconv._arguments import lists_sides
 from torchconv._one_node import one_node
+from torchconv._padding import pad_scripted
 
 
 @one_node
@@ -12,7 +17,8 @@ class Conv1d(nn.Conv1d):
     r"""Applies a 1-d convolution over a sequence of several channels.
 
     Like :class:`torch.nn.Conv1d` in everything but the computation: it has the same arguments,
-    parameters, initialisation, ``state_dict``, ``repr`` and errors.
+    parameters, initialisation, ``state_dict``, ``repr`` and errors. Beyond those, ``padding`` may
+    be ``(left, right)``, and ``'same'`` goes with a stride; see :func:`torchconv.conv1d`.
 
     Shape:
         - Input: ``(n, in_channels, w)`` or ``(in_channels, w)``
@@ -33,9 +39,47 @@ class Conv1d(nn.Conv1d):
         torch.Size([4, 8, 15])
     """
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Any = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        steps = _single(stride)
+        strided = padding == "same" and min(steps) >= 1
+        super().__init__(
+            in_channels, out_channels, kernel_size, 1 if strided else stride, padding, dilation,
+            groups, bias, padding_mode, device, dtype,
+        )  # fmt: skip
+        if strided:
+            self.stride = steps
+        elif lists_sides(self.padding, 1):
+            self._reversed_padding_repeated_twice = list(self.padding)  # type: ignore[assignment]
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.padding_mode != "zeros":
-            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+        if not is_scripting():
+            return functional.conv1d(
+                input, weight, bias, self.stride, self.padding, self.dilation, self.groups,
+                padding_mode=self.padding_mode,
+            )  # fmt: skip
+        same, sides = False, False
+        if isinstance(self.padding, str):
+            same = self.padding == "same" and max(self.stride) > 1
+        else:
+            sides = len(self.padding) == 2
+        if same or sides or self.padding_mode != "zeros":
+            input = pad_scripted(
+                input, self.kernel_size, self.stride, self.dilation, same,  # type: ignore[arg-type]
+                self._reversed_padding_repeated_twice, self.padding_mode,
+            )  # fmt: skip
             return functional.conv1d(
                 input, weight, bias, self.stride, 0, self.dilation, self.groups
             )

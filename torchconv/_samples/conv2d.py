@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from torchconv import _aten, _autograd_each, _below, _winograd, functional
+from torchconv import _aten, _autograd_each, _below, _padding, _winograd, functional
 from torchconv._config import reason_for_aten
 from torchconv._each_in_groups import grad_weight_within, squares_within
 
@@ -26,15 +25,12 @@ def grad_weight_squares(layer: nn.Conv2d, input: Tensor, grad: Tensor) -> Tensor
 
 
 def _product(ours: _Product, atens: _Product, layer: Any, input: Tensor, grad: Tensor) -> Tensor:
-    padding = layer.padding
-    if layer.padding_mode != "zeros":
-        input = F.pad(input, layer._reversed_padding_repeated_twice, mode=layer.padding_mode)
-        padding = 0
     input, weight = input.to(grad.dtype), layer.weight.detach().to(grad.dtype)  # of autocast
     mode = getattr(layer, "winograd", None)
+    flags = _winograd.CHOSEN.get() if mode is None else _winograd.flags(mode)
     geometry = functional.resolve(
-        input, weight, None, layer.stride, padding, layer.dilation, layer.groups,
-        _winograd.CHOSEN.get() if mode is None else _winograd.flags(mode),
+        input, weight, None, layer.stride, layer.padding, layer.dilation, layer.groups,
+        flags + _padding.flags(layer.padding_mode),
     )  # fmt: skip
     product = ours if reason_for_aten(input, weight, None) is None else atens
     return product(grad.unsqueeze(1), input.unsqueeze(1), weight.shape, geometry)

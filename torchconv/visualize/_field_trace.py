@@ -177,7 +177,9 @@ def _window_of(
         kernel = _arguments.pair(kernel_size, "kernel_size")
         steps = _arguments.pair(kernel if stride is None else stride, "stride")
         gaps = _arguments.pair(dilation, "dilation")
-        top, _, left, _ = _arguments.four_sides(padding, kernel, steps, gaps)
+        if padding == "same" and max(steps) > 1:
+            raise Unknown("padding='same' with a stride depends on the size of the image")
+        top, _, left, _ = _arguments.sides(padding, (1, 1), kernel, steps, gaps)
     except (TypeError, RuntimeError) as error:  # numbers that the graph computes
         raise Unknown(str(error)) from error
     return _Window(kernel, steps, (top, left), gaps)

@@ -138,8 +138,8 @@ def check_steps(stride: Pair, dilation: Pair, padding: Pair | str) -> None:
 def _padded(
     image: Tensor, kernel_size: Pair, stride: Pair, padding: Any, dilation: Pair, mode: str
 ) -> tuple[Tensor, Tensor]:
-    top, bottom, left, right = _arguments.four_sides(
-        padding, kernel_size, stride, dilation, "animate"
+    top, bottom, left, right = _arguments.sides(
+        padding, image.shape[1:], kernel_size, stride, dilation, "animate"
     )
     sides = (left, right, top, bottom)
     filled = "constant" if mode == "zeros" else mode

@@ -126,6 +126,8 @@ inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t k
 // or, for the weight gradient, of pixels (grad_weight/load_pairs.h).
 enum class InPairs { kNot, kChannels, kTaps, kPixels };
 
+// A forward gather over padding that repeats elements of the input (margins) is one over a larger image without
+// padding, which nobody has in memory: its rows and columns begin with the padding. Only what loads it knows.
 struct Gather {
   int64_t n, groups;
   int64_t src_channels, dst_channels;  // per group
@@ -133,7 +135,11 @@ struct Gather {
   Axis rows, columns;
   Layout layout;
   InPairs pairs;  // of channels: these are counted in pairs
+  Margins margins;
 
+  // Of the source in memory.
+  int64_t src_height() const { return rows.src_size - margins.top - margins.bottom; }
+  int64_t src_width() const { return columns.src_size - margins.left - margins.right; }
   int64_t phases() const { return rows.phases * columns.phases; }
   int64_t taps() const { return rows.kernel * columns.kernel; }
   // Of all source channels and taps.
@@ -176,6 +182,12 @@ inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false)
                   height = shape.h * shape.w / width;
     gather.rows = make_axis(forward, height, height, 1, 1, 0, 1);
     gather.columns = make_axis(forward, width, width, 1, 1, 0, 1);
+  } else if (forward && shape.padding_mode != PaddingMode::kZeros) {
+    gather.margins = margins(shape);
+    gather.rows = make_axis(true, shape.h + shape.pad_top + shape.pad_bottom, shape.p, shape.r,
+                            shape.stride_h, 0, shape.dilation_h);
+    gather.columns = make_axis(true, shape.w + shape.pad_left + shape.pad_right, shape.q, shape.s,
+                               shape.stride_w, 0, shape.dilation_w);
   } else {
     gather.rows = make_axis(forward, shape.h, shape.p, shape.r, shape.stride_h, shape.pad_top,
                             shape.dilation_h);

@@ -98,7 +98,7 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   // A few planes are read as they lie; channels of more would be far apart.
   plan.planar = gather.layout == Layout::kContiguous && c <= kPlanarChannels;
   plan.in_place = (gather.layout == Layout::kChannelsLast || plan.planar) && !is_half(dtype) &&
-                  gather.rows.inside() && gather.columns.inside();
+                  gather.rows.inside() && gather.columns.inside() && !gather.margins.any();
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
   const bool tap_pairs = gather.pairs == InPairs::kTaps;
   const int64_t image_copies = tap_pairs ? TapSteps(gather).images() : 1;

@@ -15,18 +15,27 @@
 namespace torchconv::cpu {
 namespace {
 
-// One row of a box, padding as zeros.
+// One row of a box.
 inline void load_elements(const Image<BFloat16>& image, const PatchBox& box, int64_t y,
                           BFloat16* out) {
   const int64_t channels = box.channels;
   const auto [first, last] = inside(box.column, 1, box.columns, image.width);
   fill_zero(out, first * channels);
   fill_zero(out + last * channels, (box.columns - last) * channels);
-  if (first == last) return;
   const bool channels_last = image.layout == Layout::kChannelsLast;
   const int64_t pixel = channels_last ? image.channels : 1;
   const int64_t plane = box.channel * (channels_last ? 1 : image.height * image.width);
-  const BFloat16* const in = image.data + plane + (y * image.width + box.column + first) * pixel;
+  const BFloat16* const row = image.data + plane + y * image.width * pixel;
+  const auto load = [&](int64_t i, int64_t x) {
+    for (int64_t c = 0; c < channels; ++c) out[i * channels + c] = row[x * pixel + c];
+  };
+  if (image.margins.any()) {
+    repeat_columns(
+        image, box, first, last, [](int64_t) {},
+        [&](int64_t i, int64_t from) { load(i, box.column + from); }, load);
+  }
+  if (first == last) return;
+  const BFloat16* const in = row + (box.column + first) * pixel;
   out += first * channels;
   const int64_t count = last - first;
   if (pixel == channels) {
@@ -46,9 +55,8 @@ inline void load_single_elements(const Image<BFloat16>& image, const Patch& patc
   for (int64_t c = 0; c < gather.src_channels; c += channels) {
     for (int64_t section = 0; section < patch.sections; ++section) {
       const PatchBox box = section_box(patch, gather, section, first, count, channel + c, channels);
-      load_rows(image.height, box,
-                out + (c * patch.rows(most) + section * patch.section_rows(most)) * row, channels,
-                [&](int64_t y, BFloat16* to) { load_elements(image, box, y, to); });
+      load_rows(image, box, out + (c * patch.rows(most) + section * patch.section_rows(most)) * row,
+                channels, [&](int64_t y, BFloat16* to) { load_elements(image, box, y, to); });
     }
   }
 }

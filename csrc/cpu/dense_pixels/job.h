@@ -78,13 +78,15 @@ struct PixelJob {
     const bool together = gather.layout == Layout::kChannelsLast;  // all channels of a row at once
     const int64_t step = gather.columns.src_step;
     // Planes that are read at once lie beside each other in a row.
-    const bool at_once = !together && (step == 2 || step == 4) && plan.planes.of_columns == step &&
-                         plane_first(gather.columns, 1) == 1;
+    const bool at_once = !together && !gather.margins.any() && (step == 2 || step == 4) &&
+                         plan.planes.of_columns == step && plane_first(gather.columns, 1) == 1;
     for (int64_t c = 0; c < (together ? 1 : count); ++c) {
       for (int64_t plane = 0; plane < planes; plane += at_once ? step : 1) {
-        const int64_t y = row_begin * gather.rows.src_step + gather.rows.src_low +
+        const int64_t y = row_begin * gather.rows.src_step + gather.rows.src_low -
+                          gather.margins.top +
                           plane_first(gather.rows, plane / plan.planes.of_columns);
-        const int64_t x = column_begin * gather.columns.src_step + gather.columns.src_low +
+        const int64_t x = column_begin * gather.columns.src_step + gather.columns.src_low -
+                          gather.margins.left +
                           plane_first(gather.columns, plane % plan.planes.of_columns);
         const RowSpan window(x, gather.columns.src_step, plan.planes.columns, source.width);
         for (int64_t n = 0; n < images; ++n) {
@@ -95,6 +97,13 @@ struct PixelJob {
             const auto load = step == 2 ? load_planes<2, Loaded> : load_planes<4, Loaded>;
             load(image, first + c, y, plan.planes.rows, gather.rows.src_step, x,
                  plan.planes.columns, out, plan.planes.pitch, plan.planes.plane_pitch);
+            continue;
+          }
+          if (!together && gather.margins.any()) {
+            for (int64_t i = 0; i < plan.planes.rows; ++i) {
+              load_repeated_row<Loaded>(image, first + c, y + i * gather.rows.src_step, window,
+                                        out + i * plan.planes.pitch);
+            }
             continue;
           }
           if (!together) {

@@ -61,6 +61,23 @@ void load_plane(const Image<S>& image, int64_t channel, int64_t y, int64_t rows,
   }
 }
 
+// The same of one row where padding repeats elements; writes nothing beyond the end.
+template <class S>
+void load_repeated_row(const Image<S>& image, int64_t channel, int64_t y, const RowSpan& w,
+                       Operand<S>* out) {
+  y = image.row(y);
+  if (y < 0) return fill_zero(out, w.count);
+  const auto from = plane_row(image, channel, y);
+  if (w.first < w.last)
+    load_strided(from + (w.x + w.first * w.step), out + w.first, w.last - w.first, w.step);
+  const auto repeat = [&](int64_t i) {
+    const int64_t x = image.column(w.x + i * w.step);
+    out[i] = x < 0 ? Operand<S>{} : to_compute(from[x]);
+  };
+  for (int64_t i = 0; i < w.first; ++i) repeat(i);
+  for (int64_t i = w.last; i < w.count; ++i) repeat(i);
+}
+
 // Neighbouring elements, `kStep` for each of a vector of positions, sorted by their remainder.
 template <int kStep, class In>
 [[gnu::always_inline]] inline void load_remainders(In from, OperandIn<In>* out,
@@ -125,9 +142,23 @@ void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows
 template <class S>
 void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, int64_t y,
                     const RowSpan& w, Operand<S>* out, int64_t pitch) {
-  const bool inside = y >= 0 && y < image.height && w.first < w.last;
+  y = image.row(y);
+  if (image.margins.any() && y >= 0) {
+    const auto* const row = image.data + y * image.width * image.channels * Reading<S>::kChannels;
+    const auto repeat = [&](int64_t i) {
+      const int64_t x = image.column(w.x + i * w.step);
+      const auto in = Reading<S>::channels(row + (larger(0, x) * image.channels + channel) *
+                                                     Reading<S>::kChannels);
+      for (int64_t c = 0; c < channels; ++c)
+        out[c * pitch + i] = x < 0 ? Operand<S>{} : to_compute(in[c]);
+    };
+    for (int64_t i = 0; i < w.first; ++i) repeat(i);
+    for (int64_t i = w.last; i < w.count; ++i) repeat(i);
+    if (w.first == w.last) return;
+  }
+  const bool inside = y >= 0 && w.first < w.last;
   const int64_t first = inside ? w.first : w.count, last = inside ? w.last : w.count;
-  for (int64_t c = 0; c < channels; ++c) {
+  for (int64_t c = 0; c < channels && (!inside || !image.margins.any()); ++c) {
     fill_zero_vectors(out + c * pitch, first);
     fill_zero_vectors(out + c * pitch + last, w.count - last);
   }

@@ -116,7 +116,7 @@ inline void cut_positions(PixelPlan& plan, const Gather& gather, Dtype dtype,
 
   plan.in_place = gather.layout == Layout::kContiguous && !is_half(dtype) &&
                   gather.rows.src_step == 1 && gather.columns.src_step == 1 &&
-                  gather.rows.inside() && gather.columns.inside();
+                  gather.rows.inside() && gather.columns.inside() && !gather.margins.any();
   planes.pitch = plan.in_place ? gather.columns.src_size : planes.columns;
   if (!plan.in_place && plan.columns.count == 1) {
     planes.pitch -= shared_zeros(gather.columns, planes.columns);

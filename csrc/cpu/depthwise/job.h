@@ -74,7 +74,7 @@ struct DepthwiseJob {
     direct.skip_padding = direct.in_place = true;
 
     const int64_t src_channels = gather.groups * gather.src_channels;
-    const int64_t src_image = src_channels * gather.rows.src_size * gather.columns.src_size;
+    const int64_t src_image = src_channels * gather.src_height() * gather.src_width();
     const int64_t dst_image =
         gather.groups * gather.dst_channels * gather.rows.dst_size * gather.columns.dst_size;
     bool in_place = plan.unpadded == Unpadded::kInPlace && reads_in_place<S>(gather, plan);
@@ -83,8 +83,12 @@ struct DepthwiseJob {
     const bool at_once =
         in_place && (plan.channels_in_lanes || (gather.columns.dst_step == 1 && !rows.spaced()));
     for (int64_t n = image_begin; n < smaller(gather.n, image_begin + plan.images); ++n) {
-      const Image<S> source = {(const S*)gather_source(task) + n * src_image, gather.layout,
-                               src_channels, gather.rows.src_size, gather.columns.src_size};
+      const Image<S> source = {(const S*)gather_source(task) + n * src_image,
+                               gather.layout,
+                               src_channels,
+                               gather.src_height(),
+                               gather.src_width(),
+                               gather.margins};
       rows.result = direct.result = (S*)task.result + n * dst_image;
       if (at_once) {
         direct.view = view_in_place(source, blocks.begin);
@@ -144,8 +148,9 @@ struct DepthwiseJob {
 
   DepthwiseView<T> load_padded(const Image<S>& source, int64_t block) const {
     load_depthwise_patch(source, plan.patch, plan.channels_in_lanes,
-                         depthwise_channels(gather, plan, block), first_row(), patch_rows(),
-                         gather.columns.src_low, plan.lanes, patch);
+                         depthwise_channels(gather, plan, block), first_row() - gather.margins.top,
+                         patch_rows(), gather.columns.src_low - gather.margins.left, plan.lanes,
+                         patch);
     return {patch,
             first_row(),
             plan.patch.row_skip,

@@ -1,4 +1,4 @@
-// The load stage of depthwise: the source rows of one block, padded with zeros, in the compute
+// The load stage of depthwise: the source rows of one block, with their padding, in the compute
 // type.
 #pragma once
 
@@ -33,6 +33,22 @@ void load_spaced_row(const S* in, int64_t width, int64_t pixel, int64_t column, 
     for (int64_t i = first; i < last; ++i, in += step * pixel) out[i] = to_compute(*in);
   }
   for (int64_t i = last; i < count; i += V::kLanes) V::store(out + i, V::zero());
+}
+
+// What padding repeats, in the place of the zeros that the above has written.
+template <class S>
+void repeat_in_row(const Image<S>& image, const S* in, int64_t pixel, int64_t column, int64_t step,
+                   int64_t count, Compute<S>* out) {
+  if (!image.margins.any()) return;
+  const auto [first, last] = inside(column, step, count, image.width);
+  const Margins& margins = image.margins;
+  const auto [begin, end] =
+      inside(column + margins.left, step, count, margins.left + image.width + margins.right);
+  const auto repeat = [&](int64_t i) {
+    out[i] = to_compute(in[image.column(column + i * step) * pixel]);
+  };
+  for (int64_t i = begin; i < smaller(first, end); ++i) repeat(i);
+  for (int64_t i = larger(last, begin); i < end; ++i) repeat(i);
 }
 
 // Even and odd columns from `column` on, `count` of each.
@@ -71,8 +87,8 @@ void load_spread_row(const Image<S>& image, const DepthwisePatch& patch,
   fill_zero(out, patch.row_pitch);
   const S* const in = image.data + y * image.width * image.channels + plane;
   for (int64_t i = 0; i < patch.length; ++i) {
-    const int64_t x = column + i * patch.column_skip;
-    if (x < 0 || x >= image.width) continue;
+    const int64_t x = image.column(column + i * patch.column_skip);
+    if (x < 0) continue;
     for (int64_t l = 0; l < channels.count; ++l) {
       const int64_t channel = (channels.first + l * channels.lane_step) / channels.divide;
       out[i * lanes + l] = to_compute(in[x * image.channels + channel]);
@@ -113,8 +129,8 @@ void load_depthwise_patch(const Image<S>& image, const DepthwisePatch& patch,
   for (int64_t plane = 0; plane < patch.planes; ++plane) {
     for (int64_t i = 0; i < rows; ++i) {
       Compute<S>* const to = out + plane * patch.plane_pitch + i * patch.row_pitch;
-      const int64_t y = row + i * patch.row_skip;
-      if (y < 0 || y >= image.height) {
+      const int64_t y = image.row(row + i * patch.row_skip);
+      if (y < 0) {
         fill_zero(to, patch.row_pitch);
       } else if (channels_in_lanes) {
         load_spread_row(image, patch, channels, plane, y, column, lanes, to);
@@ -123,11 +139,15 @@ void load_depthwise_patch(const Image<S>& image, const DepthwisePatch& patch,
                             (first + plane) * (patch.pixel == 1 ? plane_size : 1);
         if (patch.phases == 2 && patch.pixel == 1) {
           load_paired_row(in, image.width, column, patch.length, to, to + patch.length);
-          continue;
+        } else {
+          for (int64_t phase = 0; phase < patch.phases; ++phase) {
+            load_spaced_row(in, image.width, patch.pixel, column + phase, patch.column_skip,
+                            patch.length, to + phase * patch.length);
+          }
         }
         for (int64_t phase = 0; phase < patch.phases; ++phase) {
-          load_spaced_row(in, image.width, patch.pixel, column + phase, patch.column_skip,
-                          patch.length, to + phase * patch.length);
+          repeat_in_row(image, in, patch.pixel, column + phase, patch.column_skip, patch.length,
+                        to + phase * patch.length);
         }
       }
     }

@@ -49,6 +49,7 @@ struct DepthwisePlan {
 inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const Gather& gather,
                                                Dtype dtype, Isa isa) {
   using Unpadded = DepthwisePlan::Unpadded;
+  if (gather.margins.any()) return Unpadded::kNever;
   const bool channels_last = gather.layout == Layout::kChannelsLast;
   const bool one_to_one = gather.src_channels == 1 && gather.dst_channels == 1;
   if (plan.channels_in_lanes) {

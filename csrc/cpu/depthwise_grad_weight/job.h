@@ -51,7 +51,7 @@ struct DepthwiseGradBlock {
                        T* sums) const {
     const int64_t q = gather.columns.dst_size, width = gather.columns.src_size, lanes = plan.lanes;
     const int64_t count = channel_count(), first = first_channel();
-    if (gather.layout == Layout::kChannelsLast && count == lanes) {
+    if (gather.layout == Layout::kChannelsLast && count == lanes && !gather.margins.any()) {
       const int64_t channels = gather.groups;
       DepthwiseWindows<S> w{};
       w.x = input.data + first, w.x_row = width * channels, w.x_pixel = channels;
@@ -65,7 +65,10 @@ struct DepthwiseGradBlock {
       fill_zero(patch, (high - low) * width * lanes);
       fill_zero(grad_patch, (rows.end - rows.begin) * q * lanes);
     }
-    load_patch(input, {low, high - low, 1, 0, width, 1, first, count}, patch, lanes);
+    load_patch(
+        input,
+        {low - gather.margins.top, high - low, 1, -gather.margins.left, width, 1, first, count},
+        patch, lanes);
     load_patch(grad, {rows.begin, rows.end - rows.begin, 1, 0, q, 1, first, count}, grad_patch,
                lanes);
     DepthwiseWindows<T> w{};
@@ -79,20 +82,23 @@ struct DepthwiseGradBlock {
   void add_rows(int64_t n, Range rows, char* scratch, T* sums) const {
     const int64_t c = gather.groups, k = gather.groups * gather.dst_channels;
     const int64_t p = gather.rows.dst_size, q = gather.columns.dst_size;
-    const int64_t h = gather.rows.src_size, w = gather.columns.src_size;
-    const Image<S> input = {(const S*)task.input + n * c * h * w, gather.layout, c, h, w};
+    const int64_t h = gather.src_height(), w = gather.src_width();
+    const Image<S> input = {
+        (const S*)task.input + n * c * h * w, gather.layout, c, h, w, gather.margins};
     const Image<S> grad = {(const S*)task.grad + n * k * p * q, gather.layout, k, p, q};
     int64_t* const offsets = (int64_t*)scratch;
     T* const patch = (T*)(offsets + round_up(gather.columns.kernel, 8));
     if (plan.windows) return add_window_part(input, grad, rows, patch, sums);
     fill_offsets(offsets);
-    const int64_t source = rows.begin * gather.rows.src_step + gather.rows.src_low;
+    const int64_t source =
+        rows.begin * gather.rows.src_step + gather.rows.src_low - gather.margins.top;
     const int64_t count = rows.end - rows.begin;
     const int64_t patch_rows =
         (count - 1) * plan.patch.row_advance + gather.rows.src_high - gather.rows.src_low + 1;
     load_depthwise_patch(input, plan.patch, plan.channels_in_lanes,
                          {first_channel(), channel_count(), 1, gather.dst_channels}, source,
-                         patch_rows, gather.columns.src_low, plan.lanes, patch);
+                         patch_rows, gather.columns.src_low - gather.margins.left, plan.lanes,
+                         patch);
     add_taps(patch, load_grad(grad, rows, patch + plan.scratch.patch), count, offsets, sums);
   }
 

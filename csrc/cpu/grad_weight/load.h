@@ -146,11 +146,15 @@ struct GradWeightPass {
     const int64_t first = block.group * loaded.operand.channels + channel;
     const int64_t channels = gather.groups * loaded.operand.channels;
     if (loaded.operand.is_input) {
-      const int64_t h = gather.rows.src_size, w = gather.columns.src_size;
+      const int64_t h = gather.src_height(), w = gather.src_width();
       const int64_t image_rows = patch.rows(plan.pass.rows);
       for (int64_t n = 0; n < images; ++n) {
-        const Image<S> from = {(const S*)task.input + (image + n) * channels * h * w, gather.layout,
-                               channels, h, w};
+        const Image<S> from = {(const S*)task.input + (image + n) * channels * h * w,
+                               gather.layout,
+                               channels,
+                               h,
+                               w,
+                               gather.margins};
         A* const to = out + n * image_rows * patch.columns * pitch;
         if constexpr (kPairs) {
           load_pair_sections(from, patch, gather, row, rows, plan.pass.rows, first, count, to,

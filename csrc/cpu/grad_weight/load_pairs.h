@@ -9,7 +9,7 @@ namespace {
 // A: Pair, of which only levels that have vectors of pairs know more.
 
 // A row of pairs: out[i * pitch + c] holds channel c of the columns x and x + apart, where x is column + i *
-// column_skip. Columns outside are zeros.
+// column_skip. Columns outside are padding.
 template <class A>
 void load_pair_row(const Image<BFloat16>& image, const PatchBox& box, int64_t apart, int64_t y,
                    A* out, int64_t pitch) {
@@ -23,12 +23,11 @@ void load_pair_row(const Image<BFloat16>& image, const PatchBox& box, int64_t ap
   const int64_t end = larger(begin, smaller(first.end, second.end));
   const auto load_one_by_one = [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
-      const BFloat16* const at = row + (box.column + i * box.column_skip) * pixel;
-      const bool has_first = i >= first.begin && i < first.end;
-      const bool has_second = i >= second.begin && i < second.end;
+      const int64_t x = image.column(box.column + i * box.column_skip);
+      const int64_t next = image.column(box.column + i * box.column_skip + apart);
       for (int64_t c = 0; c < box.channels; ++c) {
-        out[i * pitch + c] = make_pair(has_first ? at[c * plane] : BFloat16{},
-                                       has_second ? at[c * plane + apart * pixel] : BFloat16{});
+        out[i * pitch + c] = make_pair(x < 0 ? BFloat16{} : row[x * pixel + c * plane],
+                                       next < 0 ? BFloat16{} : row[next * pixel + c * plane]);
       }
     }
   };
@@ -68,7 +67,7 @@ void load_pairs(const Image<BFloat16>& image, const PatchBox& box, int64_t apart
                                   pixels};
     return load_pair_row(rest, joined, apart, 0, out, pitch);
   }
-  load_rows(image.height, box, out, pitch,
+  load_rows(image, box, out, pitch,
             [&](int64_t y, A* to) { load_pair_row(image, box, apart, y, to, pitch); });
 }
 

@@ -119,10 +119,10 @@ inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dty
            (&operand == &plan.rows || operand.channels % lanes == 0);
   };
   for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
-    operand->in_place = operand->is_input
-                            ? gather.taps() == 1 && !padded && pixels_in_place(*operand)
-                        : plan.planes ? !half
-                                      : pixels_in_place(*operand);
+    operand->in_place = operand->is_input ? gather.taps() == 1 && !padded &&
+                                                !gather.margins.any() && pixels_in_place(*operand)
+                        : plan.planes     ? !half
+                                          : pixels_in_place(*operand);
   }
   const int64_t tall = plan.rows.cut.size;
   plan.rows.pixel_pitch = tall <= lanes ? tall : odd_lines(tall, lanes);

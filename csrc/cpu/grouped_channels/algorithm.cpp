@@ -30,6 +30,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (shape.layout != Layout::kChannelsLast) return "channels are not neighbours";
+  if (shape.padding_mode != PaddingMode::kZeros) return "padding is not zeros";
   if (shape.dtype == Dtype::kFloat64) return "computes in float32 only";
   const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
   const int64_t lanes = vector_lanes(plan.isa);

@@ -13,14 +13,11 @@ template <int kTile, class S>
 void load_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                   const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
                   Compute<S>* group) {
-  const int64_t height = gather.rows.src_size, width = gather.columns.src_size;
-  const Image<S> image = {
-      (const S*)gather_source(task) + segment.image * gather.src_channels * height * width,
-      gather.layout, gather.src_channels, height, width};
-  const PatchBox box = {segment.row * kTile + gather.rows.src_low,
+  const auto image = source_image<S>(task, gather, segment.image);
+  const PatchBox box = {segment.row * kTile + gather.rows.src_low - gather.margins.top,
                         segment.rows * kTile + 2,
                         1,
-                        segment.column * kTile + gather.columns.src_low,
+                        segment.column * kTile + gather.columns.src_low - gather.margins.left,
                         segment.columns * kTile + 2,
                         1,
                         plan.c_chunk.begin(chunk),

@@ -8,12 +8,14 @@
 namespace torchconv::cpu {
 namespace {
 
-// Pixels [top, bottom) x [left, right) of an image, channels side by side, among zeros.
+// Pixels [top, bottom) x [left, right) of an image, channels side by side, among zeros or what padding
+// repeats.
 template <class In>
 struct Window {
   const In* data;  // of pixel (top, left)
   int64_t top, bottom, left, right;
-  int64_t row, column;  // elements from one to the next
+  int64_t row, column;   // elements from one to the next
+  Margins margins = {};  // of whole images
 
   const In* at(int64_t y, int64_t x) const { return data + (y - top) * row + (x - left) * column; }
 };
@@ -62,9 +64,11 @@ struct EdgeTile {
   EdgeTile(const Window<In>& window, int64_t y, int64_t x) {
     for (int64_t i = 0; i < kSide; ++i) {
       for (int64_t j = 0; j < kSide; ++j) {
-        const bool inside = y + i >= window.top && y + i < window.bottom && x + j >= window.left &&
-                            x + j < window.right;
-        pixels[i][j] = inside ? window.at(y + i, x + j) : zeros;
+        const int64_t down = window.margins.row(y + i - window.top, window.bottom - window.top);
+        const int64_t right =
+            window.margins.column(x + j - window.left, window.right - window.left);
+        const bool inside = down >= 0 && right >= 0;
+        pixels[i][j] = inside ? window.at(window.top + down, window.left + right) : zeros;
         in_image[i][j] = inside ? -1 : 0;
       }
     }
@@ -113,10 +117,11 @@ template <class S, class Load>
 void with_window(const Image<S>& image, const PatchBox& box, Compute<S>* space, const Load& load) {
   if (image.layout == Layout::kChannelsLast) {
     return load(Window<S>{image.data + box.channel, 0, image.height, 0, image.width,
-                          image.width * image.channels, image.channels});
+                          image.width * image.channels, image.channels, image.margins});
   }
-  const Range rows = inside(box.row, 1, box.rows, image.height);
-  const Range columns = inside(box.column, 1, box.columns, image.width);
+  Range rows = inside(box.row, 1, box.rows, image.height);
+  Range columns = inside(box.column, 1, box.columns, image.width);
+  if (image.margins.any()) rows = {0, box.rows}, columns = {0, box.columns};
   PatchBox part = box;
   part.row += rows.begin, part.rows = rows.end - rows.begin;
   part.column += columns.begin, part.columns = columns.end - columns.begin;

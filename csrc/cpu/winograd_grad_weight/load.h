@@ -17,8 +17,12 @@ void load_tiles(const WinogradGradWeightPlan& plan, const WinogradOperand& opera
   for (int64_t tile = range.begin, tiles; tile < range.end; tile += tiles) {
     const int64_t column = tile % plan.tile_columns, row = tile / plan.tile_columns;
     tiles = smaller(smaller(plan.run_tiles, plan.tile_columns - column), range.end - tile);
-    const Image<S> image = {(const S*)data + row / plan.tile_rows * image_size, operand.layout,
-                            operand.channels, operand.height, operand.width};
+    const Image<S> image = {(const S*)data + row / plan.tile_rows * image_size,
+                            operand.layout,
+                            operand.channels,
+                            operand.height,
+                            operand.width,
+                            operand.margins};
     const PatchBox box = {row % plan.tile_rows * kWinogradGrad - operand.pad_top,
                           Kind::kSide,
                           1,

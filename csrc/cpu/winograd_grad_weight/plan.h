@@ -18,6 +18,7 @@ struct WinogradOperand {
   Layout layout;
   int64_t channels, height, width;
   int64_t pad_top, pad_left;
+  Margins margins;
   Cut cut;        // channels of a block of the result
   int64_t pitch;  // from one point to the next
   int64_t size;   // of all points
@@ -85,8 +86,9 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
     operand.pitch = odd_lines(tiles * operand.cut.size, lanes);
     operand.size = Plan::kPoints * operand.pitch;
   };
-  plan.input = {shape.layout, shape.c, shape.h, shape.w, shape.pad_top, shape.pad_left, {}, 0, 0};
-  plan.grad = {shape.layout, shape.k, shape.p, shape.q, 0, 0, {}, 0, 0};
+  plan.input = {shape.layout,   shape.c,        shape.h, shape.w, shape.pad_top,
+                shape.pad_left, margins(shape), {},      0,       0};
+  plan.grad = {shape.layout, shape.k, shape.p, shape.q, 0, 0, {}, {}, 0, 0};
   cut(plan.input), cut(plan.grad);
   plan.blocks = plan.input.cut.count * plan.grad.cut.count;
   plan.chunks = winograd_chunks(plan.blocks, plan.tile_rows, plan.tile_columns);

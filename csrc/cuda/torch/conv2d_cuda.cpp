@@ -85,7 +85,10 @@ struct Cuda {
 };
 
 bool left_to_aten(Op op, const Sizes& geometry) {
-  return geometry.size() == 10 && geometry[9] & kAtenFlags << static_cast<int>(op);
+  if (geometry.size() != 10) return false;
+  // torchconv/functional.py pads before it comes here.
+  require(geometry[9] / kPaddingModeFlag % 4 == 0, "on CUDA padding must be zeros");
+  return geometry[9] & kAtenFlags << static_cast<int>(op);
 }
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
