@@ -172,9 +172,12 @@ def _why_not_computed(module: nn.Module) -> str:
 
 def _calls_of(model: nn.Module, example_input: Any) -> dict[nn.Module, "_Called"]:
     """What modules compute for an example."""
-    from torchconv._calls import Call, observe  # which need functions that need this module
     from torchconv._explain import forward_algorithm
-    from torchconv._explain_call import explain_call
+    from torchconv._explain.call import explain_call
+    from torchconv._explain.observed import (  # which need functions that need this module
+        Call,
+        observe,
+    )
 
     found: dict[nn.Module, _Called] = {}
 

@@ -10,7 +10,7 @@ from torch import nn
 import torchconv
 from tests.api.test_compare import Small, inputs, measured
 from torchconv import __main__ as command_line
-from torchconv import _comparison_table
+from torchconv._compare import table
 
 
 @pytest.mark.parametrize("with_rich", [False, True])
@@ -46,7 +46,7 @@ def test_a_narrow_terminal_gets_a_narrow_table(monkeypatch):
     "number, text", [(0, "0"), (999, "999"), (46656, "46.7 k"), (999_600, "1 M"), (2**40, "1100 G")]
 )
 def test_large_numbers_are_short(number, text):
-    assert _comparison_table._short(number) == text
+    assert table._short(number) == text
 
 
 def test_command_line(capsys, monkeypatch):

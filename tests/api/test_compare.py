@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import torchconv
 from tests.compare import same_bits
-from torchconv import _measured_layers, functional
+from torchconv import functional
+from torchconv._compare import layers
 from torchconv._timing import Pairs
 
 SECONDS = 1e-4
@@ -112,7 +113,7 @@ def test_both_sides_are_computed(converted, monkeypatch):
     image = inputs()[0]
     assert all(row.difference < 1e-6 for row in measured(model, image).rows)
     pairs = iter((Pairs([1.0, 2.0, 4.0], [2.0, 6.0, 3.0]), Pairs([3.0] * 3, [3.0] * 3)))
-    monkeypatch.setattr(_measured_layers, "measure_pairs", lambda *_: next(pairs))
+    monkeypatch.setattr(layers, "measure_pairs", lambda *_: next(pairs))
     found = measured(model, image)
     assert [(row.name, row.ms, row.torch_ms, row.speedup) for row in found.rows] == [
         ("1", 3000, 3000, 1), ("0", 2000, 3000, 2),

@@ -14,7 +14,7 @@ import torchconv
 from tests.api.relatives import FEW, Call, each_call
 from tests.compare import outcome
 from torchconv import _autograd, _explain
-from torchconv._explain_call import explain_call
+from torchconv._explain.call import explain_call
 
 
 class Blur(nn.Module):
@@ -146,7 +146,7 @@ TRACE = """
 import torch, torchconv
 from tests.api.relatives import CALLS
 from tests.api.test_explain_model import UPSAMPLING, arguments
-from torchconv._explain_call import explain_call
+from torchconv._explain.call import explain_call
 for call in (*CALLS, UPSAMPLING):
     given = arguments(call)
     for line in explain_call(call.name, given).splitlines():

@@ -57,7 +57,7 @@ def test_an_import_of_torchconv_stays_cheap_and_the_counter_may_come_after_it():
     *imported, flops = printed("import torchconv\nprint(*sys.modules)")
     expensive = {"rich", "statistics", "torch._dynamo", FlopCounterMode.__module__}
     assert "torchconv" in imported and not expensive & set(imported)
-    assert "torchconv._measured_layers" not in imported
+    assert "torchconv._compare.layers" not in imported
     assert flops == "8"
 
 

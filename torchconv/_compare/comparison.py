@@ -100,14 +100,14 @@ class Comparison:
         return data | {name: getattr(self, name) for name in TOTALS}
 
     def __str__(self) -> str:
-        from torchconv import _comparison_table
+        from torchconv._compare import table
 
-        return _comparison_table.text(self)
+        return table.text(self)
 
     def __rich__(self) -> Any:
-        from torchconv import _comparison_table
+        from torchconv._compare import table
 
-        return _comparison_table.rich_group(self)
+        return table.rich_group(self)
 
 
 def _by(sizes: tuple[int, ...]) -> str:

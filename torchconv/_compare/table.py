@@ -4,7 +4,7 @@ import io
 import shutil
 from typing import Any
 
-from torchconv._comparison import Comparison, LayerComparison
+from torchconv._compare.comparison import Comparison, LayerComparison
 
 SHAPE = "input -> output, kernel"  # folded in a narrow terminal
 TITLES = (

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from torchconv._calls import Call, observe
 from torchconv._convert.plan import computes_with_torchconv
 from torchconv._description import by, describe
 from torchconv._explain import forward_algorithm, forward_part
-from torchconv._explain_call import explain_call
+from torchconv._explain.call import explain_call
+from torchconv._explain.observed import Call, observe
 
 
 class LayerExplanation(NamedTuple):

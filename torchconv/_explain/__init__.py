@@ -15,7 +15,7 @@ from torchconv._overrides import class_with_functions
 from torchconv._winograd import Winograd
 
 if TYPE_CHECKING:
-    from torchconv._explanation import Explanation
+    from torchconv._explain.model import Explanation
 
 Ints = functional.Ints
 
@@ -112,7 +112,7 @@ def explain(
 
 
 def _of_model(model: nn.Module, example_input: Any, *others: Any) -> "Explanation":
-    from torchconv._explanation import explain_model
+    from torchconv._explain.model import explain_model
 
     if others != (None, 1, 0, 1, 1, "zeros", None):
         raise TypeError("explain(): a model takes an example_input and no other argument")

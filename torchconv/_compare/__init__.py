@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 if TYPE_CHECKING:  # what it needs takes longer to import than all of torchconv
-    from torchconv._comparison import Comparison
+    from torchconv._compare.comparison import Comparison
 
 
 def compare(model: nn.Module, example_input: Any, *, seconds: float = 0.1) -> "Comparison":
@@ -47,7 +47,7 @@ def compare(model: nn.Module, example_input: Any, *, seconds: float = 0.1) -> "C
         >>> "whole model" in str(found)
         True
     """
-    from torchconv._measured_layers import measure
+    from torchconv._compare.layers import measure
 
     if not isinstance(model, nn.Module):
         raise TypeError(f"compare(): model must be a torch.nn.Module, got {type(model).__name__}")
