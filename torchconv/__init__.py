@@ -34,11 +34,13 @@ from torchconv._optimize import optimize  # noqa: E402
 from torchconv._relatives.lazy import (  # noqa: E402
     LazyConv1d,
     LazyConv2d,
+    LazyConv3d,
     LazyConvTranspose1d,
     LazyConvTranspose2d,
 )
 from torchconv._relatives.modules import (  # noqa: E402
     Conv1d,
+    Conv3d,
     ConvTranspose1d,
     ConvTranspose2d,
 )
@@ -50,6 +52,7 @@ from torchconv.functional import (  # noqa: E402
     conv1d,
     conv2d,
     conv2d_output_size,
+    conv3d,
     conv_transpose1d,
     conv_transpose2d,
 )
@@ -58,11 +61,13 @@ from torchconv.modules import Conv2d  # noqa: E402
 __all__ = [
     "Conv1d",
     "Conv2d",
+    "Conv3d",
     "ConvActivation2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "LazyConv1d",
     "LazyConv2d",
+    "LazyConv3d",
     "LazyConvTranspose1d",
     "LazyConvTranspose2d",
     "backend",
@@ -71,6 +76,7 @@ __all__ = [
     "conv2d",
     "conv2d_activation",
     "conv2d_output_size",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "convert",

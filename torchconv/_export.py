@@ -24,6 +24,7 @@ from torchconv._padding import mode_of, pad_in_operators, unpad
 
 _register_builtin(functional.conv2d, "aten::conv2d")
 _register_builtin(functional.conv1d, "aten::conv1d")
+_register_builtin(functional.conv3d, "aten::conv3d")
 _register_builtin(functional.conv_transpose1d, "aten::conv_transpose1d")
 _register_builtin(functional.conv_transpose2d, "aten::conv_transpose2d")
 

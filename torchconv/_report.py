@@ -126,9 +126,9 @@ def report(model: nn.Module, example_input: Any = None) -> Report:
         >>> print(report(torchconv.optimize(model)))
         name  layer                               done
         0     ConvActivation2d(3, 8, kernel 3x3)  BatchNorm, relu, torchconv
-        >>> model = nn.Sequential(torchconv.convert(nn.Conv1d(2, 8, 1)), nn.Conv3d(8, 8, 1))
-        >>> [row.reason for row in report(model)]
-        ['', 'torchconv computes convolutions of one and two dimensions, not Conv3d']
+        >>> layers = torchconv.convert(nn.Conv1d(2, 8, 1)), nn.ConvTranspose3d(8, 8, 1)
+        >>> [row.reason for row in report(nn.Sequential(*layers))]
+        ['', 'torchconv has no counterpart of ConvTranspose3d']
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"report(): model must be a Module, but got {type(model).__name__}")

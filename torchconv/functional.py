@@ -23,6 +23,7 @@ from torchconv._geometry import resolve as resolve
 from torchconv._geometry import resolved as resolved
 from torchconv._overrides import overridden
 from torchconv._relatives.conv1d import conv1d as conv1d
+from torchconv._relatives.conv3d import conv3d as conv3d
 from torchconv._relatives.transposed import conv_transpose1d as conv_transpose1d
 from torchconv._relatives.transposed import conv_transpose2d as conv_transpose2d
 from torchconv._winograd import Winograd

@@ -90,7 +90,11 @@ def test_a_pattern_of_no_module_is_a_warning(argument):
         (nn.ReLU(), {}, "the module has no convolution"),
         (Net(), {"include": []}, "include and exclude leave no convolution"),
         (Net(), {"exclude": "*"}, "include and exclude leave no convolution"),
-        (nn.Sequential(*(nn.Conv3d(1, 1, 1) for _ in "ab")), {}, r"not Conv3d \(2 of 2 layers\)"),
+        (
+            nn.Sequential(*(nn.ConvTranspose3d(1, 1, 1) for _ in "ab")),
+            {},
+            r"of ConvTranspose3d \(2 of 2 layers\)",
+        ),
     ],
 )
 def test_nothing_converted_is_a_warning(module, options, message):
@@ -104,7 +108,7 @@ def test_otherwise_there_is_no_warning():
         warnings.simplefilter("error")
         model = torchconv.convert(Net(), include="stem", exclude=nn.Sequential)
         torchconv.convert(torchconv.convert(model))
-        torchconv.convert(nn.Sequential(nn.Conv3d(1, 1, 1), torchconv.Conv2d(1, 1, 1)))
+        torchconv.convert(nn.Sequential(nn.ConvTranspose3d(1, 1, 1), torchconv.Conv2d(1, 1, 1)))
         torchconv.convert(torchconv.ConvActivation2d(1, 1, 1))
 
 

@@ -32,7 +32,7 @@ class Network(nn.Module):
         self.twice = nn.Conv2d(8, 8, 1)
         self.up = nn.ConvTranspose2d(8, 4, 2, stride=2)
         self.line = nn.Conv1d(4, 4, 3, groups=2)
-        self.deep = nn.Conv3d(1, 1, 1)
+        self.deep = nn.ConvTranspose3d(1, 1, 1)
         self.never = nn.ConvTranspose1d(4, 4, 3)
 
     def forward(self, x, scale):
@@ -236,7 +236,7 @@ def test_the_report_tells_who_computes():
     for row in torchconv.report(model):
         assert row.done == () and row.algorithm == "" and row.output_size is None
         if row.name == "deep":
-            assert "one and two dimensions, not Conv3d" in row.reason
+            assert "no counterpart of ConvTranspose3d" in row.reason
         elif row.name != "body.0":
             assert row.reason == "torchconv.convert or torchconv.optimize was not called"
     before = everything_of(model)

@@ -19,15 +19,17 @@ with patch.object(torch.backends, "disable_global_flags"):
     invocations = pytest.importorskip("torch.testing._internal.common_methods_invocations")
     modules = pytest.importorskip("torch.testing._internal.common_modules")
 
-NAMES = ("conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d")
+NAMES = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d")
 OPS = {op.name.rpartition(".")[2]: op for op in invocations.op_db if "nn.functional" in op.name}
 LAYERS = (
     "Conv1d",
     "Conv2d",
+    "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "LazyConv1d",
     "LazyConv2d",
+    "LazyConv3d",
     "LazyConvTranspose1d",
     "LazyConvTranspose2d",
 )
@@ -37,7 +39,7 @@ each_op = pytest.mark.parametrize("name", NAMES)
 each_dtype = pytest.mark.parametrize("dtype", FLOATS, ids=str)
 
 
-FEWEST_SAMPLES = dict(conv1d=10, conv2d=20, conv_transpose1d=5, conv_transpose2d=5)
+FEWEST_SAMPLES = dict(conv1d=10, conv2d=20, conv3d=5, conv_transpose1d=5, conv_transpose2d=5)
 
 
 def tensors_of(sample):

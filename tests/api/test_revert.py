@@ -102,7 +102,7 @@ def test_what_cannot_be_reverted_is_a_warning(make):
 
 
 def test_models_that_were_never_converted_are_not_changed():
-    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv3d(1, 1, 1))
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.ConvTranspose3d(1, 1, 1))
     model[0]._conv_forward = mine = lambda input, weight, bias: input
     before = [dict(vars(module)) for module in model.modules()]
     with warnings.catch_warnings():

@@ -121,6 +121,8 @@ def _reason_against(layer: _ConvNd, input: Tensor) -> str | None:
     """Why a layer is not measured, or None."""
     if not input.is_cpu:
         return f"its input is on {input.device}"
+    if isinstance(layer, nn.Conv3d):
+        return "convolutions of three dimensions are not measured"
     plan = plan_of(layer)
     if isinstance(plan, str):
         return plan

@@ -24,8 +24,9 @@ def convert(
 ) -> Module:
     """Makes the convolutions in ``module`` compute with torchconv, and returns ``module``.
 
-    These are ``nn.Conv1d``, ``nn.Conv2d``, ``nn.ConvTranspose1d``, ``nn.ConvTranspose2d``, their
-    lazy versions, and layers of classes that are known to :func:`torchconv.register`.
+    These are ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d``, ``nn.ConvTranspose1d``,
+    ``nn.ConvTranspose2d``, their lazy versions, and layers of classes that are known to
+    :func:`torchconv.register`.
 
     Each layer stays the same object, of its exact type, so that tools that look at the type
     recognise it. Parameters, hooks, training flag, ``state_dict`` and references to it from

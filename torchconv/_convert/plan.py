@@ -12,19 +12,22 @@ from torchconv._padding import needs_pad
 from torchconv._relatives.lazy import (
     LazyConv1d,
     LazyConv2d,
+    LazyConv3d,
     LazyConvTranspose1d,
     LazyConvTranspose2d,
 )
-from torchconv._relatives.modules import Conv1d, ConvTranspose1d, ConvTranspose2d
+from torchconv._relatives.modules import Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from torchconv.modules import Conv2d
 
 NAMESAKES: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: Conv1d,
     nn.Conv2d: Conv2d,
+    nn.Conv3d: Conv3d,
     nn.ConvTranspose1d: ConvTranspose1d,
     nn.ConvTranspose2d: ConvTranspose2d,
     nn.LazyConv1d: LazyConv1d,
     nn.LazyConv2d: LazyConv2d,
+    nn.LazyConv3d: LazyConv3d,
     nn.LazyConvTranspose1d: LazyConvTranspose1d,
     nn.LazyConvTranspose2d: LazyConvTranspose2d,
 }
@@ -110,4 +113,4 @@ def _comes_to_conv_forward(forward: Any) -> bool:
 
 
 def _why_no_relative(kind: type[nn.Module]) -> str:
-    return f"torchconv computes convolutions of one and two dimensions, not {kind.__name__}"
+    return f"torchconv has no counterpart of {kind.__name__}"

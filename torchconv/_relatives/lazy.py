@@ -6,7 +6,7 @@ is why they inherit from those layers, too.
 
 from torch import nn
 
-from torchconv._relatives.modules import Conv1d, ConvTranspose1d, ConvTranspose2d
+from torchconv._relatives.modules import Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d
 from torchconv.modules import Conv2d
 
 
@@ -40,6 +40,21 @@ class LazyConv2d(nn.LazyConv2d, Conv2d):  # type: ignore[misc]
     """
 
     cls_to_become = Conv2d  # type: ignore[assignment]
+
+
+class LazyConv3d(nn.LazyConv3d, Conv3d):  # type: ignore[misc]
+    """A :class:`torchconv.Conv3d` whose ``in_channels`` are those of its first input.
+
+    Arguments, shapes and errors are those of :class:`torch.nn.LazyConv3d`.
+
+    Example:
+        >>> import torch
+        >>> layer = LazyConv3d(8, kernel_size=3)
+        >>> layer(torch.randn(4, 2, 5, 9, 9)).shape
+        torch.Size([4, 8, 3, 7, 7])
+    """
+
+    cls_to_become = Conv3d  # type: ignore[assignment]
 
 
 class LazyConvTranspose1d(nn.LazyConvTranspose1d, ConvTranspose1d):  # type: ignore[misc]

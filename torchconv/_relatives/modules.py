@@ -1,7 +1,8 @@
-"""``Conv1d``, ``ConvTranspose1d``, ``ConvTranspose2d``: drop-ins for the layers of ``torch.nn``."""
+"""``Conv1d``, ``Conv3d`` and transposed layers: drop-ins for the layers of ``torch.nn``."""
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._jit_internal import is_scripting
 from torch.nn.modules.utils import _single
@@ -84,6 +85,43 @@ class Conv1d(nn.Conv1d):
                 input, weight, bias, self.stride, 0, self.dilation, self.groups
             )
         return functional.conv1d(
+            input, weight, bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+@one_node
+class Conv3d(nn.Conv3d):
+    r"""Applies a 3-d convolution over a volume of several channels.
+
+    Like :class:`torch.nn.Conv3d` in everything but the computation, which is PyTorch's, too, unless
+    the kernel is one of those of :func:`torchconv.conv3d`.
+
+    Shape:
+        - Input: ``(n, in_channels, d, h, w)`` or ``(in_channels, d, h, w)``
+        - Output: ``(n, out_channels, o, p, q)`` or ``(out_channels, o, p, q)``
+        - weight: ``(out_channels, in_channels / groups, *kernel_size)``
+        - bias: ``(out_channels,)``
+
+    Raises:
+        ValueError: as the constructor of :class:`torch.nn.Conv3d`.
+        RuntimeError: input and parameters do not fit together.
+
+    Example:
+        >>> import torch
+        >>> layer = Conv3d(3, 8, kernel_size=(3, 1, 1), padding=(1, 0, 0))
+        >>> layer
+        Conv3d(3, 8, kernel_size=(3, 1, 1), stride=(1, 1, 1), padding=(1, 0, 0))
+        >>> layer(torch.randn(2, 3, 4, 16, 16)).shape
+        torch.Size([2, 8, 4, 16, 16])
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.padding_mode != "zeros":
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            return functional.conv3d(
+                input, weight, bias, self.stride, 0, self.dilation, self.groups
+            )
+        return functional.conv3d(
             input, weight, bias, self.stride, self.padding, self.dilation, self.groups
         )
 

@@ -1,0 +1,207 @@
+"""``conv3d``: where one of the kernel's extents is 1, a 2-d convolution of views of the volumes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import has_torch_function_variadic
+
+from torchconv import _overrides
+from torchconv._relatives.asked import cast, left_to_torch
+
+Ints = int | Sequence[int]
+
+
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Ints = 1,
+    padding: Ints | str = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+) -> Tensor:
+    r"""Applies a 3-d convolution (a cross-correlation) over a volume of several channels.
+
+    Equivalent to :func:`torch.nn.functional.conv3d`, including errors, memory format, autocast and
+    derivatives of every order. torchconv computes, without a copy of the input:
+
+    - kernels ``t x 1 x 1`` that neither stride nor pad height and width, of contiguous or
+      ``channels_last_3d`` volumes: each volume is an image of ``d`` rows of ``h * w`` pixels;
+    - kernels ``1 x r x s`` that neither stride nor pad the depth, of ``channels_last_3d`` volumes
+      or of volumes with a depth of 1: each slice is an image.
+
+    These are the two halves of a (2+1)d layer. All other calls are passed to
+    :func:`torch.nn.functional.conv3d`.
+
+    Args:
+        input: ``(n, c, d, h, w)``, or one volume ``(c, d, h, w)``.
+        weight: ``(k, c / groups, t, r, s)``, same dtype and device.
+        bias: ``(k,)`` or None.
+        stride: step of the kernel, an int or three ``(depth, height, width)``.
+        padding: zeros on each side, an int or three; or ``'valid'`` (none) or ``'same'`` (output
+            as large as the input, needs stride 1).
+        dilation: distance between kernel elements, an int or three.
+        groups: channels are split into this many groups that do not mix.
+
+    Returns:
+        ``(n, k, o, p, q)`` or ``(k, o, p, q)``.
+
+    Raises:
+        RuntimeError: shapes, dtypes or values do not fit together.
+        TypeError: an argument has a wrong type.
+
+    Example:
+        >>> import torch
+        >>> film = torch.randn(2, 3, 8, 32, 32).contiguous(memory_format=torch.channels_last_3d)
+        >>> conv3d(film, torch.randn(16, 3, 1, 3, 3), padding=(0, 1, 1)).shape
+        torch.Size([2, 16, 8, 32, 32])
+        >>> conv3d(film, torch.randn(16, 3, 3, 1, 1), stride=(2, 1, 1)).shape
+        torch.Size([2, 16, 3, 32, 32])
+    """
+    if has_torch_function_variadic(input, weight, bias):
+        tensors = input, weight, bias
+        return _overrides.overridden(
+            conv3d, F.conv3d, tensors, stride, padding, dilation, groups
+        )  # fmt: skip
+    if left_to_torch(input, weight, bias, "conv3d"):
+        return _by_torch(input, weight, bias, stride, padding, dilation, groups)
+    if input.dim() == 4:
+        batch = conv3d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
+        return batch.squeeze(0)
+    volumes, kernels, added = cast(input, weight, bias)
+    sizes = _sizes(volumes, kernels, added, stride, padding, dilation, groups)
+    # A result is in the memory format of the weight, too, whose input would be copied.
+    if sizes is not None and (not _is_last(kernels) or _is_last(volumes)):
+        volumes = _dense(volumes)
+        if _spans_depth(kernels, *sizes):
+            return _over_depth(volumes, kernels, added, *sizes, groups)
+        if _is_flat(kernels, *sizes) and (_has_slices(volumes)):
+            return _over_slices(volumes, kernels, added, *sizes, groups)
+    return _by_torch(input, weight, bias, stride, padding, dilation, groups)
+
+
+def _by_torch(*arguments: Any) -> Tensor:
+    return F.conv3d(*arguments)
+
+
+Three = tuple[int, int, int]
+
+
+def _three(value: Any) -> Three | None:
+    """A value for each dimension, or None for what PyTorch refuses or reads in another way."""
+    values = (value,) * 3 if type(value) is int else value
+    if isinstance(values, (tuple, list)) and len(values) == 3:
+        first, second, third = values
+        if type(first) is int and type(second) is int and type(third) is int:
+            return first, second, third
+    return None
+
+
+def _sizes(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> tuple[Three, Three, Three] | None:
+    """Stride, padding and dilation of a call that is right, or None."""
+    if input.dim() != 5 or weight.dim() != 5 or type(groups) is not int or groups < 1:
+        return None
+    steps, gaps = _three(stride), _three(dilation)
+    if steps is None or gaps is None or min(*steps, *gaps) < 1:
+        return None
+    kernel = weight.shape[2:]
+    sides = (0, 0, 0) if padding == "valid" else _three(padding)
+    if padding == "same" and max(steps) == 1:
+        totals = [gap * (extent - 1) for gap, extent in zip(gaps, kernel, strict=True)]
+        if all(total % 2 == 0 for total in totals):
+            sides = _three([total // 2 for total in totals])
+    if sides is None or min(sides) < 0 or min(input.shape) < 1:
+        return None
+    fits = all(
+        size + 2 * side > gap * (extent - 1)
+        for size, side, gap, extent in zip(input.shape[2:], sides, gaps, kernel, strict=True)
+    )
+    k, c = weight.shape[0], weight.shape[1] * groups
+    right = fits and k % groups == 0 and c == input.shape[1] and input.dtype is weight.dtype
+    if bias is not None:
+        right = right and bias.shape == (k,) and bias.dtype is input.dtype
+    return (steps, sides, gaps) if right else None
+
+
+def _spans_depth(weight: Tensor, stride: Three, padding: Three, dilation: Three) -> bool:
+    return weight.shape[3:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0)
+
+
+def _is_flat(weight: Tensor, stride: Three, padding: Three, dilation: Three) -> bool:
+    return weight.shape[2] == 1 and stride[0] == 1 and padding[0] == 0
+
+
+def _is_last(tensor: Tensor) -> bool:
+    """Whether it is dense in channels_last_3d alone; ``is_contiguous`` cannot say in ``vmap``."""
+    if tensor.is_contiguous():
+        return False
+    expected = 1
+    for dimension in (1, 4, 3, 2, 0):
+        size = tensor.shape[dimension]
+        if size != 1 and tensor.stride(dimension) != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _has_slices(volumes: Tensor) -> bool:
+    """Whether the slices of a batch are one batch."""
+    return _is_last(volumes) or 1 in volumes.shape[1:3]
+
+
+def _dense(volumes: Tensor) -> Tensor:
+    """The same in one of both memory formats, which most are in already."""
+    if volumes.stride(1) == 1 and not _is_last(volumes) and not volumes.is_contiguous():
+        return volumes.movedim(1, 4).contiguous().movedim(4, 1)
+    return volumes if _is_last(volumes) else volumes.contiguous()
+
+
+def _over_depth(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Three,
+    padding: Three,
+    dilation: Three,
+    groups: int,
+) -> Tensor:
+    from torchconv import functional
+
+    # Views with channels in the place where they are in memory: others may have a stride of a batch
+    # of one that tells another memory format.
+    last, (h, w) = _is_last(input), input.shape[3:]
+    images = input.movedim(1, 4).flatten(2, 3).movedim(3, 1) if last else input.flatten(3)
+    output = functional.conv2d(
+        images, weight.flatten(3), bias, (stride[0], 1), (padding[0], 0), (dilation[0], 1), groups
+    )
+    if last:
+        return output.movedim(1, 3).unflatten(2, (h, w)).movedim(4, 1)
+    return output.unflatten(3, (h, w))
+
+
+def _over_slices(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Three,
+    padding: Three,
+    dilation: Three,
+    groups: int,
+) -> Tensor:
+    from torchconv import functional
+
+    slices = input.transpose(1, 2)  # [n, d, c, h, w]
+    output = functional.conv2d(
+        slices.flatten(0, 1), weight.squeeze(2), bias, stride[1:], padding[1:], dilation[1:], groups
+    )
+    return output.unflatten(0, slices.shape[:2]).transpose(1, 2)
