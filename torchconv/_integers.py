@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from torchconv import _arguments, _vmap
+from torchconv import _arguments
 
 IMAGES = frozenset((torch.uint8, torch.int8))
 _LARGEST = 2**31 - 1
@@ -114,6 +114,9 @@ def batched(
     geometry: Sequence[int],
 ) -> tuple[Tensor, int | None]:
     """What ``torch.vmap`` does to the operator."""
+    from torchconv import _vmap  # which needs operators that need this module without a library
+    from torchconv._each_in_groups import conv2d_within
+
     input_dim, weight_dim, bias_dim, *rest = in_dims
     if bias is not None and (weight_dim is None) != (bias_dim is None):  # both or neither
         if weight_dim is None:
@@ -121,5 +124,9 @@ def batched(
         else:
             bias, bias_dim = bias.expand(info.batch_size, *bias.shape), 0
     operator = torch.ops.torchconv.conv2d_int32
+    if input_dim is not None and weight_dim is not None:
+        input, weight = input.movedim(input_dim, 0), weight.movedim(weight_dim, 0)
+        bias = None if bias is None else bias.movedim(bias_dim, 0)
+        return conv2d_within(operator)(input, weight, bias, geometry), 0
     dims = input_dim, weight_dim, bias_dim, *rest
     return _vmap.conv2d(operator, info, dims, input, weight, bias, geometry)

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "cpu/common/cost_model.h"
+#include "cpu/integer/kernels.h"
 #include "cpu/integer/plan.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
@@ -14,6 +15,18 @@
 
 namespace torchconv::cpu {
 namespace {
+
+// Those of the level in use. VNNI comes with AVX-512 where the CPU has both, unless avx512 is forced.
+const IntegerKernels& integer_kernels() {
+#if defined(__x86_64__)
+  const Isa isa = isa_in_use();
+  const bool plain = isa_is_forced() && isa == Isa::kAvx512;
+  if (isa >= Isa::kAvx512 && !plain && __builtin_cpu_supports("avx512vnni")) return kVnniIntegers;
+  if (isa >= Isa::kAvx512) return kAvx512Integers;
+  if (isa == Isa::kAvx2) return kAvx2Integers;
+#endif
+  return kPortableIntegers;
+}
 
 void check(const Tensor& t, const char* name) {
   require(t.is_cpu(), "tensors must be on the CPU");

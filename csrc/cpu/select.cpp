@@ -141,15 +141,8 @@ Isa isa_in_use() {
   return isa;
 }
 
-const IntegerKernels& integer_kernels() {
-#if defined(__x86_64__)
-  const bool forced = forced_isa.load(std::memory_order_relaxed) == (int)Isa::kAvx512;
-  const Isa isa = isa_in_use();
-  if (isa >= Isa::kAvx512 && !forced && __builtin_cpu_supports("avx512vnni")) return kVnniIntegers;
-  if (isa >= Isa::kAvx512) return kAvx512Integers;
-  if (isa == Isa::kAvx2) return kAvx2Integers;
-#endif
-  return kPortableIntegers;
+bool isa_is_forced() {
+  return forced_isa.load(std::memory_order_relaxed) >= 0;
 }
 
 const char* isa_name(Isa isa) {

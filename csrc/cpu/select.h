@@ -3,7 +3,6 @@
 
 #include <string>
 
-#include "cpu/integer/kernels.h"
 #include "cpu/plan.h"
 
 namespace torchconv::cpu {
@@ -28,11 +27,8 @@ const Algorithm* forced_algorithm();  // or null
 
 // The level in use: forced, else TORCHCONV_ISA, else the best that the CPU has.
 Isa isa_in_use();
+bool isa_is_forced();
 const char* isa_name(Isa isa);
-
-// The kernels for integers of the level in use. Those with VNNI come with AVX-512 where the CPU has both, unless
-// avx512 is forced.
-const IntegerKernels& integer_kernels();
 
 // An empty name ends the forcing; false if the level is unknown or the CPU lacks it.
 bool force_isa(const std::string& name);

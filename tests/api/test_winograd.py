@@ -39,7 +39,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "torchconv":
             (geometry,) = (arg for arg in args if isinstance(arg, (list, tuple)) and len(arg) == 10)
-            self.flags.setdefault(func.__name__.partition(".")[0], set()).add(geometry[9])
+            found = self.flags.setdefault(func.__name__.partition(".")[0], set())
+            found.add(geometry[9] % 128)  # the rest is the mode of padding
         return func(*args, **(kwargs or {}))
 
 
@@ -182,12 +183,13 @@ def test_torch_function_modes_pass_it_on():
 
 
 def graph_flags(function, *arguments):
-    """Of the operators in a compiled graph."""
+    """Of the operators in a compiled graph, without the mode of padding."""
     found = set()
 
     def look(module, _):
         for node in module.graph.nodes:
-            found.update(arg[9] for arg in node.args if isinstance(arg, tuple) and len(arg) == 10)
+            geometries = (arg for arg in node.args if isinstance(arg, tuple) and len(arg) == 10)
+            found.update(geometry[9] % 128 for geometry in geometries)
         return module.forward
 
     torch.compile(function, fullgraph=True, backend=look)(*arguments)

@@ -64,7 +64,7 @@ def test_no_data_race():
 
 ROW = "row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;\n      const int64_t"
 FAULTS = (
-    ("cpu/reference.cpp", "row >= height || column", "row > height || column"),
+    ("cpu/reference.cpp", "row < 0 || row", "row < -1 || row"),
     ("cpu/reference.cpp", ROW, ROW.replace("p * shape.stride_h", "(int)p * (int)shape.stride_h")),
     ("cpu/grad_bias/job.h", "V::load_first(in + i, count - i)", "V::load(in + i)"),
     # With the second product of a pair summed first, sums have other bits.
