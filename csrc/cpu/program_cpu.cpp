@@ -106,8 +106,8 @@ int64_t add_conv2d(int64_t handle, int64_t input, int64_t residual, const Tensor
   if (linear) weight_size.insert(weight_size.end(), {1, 1});
   Task task{};
   task.op = Op::kForward;
-  task.shape = with_padding_mode(
-      make_shape(size_of(source), weight_size, geometry, program.dtype), geometry);
+  task.shape = with_padding_mode(make_shape(size_of(source), weight_size, geometry, program.dtype),
+                                 geometry);
   const Conv2dShape& shape = task.shape;
   require(source.has(shape.layout), "the input of a layer must have its layout");
   require(!linear || shape.h * shape.w * shape.p * shape.q == 1, "a linear layer has one pixel");
