@@ -135,7 +135,7 @@ def test_other_kernels_are_left_to_pytorch(kernel, options, images):
         dict(stride="1"),
         dict(input=3),
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_errors_are_pytorchs(change):
     arguments = dict(input=volumes(), weight=torch.randn(8, 4, 3, 1, 1), bias=torch.randn(8))
