@@ -103,6 +103,7 @@ def render(results: Results) -> dict[str, str]:
 
 
 def inference(rows: list[InferenceRow]) -> str:
+    rows = sorted(rows, key=lambda row: row.dtype != "float32")  # which comes first
     versions = dict.fromkeys(row.about.partition(",")[0] for row in rows)
     dtypes = dict.fromkeys(row.dtype for row in rows)
     parts = [f"{conditions(rows)}; {', '.join(versions)}."]
