@@ -91,9 +91,7 @@ def sides(
     if isinstance(padding, str):
         return named_sides(padding, size, kernel_size, stride, dilation, function)
     if lists_sides(padding, len(size)):
-        numbers = [integer(number, "padding", function) for number in padding]
-        pairs = zip(numbers[::2], numbers[1::2], strict=True)
-        return tuple(side for both in reversed([*pairs]) for side in both)
+        return tuple(by_side([integer(number, "padding", function) for number in padding]))
     return tuple(
         side for side in _expanded(padding, len(size), "padding", function) for _ in range(2)
     )
@@ -281,7 +279,7 @@ def refuse(
 
 
 def by_side(sides: Sequence[int]) -> list[int]:
-    """Padding before and after each dimension in the order of ``torch.nn.functional.pad``."""
+    """Padding before and after each dimension in the order of ``F.pad``, and from that back."""
     pairs = [*zip(sides[::2], sides[1::2], strict=True)]
     return [side for both in reversed(pairs) for side in both]
 

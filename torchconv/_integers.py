@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torchconv import _arguments
+from torchconv._padding import pad
 
 IMAGES = frozenset((torch.uint8, torch.int8))
 _LARGEST = 2**31 - 1
@@ -66,13 +67,12 @@ def decomposed(
     input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Sequence[int]
 ) -> Tensor:
     """The same sums in operators of ATen's."""
-    top, bottom, left, right = geometry[2:6]
     last = torch.channels_last if geometry[-1] & 1 else torch.contiguous_format
     if weight.shape[1] == 0:  # which ATen does not take: a channel of zeros
         input = input.new_zeros(input.shape[0], geometry[8], *input.shape[2:])
         weight = weight.new_zeros(weight.shape[0], 1, *weight.shape[2:])
     sums = F.conv2d(
-        F.pad(input.double(), (left, right, top, bottom)),
+        pad(input.double(), geometry[2:6], "zeros"),
         weight.double(),
         None if bias is None else bias.double(),
         stride=geometry[:2],

@@ -2,8 +2,6 @@
 
 import copy
 import gc
-import io
-import pickle
 import weakref
 from contextlib import nullcontext
 
@@ -13,24 +11,12 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv
+from tests.api.converting import COPIES, Operators
 from tests.compare import assert_near
 
 OURS, ATENS = "torchconv::conv2d", "aten::convolution"
-
-
-class Operators(TorchDispatchMode):
-    """Who computed the convolutions of a call."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        self.names.add(function._schema.name)
-        return function(*arguments, **(options or {}))
 
 
 def operator(module, *arguments):
@@ -46,17 +32,6 @@ def layer(kind=nn.Conv2d):
 
 def image():
     return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-
-
-def saved_and_loaded(module):
-    buffer = io.BytesIO()
-    torch.save(module, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=False)
-
-
-def pickled(module):
-    return pickle.loads(pickle.dumps(module))
 
 
 @pytest.mark.parametrize("kind", [nn.Conv2d, torchconv.Conv2d], ids=["nn", "torchconv"])
@@ -83,7 +58,7 @@ def test_converting_again_changes_nothing():
     assert torch.equal(model(image()), before)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, pickled, saved_and_loaded])
+@pytest.mark.parametrize("copied", COPIES)
 @pytest.mark.parametrize("wrap", [lambda one: one, nn.Sequential], ids=["layer", "model"])
 def test_copies_are_converted_and_independent(copied, wrap):
     original = wrap(layer())

@@ -37,22 +37,21 @@ def flattened_mean(node: Node) -> Node | None:
     """The mean over pixels, (n, c, 1, 1), of which a node makes (n, c) for linear layers."""
     if not node.users or not all(map(_is_linear, users(node))):
         return None
-    arguments = dict(node.kwargs)
-    given = [*node.args, *(arguments.pop(name) for name in ("input",) if name in arguments)]
-    if not given or not isinstance(given[0], Node):
+    named = dict(zip(("input", "start_dim", "end_dim"), node.args, strict=False)) | node.kwargs
+    source = named.pop("input", None)
+    if not isinstance(source, Node):
         return None
     module: Any = node.meta.get("module")
     if node.op == "call_module":
         found = (
             type(module) is nn.Flatten
             and why_not_itself(module) is None
-            and len(given) == 1
+            and not named
             and (module.start_dim, module.end_dim) == (1, -1)
         )
     else:
-        first = [*given[1:], *(arguments.pop(name) for name in ("start_dim",) if name in arguments)]
-        found = node.target in _FLATTENS and first == [1] and not arguments
-    return given[0] if found and _comes_from_a_mean(given[0]) else None
+        found = node.target in _FLATTENS and named == {"start_dim": 1}
+    return source if found and _comes_from_a_mean(source) else None
 
 
 def users(node: Node) -> list[Node]:

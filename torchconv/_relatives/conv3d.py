@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _overrides
+from torchconv._overrides import overridden
 from torchconv._relatives.asked import cast, left_to_torch
 
 Ints = int | Sequence[int]
+Three = tuple[int, int, int]
 
 
 def conv3d(
@@ -62,11 +63,9 @@ def conv3d(
     """
     if has_torch_function_variadic(input, weight, bias):
         tensors = input, weight, bias
-        return _overrides.overridden(
-            conv3d, F.conv3d, tensors, stride, padding, dilation, groups
-        )  # fmt: skip
+        return overridden(conv3d, F.conv3d, tensors, stride, padding, dilation, groups)
     if left_to_torch(input, weight, bias, "conv3d"):
-        return _by_torch(input, weight, bias, stride, padding, dilation, groups)
+        return F.conv3d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
     if input.dim() == 4:
         batch = conv3d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
         return batch.squeeze(0)
@@ -79,14 +78,7 @@ def conv3d(
             return _over_depth(volumes, kernels, added, *sizes, groups)
         if _is_flat(kernels, *sizes) and (_has_slices(volumes)):
             return _over_slices(volumes, kernels, added, *sizes, groups)
-    return _by_torch(input, weight, bias, stride, padding, dilation, groups)
-
-
-def _by_torch(*arguments: Any) -> Tensor:
-    return F.conv3d(*arguments)
-
-
-Three = tuple[int, int, int]
+    return F.conv3d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
 
 
 def _three(value: Any) -> Three | None:
