@@ -1,4 +1,4 @@
-"""What tools that count operations are told, because they would silently count too few, and Opacus.
+"""What tools are told: those that would silently count too few operations, Opacus and Inductor.
 
 They look layers up by exact type, or operators by name. Other tools that know ``nn.Conv2d`` alone
 say so or leave a layer as it is; ``torchconv.convert`` makes layers that they know.
@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._decomp import decomposition_table
+from torch._library.utils import get_layout_constraint_tag
 
 from torchconv._imports import when_imported
 from torchconv._relatives.modules import Conv1d, ConvTranspose1d, ConvTranspose2d
@@ -58,12 +60,25 @@ def _ptflops_operators(ops: ModuleType) -> None:
     ops.ATEN_OPS_MAPPING[torch.ops.torchconv.conv2d_grad_input] = transposed
 
 
+def _inductor(lowering: ModuleType) -> None:
+    """Operators run as they are, although they have decompositions (for ONNX).
+
+    Inductor does so unasked, but raises where the variable ``CI`` is set: it takes that for
+    PyTorch's own continuous integration, where an operator must not have both.
+    """
+    for operator in decomposition_table:
+        if getattr(operator, "namespace", None) == "torchconv":
+            strides = lowering.tag_to_layout_constraint(get_layout_constraint_tag(operator))
+            lowering.make_fallback(operator, layout_constraint=strides, warn=False)
+
+
 _TOOLS: dict[str, Callable[[ModuleType], None]] = {
     "thop.profile": _thop,
     "ptflops.pytorch_ops": _by_type,
     "ptflops.aten_ops": _ptflops_operators,
     "torch_pruning.utils.op_counter": _by_type,
     "opacus.grad_sample": opacus.register,
+    "torch._inductor.lowering": _inductor,
 }
 
 

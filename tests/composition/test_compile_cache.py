@@ -1,6 +1,7 @@
 """What Inductor compiled in one process, a second one takes from its cache."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch._decomp import decomposition_table
 from torch._dynamo.utils import counters
 
 import torchconv
 from tests.compare import assert_near
 
 ROOT = Path(__file__).parents[2]
+OPERATORS = [one for one in decomposition_table if "torchconv" in str(one)]
 
 
 def build():
@@ -54,11 +57,20 @@ def test_a_second_process_compiles_nothing(tmp_path, monkeypatch):
     counters.clear()
     assert compiled_and_eager() == {"graphs": 1, "hits": 0, "misses": 2, "bypasses": 0}
     done = subprocess.run(
-        [sys.executable, "-m", __name__], capture_output=True, text=True, cwd=ROOT, timeout=300
-    )
+        [sys.executable, "-m", __name__],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"CI": "1"}, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found == {"graphs": 1, "hits": 2, "misses": 0, "bypasses": 0}
+
+
+def test_no_operator_is_refused_in_continuous_integration():
+    """Where ``CI`` is set, Inductor refuses operators that it was not told of by name."""
+    from torch._inductor.lowering import lowerings
+
+    assert OPERATORS
+    assert not [operator for operator in OPERATORS if operator not in lowerings]
 
 
 if __name__ == "__main__":
