@@ -15,8 +15,8 @@ import torchconv
 
 models = pytest.importorskip("torchvision.models")
 
-# With tests/api/test_torchvision_models.py, which has ResNet, MobileNetV2 and ConvNeXt, these are
-# twelve; some have fewer blocks than those with weights.
+# With tests/convert/test_torchvision_models.py, which has ResNet, MobileNetV2 and ConvNeXt,
+# these are twelve; some have fewer blocks than those with weights.
 TORCHVISION = {
     "densenet": lambda: models.DenseNet(12, (2, 2, 2, 2), 16, num_classes=10),
     "efficientnet": lambda: models.efficientnet_b0(num_classes=10),

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import torchconv
-from tests.api.converting import computed_by
 from tests.compare import assert_near
+from tests.convert.converting import computed_by
 from tests.optimize.models import randomised
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import torchconv
-from tests.api.converting import COPIES, computed_by
 from tests.compare import assert_near, same_bits
+from tests.convert.converting import COPIES, computed_by
 
 each_way = pytest.mark.parametrize("copied", [lambda module: module, *COPIES])
 

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
-from tests.api.test_compare import measured
+from tests.explain.test_compare import measured
 from torchconv._activation import Activation
 from torchconv._conv_activation import ConvActivation2d
 

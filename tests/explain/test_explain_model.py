@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import torchconv
-from tests.api.relatives import FEW, Call, each_call
 from tests.compare import outcome
+from tests.relatives.calls import FEW, Call, each_call
 from torchconv import _autograd, _explain
 from torchconv._explain.call import explain_call
 
@@ -144,8 +144,8 @@ def arguments(call: Call, **options):
 UPSAMPLING = Call("conv_transpose2d", (1, 64, 7, 7), (64, 64, 2, 2), {"stride": 2})
 TRACE = """
 import torch, torchconv
-from tests.api.relatives import CALLS
-from tests.api.test_explain_model import UPSAMPLING, arguments
+from tests.relatives.calls import CALLS
+from tests.explain.test_explain_model import UPSAMPLING, arguments
 from torchconv._explain.call import explain_call
 for call in (*CALLS, UPSAMPLING):
     given = arguments(call)

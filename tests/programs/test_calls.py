@@ -12,7 +12,7 @@ from torchvision import models
 import torchconv
 from tests.compare import assert_near, same_bits
 from tests.optimize.models import image
-from tests.optimize.programs import (
+from tests.programs.networks import (
     Graph,
     Network,
     Squeeze,

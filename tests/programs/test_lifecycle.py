@@ -14,7 +14,7 @@ from torch import nn
 import torchconv
 from tests.compare import same_bits
 from tests.optimize.models import image, randomised
-from tests.optimize.programs import (
+from tests.programs.networks import (
     Graph,
     Network,
     X,

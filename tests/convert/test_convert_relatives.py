@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils import spectral_norm as spectral_norm_with_hooks
 
 import torchconv
-from tests.api.converting import COPIES, computed_by
 from tests.compare import assert_near, same_bits
+from tests.convert.converting import COPIES, computed_by
 
 NAMES = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
 each_class = pytest.mark.parametrize("name", NAMES)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import torchconv
-from tests.api.test_per_sample import gradients, norms_of
 from tests.compare import assert_all_near, assert_near
+from tests.samples.test_per_sample import gradients, norms_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.func import jvp, vmap
 
 import torchconv
-from tests.api.relatives import Call, each_call, each_of_few
 from tests.compare import FLOATS, assert_all_near, assert_near, same_bits, same_layout
+from tests.relatives.calls import Call, each_call, each_of_few
 from torchconv import _load
 
 CHANNELS_LAST = torch.channels_last

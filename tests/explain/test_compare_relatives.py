@@ -7,7 +7,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
 import torchconv
-from tests.api.test_compare import measured
+from tests.explain.test_compare import measured
 
 
 class Relatives(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.compare import same_bits
 from tests.optimize.models import image
-from tests.optimize.programs import (
+from tests.programs.networks import (
     Graph,
     Squeeze,
     X,

@@ -38,7 +38,7 @@ def explained(op, case, t, channels_last) -> str:
 def test_explain_names_what_runs():
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.api.test_explain_trace"], cwd=root, capture_output=True,
+        [sys.executable, "-m", "tests.explain.test_explain_trace"], cwd=root, capture_output=True,
         text=True,
         env=os.environ | {"TORCHCONV_VERBOSE": "1"}, timeout=120,
     )  # fmt: skip

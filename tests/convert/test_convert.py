@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import torchconv
-from tests.api.converting import COPIES, Operators
 from tests.compare import assert_near
+from tests.convert.converting import COPIES, Operators
 
 OURS, ATENS = "torchconv::conv2d", "aten::convolution"
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import torchconv
-from tests.api.test_compare import Small, inputs, measured
+from tests.explain.test_compare import Small, inputs, measured
 from torchconv import __main__ as command_line
 from torchconv._compare import table
 

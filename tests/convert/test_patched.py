@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.functional import conv2d as imported_by_name
 
 import torchconv
-from tests.api.converting import Operators, computed_by
-from tests.api.relatives import CALLS, each_call
 from tests.compare import assert_all_near, assert_near, outcome, same_bits
+from tests.convert.converting import Operators, computed_by
+from tests.relatives.calls import CALLS, each_call
 
 IMAGE, KERNEL = torch.rand(2, 1, 12, 12), torch.rand(1, 1, 5, 5)
 

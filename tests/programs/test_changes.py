@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 
 from tests.compare import same_bits
 from tests.optimize.models import image
-from tests.optimize.programs import (
+from tests.programs.networks import (
     X,
     layer_by_layer,
     optimised,

@@ -9,8 +9,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 import torchconv
-from tests.api.relatives import CALLS, each_call, each_of_few
 from tests.compare import assert_all_near, assert_near, same_bits
+from tests.relatives.calls import CALLS, each_call, each_of_few
 
 pytestmark = pytest.mark.usefixtures("fresh_compiler")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import torchconv
-from tests.api.test_compile import Net
 from tests.compare import assert_near, same_bits
+from tests.graphs.test_compile import Net
 
 pytestmark = pytest.mark.usefixtures("fresh_compiler")
 

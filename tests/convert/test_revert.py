@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import torchconv
-from tests.api.converting import COPIES, computed_by
+from tests.convert.converting import COPIES, computed_by
 
 NAMES = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
 
