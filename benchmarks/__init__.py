@@ -6,7 +6,7 @@
     python -m benchmarks.inference  whole models, beside torch.compile, ONNX Runtime and OpenVINO
     python -m benchmarks.overhead   what one call costs before any arithmetic
     python -m benchmarks.cuda       the CUDA kernels, operator by operator
-    python -m benchmarks.cuda_peers what PyTorch alone needs on a GPU, in each of its ways
+    python -m benchmarks.cuda.peers what PyTorch alone needs on a GPU, in each of its ways
 
 On a CPU that others use too only ratios of neighbouring runs mean something, so both sides
 always run alternately on the same buffers, a row reports the median of the paired ratios with its

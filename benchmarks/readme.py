@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import tables
-from benchmarks.inference_rows import InferenceRow
+from benchmarks.inference.rows import InferenceRow
 from benchmarks.machine import environment
 from benchmarks.models import ModelRow
 from benchmarks.report import read_csv

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable
 
 from benchmarks import report
-from benchmarks.inference_rows import InferenceRow, by_model_and_batch, of_best_peer
-from benchmarks.inference_subjects import PEERS
+from benchmarks.inference.rows import InferenceRow, by_model_and_batch, of_best_peer
+from benchmarks.inference.subjects import PEERS
 from benchmarks.models import ModelRow
 from benchmarks.report import grouped_means, mean_error, name_of
 from benchmarks.rows import Row

@@ -17,7 +17,7 @@ import datetime
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import cuda_csv
+from benchmarks.cuda import csv_rows
 from torchconv import _accepted
 
 Row = dict[str, str]
@@ -88,7 +88,7 @@ def update(path: Path, new: list[_accepted.Entry]) -> None:
 
 
 def rows_of(folders: list[Path], name: str) -> list[Row]:
-    return [row for folder in folders for row in cuda_csv.read(folder / name)]
+    return [row for folder in folders for row in csv_rows.read(folder / name)]
 
 
 def main(argv=None) -> None:

@@ -59,7 +59,7 @@ declare -A command=(
     [sanitizer]="tools/gpu_sanitize.sh $python"
     [benchmark]="$python -m benchmarks.cuda --budget BUDGET --csv $out/benchmark.csv"
     [accept]="$python -m tools.accept $out --file $out/gpu_accepted.json"
-    [peers]="$python -m benchmarks.cuda_peers --budget BUDGET --csv $out/peers.csv"
+    [peers]="$python -m benchmarks.cuda.peers --budget BUDGET --csv $out/peers.csv"
 )
 declare -A result=()
 export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
@@ -110,11 +110,11 @@ for stage in $stages; do
     ((dry_run)) && continue
     if [[ $stage == accept && ${result[accept]} == passed* ]]; then
         publish gpu_accepted.json torchconv/gpu_accepted.json
-        name=$("$python" -c "from benchmarks.cuda_machine import slug; print(slug())") &&
+        name=$("$python" -c "from benchmarks.cuda.machine import slug; print(slug())") &&
             publish benchmark.csv "benchmarks/results/cuda-$name.csv"
     fi
     if [[ $stage == peers && -e $out/peers.csv ]]; then
-        name=$("$python" -c "from benchmarks.cuda_machine import slug; print(slug())") &&
+        name=$("$python" -c "from benchmarks.cuda.machine import slug; print(slug())") &&
             publish peers.csv "benchmarks/results/cuda-peers-$name.csv"
     fi
 done

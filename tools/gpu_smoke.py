@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cuda_csv
-from benchmarks.cuda_machine import Machine, machine
+from benchmarks.cuda import csv_rows
+from benchmarks.cuda.machine import Machine, machine
 from tests.cases import Conv2dCase
 from tests.cuda.gpu.operators import algorithms, applicable, forced, kernel_of, on_device
 from tests.reference import DTYPES, OPS, assert_accurate, random_operands, run
@@ -118,7 +118,7 @@ def main(argv=None) -> None:
             **here, kernel=kernel, op=op, source=source, status=status, detail=detail,
             seconds=ended.seconds,
         )  # fmt: skip
-        cuda_csv.append(arguments.csv, row)
+        csv_rows.append(arguments.csv, row)
         print(f"{kernel:30} {op:11} {ended.seconds:5.1f} s {status} {detail}", flush=True)
         if status != "passed":
             print("\n".join(lines[-12:]), flush=True)

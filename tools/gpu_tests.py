@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import cuda_csv
-from benchmarks.cuda_machine import Machine, machine
+from benchmarks.cuda import csv_rows
+from benchmarks.cuda.machine import Machine, machine
 from tools.gpu_processes import Ended, run_all
 from torchconv import _accepted
 
@@ -89,7 +89,7 @@ def main(argv=None) -> None:
             **here, algorithm=name, source=sources.get(name, ""), status=status, detail=detail,
             **number, seconds=ended.seconds,
         )  # fmt: skip
-        cuda_csv.append(arguments.csv, row)
+        csv_rows.append(arguments.csv, row)
         print(f"{name:32} {ended.seconds:6.1f} s {status} {number} {detail}", flush=True)
         if status != "passed":
             bad.append(name)

@@ -17,7 +17,7 @@ import torch
 from matplotlib.patches import Patch
 
 import torchconv
-from benchmarks import cuda_csv
+from benchmarks.cuda import csv_rows
 from benchmarks.timing import geometric_mean
 from gallery.inside.source import ROOT, constant, excerpt
 
@@ -166,7 +166,7 @@ for path in (ROOT / "csrc/cuda").rglob("*.cu*"):
 # fastest algorithm.
 
 file = ROOT / "benchmarks/results/cuda-torch211-cu130-nvidia-h200.csv"
-rows = cuda_csv.read(file)
+rows = csv_rows.read(file)
 print(len(rows), "rows from", {row["gpu"] for row in rows}, "with PyTorch", rows[0]["torch"])
 
 assert {row["gpu"] for row in rows} == {"NVIDIA H200"}

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import torchconv
-from benchmarks import inference, inference_models, inference_subjects, readme, report, tables
-from benchmarks.inference_rows import Built, InferenceRow, difference, measure, of_best_peer
-from benchmarks.inference_subjects import OURS, PEERS, SUBJECTS, LeftOut
+from benchmarks import readme, report, tables
+from benchmarks.inference import command, networks, subjects
+from benchmarks.inference.rows import Built, InferenceRow, difference, measure, of_best_peer
+from benchmarks.inference.subjects import OURS, PEERS, SUBJECTS, LeftOut
 from benchmarks.turns import FEWEST_ROUNDS, Turns
 from tests.layer_names import NETWORKS
 
@@ -31,7 +32,7 @@ def peer(subject, ratio, **changes):
 def tiny():
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(1)
-        return inference_models.settled(
+        return networks.settled(
             nn.Sequential(
                 nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
                 nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.LazyLinear(5),
@@ -138,7 +139,7 @@ def test_figures_of_hand_made_times(monkeypatch):
         "optimized": [[0.001], [0.003, 0.003, 0.003], [0.002]],
     })  # fmt: skip
     assert turns.ratios("eager", "optimized") == pytest.approx([2, 3, 4])
-    monkeypatch.setattr("benchmarks.inference_rows.in_turns", lambda *_: turns)
+    monkeypatch.setattr("benchmarks.inference.rows.in_turns", lambda *_: turns)
     made = Built(dict.fromkeys(turns.seconds), dict.fromkeys(turns.seconds, 1e-7), {}, {})
     eager, converted, optimized = measure("net", 2, torch.float32, made, 1.0)
     found = eager.optimized, eager.optimized_low, eager.optimized_high
@@ -159,7 +160,7 @@ def test_models_have_activations_of_one_size():
     with torch.random.fork_rng(devices=()):
         block = nn.Sequential(nn.Conv2d(3, 6, 3), norm, nn.Dropout(1.0))
         block.register_parameter("layer_scale", nn.Parameter(torch.full((6,), 1e-6)))
-        inference_models.settled(block, 100 * images(4))
+        networks.settled(block, 100 * images(4))
     assert not any(module.training for module in block.modules()) and norm.momentum == 0.1
     spread = block(100 * images(4)).std((0, 2, 3))
     torch.testing.assert_close(spread, norm.weight.detach(), rtol=0.01, atol=0)
@@ -167,10 +168,10 @@ def test_models_have_activations_of_one_size():
 
 
 def test_every_model_is_one_of_torchvision_and_has_a_name():
-    assert set(inference_models.NAMES) <= set(inference_models.known()) & set(NETWORKS)
+    assert set(networks.NAMES) <= set(networks.known()) & set(NETWORKS)
     state = torch.get_rng_state()
-    x = inference_models.images(1)
-    first, second = (inference_models.build("mobilenet_v2") for _ in range(2))
+    x = networks.images(1)
+    first, second = (networks.build("mobilenet_v2") for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
     with torch.inference_mode():
         assert torch.equal(first(x), second(x)) and 0.1 < first(x).std() < 10
@@ -178,9 +179,9 @@ def test_every_model_is_one_of_torchvision_and_has_a_name():
 
 @pytest.fixture
 def tiny_models(monkeypatch):
-    monkeypatch.setattr(inference_models, "known", lambda: ["tiny"])
-    monkeypatch.setattr(inference_models, "build", lambda _: tiny())
-    monkeypatch.setattr(inference_models, "images", images)
+    monkeypatch.setattr(networks, "known", lambda: ["tiny"])
+    monkeypatch.setattr(networks, "build", lambda _: tiny())
+    monkeypatch.setattr(networks, "images", images)
     without = replace(OURS["optimized_compile"], build=OURS["optimized"].build)
     monkeypatch.setitem(SUBJECTS, "optimized_compile", without)  # which would take seconds
 
@@ -188,7 +189,7 @@ def tiny_models(monkeypatch):
 def test_the_benchmark_runs(tiny_models, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "openvino", None)
     arguments = ["tiny", "--batch", "1", "2", "--peers", "eager", "openvino", "--seconds", "0.001"]
-    inference.main([*arguments, "--csv", str(tmp_path)])
+    command.main([*arguments, "--csv", str(tmp_path)])
     out = capsys.readouterr().out
     assert "FMA peak" in out and f"PyTorch: PyTorch {torch.__version__.split('+')[0]}" in out
     assert out.count("left out: OpenVINO") == 1 and "torchconv[peers]" in out
@@ -207,10 +208,10 @@ def test_the_benchmark_fails_where_an_output_is_wrong(tiny_models, monkeypatch, 
     wrong = replace(PEERS["eager"], build=lambda *_: lambda: torch.zeros(1, 5))
     monkeypatch.setitem(SUBJECTS, "eager", wrong)
     with pytest.raises(SystemExit, match="wrong"):
-        inference.main(["tiny", "--batch", "1", "--peers", "eager", "--seconds", "0.001"])
+        command.main(["tiny", "--batch", "1", "--peers", "eager", "--seconds", "0.001"])
     assert "WRONG: PyTorch: the output differs by 1.0e+00" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        inference.parse_arguments(["vgg99"])
+        command.parse_arguments(["vgg99"])
     assert "no classification network vgg99" in capsys.readouterr().err
 
 
@@ -219,7 +220,7 @@ def test_the_best_peer_is_the_one_that_ours_gains_least_beside():
     assert of_best_peer(rows, "optimized") == rows[2]
     assert of_best_peer([ROW], "optimized") is None
     other = [replace(row, model="vgg11", optimized=3.0) for row in rows[:2]]
-    line = next(line for line in inference.means(rows + other) if "optimized  " in line)
+    line = next(line for line in command.means(rows + other) if "optimized  " in line)
     assert line.split() == [
         "1",
         "torchconv,",
@@ -234,7 +235,7 @@ def test_the_best_peer_is_the_one_that_ours_gains_least_beside():
 
 
 def test_a_line_of_the_table():
-    words = inference.table_line(peer("openvino", 0.754, optimized_compile=math.nan)).split()
+    words = command.table_line(peer("openvino", 0.754, optimized_compile=math.nan)).split()
     assert words[:4] == ["ResNet-18", "1", "OpenVINO", "8"]
     assert words[4:] == ["7-9", "10", "12", "0.75x", "1.00x-1.00x", "0.80x", "1.0e-06"]
 
@@ -278,5 +279,5 @@ def test_subjects_have_the_threads_of_torch():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ort, "InferenceSession", Session)
-        inference_subjects._onnxruntime(tiny(), images(1), torch.float32)()
+        subjects._onnxruntime(tiny(), images(1), torch.float32)()
     assert given == [1]

@@ -65,7 +65,7 @@ def test_the_peer_map_needs_nothing_of_ours():
     assert list(stages) == ["environment", "peers"]
     assert "--csv runs/gpu_accept/peers.csv" in done.stdout
     code = (
-        "import sys; sys.modules['torchconv'] = None; import benchmarks.cuda_peers as p;"
+        "import sys; sys.modules['torchconv'] = None; import benchmarks.cuda.peers as p;"
         "p.main(['--device', 'cpu', '--layers', '^lenet/conv2', '--batch', '1', '--dtypes', 'tf32',"
         "'--csv', sys.argv[1]])"
     )

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import build_cuda
-from benchmarks import cuda_csv, cuda_layers
+from benchmarks.cuda import csv_rows, layers
 from tests.awkward import AWKWARD
 from tests.cuda.gpu import operators
 from tests.reference import OPS
@@ -130,7 +130,7 @@ def test_a_process_takes_no_other_with_it():
 def test_the_smoke_run_takes_every_kernel():
     """Every kernel that computes any layer of the tests or of the benchmark, for each operator."""
     seen = set()
-    for row in (*AWKWARD, *cuda_layers.named().values()):
+    for row in (*AWKWARD, *layers.named().values()):
         if row.n == 0:
             continue
         for dtype in (torch.float32, torch.bfloat16):
@@ -151,7 +151,7 @@ def test_a_smoke_run_on_the_cpu(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         gpu_smoke.main(["--device", "cpu", "--csv", str(tmp_path / "smoke.csv")])
     assert not ended.value.code, capsys.readouterr().out
-    rows = cuda_csv.read(tmp_path / "smoke.csv")
+    rows = csv_rows.read(tmp_path / "smoke.csv")
     assert [row["status"] for row in rows] == ["passed"] * 3 and {row["op"] for row in rows} == set(
         OPS
     )

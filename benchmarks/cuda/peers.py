@@ -1,6 +1,6 @@
 """What PyTorch alone needs for a convolution on a GPU, in each of its ways; no torchconv.
 
-    python -m benchmarks.cuda_peers [--budget SECONDS] [--csv PATH]
+    python -m benchmarks.cuda.peers [--budget SECONDS] [--csv PATH]
 
 For every layer, operator, dtype and memory format: nn.Conv2d as it comes, with
 torch.backends.cudnn.benchmark, without cuDNN, and in the other memory format; the names of the
@@ -23,10 +23,10 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
-from benchmarks import cuda_csv
-from benchmarks.cuda_layers import BATCH, Wanted, every_kind, telling_layers
-from benchmarks.cuda_machine import Machine, machine, slug
-from benchmarks.cuda_timing import copies, seconds, warm_up
+from benchmarks.cuda import csv_rows
+from benchmarks.cuda.layers import BATCH, Wanted, every_kind, telling_layers
+from benchmarks.cuda.machine import Machine, machine, slug
+from benchmarks.cuda.timing import copies, seconds, warm_up
 from benchmarks.kinds import kind_of
 from tests.cases import Conv2dCase
 
@@ -248,14 +248,14 @@ def measure_all(arguments: argparse.Namespace, bytes_per_second: float) -> None:
         if time.monotonic() > end:
             break
         row, _ = measure(*combination, bytes_per_second, arguments.device)
-        cuda_csv.append(path, row)
+        csv_rows.append(path, row)
         print(_line(row), flush=True)
         done += 1
     print(f"{done} of {len(wanted)} rows in the budget of {arguments.budget:g} s in {path}")
 
 
 def main(argv=None) -> None:
-    arguments = parse_arguments("python -m benchmarks.cuda_peers", __doc__, argv)
+    arguments = parse_arguments("python -m benchmarks.cuda.peers", __doc__, argv)
     device = arguments.device
     warm_up(device)
     speed = copy_speed(device)

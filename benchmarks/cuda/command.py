@@ -26,10 +26,10 @@ from pathlib import Path
 import torch
 
 import torchconv
-from benchmarks import cuda_csv
-from benchmarks.cuda_layers import Wanted, wanted_rows
-from benchmarks.cuda_machine import Machine, machine, slug
-from benchmarks.cuda_peers import (
+from benchmarks.cuda import csv_rows
+from benchmarks.cuda.layers import Wanted, wanted_rows
+from benchmarks.cuda.machine import Machine, machine, slug
+from benchmarks.cuda.peers import (
     DTYPES,
     FORMATS,
     RESULTS,
@@ -40,7 +40,7 @@ from benchmarks.cuda_peers import (
     precision,
     tuned,
 )
-from benchmarks.cuda_timing import graph_seconds, seconds, warm_up
+from benchmarks.cuda.timing import graph_seconds, seconds, warm_up
 from benchmarks.timing import geometric_mean
 from torchconv import _accepted, _cuda
 
@@ -187,7 +187,7 @@ def missing(arguments, path: Path) -> list[Wanted]:
     done = {
         tuple(row[name] for name in ("capability", "case", "batch", "op", "dtype", "layout"))
         + (row["kernel"], row["source"])
-        for row in cuda_csv.read(path)
+        for row in csv_rows.read(path)
     }
     found = []
     for wanted in wanted_rows(arguments.layers, arguments.dtypes, arguments.batch):
@@ -215,7 +215,7 @@ def work(arguments, path: Path) -> None:
         except RuntimeError as error:  # of the launch, or of anything before it on the GPU
             row = new_row(wanted, " ".join(str(error).split())[:200], device)
         signal.alarm(0)
-        cuda_csv.append(path, row)
+        csv_rows.append(path, row)
         print(_line(row), flush=True)
         if row.status != "ok" and device != "cpu":
             torch.cuda.synchronize()  # an error that stays ends this process; the next one goes on
@@ -225,15 +225,15 @@ def supervise(arguments, path: Path, command: list[str]) -> None:
     """Runs `work` in a process of its own, and another one after each that died."""
     end, deaths, code = time.monotonic() + arguments.budget, 0, -1
     while code and deaths <= MOST_DEATHS and (left := end - time.monotonic()) > 0:
-        before = len(cuda_csv.read(path))
+        before = len(csv_rows.read(path))
         code = subprocess.run([*command, "--budget", str(left)]).returncode
         if code == 0:
             return
         deaths += 1
-        if len(cuda_csv.read(path)) == before:  # it died of the first row that is missing
+        if len(csv_rows.read(path)) == before:  # it died of the first row that is missing
             if wanted := missing(arguments, path)[:1]:
                 told = f"the process ended with {code}"
-                cuda_csv.append(path, new_row(wanted[0], told, arguments.device))
+                csv_rows.append(path, new_row(wanted[0], told, arguments.device))
     if code:
         raise SystemExit(f"the benchmark ended with {code} after {deaths} attempts")
 
@@ -280,10 +280,10 @@ def main(argv=None) -> None:
         if missing(arguments, path):
             supervise(arguments, path, command)
     finally:
-        if rows := cuda_csv.read(path):
+        if rows := csv_rows.read(path):
             print_means(rows)
             print(f"{len(rows)} rows in {path}, {len(missing(arguments, path))} to go")
-    if not cuda_csv.read(path):
+    if not csv_rows.read(path):
         raise SystemExit("nothing was measured")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.inference_subjects import OURS, PEERS, SUBJECTS, Call, LeftOut
+from benchmarks.inference.subjects import OURS, PEERS, SUBJECTS, Call, LeftOut
 from benchmarks.turns import Turns, in_turns
 
 # A larger difference from float64, over the largest element of the output, is an error.

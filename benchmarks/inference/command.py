@@ -14,15 +14,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import inference_models, report
-from benchmarks.inference_rows import (
+from benchmarks import report
+from benchmarks.inference import networks
+from benchmarks.inference.rows import (
     Built,
     InferenceRow,
     by_model_and_batch,
     measure,
     of_best_peer,
 )
-from benchmarks.inference_subjects import OURS, PEERS, SUBJECTS
+from benchmarks.inference.subjects import OURS, PEERS, SUBJECTS
 from benchmarks.machine import environment, fma_peak
 from benchmarks.readme import RESULTS
 from benchmarks.timing import geometric_mean
@@ -43,8 +44,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__)
     add = parser.add_argument
     # fmt: off
-    add("models", nargs="*", default=inference_models.NAMES, metavar="MODEL",
-        help=f"of torchvision; default: {', '.join(inference_models.NAMES)}")
+    add("models", nargs="*", default=networks.NAMES, metavar="MODEL",
+        help=f"of torchvision; default: {', '.join(networks.NAMES)}")
     add("--batch", type=int, nargs="+", default=[1, 4, 16], metavar="N", help="images at a time")
     add("--dtype", choices=("float32", "bfloat16"), default="float32")
     add("--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="PEER",
@@ -56,7 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         "benchmarks/results")
     # fmt: on
     options = parser.parse_args(arguments)
-    if unknown := set(options.models) - set(inference_models.known()):
+    if unknown := set(options.models) - set(networks.known()):
         parser.error(f"torchvision has no classification network {', '.join(unknown)}")
     return options
 
@@ -107,9 +108,9 @@ def measure_model(
     options: argparse.Namespace, name: str, wanted: list[str]
 ) -> Iterator[tuple[Built, list[InferenceRow]]]:
     """What was built and the rows, batch by batch, printed as soon as they are measured."""
-    model, dtype = inference_models.build(name), getattr(torch, options.dtype)
+    model, dtype = networks.build(name), getattr(torch, options.dtype)
     for batch in options.batch:
-        images = inference_models.images(batch)
+        images = networks.images(batch)
         built = Built.build(model, images, dtype, wanted)
         rows = measure(name, batch, dtype, built, options.seconds)
         print(*map(table_line, rows), sep="\n")
