@@ -1,0 +1,1 @@
+"""Whole models in inference, beside other runtimes: ``networks`` by ``subjects`` makes ``rows``."""
