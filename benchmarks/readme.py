@@ -93,8 +93,11 @@ def render(results: Results) -> dict[str, str]:
         tables.best_and_worst(single + held_out),
         tables.inexact(single + held_out),
     ]
+    optimized = [row for row in results.inference if row.dtype == "float32"]
     figures = {
-        "headline": tables.headline(single, held_out, results.models, conditions(single)),
+        "headline": tables.headline(
+            single, held_out, results.models, optimized, conditions(single)
+        ),
         "benchmark": "\n\n".join(part for part in parts if part),
     }
     if results.inference:  # measured on its own, with python -m benchmarks.inference --csv

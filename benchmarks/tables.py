@@ -26,8 +26,14 @@ RESULTS = {
 }
 
 
-def headline(main: list[Row], held_out: list[Row], models: list[ModelRow], conditions: str) -> str:
-    """The few numbers of the first screen."""
+def headline(
+    main: list[Row],
+    held_out: list[Row],
+    models: list[ModelRow],
+    optimized: list[InferenceRow],
+    conditions: str,
+) -> str:
+    """The few numbers of the first screen, all of float32."""
     lines = [
         f"Speed beside `nn.Conv2d`, a number above 1 being faster ({conditions}):",
         "",
@@ -47,6 +53,18 @@ def headline(main: list[Row], held_out: list[Row], models: list[ModelRow], condi
     if trained:
         steps = ", ".join(f"{network_name(row.model)} {times(row.speedup)}" for row in trained)
         lines.append(f"- A training step of a whole model: {steps}.")
+    found = {
+        model: of_best_peer(rows, "optimized")
+        for (model, batch), rows in by_model_and_batch(optimized).items()
+        if batch == 1
+    }
+    single = [(name, row.optimized) for name, row in found.items() if row]
+    if single:
+        times_of = ", ".join(f"{network_name(name)} {times(ratio)}" for name, ratio in single)
+        lines.append(
+            "- One image through a whole model, `torchconv.optimize` beside the fastest of "
+            f"PyTorch, ONNX Runtime and OpenVINO: {times_of}."
+        )
     return "\n".join(lines)
 
 

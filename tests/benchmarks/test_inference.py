@@ -16,6 +16,7 @@ from benchmarks.inference import command, networks, subjects
 from benchmarks.inference.rows import Built, InferenceRow, difference, measure, of_best_peer
 from benchmarks.inference.subjects import OURS, PEERS, SUBJECTS, LeftOut
 from benchmarks.turns import FEWEST_ROUNDS, Turns
+from tests.benchmarks.test_readme_tables import ROW as LAYER
 from tests.layer_names import NETWORKS
 
 ROW = InferenceRow(
@@ -264,6 +265,15 @@ def test_the_table_of_the_readme(tmp_path, monkeypatch):
     ]
     assert "torchconv 0.1.0, PyTorch 9.9, OpenVINO 9.9." in text and "| `bfloat16` |" in text
     assert tables.inference([peer("eager", 2.0)]) == ""
+
+
+def test_the_first_screen_has_the_best_peer_of_one_image():
+    rows = [ROW, peer("eager", 4.0), peer("openvino", 0.5)]
+    rows += [replace(row, batch=4, optimized=9.0) for row in rows]
+    layers = [replace(LAYER, layout="nchw")]
+    text = tables.headline(layers, [], [], rows, "conditions")
+    assert text.splitlines()[-1].endswith("ONNX Runtime and OpenVINO: ResNet-18 0.50x.")
+    assert "OpenVINO" not in tables.headline(layers, [], [], [ROW], "conditions")
 
 
 def test_subjects_have_the_threads_of_torch():
