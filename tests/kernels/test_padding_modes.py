@@ -7,14 +7,16 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import isa_levels
-from tests.cases import Conv2dCase, pair
+from tests.cases import Conv2dCase, Pair, pair
 from tests.compare import same_bits
 from tests.reference import Operands, assert_accurate, random_operands, threads
 
 MODES = {"reflect": 128, "replicate": 256, "circular": 384}
 
 
-def case(name, c, size, k, kernel, stride=1, padding=(1, 1, 1, 1), dilation=1, groups=1, n=2):
+def case(
+    name, c, size, k, kernel, stride=1, padding=(1, 1, 1, 1), dilation: Pair = 1, groups=1, n=2
+):
     (h, w), (r, s) = size, kernel
     steps = (stride, stride)
     return Conv2dCase(name, n, c, h, w, k, r, s, steps, padding, pair(dilation), groups, bias=True)
