@@ -215,6 +215,12 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("grad_tiles_parts", 2, 16, (57, 56), 20, 3, padding=(0, 1, 1, 0)),
     case("grad_tiles_images", 27, 20, 7, 16, 3),
     case("grad_tiles_blocks", 2, 70, 8, 66, 3),
+    # The same of dilated layers: residues of different sizes, rows of tiles in parts, whose
+    # pixels are side by side or not.
+    case("dilated_tiles", 2, 17, (11, 15), 35, 3, dilation=(2, 3)),
+    case("dilated_tiles_padded", 2, 16, (7, 6), 18, 3, padding=(3, 4, 5, 2), dilation=(1, 2)),
+    case("dilated_tiles_long_rows", 1, 16, (7, 210), 16, 3, dilation=(2, 3)),
+    case("dilated_tiles_far", 1, 16, (5, 230), 18, 3, dilation=(1, 100)),
     # Taps far apart: rows and columns that see only padding, sections of the patch.
     case("dilation12", 2, 6, 26, 40, 3, dilation=12),
     case("dilation9_stride2", 1, 34, (25, 23), 48, 3, 2, padding=9, dilation=9),

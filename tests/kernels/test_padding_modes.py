@@ -7,17 +7,19 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import isa_levels
-from tests.cases import Conv2dCase
+from tests.cases import Conv2dCase, Pair, pair
 from tests.compare import same_bits
 from tests.reference import Operands, assert_accurate, random_operands, threads
 
 MODES = {"reflect": 128, "replicate": 256, "circular": 384}
 
 
-def case(name, c, size, k, kernel, stride=1, padding=(1, 1, 1, 1), dilation=1, groups=1, n=2):
+def case(
+    name, c, size, k, kernel, stride=1, padding=(1, 1, 1, 1), dilation: Pair = 1, groups=1, n=2
+):
     (h, w), (r, s) = size, kernel
-    steps, gaps = (stride, stride), (dilation, dilation)
-    return Conv2dCase(name, n, c, h, w, k, r, s, steps, padding, gaps, groups, bias=True)
+    steps = (stride, stride)
+    return Conv2dCase(name, n, c, h, w, k, r, s, steps, padding, pair(dilation), groups, bias=True)
 
 
 CASES = [
@@ -28,6 +30,7 @@ CASES = [
     case("dense_pixels_stride_2", 2, (9, 21), 3, (3, 3), 2, (2, 1, 1, 2)),
     case("winograd", 16, (16, 17), 16, (3, 3), padding=(1, 1, 2, 0)),
     case("winograd_f2", 16, (6, 6), 20, (3, 3)),
+    case("winograd_dilated", 16, (17, 18), 20, (3, 3), 1, (3, 1, 2, 5), (2, 3)),
     case("dilation", 16, (9, 9), 16, (3, 3), 2, (4, 3, 2, 5), 3),
     case("pointwise", 16, (5, 5), 16, (1, 1), 2, (2, 2, 2, 2)),
     case("groups", 16, (7, 6), 16, (3, 3), groups=4),

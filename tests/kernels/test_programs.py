@@ -150,14 +150,18 @@ def test_random_programs_compute_what_their_layers_do(seed):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
-    "c, k, size, kernel",
-    [(16, 64, 14, 1), (300, 37, 9, 1), (64, 64, 15, 3), (24, 100, 7, 5)],
-    ids=["whole vectors", "many channels", "winograd", "5x5"],
-)
-def test_results_take_the_place_of_a_residual_that_nobody_needs_any_more(c, k, size, kernel, dtype):
+    "c, k, size, kernel, dilation",
+    [(16, 64, 14, 1, 1), (300, 37, 9, 1, 1), (64, 64, 15, 3, 1), (24, 100, 7, 5, 1),
+     (64, 68, 15, 3, 2)],
+    ids=["whole vectors", "many channels", "winograd", "5x5", "winograd dilated"],
+)  # fmt: skip
+def test_results_take_the_place_of_a_residual_that_nobody_needs_any_more(
+    c, k, size, kernel, dilation, dtype
+):
     torch.manual_seed(2)
     first, second = layer(c, k, 1, None), layer(k, c, 1, "relu")
     last = layer(c, k, kernel, "silu")
+    last.dilation, last.padding = (dilation,) * 2, (dilation * (kernel // 2),) * 2
     for each in (first, second, last):
         each.to(dtype)
     x = images(3, c, size, size, dtype=dtype)

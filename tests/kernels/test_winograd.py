@@ -43,17 +43,22 @@ def explanation(op: str, case: Conv2dCase, dtype=torch.float32, channels_last=Fa
 
 
 def random_case(generator: random.Random, batch: int | None = None) -> Conv2dCase:
-    """Any size from 1 x 1 on, any padding, channels around the lanes of a vector."""
+    """Any size from 1 x 1 on, any padding, channels around the lanes; half are dilated."""
     pick = generator.choice
     padding = tuple(generator.randint(0, 4) for _ in range(4))
     size = [generator.randint(1, 13) for _ in range(2)]
     if generator.random() < 0.1:
         size[1] = generator.randint(200, 300)  # rows of tiles that one job does not take
+    dilation = [1, 1]
+    if generator.random() < 0.5:
+        dilation = [generator.randint(1, 5), pick((1, 2, 3, 5, 70) if size[1] > 150 else (1, 2, 4))]
     for axis in (0, 1):
-        size[axis] = max(size[axis], 3 - padding[2 * axis] - padding[2 * axis + 1])
+        span = 2 * dilation[axis] + 1
+        size[axis] = max(size[axis], span - padding[2 * axis] - padding[2 * axis + 1])
     channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
     return build_case("random", batch or generator.randint(1, 5), pick(channels), tuple(size),
-                      pick(channels), 3, padding=padding, bias=pick([True, False]))  # fmt: skip
+                      pick(channels), 3, padding=padding, dilation=tuple(dilation),
+                      bias=pick([True, False]))  # fmt: skip
 
 
 def random_cases(count: int, seed: int, batch: int | None = None) -> list[Conv2dCase]:
@@ -73,6 +78,7 @@ LAYERS = (
     build_case("512", 2, 512, 7, 512, 3),
     build_case("512_to_64", 3, 512, 10, 64, 3),
     build_case("64_to_512", 3, 64, 10, 512, 3),
+    build_case("256_dilated", 2, 256, 21, 128, 3, dilation=(2, 3)),
 )
 
 
@@ -216,6 +222,24 @@ def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
 @both_layouts
 @every_gather
 @every_algorithm
+def test_a_dilation_parts_an_image(algorithm, op, channels_last):
+    """What is not finite reaches no pixel that a dilation of (2, 3) does not take to it."""
+    shape = build_case("", 2, 17, (13, 14), 20, 3, dilation=(2, 3))
+    t = random_operands(shape, torch.float32)
+    ordinary = run(op, shape, t, channels_last)
+    source = t.input if op == "forward" else t.grad
+    source[1, 7, 6, 4] = torch.nan
+    found = run(op, shape, t, channels_last)
+    assert same_bits(found[0], ordinary[0])
+    assert found[1][:, 4:9:2, 1:8:3].isnan().all()
+    other = torch.ones(13, 14, dtype=torch.bool)
+    other[::2, 1::3] = False
+    assert same_bits(found[1][:, other], ordinary[1][:, other])
+
+
+@both_layouts
+@every_gather
+@every_algorithm
 def test_zeros_are_positive(algorithm, op, channels_last):
     shape = build_case("", 2, 17, 6, 18, 3)
     t = random_operands(shape, torch.float32)
@@ -240,7 +264,7 @@ def test_other_layers_are_refused(algorithm):
     plain = build_case("", 2, 32, 12, 32, 3)
     for shape, dtype, reason in (
         (replace(plain, stride=(2, 1)), torch.float32, "stride"),
-        (replace(plain, dilation=(1, 2)), torch.float32, "dilation"),
+        (build_case("", 2, 32, 12, 32, 3, dilation=257), torch.float32, "dilation"),
         (replace(plain, r=5), torch.float32, "3 x 3"),
         (replace(plain, groups=2), torch.float32, "groups"),
         (plain, torch.float64, "float64"),
@@ -280,3 +304,35 @@ def test_small_maps_of_bfloat16_are_summed_in_pairs():
             assert chosen_for(op, shape, torch.float32, True) == wide
             assert chosen_for(op, shape, torch.float16, True) == wide
             assert chosen_for(op, shape, torch.bfloat16, True) == half
+
+
+def test_dilated_layers_count_products():
+    """Of DeepLab, whose far taps mostly see padding; and maps whose residues are small tiles."""
+    f4, f2 = "winograd_f4", "winograd_f2"
+    for size, dilation, padding, wide, half in (
+        (33, 2, None, f4, f4),
+        (33, 4, None, f4, f4),
+        (33, 6, None, f4, "direct"),
+        (33, 12, None, "direct", "direct"),
+        (33, 18, None, "direct", "direct"),
+        (24, 4, 0, f4, f4),  # residues of 4 x 4 outputs
+        (16, 4, 0, f2, "direct"),  # of 2 x 2
+    ):
+        shape = build_case("", 1, 64, size, 64, 3, padding=padding, dilation=dilation)
+        found = {
+            chosen_for("forward", shape, dtype, layout)
+            for dtype in (torch.float32, torch.float16)
+            for layout in (False, True)
+        }
+        assert found == {wide}, shape
+        assert chosen_for("forward", shape, torch.bfloat16, True) == half, shape
+    few = build_case("", 1, 32, 33, 32, 3, dilation=2)
+    assert chosen_for("forward", few, torch.float32, True) == f4
+    assert chosen_for("forward", few, torch.bfloat16, True) == "direct"
+    # Padding that repeats the input is summed, too.
+    ring = build_case("", 1, 64, 33, 64, 3, dilation=12)
+    geometry = list(ring.geometry(True))
+    geometry[-1] += 384  # circular
+    sizes = ring.input_size, ring.weight_size
+    reasons = torch.ops.torchconv._explain("forward", *sizes, geometry, "float32")
+    assert reasons.splitlines()[-1].startswith(f4)

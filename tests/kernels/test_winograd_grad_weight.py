@@ -39,6 +39,9 @@ ODD = (
     case("several_waves", 52, 16, 24, 16, 3),
     case("blocks", 5, 130, 8, 70, 3),
     case("whole_batch", 9, 300, 7, 258, 3),
+    case("dilated", 3, 17, (23, 36), 35, 3, dilation=(2, 3)),
+    case("dilated_rows", 2, 33, (25, 9), 16, 3, padding=(2, 3, 1, 0), dilation=(3, 1)),
+    case("dilated_long_rows", 1, 16, (9, 300), 24, 3, dilation=(1, 25)),
 )
 
 
@@ -140,7 +143,7 @@ def test_no_images_give_zeros():
         case("one_row", 2, 64, (1, 100), 64, 3),
         case("5x5", 2, 64, 14, 64, 5),
         case("stride", 2, 64, 14, 64, 3, 2),
-        case("dilation", 2, 64, 14, 64, 3, dilation=2),
+        case("dilation", 2, 64, 14, 64, 3, dilation=5),
         case("groups", 2, 64, 14, 64, 3, groups=2),
     ],
     ids=lambda shape: shape.name,

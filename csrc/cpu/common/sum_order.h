@@ -35,6 +35,16 @@ constexpr int64_t kWinogradChannels = 64;
 // with eight, and 0.8 times at 8 x 8 with eight; the second 1.3 to 1.7 times at 6 x 6. CPUs that do not lose
 // up to 1.8 times at 7 x 7 with eight images, nothing with one.
 constexpr int64_t kLeastWinogradChannels = 16;
+// Dilated maps fall into as many small ones as the dilations multiply to. There products are counted, and
+// compared with those of direct sums, which leave out taps in the padding: with 36 % of them the first takes
+// 0.4 to 0.75 of the time, with 56 % 0.7, with 69 % 0.75 to 0.83, with 85 to 92 % the same (64 to 512 channels,
+// 12 x 12 to 64 x 64, one image, Zen 4). Of bfloat16, with 32 to 35 % 0.75 to 0.83, with 36 % and 64 channels
+// 0.95, with 16 or 32 channels 1.3, with 40 % 1 to 1.15; the weight gradient with 36 to 40 % 0.7 to 1.
+constexpr double kMostDilatedProducts = 70, kMostDilatedBFloat16Products = 37,
+                 kMostDilatedBFloat16GradProducts = 41;
+constexpr int64_t kLeastDilatedBFloat16Channels = 64;
+// Further apart, the columns that a row of tiles sees may exceed what a job can load.
+constexpr int64_t kMostWinogradDilation = 256;
 struct WinogradMaps {
   int64_t least_tiles, least_filled;  // tiles of an image; per cent of them that are destinations
   int64_t few_tiles, few_filled;      // up to so many have to be filled so far

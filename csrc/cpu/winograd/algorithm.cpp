@@ -1,5 +1,7 @@
 // winograd_f4, winograd_f2: forward and input gradient of dense 3 x 3 kernels with a quarter, or 4/9, of the
 // products: F(4 x 4, 3 x 3) and F(2 x 2, 3 x 3) of Winograd, in both layouts, float32 and the half types.
+// With a dilation the pixels of a tile are that far apart, in the source and in the destination
+// (tile_axis.h); all else is the same.
 //
 //     source                  V [point][tile][c]        M [point][tile][k]         destination
 //
@@ -69,6 +71,22 @@ constexpr sum_order::WinogradMaps maps_of(Dtype dtype) {
   return pairs ? kWinograd2BFloat16Maps : kWinograd2Maps;
 }
 
+// Of a dilated layer: sub-images are small, and much of them sees padding, so products are compared.
+template <int kTile>
+const char* unsuited_dilated(const Conv2dShape& shape, int64_t height, int64_t width) {
+  using namespace sum_order;
+  const bool pairs = shape.dtype == Dtype::kBFloat16;
+  if (pairs && smaller(shape.c, shape.k) < kLeastDilatedBFloat16Channels)
+    return "few channels of a dilated layer are summed directly";
+  const int64_t tiles = image_tiles(shape, height, width, kTile);
+  const double products = percent_of_products(shape, tiles, kTile);
+  if (products > (pairs ? kMostDilatedBFloat16Products : kMostDilatedProducts))
+    return "the dilation leaves too few products out";
+  if (kTile == 4 && percent_of_products(shape, image_tiles(shape, height, width, 2), 2) < products)
+    return "smaller tiles fit the dilation";
+  return nullptr;
+}
+
 // Depends on the shape of an image and the dtype alone: the sums are other ones than those of direct
 // algorithms.
 template <int kTile>
@@ -78,7 +96,8 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
   const int64_t height = op == Op::kForward ? shape.p : shape.h;
   const int64_t width = op == Op::kForward ? shape.q : shape.w;
-  const int64_t tiles = ceil_div(height, kTile) * ceil_div(width, kTile);
+  if (is_dilated(shape)) return unsuited_dilated<kTile>(shape, height, width);
+  const int64_t tiles = image_tiles(shape, height, width, kTile);
   const WinogradMaps maps = maps_of<kTile>(shape.dtype);
   if (tiles < maps.least_tiles) return "small maps are summed directly";
   const int64_t least_filled = tiles <= maps.few_tiles ? maps.few_filled : maps.least_filled;

@@ -1,20 +1,54 @@
 // Which layers Winograd's algorithms compute, in any direction. No torch, no SIMD.
 #pragma once
 
-#include "cpu/plan.h"
+#include "cpu/common/sum_order.h"
+#include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
 
-// Why not; null for a dense 3 x 3 kernel without stride and dilation.
+// Why not; null for a dense 3 x 3 kernel without stride.
 inline const char* not_winograd(const Conv2dShape& shape) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
   if (shape.r != 3 || shape.s != 3) return "the kernel is not 3 x 3";
-  if (shape.stride_h != 1 || shape.stride_w != 1 || shape.dilation_h != 1 || shape.dilation_w != 1)
-    return "there is a stride or a dilation";
+  if (shape.stride_h != 1 || shape.stride_w != 1) return "there is a stride";
+  if (larger(shape.dilation_h, shape.dilation_w) > sum_order::kMostWinogradDilation)
+    return "the dilation is too large";
   if (shape.groups != 1) return "there are groups";
   if (shape.dtype == Dtype::kFloat64) return "float64 is summed directly";
   return nullptr;
+}
+
+inline bool is_dilated(const Conv2dShape& shape) {
+  return shape.dilation_h > 1 || shape.dilation_w > 1;
+}
+
+// Tiles of an image with `height` x `width` destinations.
+inline int64_t image_tiles(const Conv2dShape& shape, int64_t height, int64_t width, int64_t tile) {
+  return TileAxis{height, tile, shape.dilation_h}.count() *
+         TileAxis{width, tile, shape.dilation_w}.count();
+}
+
+// Taps of one axis that see the input rather than padding, of all outputs.
+inline int64_t inner_taps(int64_t in, int64_t out, int64_t padding, int64_t dilation) {
+  int64_t taps = 0;
+  for (int64_t r = 0; r < 3; ++r) {
+    const int64_t offset = r * dilation - padding;
+    taps += larger(0, smaller(out, in - offset) - larger(0, -offset));
+  }
+  return taps;
+}
+
+// The products of a pair of channels in an image, in per cent of those of direct sums, which leave out taps
+// in the padding. Many of them lie there where the dilation is large.
+inline double percent_of_products(const Conv2dShape& shape, int64_t tiles, int64_t tile) {
+  const bool zeros = shape.padding_mode == PaddingMode::kZeros;
+  const int64_t rows =
+      zeros ? inner_taps(shape.h, shape.p, shape.pad_top, shape.dilation_h) : 3 * shape.p;
+  const int64_t columns =
+      zeros ? inner_taps(shape.w, shape.q, shape.pad_left, shape.dilation_w) : 3 * shape.q;
+  const double direct = (double)rows * (double)columns;
+  return direct > 0 ? 100 * (double)(tiles * (tile + 2) * (tile + 2)) / direct : 100;
 }
 
 }  // namespace torchconv::cpu

@@ -6,6 +6,7 @@
 #include "cpu/winograd/packing.h"
 #include "cpu/winograd/plan.h"
 #include "cpu/winograd/store.h"
+#include "cpu/winograd/store_dilated.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -78,8 +79,10 @@ struct WinogradJob {
       int64_t stop;
       const Segment segment(plan.grid, unit, units.end, stop);
       const int64_t tile = plan.grid.tiles_before(unit) - plan.grid.tiles_before(units.begin);
-      store_segment<kTile, S>(task, gather, plan, segment, first, width, sums + tile * width,
-                              task.bias ? bias : nullptr, pixels);
+      const auto store =
+          plan.grid.dilated() ? store_dilated_segment<kTile, S> : store_segment<kTile, S>;
+      store(task, gather, plan, segment, first, width, sums + tile * width,
+            task.bias ? bias : nullptr, pixels);
       unit = stop;
     }
   }

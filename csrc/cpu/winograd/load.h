@@ -14,24 +14,31 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
                   const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
                   Compute<S>* group) {
   const auto image = source_image<S>(task, gather, segment.image);
-  const PatchBox box = {segment.row * kTile + gather.rows.src_low - gather.margins.top,
-                        segment.rows * kTile + 2,
-                        1,
-                        segment.column * kTile + gather.columns.src_low - gather.margins.left,
-                        segment.columns * kTile + 2,
-                        1,
-                        plan.c_chunk.begin(chunk),
-                        plan.c_chunk.length(chunk, gather.src_channels)};
-  with_window(image, box, space, [&](const auto& window) {
-    for (int64_t i = 0; i < segment.rows; ++i) {
-      for (int64_t j = 0; j < segment.columns; ++j, ++tile) {
-        load_tile<SourceTile<kTile>>(
-            window, box.row + i * kTile, box.column + j * kTile, box.channels,
-            {group + tile * plan.c_pitch, box.channel, plan.c_block.size, plan.block_pitch},
-            plan.source_pitch);
+  const TileAxis &down = plan.grid.down, &across = plan.grid.across;
+  const int64_t left = across.first(segment.column),
+                right = across.first(segment.column + segment.columns - 1);
+  const int64_t at_once = plan.grid.dilated() ? 1 : segment.rows;
+  for (int64_t row = 0; row < segment.rows; row += at_once) {
+    const PatchBox box = {down.first(segment.row + row) + gather.rows.src_low - gather.margins.top,
+                          at_once * kTile + 2,
+                          down.step,
+                          left + gather.columns.src_low - gather.margins.left,
+                          right - left + (kTile + 1) * across.step + 1,
+                          1,
+                          plan.c_chunk.begin(chunk),
+                          plan.c_chunk.length(chunk, gather.src_channels)};
+    with_window(image, box, space, [&](const auto& window) {
+      for (int64_t i = 0; i < at_once; ++i) {
+        for (int64_t j = 0; j < segment.columns; ++j, ++tile) {
+          const int64_t x = box.column + across.first(segment.column + j) - left;
+          load_tile<SourceTile<kTile>>(
+              window, {box.row + i * kTile, x, down.step, across.step}, box.channels,
+              {group + tile * plan.c_pitch, box.channel, plan.c_block.size, plan.block_pitch},
+              plan.source_pitch);
+        }
       }
-    }
-  });
+    });
+  }
 }
 
 }  // namespace

@@ -9,15 +9,24 @@ namespace torchconv::cpu {
 namespace {
 
 // Pixels [top, bottom) x [left, right) of an image, channels side by side, among zeros or what padding
-// repeats.
+// repeats. It may have no more than every row_skip-th row.
 template <class In>
 struct Window {
   const In* data;  // of pixel (top, left)
   int64_t top, bottom, left, right;
-  int64_t row, column;   // elements from one to the next
+  int64_t row, column;  // elements from one to the next
+  int64_t row_skip = 1;
   Margins margins = {};  // of whole images
 
-  const In* at(int64_t y, int64_t x) const { return data + (y - top) * row + (x - left) * column; }
+  const In* at(int64_t y, int64_t x) const {
+    return data + (y - top) / row_skip * row + (x - left) * column;
+  }
+};
+
+// The first pixel of a tile, and how far its pixels are apart.
+struct TilePixels {
+  int64_t row, column;
+  int64_t down = 1, across = 1;
 };
 
 // Where a channel of a tile goes, at point 0: in blocks of `block` channels that are block_pitch apart.
@@ -61,12 +70,12 @@ struct EdgeTile {
   const In* pixels[kSide][kSide];
   int64_t in_image[kSide][kSide];  // a mask: no offset leaves the zeros
 
-  EdgeTile(const Window<In>& window, int64_t y, int64_t x) {
+  EdgeTile(const Window<In>& window, const TilePixels& tile) {
     for (int64_t i = 0; i < kSide; ++i) {
       for (int64_t j = 0; j < kSide; ++j) {
-        const int64_t down = window.margins.row(y + i - window.top, window.bottom - window.top);
-        const int64_t right =
-            window.margins.column(x + j - window.left, window.right - window.left);
+        const int64_t y = tile.row + i * tile.down, x = tile.column + j * tile.across;
+        const int64_t down = window.margins.row(y - window.top, window.bottom - window.top);
+        const int64_t right = window.margins.column(x - window.left, window.right - window.left);
         const bool inside = down >= 0 && right >= 0;
         pixels[i][j] = inside ? window.at(window.top + down, window.left + right) : zeros;
         in_image[i][j] = inside ? -1 : 0;
@@ -76,26 +85,27 @@ struct EdgeTile {
   const In* at(int i, int j, int64_t c) const { return pixels[i][j] + (c & in_image[i][j]); }
 };
 
-// The tile whose first pixel is (y, x), all `channels` of the window. A last block of lanes that is not
-// whole is filled up with zeros.
+// One tile, all `channels` of the window. A last block of lanes that is not whole is filled up with zeros.
 template <class Kind, class In>
-void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels,
+void load_tile(const Window<In>& window, const TilePixels& pixels, int64_t channels,
                const ChannelPlace<Compute<In>>& place, int64_t pitch) {
   constexpr int kSide = Kind::kSide;
   constexpr int64_t kBlock = kLaneBlock<Compute<In>>;
   const int64_t whole = channels / kBlock * kBlock;
-  const bool inside = y >= window.top && y + kSide <= window.bottom && x >= window.left &&
-                      x + kSide <= window.right;
+  const bool inside =
+      pixels.row >= window.top && pixels.row + (kSide - 1) * pixels.down < window.bottom &&
+      pixels.column >= window.left && pixels.column + (kSide - 1) * pixels.across < window.right;
   if (inside) {
+    const In* const first = window.at(pixels.row, pixels.column);
+    const int64_t row = pixels.down / window.row_skip * window.row,
+                  column = pixels.across * window.column;
     for (int64_t c = 0; c < whole; c += kBlock) {
-      const auto at = [&, from = window.at(y, x) + c](int i, int j) {
-        return from + i * window.row + j * window.column;
-      };
+      const auto at = [=](int i, int j) { return first + c + i * row + j * column; };
       transform_tile<Kind>(at, place.at(c), pitch);
     }
     if (whole == channels) return;
   }
-  const EdgeTile<kSide, In> tile(window, y, x);
+  const EdgeTile<kSide, In> tile(window, pixels);
   if (!inside) {
     for (int64_t c = 0; c < whole; c += kBlock) {
       transform_tile<Kind>([&](int i, int j) { return tile.at(i, j, c); }, place.at(c), pitch);
@@ -107,7 +117,7 @@ void load_tile(const Window<In>& window, int64_t y, int64_t x, int64_t channels,
     for (int j = 0; j < kSide; ++j)
       __builtin_memcpy(rest[i][j], tile.at(i, j, whole), (channels - whole) * sizeof(In));
   }
-  load_tile<Kind, In>({rest[0][0], 0, kSide, 0, kSide, kSide * kBlock, kBlock}, 0, 0, kBlock,
+  load_tile<Kind, In>({rest[0][0], 0, kSide, 0, kSide, kSide * kBlock, kBlock}, {0, 0}, kBlock,
                       {place.at(whole), 0, kBlock, 0}, pitch);
 }
 
@@ -117,18 +127,20 @@ template <class S, class Load>
 void with_window(const Image<S>& image, const PatchBox& box, Compute<S>* space, const Load& load) {
   if (image.layout == Layout::kChannelsLast) {
     return load(Window<S>{image.data + box.channel, 0, image.height, 0, image.width,
-                          image.width * image.channels, image.channels, image.margins});
+                          image.width * image.channels, image.channels, 1, image.margins});
   }
-  Range rows = inside(box.row, 1, box.rows, image.height);
-  Range columns = inside(box.column, 1, box.columns, image.width);
-  if (image.margins.any()) rows = {0, box.rows}, columns = {0, box.columns};
+  const Margins& around = image.margins;
+  const Range rows = inside(box.row + around.top, box.row_skip, box.rows,
+                            around.top + image.height + around.bottom);
+  const Range columns =
+      inside(box.column + around.left, 1, box.columns, around.left + image.width + around.right);
   PatchBox part = box;
-  part.row += rows.begin, part.rows = rows.end - rows.begin;
+  part.row += rows.begin * box.row_skip, part.rows = rows.end - rows.begin;
   part.column += columns.begin, part.columns = columns.end - columns.begin;
   const int64_t pixel = round_up(box.channels, kLaneBlock<Compute<S>>);
   load_patch(image, part, space, pixel);
-  load(Window<Compute<S>>{space, part.row, part.row + part.rows, part.column,
-                          part.column + part.columns, part.columns * pixel, pixel});
+  load(Window<Compute<S>>{space, part.row, part.row + part.rows * box.row_skip, part.column,
+                          part.column + part.columns, part.columns * pixel, pixel, box.row_skip});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/gather.h"
+#include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
 
@@ -9,9 +10,13 @@ namespace torchconv::cpu {
 // tiles, or a part of one where it is long.
 struct TileGrid {
   int64_t tile;           // destination rows and columns of a tile
+  TileAxis down, across;  // where they are
   int64_t rows, columns;  // tiles of an image
   Cut parts;              // of a row
 
+  bool dilated() const { return down.step > 1 || across.step > 1; }
+  // Whether the destinations of a part are side by side.
+  bool parts_are_spans() const { return parts.count == 1 || parts.size % across.step == 0; }
   int64_t image_units() const { return rows * parts.count; }
   // Tiles of all units before this one.
   int64_t tiles_before(int64_t unit) const {
@@ -83,8 +88,9 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   plan.lanes = block_lanes(dtype);
   TileGrid& grid = plan.grid;
   grid.tile = tile;
-  grid.rows = ceil_div(gather.rows.dst_size, tile);
-  grid.columns = ceil_div(gather.columns.dst_size, tile);
+  grid.down = {gather.rows.dst_size, tile, gather.rows.dilation};
+  grid.across = {gather.columns.dst_size, tile, gather.columns.dilation};
+  grid.rows = grid.down.count(), grid.columns = grid.across.count();
   const int64_t points = plan.points();
   plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
   plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
@@ -110,6 +116,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   const int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
   const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
   grid.parts = Cut::into(ceil_div(grid.columns, tiles), grid.columns);
+  if (grid.parts.count > 1 && grid.parts.size > grid.across.step)
+    grid.parts = Cut::of(grid.parts.size / grid.across.step * grid.across.step, grid.columns);
   plan.units = gather.n * grid.image_units();
   plan.groups = ceil_div(plan.units, larger(1, (tiles + grid.parts.size / 2) / grid.parts.size));
   if (weights_first && plan.groups < kEvenGroups)
@@ -117,9 +125,11 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   const int64_t group_units = ceil_div(plan.units, plan.groups);
   plan.group_tiles = group_units * grid.parts.size;
 
-  // Of the units that a segment has.
-  const int64_t rows = grid.parts.count > 1 ? 1 : smaller(group_units, grid.rows);
-  const int64_t window_pixels = (rows * tile + 2) * (grid.parts.size * tile + 2);
+  // Of the units of a segment that are loaded and stored at once.
+  const int64_t rows = grid.parts.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
+  const int64_t window_pixels =
+      (rows * tile + 2) *
+      smaller(grid.across.span(grid.parts.size, tile + 2), gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
   plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);

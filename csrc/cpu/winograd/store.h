@@ -17,6 +17,11 @@ struct TilePlace {
   Out* data;
   int64_t row, column;           // elements from one to the next
   int64_t rows, columns, lanes;  // inside the destination
+
+  TilePlace at_lane(int64_t lane) const {
+    const int64_t left = smaller(kLaneBlock<Compute<Out>>, lanes - lane);
+    return {data + lane, row, column, rows, columns, left};
+  }
 };
 
 // Lines that will be written are so far apart that no hardware prefetcher sees the next one coming.
@@ -57,6 +62,23 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
   }
 }
 
+// All lanes of a tile, of which the next one to be stored is `ahead` elements further on.
+template <int kTile, class Out>
+void store_tile(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
+                const TilePlace<Out>& place, int64_t ahead) {
+  constexpr int64_t kBlock = kLaneBlock<Compute<Out>>;
+  for (int64_t lane = 0; lane < place.lanes; lane += kBlock) {
+    const TilePlace<Out> to = place.at_lane(lane);
+    const auto* const bias_at = bias ? bias + lane : nullptr;
+    if (to.columns == kTile) prefetch_tile<kTile>(to.data + ahead, to.row, to.column);
+    if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
+      transform_sums<kTile, true>(sums + lane, pitch, bias_at, to);
+    } else {
+      transform_sums<kTile, false>(sums + lane, pitch, bias_at, to);
+    }
+  }
+}
+
 // The tiles of a segment, for the lanes of a panel from destination channel `first` on; `sums` are those
 // of the first tile.
 template <int kTile, class S>
@@ -64,7 +86,6 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
                    const Segment& segment, int64_t first, int64_t width, const Compute<S>* sums,
                    const Compute<S>* bias, Compute<S>* space) {
   using T = Compute<S>;
-  constexpr int64_t kBlock = kLaneBlock<T>;
   const int64_t height = gather.rows.dst_size, row = gather.columns.dst_size;
   const int64_t y = segment.row * kTile, x = segment.column * kTile;
   const int64_t rows = smaller(segment.rows * kTile, height - y),
@@ -77,22 +98,13 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
     using Out = std::remove_pointer_t<decltype(pixels)>;
     for (int64_t i = begin; i < end; i += kTile) {
       for (int64_t j = 0; j < columns; j += kTile, sums += width) {
-        for (int64_t lane = 0; lane < lanes; lane += kBlock) {
-          const TilePlace<Out> to = {pixels + (i - begin) * row_pitch + j * pixel_pitch + lane,
-                                     row_pitch,
-                                     pixel_pitch,
-                                     smaller(kTile, rows - i),
-                                     smaller(kTile, columns - j),
-                                     smaller(kBlock, lanes - lane)};
-          const T* const bias_at = bias ? bias + lane : nullptr;
-          if (to.columns == kTile)
-            prefetch_tile<kTile>(to.data + kTile * pixel_pitch, row_pitch, pixel_pitch);
-          if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
-            transform_sums<kTile, true>(sums + lane, plan.sums_pitch, bias_at, to);
-          } else {
-            transform_sums<kTile, false>(sums + lane, plan.sums_pitch, bias_at, to);
-          }
-        }
+        const TilePlace<Out> to = {pixels + (i - begin) * row_pitch + j * pixel_pitch,
+                                   row_pitch,
+                                   pixel_pitch,
+                                   smaller(kTile, rows - i),
+                                   smaller(kTile, columns - j),
+                                   lanes};
+        store_tile<kTile>(sums, plan.sums_pitch, bias, to, kTile * pixel_pitch);
       }
     }
   };

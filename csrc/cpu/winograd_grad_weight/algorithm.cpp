@@ -1,4 +1,5 @@
-// winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm.
+// winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm. A
+// dilation parts the pixels of a tile (winograd/tile_axis.h).
 //
 //      grad          input                   values at 36 points
 //      . . . .       . . . . . .     each tile of    of grad      of the input
@@ -55,6 +56,14 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   if (const char* reason = refusal(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
   if (shape.p * shape.q < kWinogradLeastPixels) return "small maps are summed directly";
+  if (is_dilated(shape)) {
+    const int64_t tiles = image_tiles(shape, shape.p, shape.q, kWinogradGrad);
+    const double most =
+        shape.dtype == Dtype::kBFloat16 ? kMostDilatedBFloat16GradProducts : kMostDilatedProducts;
+    return percent_of_products(shape, tiles, kWinogradGrad) > most
+               ? "the dilation leaves too few products out"
+               : nullptr;
+  }
   if (filled_lanes(shape.p, kWinogradGrad) * filled_lanes(shape.q, kWinogradGrad) < kWinogradFilled)
     return "the map fills its tiles too little";
   return nullptr;

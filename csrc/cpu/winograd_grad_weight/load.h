@@ -23,17 +23,20 @@ void load_tiles(const WinogradGradWeightPlan& plan, const WinogradOperand& opera
                             operand.height,
                             operand.width,
                             operand.margins};
-    const PatchBox box = {row % plan.tile_rows * kWinogradGrad - operand.pad_top,
+    const int64_t left = plan.across.first(column), right = plan.across.first(column + tiles - 1);
+    const int64_t down = plan.down.step, across = plan.across.step;
+    const PatchBox box = {plan.down.first(row % plan.tile_rows) - operand.pad_top,
                           Kind::kSide,
-                          1,
-                          column * kWinogradGrad - operand.pad_left,
-                          (tiles - 1) * kWinogradGrad + Kind::kSide,
+                          down,
+                          left - operand.pad_left,
+                          right - left + (Kind::kSide - 1) * across + 1,
                           1,
                           operand.cut.begin(block),
                           operand.cut.length(block, operand.channels)};
     with_window(image, box, patch, [&](const auto& window) {
       for (int64_t t = 0; t < tiles; ++t, out += operand.cut.size) {
-        load_tile<Kind>(window, box.row, box.column + t * kWinogradGrad, box.channels,
+        const int64_t x = box.column + plan.across.first(column + t) - left;
+        load_tile<Kind>(window, {box.row, x, down, across}, box.channels,
                         {out, 0, operand.cut.size, 0}, operand.pitch);
       }
     });

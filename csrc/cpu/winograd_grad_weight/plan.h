@@ -7,6 +7,7 @@
 #include "cpu/common/sample_chunks.h"
 #include "cpu/common/sum_order.h"
 #include "cpu/plan.h"
+#include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
 
@@ -27,6 +28,7 @@ struct WinogradOperand {
 struct WinogradGradWeightPlan {
   static constexpr int64_t kTaps = 9, kPoints = kWinogradSide * kWinogradSide;
 
+  TileAxis down, across;            // where the tiles of grad are
   int64_t tile_rows, tile_columns;  // of an image
   WinogradOperand input, grad;
   int64_t blocks;  // of the result
@@ -72,8 +74,9 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
   using Plan = WinogradGradWeightPlan;
   const int64_t lanes = block_lanes(shape.dtype);
   Plan plan{};
-  plan.tile_rows = ceil_div(shape.p, kWinogradGrad);
-  plan.tile_columns = ceil_div(shape.q, kWinogradGrad);
+  plan.down = {shape.p, kWinogradGrad, shape.dilation_h};
+  plan.across = {shape.q, kWinogradGrad, shape.dilation_w};
+  plan.tile_rows = plan.down.count(), plan.tile_columns = plan.across.count();
   plan.pass_tiles = kWinogradPassTiles;
   plan.run_tiles = smaller(plan.tile_columns, cost::kWinogradRunTiles);
   plan.passes = ceil_div(shape.n * plan.tiles(), plan.pass_tiles);
@@ -99,7 +102,8 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
     plan.operands = Plan::Operands::kOwn;
     place(plan.input, plan.pass_tiles), place(plan.grad, plan.pass_tiles);
   }
-  const int64_t columns = (plan.run_tiles - 1) * kWinogradGrad + kWinogradSource;
+  const int64_t columns = smaller(plan.across.span(plan.run_tiles, kWinogradSource),
+                                  shape.w + shape.pad_left + shape.pad_right);
   plan.patch_size = kWinogradSource * columns * larger(plan.input.cut.size, plan.grad.cut.size);
   return plan;
 }
