@@ -30,12 +30,12 @@ void prefetch_tile(const Out* data, int64_t row, int64_t column) {
 }
 
 // One block of lanes. `bias` is null or has a block.
-template <int kTile, bool kWhole, class Out>
+template <class F, bool kWhole, class Out>
 void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
                     TilePlace<Out> to) {
   using V = Simd<Compute<Out>>;
   using Vec = typename V::Vec;
-  constexpr int kSide = kTile + 2;
+  constexpr int kTile = F::kTile, kSide = F::kSide;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<Out>>; lane += V::kLanes) {
     if (!kWhole && lane >= to.lanes) break;
     const Vec added = bias ? V::load(bias + lane) : V::zero();
@@ -59,11 +59,12 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
 
 // The tiles of a segment, for the lanes of a panel from destination channel `first` on; `sums` are those
 // of the first tile.
-template <int kTile, class S>
+template <class F, class S>
 void store_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                    const Segment& segment, int64_t first, int64_t width, const Compute<S>* sums,
                    const Compute<S>* bias, Compute<S>* space) {
   using T = Compute<S>;
+  constexpr int kTile = F::kTile;
   constexpr int64_t kBlock = kLaneBlock<T>;
   const int64_t height = gather.rows.dst_size, row = gather.columns.dst_size;
   const int64_t y = segment.row * kTile, x = segment.column * kTile;
@@ -88,9 +89,9 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
           if (to.columns == kTile)
             prefetch_tile<kTile>(to.data + kTile * pixel_pitch, row_pitch, pixel_pitch);
           if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
-            transform_sums<kTile, true>(sums + lane, plan.sums_pitch, bias_at, to);
+            transform_sums<F, true>(sums + lane, plan.sums_pitch, bias_at, to);
           } else {
-            transform_sums<kTile, false>(sums + lane, plan.sums_pitch, bias_at, to);
+            transform_sums<F, false>(sums + lane, plan.sums_pitch, bias_at, to);
           }
         }
       }

@@ -23,17 +23,17 @@ void load_tiles(const WinogradGradWeightPlan& plan, const WinogradOperand& opera
                             operand.height,
                             operand.width,
                             operand.margins};
-    const PatchBox box = {row % plan.tile_rows * kWinogradGrad - operand.pad_top,
+    const PatchBox box = {row % plan.tile_rows * plan.tile - operand.pad_top,
                           Kind::kSide,
                           1,
-                          column * kWinogradGrad - operand.pad_left,
-                          (tiles - 1) * kWinogradGrad + Kind::kSide,
+                          column * plan.tile - operand.pad_left,
+                          (tiles - 1) * plan.tile + Kind::kSide,
                           1,
                           operand.cut.begin(block),
                           operand.cut.length(block, operand.channels)};
     with_window(image, box, patch, [&](const auto& window) {
       for (int64_t t = 0; t < tiles; ++t, out += operand.cut.size) {
-        load_tile<Kind>(window, box.row, box.column + t * kWinogradGrad, box.channels,
+        load_tile<Kind>(window, box.row, box.column + t * plan.tile, box.channels,
                         {out, 0, operand.cut.size, 0}, operand.pitch);
       }
     });
