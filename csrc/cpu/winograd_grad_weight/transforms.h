@@ -1,4 +1,5 @@
-// The transforms of F(3x3, 4x4) and F(5x5, 2x2) along one axis. The former: three sums over a tile of four elements of grad and six of
+// The transforms of F(3x3, 4x4) and F(5x5, 2x2) along one axis. The former: three sums over a tile of four
+// elements of grad and six of
 // the input,
 //
 //     w[r] = sum over i of g[i] x[i + r]  =  A3^T [ (G4 g) * (B^T x) ],   i < 4, r < 3
