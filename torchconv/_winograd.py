@@ -1,4 +1,4 @@
-"""Which of Winograd's algorithms may compute 3x3 layers on the CPU.
+"""Which of Winograd's algorithms may compute 3x3 and 5x5 layers on the CPU.
 
 The mode travels with each call, as flags in the last number of its geometry (csrc/library.cpp): a
 backward pass and a compiled graph keep what was in force for their forward pass.
@@ -41,13 +41,14 @@ def flags(name: str) -> int:
 
 
 def set_winograd(name: Winograd) -> None:
-    """Chooses whether Winograd's algorithms may compute 3x3 layers, from now on, in all threads.
+    """Chooses whether Winograd's algorithms may compute layers, from now on, in all threads.
 
     Winograd's F(2x2, 3x3) and F(4x4, 3x3) compute blocks of 2x2 or 4x4 pixels of a 3x3 layer with
-    2.25 or 4 times fewer multiplications. They round other numbers than the direct sum does, so
-    that their results have other last bits and, above all those of F(4x4, 3x3), a larger rounding
-    error. It is relative to the largest values in a block: near very large values, small ones are
-    less accurate. An infinity or NaN of the input reaches all of its block.
+    2.25 or 4 times fewer multiplications, F(2x2, 5x5) blocks of 2x2 pixels of a 5x5 layer with 2.8
+    times fewer. They round other numbers than the direct sum does, so that their results have other
+    last bits and, above all those of F(4x4, 3x3) and F(2x2, 5x5), a larger rounding error. It is
+    relative to the largest values in a block: near very large values, small ones are less accurate.
+    An infinity or NaN of the input reaches all of its block.
 
     On the CPU only. A layer's attribute :attr:`torchconv.Conv2d.winograd` comes before what is set
     here. A backward pass runs what was in force for its forward pass. The environment variable
@@ -55,9 +56,9 @@ def set_winograd(name: Winograd) -> None:
     ``with torchconv.winograd(...)`` block the choice also holds for the rest of that block.
 
     Args:
-        name: ``'auto'`` (the default): torchconv chooses F(4x4, 3x3), F(2x2, 3x3) or the direct
-            sum, by the shape of an image, the dtype and the memory format alone. ``'f2'``:
-            F(2x2, 3x3) or the direct sum. ``'off'``: always the direct sum.
+        name: ``'auto'`` (the default): torchconv chooses one of them or the direct sum, by the
+            shape of an image, the dtype and the memory format alone. ``'f2'``: F(2x2, 3x3) or the
+            direct sum. ``'off'``: always the direct sum.
 
     Raises:
         ValueError: there is no such mode.

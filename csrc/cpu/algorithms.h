@@ -6,7 +6,8 @@
 namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
-    kWinograd2, kDensePixels, kDenseChannels, kWinogradGradWeight, kGradWeight, kReference;
+    kWinograd2, kWinograd5x5, kDensePixels, kDenseChannels, kWinogradGradWeight,
+    kWinograd5x5GradWeight, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -22,7 +23,9 @@ struct Kernels {
   RunJob grad_bias;
   RunJob winograd4;
   RunJob winograd2;
+  RunJob winograd5x5;
   RunJob winograd_grad_weight;
+  RunJob winograd5x5_grad_weight;
   RunJob activate;
   RunJob channel_product;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.

@@ -21,7 +21,8 @@ enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
 constexpr int kIsaLevels = 4;
 
 // How an algorithm forms its sums: product by product, all such algorithms with the same bits, or from
-// fewer products with Winograd's F(2x2, 3x3) or F(4x4, 3x3), which round otherwise.
+// fewer products with Winograd's F(2x2, 3x3) or with F(4x4, 3x3) and F(2x2, 5x5), which have the same points and
+// errors; all of these round otherwise.
 enum class Sums { kDirect, kF2, kF4 };
 
 // Which of Winograd's a call allows: all, F(2x2, 3x3) alone, or none.

@@ -270,6 +270,7 @@ def test_compiled():
         "grouped_channels",
         "winograd_f4",
         "winograd_f2",
+        "winograd_5x5",
         "dense_pixels",
         "dense_channels",
     ],

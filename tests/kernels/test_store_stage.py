@@ -23,6 +23,7 @@ FORWARD = (
     "grouped_channels",
     "winograd_f4",
     "winograd_f2",
+    "winograd_5x5",
     "dense_pixels",
     "dense_channels",
     "reference",

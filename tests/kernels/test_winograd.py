@@ -1,8 +1,9 @@
-"""winograd_f4 and winograd_f2, forced: errors within their limits, the same bits in any batch,
-layout, level and number of threads, at every size and padding, in every dtype."""
+"""winograd_f4, winograd_f2 and winograd_5x5, forced: errors within their limits, the same bits in
+any batch, layout, level and number of threads, at every size and padding, in every dtype."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -17,10 +18,12 @@ from tests.cases import case as build_case
 from tests.compare import same_bits
 from tests.reference import Operands, exact, random_operands, run, threads
 
-ALGORITHMS = ("winograd_f4", "winograd_f2")
+KERNELS = {"winograd_f4": 3, "winograd_f2": 3, "winograd_5x5": 5}
+ALGORITHMS = tuple(KERNELS)
 GATHERS = ("forward", "grad_input")
 # Of the rms of the exact result: the rms error and the largest.
 LIMITS = {"winograd_f4": (1.2e-6, 1.5e-5), "winograd_f2": (5e-7, 5e-6)}
+LIMITS["winograd_5x5"] = LIMITS["winograd_f4"]
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_gather = pytest.mark.parametrize("op", GATHERS)
@@ -42,7 +45,7 @@ def explanation(op: str, case: Conv2dCase, dtype=torch.float32, channels_last=Fa
     ).splitlines()  # fmt: skip
 
 
-def random_case(generator: random.Random, batch: int | None = None) -> Conv2dCase:
+def random_case(generator: random.Random, kernel: int, batch: int | None = None) -> Conv2dCase:
     """Any size from 1 x 1 on, any padding, channels around the lanes; half are dilated."""
     pick = generator.choice
     padding = tuple(generator.randint(0, 4) for _ in range(4))
@@ -53,17 +56,19 @@ def random_case(generator: random.Random, batch: int | None = None) -> Conv2dCas
     if generator.random() < 0.5:
         dilation = [generator.randint(1, 5), pick((1, 2, 3, 5, 70) if size[1] > 150 else (1, 2, 4))]
     for axis in (0, 1):
-        span = 2 * dilation[axis] + 1
+        span = (kernel - 1) * dilation[axis] + 1
         size[axis] = max(size[axis], span - padding[2 * axis] - padding[2 * axis + 1])
     channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
     return build_case("random", batch or generator.randint(1, 5), pick(channels), tuple(size),
-                      pick(channels), 3, padding=padding, dilation=tuple(dilation),
+                      pick(channels), kernel, padding=padding, dilation=tuple(dilation),
                       bias=pick([True, False]))  # fmt: skip
 
 
-def random_cases(count: int, seed: int, batch: int | None = None) -> list[Conv2dCase]:
+def random_cases(
+    algorithm: str, count: int, seed: int, batch: int | None = None
+) -> list[Conv2dCase]:
     generator = random.Random(seed)
-    return [random_case(generator, batch) for _ in range(count)]
+    return [random_case(generator, KERNELS[algorithm], batch) for _ in range(count)]
 
 
 def errors(found: torch.Tensor, value: torch.Tensor) -> tuple[float, float]:
@@ -82,11 +87,18 @@ LAYERS = (
 )
 
 
+def with_kernel(shape: Conv2dCase, algorithm: str) -> Conv2dCase:
+    """The same layer, padded to the same size, with the kernel of an algorithm."""
+    kernel = KERNELS[algorithm]
+    return replace(shape, r=kernel, s=kernel, padding=(kernel // 2,) * 4)
+
+
 @both_layouts
 @every_gather
 @every_algorithm
 @pytest.mark.parametrize("shape", LAYERS, ids=ids(LAYERS))
 def test_errors(shape, algorithm, op, channels_last):
+    shape = with_kernel(shape, algorithm)
     t = random_operands(shape, torch.float32)
     assert explanation(op, shape)[0] == f"{algorithm}: forced, runs"
     rms, largest = errors(run(op, shape, t, channels_last), exact(op, shape, t))
@@ -97,7 +109,7 @@ def test_errors(shape, algorithm, op, channels_last):
 @every_algorithm
 def test_one_large_pixel_among_small_ones(algorithm, op):
     """Its tiles have errors relative to it, and all others to their own size."""
-    shape = build_case("", 1, 64, 28, 64, 3)
+    shape = build_case("", 1, 64, 28, 64, KERNELS[algorithm])
     t = random_operands(shape, torch.float32)
     source = (t.input if op == "forward" else t.grad).mul_(1e-2)
     source[:, :, 13, 13] *= 1e6
@@ -112,7 +124,7 @@ def test_one_large_pixel_among_small_ones(algorithm, op):
 
 @every_algorithm
 def test_any_size_and_padding(algorithm):
-    for index, shape in enumerate(random_cases(60, seed=1)):
+    for index, shape in enumerate(random_cases(algorithm, 60, seed=1)):
         t = random_operands(shape, torch.float32, seed=index)
         for op in GATHERS:
             value = exact(op, shape, t)
@@ -128,9 +140,9 @@ def test_any_size_and_padding(algorithm):
 def test_any_batch_and_layout(algorithm, op):
     """A sample has the same bits in any batch, at any place in it, in both layouts."""
     shapes = [
-        *random_cases(25, seed=2, batch=9),
-        build_case("", 9, 512, 7, 512, 3),  # weights that are transformed by jobs
-        build_case("", 40, 64, 8, 64, 3),  # more than one group of tiles
+        *random_cases(algorithm, 25, seed=2, batch=9),
+        build_case("", 9, 512, 7, 512, KERNELS[algorithm]),  # weights that are transformed by jobs
+        build_case("", 40, 64, 8, 64, KERNELS[algorithm]),  # more than one group of tiles
     ]
     for index, shape in enumerate(shapes):
         t = random_operands(shape, torch.float32, seed=index)
@@ -145,7 +157,9 @@ def test_any_batch_and_layout(algorithm, op):
 @every_gather
 @every_algorithm
 def test_any_number_of_threads_and_level(algorithm, op):
-    shapes = [*random_cases(25, seed=3), *LAYERS[1:4], build_case("", 9, 48, 56, 40, 3)]
+    shapes = random_cases(algorithm, 25, seed=3)
+    for shape in (*LAYERS[1:4], build_case("", 9, 48, 56, 40, 3)):
+        shapes.append(with_kernel(shape, algorithm))
     for index, shape in enumerate(shapes):
         t = random_operands(shape, torch.float32, seed=index)
         channels_last = index % 2 == 1
@@ -165,7 +179,7 @@ def test_any_number_of_threads_and_level(algorithm, op):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_types_are_float32_inside(dtype, algorithm, op, channels_last):
     """The result is that of the widened operands, rounded once."""
-    for index, shape in enumerate(random_cases(25, seed=4)):
+    for index, shape in enumerate(random_cases(algorithm, 25, seed=4)):
         t = random_operands(shape, dtype, seed=index)
         expected = run(op, shape, t.map(torch.Tensor.float), channels_last).to(dtype)
         assert same_bits(run(op, shape, t, channels_last), expected), shape
@@ -174,19 +188,20 @@ def test_half_types_are_float32_inside(dtype, algorithm, op, channels_last):
 @every_gather
 @every_algorithm
 def test_weights_of_any_strides(algorithm, op):
-    for index, shape in enumerate(random_cases(12, seed=5)):
+    for index, shape in enumerate(random_cases(algorithm, 12, seed=5)):
         t = random_operands(shape, torch.float32, seed=index)
         expected = run(op, shape, t)
         w = t.weight
         k, c = w.shape[:2]
-        wide = torch.randn(2 * k, c + 3, 4, 5)
-        wide[::2, 1:-2, :3, 1:4] = w
+        size = KERNELS[algorithm]
+        wide = torch.randn(2 * k, c + 3, size + 1, size + 2)
+        wide[::2, 1:-2, :size, 1:-1] = w
         for strided in (
             w.contiguous(memory_format=torch.channels_last),
             w.transpose(0, 1).contiguous().transpose(0, 1),
             w.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0),
             w.flip(2, 3).contiguous().flip(2, 3),
-            wide[::2, 1:-2, :3, 1:4],
+            wide[::2, 1:-2, :size, 1:-1],
         ):
             assert torch.equal(strided, w)
             assert same_bits(run(op, shape, replace(t, weight=strided)), expected), shape
@@ -199,9 +214,10 @@ def test_weights_of_any_strides(algorithm, op):
 def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
     """It reaches every element of the result that sees it, perhaps as NaN, beside them only those
     of their tiles, and no other sample."""
-    shape = build_case("", 3, 20, (9, 11), 24, 3)
+    shape = build_case("", 3, 20, (9, 11), 24, KERNELS[algorithm])
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
+    near = KERNELS[algorithm] // 2
     source = t.input if op == "forward" else t.grad
     for row, column in ((0, 0), (3, 4), (4, 3), (8, 10), (5, 6)):
         kept = source[1, 7, row, column].clone()
@@ -210,7 +226,9 @@ def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
         source[1, 7, row, column] = kept
         assert same_bits(found[::2], ordinary[::2])
         finite = found[1].isfinite()
-        assert not finite[:, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2].any()
+        assert not finite[
+            :, max(0, row - near) : row + near + 1, max(0, column - near) : column + near + 1
+        ].any()
         far = torch.ones(shape.h, shape.w, dtype=torch.bool)
         far[max(0, row - 5) : row + 6, max(0, column - 5) : column + 6] = False
         assert same_bits(found[1][:, far], ordinary[1][:, far])
@@ -241,7 +259,7 @@ def test_a_dilation_parts_an_image(algorithm, op, channels_last):
 @every_gather
 @every_algorithm
 def test_zeros_are_positive(algorithm, op, channels_last):
-    shape = build_case("", 2, 17, 6, 18, 3)
+    shape = build_case("", 2, 17, 6, 18, KERNELS[algorithm])
     t = random_operands(shape, torch.float32)
     for zero in (0.0, -0.0):
         nothing = t.map(lambda x, zero=zero: torch.full_like(x, zero))
@@ -252,20 +270,23 @@ def test_zeros_are_positive(algorithm, op, channels_last):
 
 @every_algorithm
 def test_denormals_are_no_cliff_and_no_error(algorithm):
-    shape = build_case("", 1, 32, 12, 32, 3)
+    shape = build_case("", 1, 32, 12, 32, KERNELS[algorithm])
     t = random_operands(shape, torch.float32)
     tiny = replace(t, weight=t.weight * 1e-42)
     found = run("forward", shape, tiny)
-    torch.testing.assert_close(found, F.conv2d(t.input, tiny.weight, padding=1), rtol=0, atol=1e-38)
+    torch.testing.assert_close(
+        found, F.conv2d(t.input, tiny.weight, padding=shape.torch_padding), rtol=0, atol=1e-38
+    )
 
 
 @every_algorithm
 def test_other_layers_are_refused(algorithm):
-    plain = build_case("", 2, 32, 12, 32, 3)
+    kernel = KERNELS[algorithm]
+    plain = build_case("", 2, 32, 12, 32, kernel)
     for shape, dtype, reason in (
         (replace(plain, stride=(2, 1)), torch.float32, "stride"),
-        (build_case("", 2, 32, 12, 32, 3, dilation=257), torch.float32, "dilation"),
-        (replace(plain, r=5), torch.float32, "3 x 3"),
+        (build_case("", 2, 32, 12, 32, kernel, dilation=257), torch.float32, "dilation"),
+        (replace(plain, r=8 - kernel), torch.float32, f"{kernel} x {kernel}"),
         (replace(plain, groups=2), torch.float32, "groups"),
         (plain, torch.float64, "float64"),
     ):
@@ -336,3 +357,30 @@ def test_dilated_layers_count_products():
     sizes = ring.input_size, ring.weight_size
     reasons = torch.ops.torchconv._explain("forward", *sizes, geometry, "float32")
     assert reasons.splitlines()[-1].startswith(f4)
+
+
+def test_small_maps_and_bfloat16_of_5x5_layers_are_summed_directly():
+    fast, direct = "winograd_5x5", "direct"
+    for channels, size, dtype, expected in (
+        (64, 27, torch.float32, fast),
+        (64, 27, torch.float16, fast),
+        (64, 27, torch.bfloat16, direct),
+        (16, 6, torch.float32, fast),
+        (15, 27, torch.float32, direct),
+        (64, 5, torch.float32, direct),
+        (64, (1, 100), torch.float32, direct),
+    ):
+        for op, batch in itertools.product(GATHERS, (1, 7, 300)):
+            shape = build_case("", batch, channels, size, 64, 5)
+            assert chosen_for(op, shape, dtype, False) == expected, shape
+            assert chosen_for(op, shape, dtype, True) == expected, shape
+
+
+@every_gather
+def test_f2_leaves_out_the_5x5_layers(op):
+    """Their error is that of F(4x4, 3x3)."""
+    shape = build_case("", 2, 64, 27, 64, 5)
+    t = random_operands(shape, torch.float32)
+    direct, fast = (run(op, shape, t, winograd=mode) for mode in ("off", "auto"))
+    assert same_bits(run(op, shape, t, winograd="f2"), direct)
+    assert not same_bits(fast, direct)

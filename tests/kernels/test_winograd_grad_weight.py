@@ -13,7 +13,7 @@ from tests.cases import Conv2dCase, case, ids
 from tests.compare import same_bits
 from tests.reference import Operands, exact, random_operands, run, threads
 
-NAME = "winograd_grad_weight"
+NAMES = {3: "winograd_grad_weight", 5: "winograd_5x5_grad_weight"}  # by the kernel
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # Of rms(result); a direct sum errs by a half to a quarter of it.
@@ -26,6 +26,9 @@ NETWORKS = (
     case("256_of_14", 2, 256, 14, 256, 3),
     case("512_of_7", 16, 512, 7, 512, 3),
     case("one_image", 1, 96, 14, 64, 3),
+    case("5x5_of_27", 8, 64, 27, 192, 5),
+    case("5x5_of_35", 2, 48, 35, 64, 5),
+    case("5x5_one_image", 1, 96, 14, 64, 5),
 )
 # Tiles that stick out, channels that fill no vector, all paddings, parts of images, more chunks
 # than one wave takes, several blocks of both operands, as chunks and as the whole batch.
@@ -42,6 +45,12 @@ ODD = (
     case("dilated", 3, 17, (23, 36), 35, 3, dilation=(2, 3)),
     case("dilated_rows", 2, 33, (25, 9), 16, 3, padding=(2, 3, 1, 0), dilation=(3, 1)),
     case("dilated_long_rows", 1, 16, (9, 300), 24, 3, dilation=(1, 25)),
+    case("5x5_odd", 3, 17, (11, 15), 35, 5),
+    case("5x5_unpadded", 2, 33, (12, 18), 16, 5, padding=0),
+    case("5x5_one_side", 2, 20, (9, 14), 50, 5, padding=(4, 0, 1, 2)),
+    case("5x5_parts", 2, 16, (40, 39), 40, 5),
+    case("5x5_whole_batch", 9, 300, 7, 258, 5),
+    case("5x5_dilated", 2, 20, (15, 26), 18, 5, dilation=(2, 3)),
 )
 
 
@@ -55,7 +64,7 @@ def reasons(shape: Conv2dCase, dtype=torch.float32, channels_last=False) -> dict
 
 
 def gradient(shape: Conv2dCase, t: Operands, channels_last=False) -> torch.Tensor:
-    assert reasons(shape, t.grad.dtype, channels_last)[NAME].endswith("runs")
+    assert reasons(shape, t.grad.dtype, channels_last)[NAMES[shape.r]].endswith("runs")
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return run("grad_weight", shape, t.contiguous(layout), channels_last)
 
@@ -103,10 +112,11 @@ def test_half_types_are_summed_in_float_and_rounded_once(dtype):
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan], ids=str)
 @pytest.mark.parametrize("operand", ["input", "grad"])
-def test_what_is_not_finite_is_not_lost(operand, value):
+@pytest.mark.parametrize("kernel", NAMES)
+def test_what_is_not_finite_is_not_lost(kernel, operand, value):
     """Every tap that sees it shows it. The other taps of its channel, which a direct sum would keep
     finite, may show it, too, other channels do not."""
-    shape = case("", 2, 33, (11, 9), 20, 3)
+    shape = case("", 2, 33, (11, 9), 20, kernel)
     ordinary = random_operands(shape, torch.float32)
     whole = getattr(ordinary, operand)
     height, width = whole.shape[2:]
@@ -121,15 +131,16 @@ def test_what_is_not_finite_is_not_lost(operand, value):
             assert found.isfinite().all(), (row, column)
 
 
-def test_zeros_are_positive():
-    shape = NETWORKS[-1]
+@pytest.mark.parametrize("kernel", NAMES)
+def test_zeros_are_positive(kernel):
+    shape = case("", 1, 96, 14, 64, kernel)
     zero = random_operands(shape, torch.float32).map(torch.zeros_like)
     for t in (zero, replace(zero, grad=-zero.grad), replace(zero, input=-zero.input)):
         assert same_bits(gradient(shape, t), torch.zeros(shape.weight_size))
 
 
 def test_no_images_give_zeros():
-    shape = NETWORKS[-1].with_batch(0)
+    shape = NETWORKS[1].with_batch(0)
     assert not run("grad_weight", shape, random_operands(shape, torch.float32)).any()
 
 
@@ -141,7 +152,10 @@ def test_no_images_give_zeros():
         case("small_image", 2, 64, 6, 64, 3),
         case("empty_tiles", 2, 64, 9, 64, 3),
         case("one_row", 2, 64, (1, 100), 64, 3),
-        case("5x5", 2, 64, 14, 64, 5),
+        case("5x5_small_image", 2, 64, 5, 64, 5),
+        case("5x5_few_inputs", 2, 15, 14, 64, 5),
+        case("7x7", 2, 64, 14, 64, 7),
+        case("3x5", 2, 64, 14, 64, (3, 5)),
         case("stride", 2, 64, 14, 64, 3, 2),
         case("dilation", 2, 64, 14, 64, 3, dilation=5),
         case("groups", 2, 64, 14, 64, 3, groups=2),
@@ -153,10 +167,11 @@ def test_other_layers_are_summed_directly(shape):
 
 
 def test_float64_is_summed_directly():
-    assert reasons(NETWORKS[1], torch.float64)[NAME] == "float64 is summed directly"
+    for shape in (NETWORKS[1], case("", 2, 64, 28, 64, 5)):
+        assert reasons(shape, torch.float64)[NAMES[shape.r]] == "float64 is summed directly"
 
 
 @pytest.mark.parametrize("shape", NETWORKS + ODD, ids=ids(NETWORKS + ODD))
 def test_the_choice_does_not_depend_on_the_batch(shape):
     for batch in (1, 2, 7, 64, 1000):
-        assert reasons(shape.with_batch(batch))[NAME].endswith("runs")
+        assert reasons(shape.with_batch(batch))[NAMES[shape.r]].endswith("runs")

@@ -51,6 +51,11 @@ struct WinogradMaps {
 };
 constexpr WinogradMaps kWinograd4Maps = {4, 62, 0, 0}, kWinograd4BFloat16Maps = {4, 62, 8, 90};
 constexpr WinogradMaps kWinograd2Maps = {9, 80, 0, 0}, kWinograd2BFloat16Maps = {16, 80, 0, 0};
+// F(2 x 2, 5 x 5), which has no rival but direct sums (16 to 256 channels, maps of 3 x 3 to 28 x 28, 1 to 32
+// images, Zen 4): 1.05 to 2.2 times as fast from 6 x 6 on, but for 16 channels on both sides up to 13 x 13 with
+// 32 images (0.86 to 1.1). 5 x 5 maps fill 69 % of their tiles and lose (0.9 to 1.05). Of bfloat16, where the
+// CPU multiplies pairs, it is 0.75 to 1.2 times as fast: those are summed directly.
+constexpr WinogradMaps kWinograd5x5Maps = {9, 70, 0, 0};
 
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.
@@ -87,6 +92,9 @@ constexpr int64_t kWinogradBlock = 64;
 // win; on 7 x 7 it takes 1.2 to 1.9 times as long, which the batch must not decide.
 constexpr int64_t kWinogradLeastPixels = 49;
 constexpr double kWinogradFilled = 0.6;
+// 5 x 5 kernels win from 6 x 6 on: 1.03 to 2 times, with one image, too, and in bfloat16 0.83 to 2.2 times where
+// the CPU multiplies pairs (Zen 4).
+constexpr int64_t kWinograd5x5LeastPixels = 36;
 
 // depthwise_grad_weight: a part of an image's rows is summed in registers. It stays in the L1 cache,
 // with channels in the lanes in the L2 cache; a large kernel, whose rows few parts would load again

@@ -2,6 +2,7 @@
 // products: F(4 x 4, 3 x 3) and F(2 x 2, 3 x 3) of Winograd, in both layouts, float32 and the half types.
 // With a dilation the pixels of a tile are that far apart, in the source and in the destination
 // (tile_axis.h); all else is the same.
+// winograd_5x5: the same of 5 x 5 kernels with 36 % of the products, F(2 x 2, 5 x 5).
 //
 //     source                  V [point][tile][c]        M [point][tile][k]         destination
 //
@@ -26,25 +27,30 @@
 // Costs: per tile and 16 source channels 144 operations, per tile and 16 destination channels 120, beside
 // 36 x 16 for each pair of them; each pixel is read from 2.25 tiles; maps whose sides are no multiples of 4
 // are computed as if they were. Sums are rounded otherwise than by direct algorithms: the rms error is
-// three to five times theirs (sum_order.h). Infinity and NaN reach all 16 destinations of their tiles.
+// three to five times theirs (sum_order.h). F(2 x 2, 5 x 5) has the source transforms and the errors of
+// F(4 x 4, 3 x 3), but tiles of four destinations, so that a pixel is read from nine. Infinity and NaN reach
+// all destinations of their tiles.
 #include "cpu/algorithms.h"
 #include "cpu/winograd/applies.h"
+#include "cpu/winograd/filtering.h"
 #include "cpu/winograd/plan.h"
 
 namespace torchconv::cpu {
 namespace {
 
 // Why such sums are none of ours, or null.
+template <class F>
 const char* refusal(Op op, const Conv2dShape& shape) {
-  return op == Op::kGradWeight ? "computes forward and input gradient only" : not_winograd(shape);
+  return op == Op::kGradWeight ? "computes forward and input gradient only"
+                               : not_winograd(shape, F::kTaps);
 }
 
-template <int kTile>
+template <class F>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (const char* reason = refusal(op, shape)) return reason;
+  if (const char* reason = refusal<F>(op, shape)) return reason;
   const Gather gather = make_gather(op, shape);
   const WinogradPlan winograd =
-      make_winograd_plan(gather, kTile, shape.dtype, plan.weights_are_kept);
+      make_winograd_plan(gather, F::kTile, F::kSide, shape.dtype, plan.weights_are_kept);
   plan.keep(Planned<WinogradPlan>{gather, winograd});
   plan.stages = 2;
   plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
@@ -63,18 +69,21 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   return nullptr;
 }
 
-template <int kTile>
+template <class F>
 constexpr sum_order::WinogradMaps maps_of(Dtype dtype) {
   using namespace sum_order;
   const bool pairs = dtype == Dtype::kBFloat16;
-  if (kTile == 4) return pairs ? kWinograd4BFloat16Maps : kWinograd4Maps;
+  if (F::kTaps == 5) return kWinograd5x5Maps;
+  if (F::kTile == 4) return pairs ? kWinograd4BFloat16Maps : kWinograd4Maps;
   return pairs ? kWinograd2BFloat16Maps : kWinograd2Maps;
 }
 
 // Of a dilated layer: sub-images are small, and much of them sees padding, so products are compared.
-template <int kTile>
+template <class F>
 const char* unsuited_dilated(const Conv2dShape& shape, int64_t height, int64_t width) {
   using namespace sum_order;
+  constexpr int64_t kTile = F::kTile;
+  if (F::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
   const bool pairs = shape.dtype == Dtype::kBFloat16;
   if (pairs && smaller(shape.c, shape.k) < kLeastDilatedBFloat16Channels)
     return "few channels of a dilated layer are summed directly";
@@ -89,16 +98,19 @@ const char* unsuited_dilated(const Conv2dShape& shape, int64_t height, int64_t w
 
 // Depends on the shape of an image and the dtype alone: the sums are other ones than those of direct
 // algorithms.
-template <int kTile>
+template <class F>
 const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
-  if (const char* reason = refusal(op, shape)) return reason;
+  if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
+  if (F::kTaps == 5 && shape.dtype == Dtype::kBFloat16)
+    return "5 x 5 kernels of bfloat16 are summed directly";
+  constexpr int64_t kTile = F::kTile;
   const int64_t height = op == Op::kForward ? shape.p : shape.h;
   const int64_t width = op == Op::kForward ? shape.q : shape.w;
-  if (is_dilated(shape)) return unsuited_dilated<kTile>(shape, height, width);
+  if (is_dilated(shape)) return unsuited_dilated<F>(shape, height, width);
   const int64_t tiles = image_tiles(shape, height, width, kTile);
-  const WinogradMaps maps = maps_of<kTile>(shape.dtype);
+  const WinogradMaps maps = maps_of<F>(shape.dtype);
   if (tiles < maps.least_tiles) return "small maps are summed directly";
   const int64_t least_filled = tiles <= maps.few_tiles ? maps.few_filled : maps.least_filled;
   if (100 * height * width < least_filled * tiles * kTile * kTile)
@@ -110,16 +122,23 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 
 const Algorithm kWinograd4 = {
     "winograd_f4",
-    make_plan<4>,
+    make_plan<Filtering<4, 3>>,
     {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4},
     Sums::kF4,
-    unsuited<4>};
+    unsuited<Filtering<4, 3>>};
 
 const Algorithm kWinograd2 = {
     "winograd_f2",
-    make_plan<2>,
+    make_plan<Filtering<2, 3>>,
     {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2},
     Sums::kF2,
-    unsuited<2>};
+    unsuited<Filtering<2, 3>>};
+
+const Algorithm kWinograd5x5 = {
+    "winograd_5x5",
+    make_plan<Filtering<2, 5>>,
+    {kPortableKernels.winograd5x5, kAvx2Kernels.winograd5x5, kAvx512Kernels.winograd5x5},
+    Sums::kF4,
+    unsuited<Filtering<2, 5>>};
 
 }  // namespace torchconv::cpu

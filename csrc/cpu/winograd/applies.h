@@ -6,11 +6,12 @@
 
 namespace torchconv::cpu {
 
-// Why not; null for a dense 3 x 3 kernel without stride.
-inline const char* not_winograd(const Conv2dShape& shape) {
+// Why not; null for a dense kernel of `taps` x `taps`, 3 or 5, without stride.
+inline const char* not_winograd(const Conv2dShape& shape, int taps) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
-  if (shape.r != 3 || shape.s != 3) return "the kernel is not 3 x 3";
+  if (shape.r != taps || shape.s != taps)
+    return taps == 3 ? "the kernel is not 3 x 3" : "the kernel is not 5 x 5";
   if (shape.stride_h != 1 || shape.stride_w != 1) return "there is a stride";
   if (larger(shape.dilation_h, shape.dilation_w) > sum_order::kMostWinogradDilation)
     return "the dilation is too large";

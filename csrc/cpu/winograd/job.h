@@ -19,11 +19,11 @@ struct ChannelOffsets {
 };
 constexpr ChannelOffsets kChannelOffsets;
 
-template <int kTile, class S>
+template <class F, class S>
 struct WinogradJob {
   using T = Compute<S>;
   using First = WinogradPlan::First;
-  static constexpr int64_t kPoints = (kTile + 2) * (kTile + 2);
+  static constexpr int64_t kPoints = F::kSide * F::kSide;
 
   const Task& task;
   const Gather& gather;
@@ -47,7 +47,7 @@ struct WinogradJob {
       int64_t stop;
       const Segment segment(plan.grid, unit, end, stop);
       const int64_t tile = first + plan.grid.tiles_before(unit) - plan.grid.tiles_before(begin);
-      load_segment<kTile, S>(task, gather, plan, segment, tile, chunk, window, group);
+      load_segment<F, S>(task, gather, plan, segment, tile, chunk, window, group);
       unit = stop;
     }
   }
@@ -79,8 +79,7 @@ struct WinogradJob {
       int64_t stop;
       const Segment segment(plan.grid, unit, units.end, stop);
       const int64_t tile = plan.grid.tiles_before(unit) - plan.grid.tiles_before(units.begin);
-      const auto store =
-          plan.grid.dilated() ? store_dilated_segment<kTile, S> : store_segment<kTile, S>;
+      const auto store = plan.grid.dilated() ? store_dilated_segment<F, S> : store_segment<F, S>;
       store(task, gather, plan, segment, first, width, sums + tile * width,
             task.bias ? bias : nullptr, pixels);
       unit = stop;
@@ -97,8 +96,8 @@ struct WinogradJob {
     const int64_t parts = plan.c_block.count;
     const int64_t panel = index / parts, block = index % parts;
     const int64_t channels = plan.c_block.length(block, gather.src_channels);
-    pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
-                            shared + plan.weights_at(panel, block));
+    pack_winograd<F, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
+                        shared + plan.weights_at(panel, block));
   }
 
   // Stage 1: a group of tiles, all panels.
@@ -149,8 +148,8 @@ struct WinogradJob {
     const int64_t tiles = tiles_of(group), width = plan.panel_width(panel);
     for (int64_t block = 0; block < plan.c_block.count; ++block) {
       const int64_t channels = plan.c_block.length(block, gather.src_channels);
-      pack_winograd<kTile, S>(task, gather, plan, panel, plan.c_block.begin(block), channels,
-                              packed, weights);
+      pack_winograd<F, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
+                          weights);
       for (int64_t point = 0; point < kPoints; ++point) {
         const T* const source = from + point * plan.source_pitch;
         sum_point(tiles, block, width, source, weights + point * plan.weights_pitch(),
@@ -171,13 +170,13 @@ struct WinogradJob {
   }
 };
 
-template <int kTile>
+template <class F>
 void winograd(const Task& task, const Job& job) {
   const auto& [gather, plan] = *(const Planned<WinogradPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     if constexpr (!std::is_same_v<S, double>)
-      WinogradJob<kTile, S>(task, gather, plan, job.scratch).run(job);
+      WinogradJob<F, S>(task, gather, plan, job.scratch).run(job);
   });
 }
 

@@ -9,10 +9,11 @@ namespace torchconv::cpu {
 namespace {
 
 // A segment's tiles, for the source channels of one chunk; its first tile is number `tile` of the group.
-template <int kTile, class S>
+template <class F, class S>
 void load_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                   const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
                   Compute<S>* group) {
+  constexpr int kTile = F::kTile, kOverlap = F::kTaps - 1;
   const auto image = source_image<S>(task, gather, segment.image);
   const TileAxis &down = plan.grid.down, &across = plan.grid.across;
   const int64_t left = across.first(segment.column),
@@ -20,10 +21,10 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
   const int64_t at_once = plan.grid.dilated() ? 1 : segment.rows;
   for (int64_t row = 0; row < segment.rows; row += at_once) {
     const PatchBox box = {down.first(segment.row + row) + gather.rows.src_low - gather.margins.top,
-                          at_once * kTile + 2,
+                          at_once * kTile + kOverlap,
                           down.step,
                           left + gather.columns.src_low - gather.margins.left,
-                          right - left + (kTile + 1) * across.step + 1,
+                          right - left + (F::kSide - 1) * across.step + 1,
                           1,
                           plan.c_chunk.begin(chunk),
                           plan.c_chunk.length(chunk, gather.src_channels)};
@@ -31,7 +32,7 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
       for (int64_t i = 0; i < at_once; ++i) {
         for (int64_t j = 0; j < segment.columns; ++j, ++tile) {
           const int64_t x = box.column + across.first(segment.column + j) - left;
-          load_tile<SourceTile<kTile>>(
+          load_tile<SourceTile<F::kSide>>(
               window, {box.row + i * kTile, x, down.step, across.step}, box.channels,
               {group + tile * plan.c_pitch, box.channel, plan.c_block.size, plan.block_pitch},
               plan.source_pitch);

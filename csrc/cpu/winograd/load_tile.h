@@ -40,9 +40,9 @@ struct ChannelPlace {
 };
 
 // A tile of kSide x kSide pixels becomes values at kPoints x kPoints.
-template <int kTile>
+template <int kPixels>
 struct SourceTile {
-  static constexpr int kSide = kTile + 2, kPoints = kTile + 2;
+  static constexpr int kSide = kPixels, kPoints = kPixels;
   template <class V>
   static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
     source_transform<V>(in, out);

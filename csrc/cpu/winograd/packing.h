@@ -11,14 +11,14 @@ namespace {
 
 // One block of lanes, [r][s][lane] with `row` and `column` elements from one to the next; the input
 // gradient sees the taps `turned`.
-template <int kTile, class S>
+template <class F, class S>
 void transform_weights(const S* in, int64_t row, int64_t column, bool turned, Compute<S>* out,
                        int64_t pitch) {
   using V = Simd<Compute<S>>;
-  constexpr int kSide = kTile + 2;
-  if (turned) in += 2 * row + 2 * column, row = -row, column = -column;
+  constexpr int kSide = F::kSide, kLast = F::kTaps - 1;
+  if (turned) in += kLast * row + kLast * column, row = -row, column = -column;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<S>>; lane += V::kLanes) {
-    transform_both_axes<V, 3, kSide>(
+    transform_both_axes<V, F::kTaps, kSide>(
         [](const auto& w, auto& values) { weight_transform<V>(w, values); },
         [&](int r, int s) { return V::load(in + lane + r * row + s * column); },
         [&](int i, int j, typename V::Vec value) {
@@ -29,9 +29,10 @@ void transform_weights(const S* in, int64_t row, int64_t column, bool turned, Co
 
 // The source channels [c_begin, c_begin + channels) of a panel: out is [point][channel][width], points being
 // weights_pitch() apart.
-template <int kTile, class S>
+template <class F, class S>
 void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
                    int64_t c_begin, int64_t channels, Compute<S>* packed, Compute<S>* out) {
+  constexpr int64_t kTaps = F::kTaps;
   Gather one_by_one = gather;  // channels, each with its taps
   one_by_one.order.c_block = 1;
   const bool turned = task.op != Op::kForward;
@@ -42,11 +43,11 @@ void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& p
     const S* const weight = (const S*)task.weight + first;
     for (int64_t c = 0; c < channels; ++c) {
       const S* const from = weight + (c_begin + c) * stride[0];
-      for (int64_t tap = 0; tap < 9; ++tap)
-        prefetch_span(from + stride[0] + tap / 3 * stride[2] + tap % 3 * stride[3], width);
+      for (int64_t tap = 0; tap < kTaps * kTaps; ++tap)
+        prefetch_span(from + stride[0] + tap / kTaps * stride[2] + tap % kTaps * stride[3], width);
       for (int64_t lane = 0; lane < width; lane += plan.lanes) {
-        transform_weights<kTile>(from + lane, stride[2], stride[3], turned, out + c * width + lane,
-                                 plan.weights_pitch());
+        transform_weights<F>(from + lane, stride[2], stride[3], turned, out + c * width + lane,
+                             plan.weights_pitch());
       }
     }
     return;
@@ -55,8 +56,8 @@ void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& p
     const int64_t valid = smaller(plan.lanes, gather.dst_channels - first - lane);
     pack_chunk<S>(task, one_by_one, 0, first + lane, valid, plan.lanes, c_begin, channels, packed);
     for (int64_t c = 0; c < channels; ++c) {
-      transform_weights<kTile>(packed + c * 9 * plan.lanes, 3 * plan.lanes, plan.lanes, turned,
-                               out + c * width + lane, plan.weights_pitch());
+      transform_weights<F>(packed + c * kTaps * kTaps * plan.lanes, kTaps * plan.lanes, plan.lanes,
+                           turned, out + c * width + lane, plan.weights_pitch());
     }
   }
 }

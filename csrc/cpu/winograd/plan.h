@@ -10,6 +10,7 @@ namespace torchconv::cpu {
 // tiles, or a part of one where it is long.
 struct TileGrid {
   int64_t tile;           // destination rows and columns of a tile
+  int64_t side;           // source rows and columns that it sees
   TileAxis down, across;  // where they are
   int64_t rows, columns;  // tiles of an image
   Cut parts;              // of a row
@@ -61,7 +62,7 @@ struct WinogradPlan {
   } scratch;
   int64_t shared_size;  // elements per call
 
-  int64_t points() const { return (grid.tile + 2) * (grid.tile + 2); }
+  int64_t points() const { return grid.side * grid.side; }
   // Where a group has a source channel of a tile at point 0.
   int64_t source_at(int64_t tile, int64_t channel) const {
     return channel / c_block.size * block_pitch + tile * c_pitch + channel % c_block.size;
@@ -80,14 +81,14 @@ struct WinogradPlan {
   }
 };
 
-inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype dtype,
-                                       bool weights_are_kept) {
+inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, int64_t side,
+                                       Dtype dtype, bool weights_are_kept) {
   using namespace cost;
   const int64_t element = compute_bytes(dtype), c = gather.src_channels;
   WinogradPlan plan{};
   plan.lanes = block_lanes(dtype);
   TileGrid& grid = plan.grid;
-  grid.tile = tile;
+  grid.tile = tile, grid.side = side;
   grid.down = {gather.rows.dst_size, tile, gather.rows.dilation};
   grid.across = {gather.columns.dst_size, tile, gather.columns.dilation};
   grid.rows = grid.down.count(), grid.columns = grid.across.count();
@@ -128,8 +129,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, Dtype
   // Of the units of a segment that are loaded and stored at once.
   const int64_t rows = grid.parts.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
   const int64_t window_pixels =
-      (rows * tile + 2) *
-      smaller(grid.across.span(grid.parts.size, tile + 2), gather.columns.src_size);
+      (rows * tile + side - tile) *
+      smaller(grid.across.span(grid.parts.size, side), gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
   plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);

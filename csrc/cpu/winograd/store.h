@@ -35,12 +35,12 @@ void prefetch_tile(const Out* data, int64_t row, int64_t column) {
 }
 
 // One block of lanes. `bias` is null or has a block.
-template <int kTile, bool kWhole, class Out>
+template <class F, bool kWhole, class Out>
 void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
                     TilePlace<Out> to) {
   using V = Simd<Compute<Out>>;
   using Vec = typename V::Vec;
-  constexpr int kSide = kTile + 2;
+  constexpr int kTile = F::kTile, kSide = F::kSide;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<Out>>; lane += V::kLanes) {
     if (!kWhole && lane >= to.lanes) break;
     const Vec added = bias ? V::load(bias + lane) : V::zero();
@@ -63,29 +63,31 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
 }
 
 // All lanes of a tile, of which the next one to be stored is `ahead` elements further on.
-template <int kTile, class Out>
+template <class F, class Out>
 void store_tile(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
                 const TilePlace<Out>& place, int64_t ahead) {
+  constexpr int kTile = F::kTile;
   constexpr int64_t kBlock = kLaneBlock<Compute<Out>>;
   for (int64_t lane = 0; lane < place.lanes; lane += kBlock) {
     const TilePlace<Out> to = place.at_lane(lane);
     const auto* const bias_at = bias ? bias + lane : nullptr;
     if (to.columns == kTile) prefetch_tile<kTile>(to.data + ahead, to.row, to.column);
     if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
-      transform_sums<kTile, true>(sums + lane, pitch, bias_at, to);
+      transform_sums<F, true>(sums + lane, pitch, bias_at, to);
     } else {
-      transform_sums<kTile, false>(sums + lane, pitch, bias_at, to);
+      transform_sums<F, false>(sums + lane, pitch, bias_at, to);
     }
   }
 }
 
 // The tiles of a segment, for the lanes of a panel from destination channel `first` on; `sums` are those
 // of the first tile.
-template <int kTile, class S>
+template <class F, class S>
 void store_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                    const Segment& segment, int64_t first, int64_t width, const Compute<S>* sums,
                    const Compute<S>* bias, Compute<S>* space) {
   using T = Compute<S>;
+  constexpr int kTile = F::kTile;
   const int64_t height = gather.rows.dst_size, row = gather.columns.dst_size;
   const int64_t y = segment.row * kTile, x = segment.column * kTile;
   const int64_t rows = smaller(segment.rows * kTile, height - y),
@@ -104,7 +106,7 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
                                    smaller(kTile, rows - i),
                                    smaller(kTile, columns - j),
                                    lanes};
-        store_tile<kTile>(sums, plan.sums_pitch, bias, to, kTile * pixel_pitch);
+        store_tile<F>(sums, plan.sums_pitch, bias, to, kTile * pixel_pitch);
       }
     }
   };

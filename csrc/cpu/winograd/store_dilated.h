@@ -7,11 +7,12 @@ namespace torchconv::cpu {
 namespace {
 
 // As store_segment.
-template <int kTile, class S>
+template <class F, class S>
 void store_dilated_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                            const Segment& segment, int64_t first, int64_t width,
                            const Compute<S>* sums, const Compute<S>* bias, Compute<S>* space) {
   using T = Compute<S>;
+  constexpr int kTile = F::kTile;
   const TileAxis &down = plan.grid.down, &across = plan.grid.across;
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const Strides at = dense(gather.layout, gather.dst_channels, down.size, across.size);
@@ -30,7 +31,7 @@ void store_dilated_segment(const Task& task, const Gather& gather, const Winogra
     if constexpr (std::is_same_v<S, T>) {
       if (task.replaces_residual()) {
         const TilePlace<T> aside = {space, line * width, width, place.rows, place.columns, width};
-        store_tile<kTile>(sums, plan.sums_pitch, bias, aside, 0);
+        store_tile<F>(sums, plan.sums_pitch, bias, aside, 0);
         for (int64_t i = 0; i < place.rows; ++i) {
           activate<S>(task, space + i * aside.row, width, to + i * place.row, place.columns,
                       place.column, valid);
@@ -38,7 +39,7 @@ void store_dilated_segment(const Task& task, const Gather& gather, const Winogra
         return;
       }
     }
-    store_tile<kTile>(sums, plan.sums_pitch, bias, place, ahead);
+    store_tile<F>(sums, plan.sums_pitch, bias, place, ahead);
     if (!task.activates()) return;
     for (int64_t i = 0; i < place.rows; ++i)
       activate(task, to + i * place.row, place.columns, place.column, valid);
@@ -58,11 +59,11 @@ void store_dilated_segment(const Task& task, const Gather& gather, const Winogra
       if (span) {
         const TilePlace<T> collected = {
             space + (x - left) * width, line * width, across.step * width, rows, columns, width};
-        store_tile<kTile>(sums, plan.sums_pitch, bias, collected, width);
+        store_tile<F>(sums, plan.sums_pitch, bias, collected, width);
         continue;
       }
       const TilePlace<T> alone = {space, line * width, width, rows, columns, width};
-      store_tile<kTile>(sums, plan.sums_pitch, bias, alone, 0);
+      store_tile<F>(sums, plan.sums_pitch, bias, alone, 0);
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < columns; ++j) {
           store_line(space + i * alone.row + j * width, to + i * next_row + j * across.step, 1);

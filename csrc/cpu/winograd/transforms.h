@@ -3,19 +3,20 @@
 //
 //     destination = A^T [(G w) * (B^T d)]
 //
-// computes F(m, 3): m neighbouring destinations from m + 2 source elements d and three weights w, with
-// m + 2 products instead of 3 m. d and w make polynomials that are evaluated at m + 1 points and infinity;
-// the products are the values of another one there. With m + 2 = 6 the points are 0, +-a, +-b and
-// infinity, a = 5/8 and b = 3/2: the rms error is about half of that with 0, +-1, +-2 (Barabasz et al.,
-// "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2018,
-// explains why). With m + 2 = 4 they are 0, +-1 and infinity.
+// computes F(m, r): m neighbouring destinations from m + r - 1 source elements d and r weights w, with
+// m + r - 1 products instead of r m. d and w make polynomials that are evaluated at m + r - 2 points and
+// infinity; the products are the values of another one there. F(4, 3) and F(2, 5) have the points 0, +-a, +-b
+// and infinity, a = 5/8 and b = 3/2, and with them B^T: the rms error is about half of that with 0, +-1, +-2
+// (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
+// Networks", 2018, explains why). F(2, 3) has 0, +-1 and infinity.
 //
-// Every function takes and gives vectors, a problem in each lane; those of F(4, 3) and F(2, 3) have the same
-// names and differ in the number of elements. Each is one fixed sequence of fused
+// Every function takes and gives vectors, a problem in each lane; those of F(4, 3), F(2, 5) and F(2, 3) have
+// the same names and differ in the number of elements. Each is one fixed sequence of fused
 // multiply-adds: the same bits on every level.
 #pragma once
 
 #include "cpu/simd/simd.h"
+#include "cpu/winograd/filtering.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -88,6 +89,28 @@ inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&ou
   out[5] = w[2];
 }
 
+// Of F(2, 5), whose rows go on to a4 and b4.
+template <class V>
+inline void weight_transform(const typename V::Vec (&w)[5], typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  const auto at = [&](double point2, double scale, Vec& even, Vec& odd) {
+    const auto scaled = [](double by, Vec x) { return add_scaled<V>(V::zero(), by, x); };
+    even = add_scaled<V>(add_scaled<V>(scaled(scale, w[0]), point2 * scale, w[2]),
+                         point2 * point2 * scale, w[4]);
+    odd = add_scaled<V>(scaled(scale, w[1]), point2 * scale, w[3]);
+  };
+  Vec even, odd;
+  out[0] = add_scaled<V>(V::zero(), 1 / P::n0, w[0]);
+  at(P::a2, 1 / P::na, even, odd);
+  out[1] = add_scaled<V>(even, P::a, odd);
+  out[2] = add_scaled<V>(even, -P::a, odd);
+  at(P::b2, 1 / P::nb, even, odd);
+  out[3] = add_scaled<V>(even, P::b, odd);
+  out[4] = add_scaled<V>(even, -P::b, odd);
+  out[5] = w[4];
+}
+
 // A^T m: the coefficients of the product.
 //
 //     | 1   1   1   1   1   0 |
@@ -104,6 +127,15 @@ inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec
   out[1] = add_both<V>(P::a, odd_a, P::b, odd_b, V::zero());
   out[2] = add_both<V>(P::a2, even_a, P::b2, even_b, V::zero());
   out[3] = add_both<V>(P::a * P::a2, odd_a, P::b * P::b2, odd_b, m[5]);
+}
+
+// Of F(2, 5), the first two rows.
+template <class V>
+inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[2]) {
+  using P = WinogradPoints;
+  const auto odd_a = subtract<V>(m[1], m[2]), odd_b = subtract<V>(m[3], m[4]);
+  out[0] = V::add(V::add(m[0], V::add(m[1], m[2])), V::add(m[3], m[4]));
+  out[1] = add_both<V>(P::a, odd_a, P::b, odd_b, m[5]);
 }
 
 // The same for F(2, 3): every number is 0, 1 or 1/2.

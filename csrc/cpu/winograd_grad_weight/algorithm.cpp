@@ -1,5 +1,6 @@
-// winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm. A
-// dilation parts the pixels of a tile (winograd/tile_axis.h).
+// winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm;
+// winograd_5x5_grad_weight: of 5x5 layers, with tiles of 2x2 pixels of grad. A dilation parts the pixels of a
+// tile (winograd/tile_axis.h).
 //
 //      grad          input                   values at 36 points
 //      . . . .       . . . . . .     each tile of    of grad      of the input
@@ -30,13 +31,16 @@ namespace torchconv::cpu {
 namespace {
 
 // Why such sums are none of ours, or null.
+template <class F>
 const char* refusal(Op op, const Conv2dShape& shape) {
-  return op == Op::kGradWeight ? not_winograd(shape) : "computes the weight gradient only";
+  return op == Op::kGradWeight ? not_winograd(shape, F::kTaps)
+                               : "computes the weight gradient only";
 }
 
+template <class F>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (const char* reason = refusal(op, shape)) return reason;
-  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape);
+  if (const char* reason = refusal<F>(op, shape)) return reason;
+  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape, F::kTile);
   plan.keep(made);
   plan.scratch_bytes = made.scratch_bytes();
   made.chunks.plan_waves(shape.n, made.blocks,
@@ -51,20 +55,23 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 }
 
 // Depends on the shape of an image alone: the sums are other ones than those of direct algorithms.
+template <class F>
 const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
-  if (const char* reason = refusal(op, shape)) return reason;
+  if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
-  if (shape.p * shape.q < kWinogradLeastPixels) return "small maps are summed directly";
+  constexpr int64_t kLeast = F::kTaps == 5 ? kWinograd5x5LeastPixels : kWinogradLeastPixels;
+  if (shape.p * shape.q < kLeast) return "small maps are summed directly";
   if (is_dilated(shape)) {
-    const int64_t tiles = image_tiles(shape, shape.p, shape.q, kWinogradGrad);
+    if (F::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
+    const int64_t tiles = image_tiles(shape, shape.p, shape.q, F::kTile);
     const double most =
         shape.dtype == Dtype::kBFloat16 ? kMostDilatedBFloat16GradProducts : kMostDilatedProducts;
-    return percent_of_products(shape, tiles, kWinogradGrad) > most
+    return percent_of_products(shape, tiles, F::kTile) > most
                ? "the dilation leaves too few products out"
                : nullptr;
   }
-  if (filled_lanes(shape.p, kWinogradGrad) * filled_lanes(shape.q, kWinogradGrad) < kWinogradFilled)
+  if (filled_lanes(shape.p, F::kTile) * filled_lanes(shape.q, F::kTile) < kWinogradFilled)
     return "the map fills its tiles too little";
   return nullptr;
 }
@@ -73,10 +80,18 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 
 const Algorithm kWinogradGradWeight = {
     "winograd_grad_weight",
-    make_plan,
+    make_plan<Filtering<4, 3>>,
     {kPortableKernels.winograd_grad_weight, kAvx2Kernels.winograd_grad_weight,
      kAvx512Kernels.winograd_grad_weight},
     Sums::kF4,
-    unsuited};
+    unsuited<Filtering<4, 3>>};
+
+const Algorithm kWinograd5x5GradWeight = {
+    "winograd_5x5_grad_weight",
+    make_plan<Filtering<2, 5>>,
+    {kPortableKernels.winograd5x5_grad_weight, kAvx2Kernels.winograd5x5_grad_weight,
+     kAvx512Kernels.winograd5x5_grad_weight},
+    Sums::kF4,
+    unsuited<Filtering<2, 5>>};
 
 }  // namespace torchconv::cpu

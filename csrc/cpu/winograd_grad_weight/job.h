@@ -11,7 +11,7 @@
 namespace torchconv::cpu {
 namespace {
 
-template <class S>
+template <class F, class S>
 struct WinogradGradWeightJob {
   using Plan = WinogradGradWeightPlan;
 
@@ -23,10 +23,11 @@ struct WinogradGradWeightJob {
       : task(task), plan(plan), scratch(plan, memory) {}
 
   void load_input(int64_t block, Range tiles, float* out) const {
-    load_tiles<InputTile, S>(plan, plan.input, task.input, block, tiles, scratch.patch, out);
+    load_tiles<SourceTile<F::kSide>, S>(plan, plan.input, task.input, block, tiles, scratch.patch,
+                                        out);
   }
   void load_grad(int64_t block, Range tiles, float* out) const {
-    load_tiles<GradTile, S>(plan, plan.grad, task.grad, block, tiles, scratch.patch, out);
+    load_tiles<GradTile<F::kTile>, S>(plan, plan.grad, task.grad, block, tiles, scratch.patch, out);
   }
 
   // Stage 0 of shared operands: a pass of one block of channels.
@@ -59,8 +60,8 @@ struct WinogradGradWeightJob {
     }
     const int64_t wide = plan.grad.cut.size;
     for (int64_t c = 0; c < inputs; ++c) {
-      sum_points(scratch.products + c * wide, plan.channels_of_block(), wide,
-                 sums + c * Plan::kTaps * wide);
+      sum_points<F>(scratch.products + c * wide, plan.channels_of_block(), wide,
+                    sums + c * plan.taps * wide);
     }
   }
 
@@ -97,13 +98,14 @@ struct WinogradGradWeightJob {
   }
 };
 
-inline void winograd_grad_weight(const Task& task, const Job& job) {
+template <class F>
+void winograd_grad_weight(const Task& task, const Job& job) {
   const auto& plan = *(const WinogradGradWeightPlan*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
     // No plan is made for float64.
     if constexpr (!std::is_same_v<S, double>)
-      WinogradGradWeightJob<S>(task, plan, job.scratch).run(job);
+      WinogradGradWeightJob<F, S>(task, plan, job.scratch).run(job);
   });
 }
 

@@ -1,4 +1,5 @@
-// The transforms of F(3x3, 4x4) along one axis: three sums over a tile of four elements of grad and six of
+// The transforms of F(3x3, 4x4) and F(5x5, 2x2) along one axis. The former: three sums over a tile of four
+// elements of grad and six of
 // the input,
 //
 //     w[r] = sum over i of g[i] x[i + r]  =  A3^T [ (G4 g) * (B^T x) ],   i < 4, r < 3
@@ -7,7 +8,7 @@
 // winograd/transforms.h with the parts of weights and destination exchanged: the same six points, 0, +-a, +-b
 // and infinity, so that B^T, too, is the same (source_transform). What B^T leaves out, the divisions by the
 // differences of the points, is done here once for the sums rather than for every tile: all numbers of G4
-// are then exact in float.
+// are then exact in float. F(5x5, 2x2), five sums over a tile of two, has 36 products in place of 100.
 #pragma once
 
 #include "cpu/winograd/load_tile.h"
@@ -37,10 +38,22 @@ inline void grad_transform(const typename V::Vec (&g)[4], typename V::Vec (&out)
   out[5] = g[3];
 }
 
-// What load_tile makes of an operand's tiles.
-using InputTile = SourceTile<4>;
+// Of two elements, the first two columns.
+template <class V>
+inline void grad_transform(const typename V::Vec (&g)[2], typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  out[0] = g[0];
+  out[1] = add_scaled<V>(g[0], P::a, g[1]);
+  out[2] = add_scaled<V>(g[0], -P::a, g[1]);
+  out[3] = add_scaled<V>(g[0], P::b, g[1]);
+  out[4] = add_scaled<V>(g[0], -P::b, g[1]);
+  out[5] = g[1];
+}
+
+// What load_tile makes of the tiles of grad.
+template <int kTile>
 struct GradTile {
-  static constexpr int kSide = 4, kPoints = 6;
+  static constexpr int kSide = kTile, kPoints = 6;
   template <class V>
   static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
     grad_transform<V>(in, out);
@@ -62,6 +75,21 @@ inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)
   out[0] = add_both<V>(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
   out[1] = add_both<V>(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
   out[2] = add_both<V>(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, m[5]);
+}
+
+// Of F(5, 2), whose rows go on to a4 and b4; infinity counts in the last.
+template <class V>
+inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[5]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
+  const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
+  const Vec at_zero = add_scaled<V>(V::zero(), 1 / P::n0, m[0]);
+  out[0] = add_both<V>(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
+  out[1] = add_both<V>(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
+  out[2] = add_both<V>(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, V::zero());
+  out[3] = add_both<V>(P::a * P::a2 / P::na, odd_a, P::b * P::b2 / P::nb, odd_b, V::zero());
+  out[4] = add_both<V>(P::a2 * P::a2 / P::na, even_a, P::b2 * P::b2 / P::nb, even_b, m[5]);
 }
 
 }  // namespace
