@@ -63,10 +63,15 @@ inline int64_t merge_groups(Gather& gather, Dtype dtype) {
   return merged;
 }
 
-// Few channels leave lanes empty: take the operand that fills more of them.
-inline bool outputs_fill_lanes(const Gather& gather, int64_t lanes) {
+// Few channels leave lanes empty: take the operand that fills more of them. Where both are read as they lie
+// and the input is a single vector, a tile takes several vectors of outputs, and broadcasts less.
+inline bool outputs_fill_lanes(const Gather& gather, Dtype dtype, int64_t lanes) {
   const int64_t c = gather.src_channels, k = gather.dst_channels;
-  return filled_lanes(k, lanes) > filled_lanes(c, lanes) || (c <= 4 && k > c);
+  const double outputs = filled_lanes(k, lanes), inputs = filled_lanes(c, lanes);
+  const bool in_place =
+      gather.layout == Layout::kChannelsLast && gather.taps() == 1 && !is_half(dtype);
+  if (in_place && c <= lanes && k >= kPanelBlocks * lanes) return outputs >= inputs;
+  return outputs > inputs || (c <= 4 && k > c);
 }
 
 // The blocks of the result: as large as their sums may be, of about equal size.
@@ -165,7 +170,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& gather, Dtype dtype) {
   const int64_t element = compute_bytes(dtype);
   GradWeightPlan plan{};
   plan.block_lanes = block_lanes(dtype);
-  plan.lanes.is_input = !outputs_fill_lanes(gather, plan.block_lanes);
+  plan.lanes.is_input = !outputs_fill_lanes(gather, dtype, plan.block_lanes);
   plan.rows.is_input = !plan.lanes.is_input;
   for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
     operand->channels = operand->is_input ? gather.src_channels : gather.dst_channels;
