@@ -63,17 +63,31 @@ inline int64_t merge_groups(Gather& gather, Dtype dtype) {
   return merged;
 }
 
+constexpr int64_t kWidestBlocks = 12;  // of lanes, in a block of the result with one tap
+
+// Whether both operands are matrices, the input of one vector, the outputs of several: with these in the
+// lanes a tile broadcasts less. The result is one block either way, and its sums are cut alike.
+inline bool outputs_are_wider(const Gather& gather, Dtype dtype, int64_t lanes) {
+  const int64_t k = gather.dst_channels;
+  const bool in_place = gather.layout == Layout::kChannelsLast && !is_half(dtype) &&
+                        gather.groups == 1 && gather.taps() == 1 && gather.rows.inside() &&
+                        gather.columns.inside() && !gather.margins.any();
+  return in_place && gather.src_channels == lanes && k % lanes == 0 && k >= kPanelBlocks * lanes &&
+         k <= kWidestBlocks * lanes;
+}
+
 // Few channels leave lanes empty: take the operand that fills more of them.
-inline bool outputs_fill_lanes(const Gather& gather, int64_t lanes) {
+inline bool outputs_fill_lanes(const Gather& gather, Dtype dtype, int64_t lanes) {
   const int64_t c = gather.src_channels, k = gather.dst_channels;
-  return filled_lanes(k, lanes) > filled_lanes(c, lanes) || (c <= 4 && k > c);
+  return filled_lanes(k, lanes) > filled_lanes(c, lanes) || (c <= 4 && k > c) ||
+         outputs_are_wider(gather, dtype, lanes);
 }
 
 // The blocks of the result: as large as their sums may be, of about equal size.
 inline void cut_result(GradWeightPlan& plan, const Gather& gather, int64_t element) {
   const int64_t taps = gather.taps(), lanes = plan.block_lanes;
   const int64_t budget = sum_order::kResultBlockBytes / element / taps;
-  const int64_t widest = (taps == 1 ? 12 : 6) * lanes;
+  const int64_t widest = (taps == 1 ? kWidestBlocks : 6) * lanes;
   int64_t wide = smaller(round_up(plan.lanes.channels, lanes), widest);
   while (wide > lanes && wide * 8 > budget) wide -= lanes;
   int64_t tall = larger(1, smaller(plan.rows.channels, budget / wide));
@@ -165,7 +179,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& gather, Dtype dtype) {
   const int64_t element = compute_bytes(dtype);
   GradWeightPlan plan{};
   plan.block_lanes = block_lanes(dtype);
-  plan.lanes.is_input = !outputs_fill_lanes(gather, plan.block_lanes);
+  plan.lanes.is_input = !outputs_fill_lanes(gather, dtype, plan.block_lanes);
   plan.rows.is_input = !plan.lanes.is_input;
   for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
     operand->channels = operand->is_input ? gather.src_channels : gather.dst_channels;
