@@ -109,6 +109,11 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("groups_1x1", 2, 24, 7, 36, 1, groups=4),
     case("groups_stride2", 2, 16, 11, 16, 3, 2, groups=4),
     case("groups_of_17", 1, 34, 7, 34, 3, groups=2),
+    # Several rows in one run of tiles, the first and last columns of all of them; half a vector.
+    case("run_of_rows", 2, 48, (9, 14), 48, 3, groups=3),
+    case("run_of_rows_stride2", 1, 32, (17, 15), 32, 3, 2, groups=2, bias=True),
+    case("half_vector", 2, 48, (9, 13), 48, 3, groups=2, bias=True),
+    case("half_vector_5x5", 1, 6, (12, 9), 40, 5),
     grouped("multiplier2", 2, 7, (9, 17), 2, 3, bias=True),
     grouped("multiplier3_stride2", 2, 5, 11, 3, 3, stride=2),
     grouped("multiplier2_one_column", 2, 7, 11, 2, (3, 1), stride=2),

@@ -31,6 +31,9 @@ CASES = (
     case("groups in a vector", 2, 32, (9, 35), 32, 3, groups=8, bias=True),
     case("groups in a vector, stride", 2, 32, (9, 13), 32, 3, 2, groups=4),
     case("groups in a vector, fewer outputs", 2, 32, 9, 16, 1, groups=4),
+    case("half a vector", 2, 24, (9, 14), 24, 3, bias=True),
+    case("half a vector, stride", 2, 24, (15, 13), 40, 3, 2),
+    case("run of rows", 2, 32, (9, 14), 32, 3, groups=2),
     case("images", 20, 48, 3, 64, 3, bias=True),
     case("wide", 1, 64, (2, 600), 72, 1),
 )

@@ -89,6 +89,12 @@ struct TapSpan {
 
   TapSpan(const Axis& axis, const AxisPhase& phase, int64_t first, int64_t last) : end(first + 1) {
     inner_taps(axis, phase, first, first, tap_begin, tap_end);
+    if (tap_begin == 0 && tap_end == phase.taps &&
+        tap_end > 0) {  // up to where one leaves the source
+      const int64_t far = phase.src_first + larger(0, (phase.taps - 1) * phase.src_delta);
+      end = smaller(last, (axis.src_size - 1 - far) / axis.src_step + 1);
+      return;
+    }
     for (int64_t begin = tap_begin, stop = tap_end; end < last; ++end) {
       inner_taps(axis, phase, end, end, begin, stop);
       if (begin != tap_begin || stop != tap_end) break;

@@ -75,13 +75,15 @@ void load_inner_row(const Image<S>& image, int64_t plane, const PatchBox& w, int
       copy_span(in, out, count * w.channels);
       return;
     }
+    // What comes after these channels is what is loaded next.
     const int64_t step = w.column_skip * image.channels;
+    const auto ahead = [=](int64_t i) { prefetch_row(in + (i * step + w.channels)); };
     if (w.channels == kLaneBlock<T>) {
-      for (int64_t i = 0; i < count; ++i) copy_block(in + i * step, out + i * pitch);
+      for (int64_t i = 0; i < count; ++i) ahead(i), copy_block(in + i * step, out + i * pitch);
       return;
     }
     for (int64_t i = 0; i < count; ++i) {
-      copy_span(in + i * step, out + i * pitch, w.channels);
+      ahead(i), copy_span(in + i * step, out + i * pitch, w.channels);
     }
     return;
   }

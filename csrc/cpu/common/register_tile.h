@@ -18,62 +18,12 @@
 
 #include "cpu/common/dispatch.h"
 #include "cpu/common/element.h"
-#include "cpu/common/partial_sums.h"
 #include "cpu/common/prefetch.h"
-#include "cpu/simd/pairs.h"
+#include "cpu/common/tile_operands.h"
 #include "cpu/simd/simd.h"
 
 namespace torchconv::cpu {
 namespace {
-
-enum class Steps { kTableA, kTableB, kTables };
-enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
-
-// Where a tile of pairs stores its sums once they are whole, rounded, in the place of c, if not null;
-// Steps::kTableA alone.
-template <class T>
-struct RoundedResult {
-  void round_from(int64_t, int64_t) {}
-};
-template <>
-struct RoundedResult<Pair> {
-  BFloat16* rounded = nullptr;
-  int64_t rounded_row = 0;
-
-  // The tile goes on so many rows further down and lanes further right.
-  void round_from(int64_t rows, int64_t lanes) {
-    if (rounded) rounded += rows * rounded_row + lanes;
-  }
-};
-
-// T: the operands, numbers or pairs of them; sums are kept in Compute<T>.
-template <class T>
-struct Tile : RoundedResult<T> {
-  PartialSums partials;
-  const T* a;
-  int64_t a_row = 0;  // not kTableB
-  const T* b;
-  int64_t step = 0;  // not kTables
-  const int64_t* offset;
-  const int64_t* b_offset = nullptr;  // kTables only
-  Compute<T>* c;
-  int64_t c_row;
-  Sum sum;
-  // Added after the last step, where not null.
-  const Compute<T>* lane_bias = nullptr;  // [j]
-  const Compute<T>* row_bias = nullptr;   // [m]
-};
-
-// What is read after a tile and lies beyond the L2 cache: so many elements for each row of the tile are
-// fetched into it while they are summed. No part of Tile: with more members, layers of few sums took
-// up to a tenth longer.
-template <class T>
-struct Ahead {
-  const T* data = nullptr;
-  int64_t row = 0;
-
-  Ahead after(int64_t rows) const { return {data + rows * row, row}; }
-};
 
 // -0 becomes +0, to which the first partial sum is added for that reason: a product too small for a
 // float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and one that is left
@@ -83,11 +33,13 @@ inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
   return V::add(sum, V::zero());
 }
 
-// `tiles` tiles side by side, along j with kTableB, else along m: the end of one overlaps with the
-// beginning of the next, which a tile of few steps needs.
-template <class T, Steps kSteps, int kRows, int kVecs>
-[[gnu::noinline]] void tile_kernel(const Tile<T>& t, int64_t tiles, Ahead<T> ahead) {
+// Several tiles, along j with kTableB, else along m: the end of one overlaps with the beginning of the
+// next, which a tile of few steps needs. kHalf: the last of the vectors is half of one.
+template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
+[[gnu::noinline]] void tile_kernel(const Tile<T>& t, const Tiles& tiles, Ahead<T> ahead) {
   using V = Simd<T>;
+  using H = std::conditional_t<kHalf, typename HalfOf<V>::type, V>;
+  constexpr int kWhole = kHalf ? kVecs - 1 : kVecs;
   constexpr bool kAlongB = kSteps == Steps::kTableB;
   constexpr int64_t kLanes = V::kLanes;
   const int64_t step = t.step, row1 = t.a_row, c_row = t.c_row;
@@ -98,7 +50,7 @@ template <class T, Steps kSteps, int kRows, int kVecs>
   Compute<T>* c = t.c;
   RoundedResult<T> result = t;
 
-  for (; tiles > 0; --tiles) {
+  for (int64_t tile = tiles.count; tile > 0; --tile) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
     bool start = t.sum == Sum::kStart;
@@ -108,11 +60,13 @@ template <class T, Steps kSteps, int kRows, int kVecs>
     }
     for (int64_t partial = t.partials.count; partial > 0; --partial) {
       const TapBox& taps = partial == 1 ? t.partials.last : t.partials.each;
-      typename V::Vec sum[kRows][kVecs];
+      typename V::Vec sum[kRows][kWhole + 1];
+      typename H::Vec half[kRows];
 #pragma GCC unroll 32
       for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs; ++v) sum[m][v] = V::zero();
+        for (int v = 0; v < kWhole; ++v) sum[m][v] = V::zero();
+        half[m] = H::zero();
       }
       for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
         for (int64_t row = taps.rows; row > 0; --row) {
@@ -122,9 +76,11 @@ template <class T, Steps kSteps, int kRows, int kVecs>
             const T* const bi = kAlongB                    ? b + offset[i]
                                 : kSteps == Steps::kTableA ? along + i * step
                                                            : b + b_offset[i];
-            typename V::Vec x[kVecs];
+            typename V::Vec x[kWhole + 1];
+            typename H::Vec half_x = H::zero();
 #pragma GCC unroll 8
-            for (int v = 0; v < kVecs; ++v) x[v] = V::load(bi + v * kLanes);
+            for (int v = 0; v < kWhole; ++v) x[v] = V::load(bi + v * kLanes);
+            if constexpr (kHalf) half_x = H::load(bi + kWhole * kLanes);
 #pragma GCC unroll 32
             for (int m = 0; m < kRows; ++m) {
               // Spelled so that eight rows need four registers of addresses.
@@ -139,7 +95,8 @@ template <class T, Steps kSteps, int kRows, int kVecs>
               }
               const typename V::Vec y = V::broadcast(*am);
 #pragma GCC unroll 8
-              for (int v = 0; v < kVecs; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
+              for (int v = 0; v < kWhole; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
+              if constexpr (kHalf) half[m] = H::fma(H::of(y), half_x, half[m]);
             }
           }
           offset += steps + taps.row_gap;
@@ -150,40 +107,46 @@ template <class T, Steps kSteps, int kRows, int kVecs>
         if constexpr (kSteps == Steps::kTables) b_offset += taps.block_gap;
         along += taps.block_gap * step;
       }
+      // Vectors: V or H; those of row m from `lane` on.
+      const auto store = [&](auto vectors, auto whole, int m, int64_t lane)
+                             __attribute__((always_inline)) {
+                               using W = decltype(vectors);
+                               Compute<T>* const at = c + m * c_row + lane;
+                               whole = W::add(start ? W::zero() : W::load(at), whole);
+                               if (partial == 1) {
+                                 if (t.lane_bias)
+                                   whole = W::add(whole, W::load(t.lane_bias + lane));
+                                 if (row_bias) whole = W::add(whole, W::broadcast(row_bias[m]));
+                               }
+                               if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
+                                 if (partial == 1 && result.rounded) {
+                                   W::store(result.rounded + m * result.rounded_row + lane, whole);
+                                   return;
+                                 }
+                               }
+                               W::store(at, whole);
+                             };
 #pragma GCC unroll 32
       for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs; ++v) {
-          Compute<T>* const at = c + m * c_row + v * kLanes;
-          sum[m][v] = V::add(start ? V::zero() : V::load(at), sum[m][v]);
-          if (partial == 1) {
-            if (t.lane_bias) sum[m][v] = V::add(sum[m][v], V::load(t.lane_bias + v * kLanes));
-            if (row_bias) sum[m][v] = V::add(sum[m][v], V::broadcast(row_bias[m]));
-          }
-          if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
-            if (partial == 1 && result.rounded) {
-              Simd<Compute<T>>::store(result.rounded + m * result.rounded_row + v * kLanes,
-                                      sum[m][v]);
-              continue;
-            }
-          }
-          V::store(at, sum[m][v]);
-        }
+        for (int v = 0; v < kWhole; ++v) store(V(), sum[m][v], m, v * kLanes);
+        if constexpr (kHalf) store(H(), half[m], m, kWhole * kLanes);
       }
       start = false;
     }
-    result.round_from(kRows, 0);
-    a += kAlongB ? 0 : kRows * row1;
+    result.skip(tiles.rounded);
+    a += kAlongB ? 0 : tiles.a;
     b += kAlongB ? kVecs * kLanes : 0;
-    c += kAlongB ? kVecs * kLanes : kRows * c_row;
+    c += tiles.c;
     if (!kAlongB && row_bias) row_bias += kRows;
   }
 }
 
-template <class T, Steps kSteps, int kVecs, int kRows>
-void tile_rows(const Tile<T>& t, int64_t rows, int64_t tiles, const Ahead<T>& ahead = {}) {
-  dispatch_int<1, kRows>(
-      rows, [&](auto count) { tile_kernel<T, kSteps, count.value, kVecs>(t, tiles, ahead); });
+template <class T, Steps kSteps, int kVecs, int kRows, bool kHalf = false>
+void tile_rows(const Tile<T>& t, int64_t rows, const Tiles& tiles, const Ahead<T>& ahead = {}) {
+  dispatch_int<1, kRows>(rows, [&](auto count) {
+    tile_kernel<T, kSteps, count.value, kVecs, kHalf>(t, tiles, ahead);
+  });
 }
 
 // Blocks of lanes that a register tile takes at once. Tiles run along the rows while their `b` is
@@ -192,29 +155,60 @@ template <class T>
 constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
 
 // rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
-template <class T, Steps kSteps, int kVecs, int kRows>
-void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead) {
+template <class T, Steps kSteps, int kVecs, int kRows, bool kHalf = false>
+void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead, const Below& below) {
   const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
   const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
-  tile_rows<T, kSteps, kVecs, kRows>(t, height, taller, ahead);
-  if (!shorter) return;
   Tile<T> part = t;
-  part.a += taller * height * t.a_row;
-  part.c += taller * height * t.c_row;
-  part.round_from(taller * height, 0);
-  if (part.row_bias) part.row_bias += taller * height;
-  tile_rows<T, kSteps, kVecs, kRows>(part, height - 1, shorter, ahead.after(taller * height));
+  const auto skip = [&](int64_t count) {
+    part.a += count * t.a_row;
+    part.c += count * t.c_row;
+    part.round_from(count, 0);
+    if (part.row_bias) part.row_bias += count;
+  };
+  if (below.count > 1) {  // one column of tiles after the other
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t count = i < taller ? height : height - 1;
+      tile_rows<T, kSteps, kVecs, kRows, kHalf>(part, count,
+                                                {below.count, below.a, below.c, below.rounded});
+      skip(count);
+    }
+    return;
+  }
+  const auto side_by_side = [&](int64_t count, int64_t height, const Ahead<T>& ahead) {
+    tile_rows<T, kSteps, kVecs, kRows, kHalf>(
+        part, height, {count, height * t.a_row, height * t.c_row, height * t.rounded_row}, ahead);
+  };
+  side_by_side(taller, height, ahead);
+  if (!shorter) return;
+  skip(taller * height);
+  side_by_side(shorter, height - 1, ahead.after(taller * height));
 }
 
+// Of so many lanes or a multiple of them run_rows with kHalves stores no others.
+template <class T>
+constexpr int64_t kStoredLanes =
+    std::is_void_v<typename HalfOf<Simd<T>>::type> ? Simd<T>::kLanes : Simd<T>::kLanes / 2;
+
 // rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kLaneBlock<T>; not kTableB. The last
-// vector is computed and stored as a whole; whoever minds calls with whole vectors.
-template <class T, Steps kSteps>
-void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahead = {}) {
+// vector is computed and stored as a whole, with kHalves its first half if that is enough; whoever minds calls
+// with whole ones.
+template <class T, Steps kSteps, bool kHalves = false>
+void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahead = {},
+              const Below& below = {}) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
   if constexpr (Simd<T>::kRegisters == 32) {
-    if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows, ahead);
-    if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows, ahead);
-    return tiles_of_rows<T, kSteps, 1, 16>(t, rows, ahead);
+    if constexpr (kHalves && kStoredLanes<T> < kLanes) {
+      const int64_t rest = lanes % kLanes;
+      if (rest && rest <= kStoredLanes<T>) {
+        if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8, true>(t, rows, ahead, below);
+        if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12, true>(t, rows, ahead, below);
+        return tiles_of_rows<T, kSteps, 1, 16, true>(t, rows, ahead, below);
+      }
+    }
+    if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows, ahead, below);
+    if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows, ahead, below);
+    return tiles_of_rows<T, kSteps, 1, 16>(t, rows, ahead, below);
   } else {
     for (int64_t lane = 0; lane < lanes; lane += 2 * kLanes) {
       Tile<T> part = t;
@@ -223,8 +217,8 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahe
       part.round_from(0, lane);
       const Ahead<T> once = lane ? Ahead<T>{} : ahead;
       if (part.lane_bias) part.lane_bias += lane;
-      if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows, once);
-      tiles_of_rows<T, kSteps, 2, 6>(part, rows, once);
+      if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows, once, below);
+      tiles_of_rows<T, kSteps, 2, 6>(part, rows, once, below);
     }
   }
 }
@@ -239,11 +233,16 @@ void tiles_of_blocks(const Tile<T>& t, int64_t rows, int64_t vecs) {
     part.a += m;
     part.c += m * t.c_row;
     if (part.row_bias) part.row_bias += m;
-    if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, tiles);
+    const auto along = [](int64_t tiles, int64_t vecs) {
+      return Tiles{tiles, 0, vecs * Simd<T>::kLanes, 0};
+    };
+    if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, along(tiles, kVecs));
     part.b += tiles * kVecs * Simd<T>::kLanes;
     part.c += tiles * kVecs * Simd<T>::kLanes;
-    if (kVecs > 2 && vecs % kVecs == 2) tile_rows<T, Steps::kTableB, 2, kRows>(part, count, 1);
-    if (kVecs > 1 && vecs % kVecs == 1) tile_rows<T, Steps::kTableB, 1, kRows>(part, count, 1);
+    if (kVecs > 2 && vecs % kVecs == 2)
+      tile_rows<T, Steps::kTableB, 2, kRows>(part, count, along(1, 2));
+    if (kVecs > 1 && vecs % kVecs == 1)
+      tile_rows<T, Steps::kTableB, 1, kRows>(part, count, along(1, 1));
   }
 }
 

@@ -95,7 +95,7 @@ struct ChannelJob : ChannelSource {
     slab.width = slab.blocks * plan.lanes;
     slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
     slab.first_channel = group * gather.dst_channels + block * plan.lanes;
-    const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % Simd<T>::kLanes == 0;
+    const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % kStoredLanes<A> == 0;
     slab.direct = whole && std::is_same_v<S, T> && !task.replaces_residual();
     slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
     if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
@@ -168,15 +168,27 @@ struct ChannelJob : ChannelSource {
   void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                       const A* pixels, const A* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
-    const RowParts parts(gather.columns, columns, slab.skip_padding);
+    // Of several rows even a single column is a tile, if it is stored in the result.
+    const RowParts all_parts(gather.columns, columns, slab.skip_padding);
+    const RowParts long_parts = all_parts.joined();
     const int64_t dst_pixel = gather.columns.dst_step * dst_channels;  // only of channels_last
+    const int64_t dst_rows = gather.rows.dst_step * gather.columns.dst_size * dst_channels;
+    const int64_t kept = plan.c_chunk.count > 1 ? gather.columns.longest * slab.width : 0;
+    const bool in_result = slab.direct || slab.rounded;
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
-      for (int64_t i = 0; i < count; ++i) {
+      for (int64_t i = 0, end; i < count; i = end) {
+        // Rows that see the same taps are one run of tiles, unless each is stored by itself.
+        const int64_t last = in_result || !slab.last ? count : i + 1;
+        const TapSpan span(gather.rows, rows, row_begin + i, row_begin + last);
+        const int64_t r_begin = slab.skip_padding ? span.tap_begin : 0,
+                      r_end = slab.skip_padding ? span.tap_end : rows.taps;
+        end = slab.skip_padding ? span.end - row_begin : last;
+        const Below below = {end - i, plan.patch.row_advance * pitch.row,
+                             slab.direct ? dst_rows : kept, dst_rows};
         const int64_t dst_row = rows.dst_first + (row_begin + i) * gather.rows.dst_step;
-        int64_t r_begin = 0, r_end = rows.taps;
-        if (slab.skip_padding)
-          inner_taps(gather.rows, rows, row_begin + i, row_begin + i, r_begin, r_end);
+        const bool several = in_result && below.count >= cost::kShortestRowPart;
+        const RowParts& parts = several ? all_parts : long_parts;
         for (int64_t part = 0; part < parts.count; ++part) {
           const int64_t j = parts.begin[part];
           Tile<A> tile = make_tile(slab, weights, table);
@@ -187,18 +199,28 @@ struct ChannelJob : ChannelSource {
               pixels + n * pitch.image + i * plan.patch.row_advance * pitch.row + j * tile.a_row;
           aim(tile, slab, store.pixel(dst_row, columns.dst_first) + j * dst_pixel, dst_pixel,
               sums + j * slab.width, slab.width);
-          run_rows<A, Steps::kTableA>(tile, parts.begin[part + 1] - j, slab.valid);
+          run_part(tile, parts.begin[part + 1] - j, below, slab.valid);
         }
-        if (slab.last) {
-          if (slab.direct || slab.rounded) {
-            store.activate_pixels(dst_row * gather.columns.dst_size, gather.columns.dst_size);
-          } else {
-            store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
-          }
+        if (in_result && slab.last) {
+          const int64_t width = gather.columns.dst_size;
+          store.activate_pixels(dst_row * width, (end - i) * width);
+        } else if (slab.last) {
+          store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
         }
-        if (plan.c_chunk.count > 1) sums += gather.columns.longest * slab.width;
+        sums += (end - i) * kept;
       }
     }
+  }
+
+  // Part of several rows: tiles along each, or down all of them where there are fewer columns.
+  static void run_part(Tile<A>& tile, int64_t columns, const Below& rows, int64_t lanes) {
+    if (columns >= cost::kShortestRowPart || columns >= rows.count)
+      return run_rows<A, Steps::kTableA, true>(tile, columns, lanes, {}, rows);
+    const Below across = {columns, tile.a_row, tile.c_row, tile.rounded_row};
+    tile.a_row = rows.a;
+    if (rows.c) tile.c_row = rows.c;  // else sums that do not wait for another chunk
+    if constexpr (std::is_same_v<A, Pair>) tile.rounded_row = rows.rounded;
+    run_rows<A, Steps::kTableA, true>(tile, rows.count, lanes, {}, across);
   }
 
   // For small maps: no row is too short for a tile, and each pixel leaves out its own padding.
@@ -222,7 +244,7 @@ struct ChannelJob : ChannelSource {
         tile.a_row = pitch.image;
         aim(tile, slab, first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step),
             dst_image, sums + i * row_sums + j * slab.width, image_sums);
-        run_rows<A, Steps::kTableA>(tile, images, slab.valid);
+        run_rows<A, Steps::kTableA, true>(tile, images, slab.valid);
       }
     }
     if (!slab.last) return;

@@ -150,9 +150,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.scratch.single = tap_pairs ? ceil_div(image_size(rows), 2) : 0;
   plan.scratch.offsets = plan.c_chunk.size * gather.taps();
   plan.scratch.sums =
-      row_sums * (plan.c_chunk.count > 1 ? all_rows * gather.phases() * panels.most_blocks()
-                  : across               ? all_rows * kPanelBlocks
-                                         : kPanelBlocks);
+      plan.c_chunk.count > 1 ? row_sums * all_rows * gather.phases() * panels.most_blocks()
+      : across ? row_sums * all_rows * kPanelBlocks
+               : (row_sums + rows * plan.lanes) * kPanelBlocks;  // of a row or a column
   plan.scratch.weights =
       pack_in_job ? kPanelBlocks * plan.lanes * plan.c_chunk.size * gather.taps() : 0;
   return plan;

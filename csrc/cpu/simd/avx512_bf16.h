@@ -33,6 +33,20 @@ struct Simd<Pair> : Simd<float> {
   using Simd<float>::store;
   using Simd<float>::store_first;
 
+  struct Half : Avx512HalfFloats {
+    using Avx512HalfFloats::load;
+    using Avx512HalfFloats::store;
+    static Vec fma(Vec a, Vec b, Vec c) {
+      return _mm256_dpbf16_ps(c, (__m256bh)_mm256_castps_si256(a),
+                              (__m256bh)_mm256_castps_si256(b));
+    }
+    static Vec load(const Pair* p) { return _mm256_loadu_ps((const float*)p); }
+    static void store(BFloat16* p, Vec v) {
+      const __m256i both = to_bfloat16(_mm512_castps256_ps512(v));
+      _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(both));
+    }
+  };
+
   static Vec broadcast(Pair x) { return _mm512_castsi512_ps(_mm512_set1_epi32((int)x.bits)); }
   static Vec fma(Vec a, Vec b, Vec c) {
     return _mm512_dpbf16_ps(c, (__m512bh)_mm512_castps_si512(a), (__m512bh)_mm512_castps_si512(b));

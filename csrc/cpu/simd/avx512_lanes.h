@@ -15,7 +15,21 @@ inline __mmask8 first_lanes8(int64_t count) {
   return (__mmask8)((1u << count) - 1u);
 }
 
+// Half a vector of floats.
+struct Avx512HalfFloats {
+  using Vec = __m256;
+
+  static Vec zero() { return _mm256_setzero_ps(); }
+  static Vec broadcast(float x) { return _mm256_set1_ps(x); }
+  static Vec of(__m512 whole) { return _mm512_castps512_ps256(whole); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+  static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+};
+
 struct Avx512Floats {
+  using Half = Avx512HalfFloats;
   using Vec = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kRegisters = 32;

@@ -13,6 +13,8 @@
 //     transpose(square), interleave(a, b), deinterleave(a, b)
 //     permute(v, lanes)        lane i becomes lane lanes[i] of v; float alone
 //
+// AVX-512 also has Half, vectors of half as many lanes (HalfOf in common/tile_operands.h).
+//
 // All of it has internal linkage: each file of isa/ has its own copy, compiled for its level.
 #pragma once
 

@@ -1,0 +1,83 @@
+// What a register tile (register_tile.h) is given: where its operands are, and how it goes on to others.
+#pragma once
+
+#include "cpu/common/partial_sums.h"
+#include "cpu/simd/pairs.h"
+
+namespace torchconv::cpu {
+namespace {
+
+enum class Steps { kTableA, kTableB, kTables };
+enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
+
+// Where a tile of pairs stores its sums once they are whole, rounded, in the place of c, if not null;
+// Steps::kTableA alone.
+template <class T>
+struct RoundedResult {
+  void round_from(int64_t, int64_t) {}
+  void skip(int64_t) {}
+  static constexpr int64_t rounded_row = 0;
+};
+template <>
+struct RoundedResult<Pair> {
+  BFloat16* rounded = nullptr;
+  int64_t rounded_row = 0;
+
+  // The tile goes on so many rows further down and lanes further right.
+  void round_from(int64_t rows, int64_t lanes) { skip(rows * rounded_row + lanes); }
+  void skip(int64_t elements) {
+    if (rounded) rounded += elements;
+  }
+};
+
+// T: the operands, numbers or pairs of them; sums are kept in Compute<T>.
+template <class T>
+struct Tile : RoundedResult<T> {
+  PartialSums partials;
+  const T* a;
+  int64_t a_row = 0;  // not kTableB
+  const T* b;
+  int64_t step = 0;  // not kTables
+  const int64_t* offset;
+  const int64_t* b_offset = nullptr;  // kTables only
+  Compute<T>* c;
+  int64_t c_row;
+  Sum sum;
+  // Added after the last step, where not null.
+  const Compute<T>* lane_bias = nullptr;  // [j]
+  const Compute<T>* row_bias = nullptr;   // [m]
+};
+
+// What is read after a tile and lies beyond the L2 cache: so many elements for each row of the tile are
+// fetched into it while they are summed. No part of Tile: with more members, layers of few sums took
+// up to a tenth longer.
+template <class T>
+struct Ahead {
+  const T* data = nullptr;
+  int64_t row = 0;
+
+  Ahead after(int64_t rows) const { return {data + rows * row, row}; }
+};
+
+// How far it is from one of several equal tiles to the next: in a, in c, and where sums are stored rounded.
+struct Tiles {
+  int64_t count, a, c, rounded;
+};
+
+// Rows of pixels that the same tiles go over, one below the other, and how far apart they are.
+struct Below {
+  int64_t count = 1, a = 0, c = 0, rounded = 0;
+};
+
+// Vectors of half as many lanes, which a processor may compute in half the time; void on levels without.
+template <class V, class = void>
+struct HalfOf {
+  using type = void;
+};
+template <class V>
+struct HalfOf<V, std::void_t<typename V::Half>> {
+  using type = typename V::Half;
+};
+
+}  // namespace
+}  // namespace torchconv::cpu
