@@ -108,6 +108,10 @@ inline void chunk_samples(GradWeightPlan& plan, const Gather& gather, int64_t el
   chunks.wave = ceil_div(kBlocksWanted, plan.blocks);
   chunks.parts = larger(1, smaller((int64_t)(job_work / kChunkWork), smaller(chunks.wave, passes)));
   chunks.parts = smaller(chunks.parts, gather.rows.dst_size);
+  // Threads wait for each other once in a wave.
+  chunks.wave = larger(
+      chunks.wave,
+      smaller(cost::kLongestWave, cost::kWaveBytes / (plan.blocks * plan.block_size * element)));
 }
 
 // Which operands are read in place, and how the pixels of a copy lie.
