@@ -142,6 +142,9 @@ constexpr int64_t kGroupWeightBytes = 128 << 10;
 
 // grad_weight: sums of one tap, above which it repays to look for taps that only see padding.
 constexpr int64_t kSkippingSums = 2048;
+// Chunks whose sums are kept at once, where they are small: longer waves than the threads need.
+constexpr int64_t kLongestWave = 64;
+constexpr int64_t kWaveBytes = 1 << 20;
 
 // winograd_grad_weight: tiles side by side that are loaded at once.
 constexpr int64_t kWinogradRunTiles = 16;

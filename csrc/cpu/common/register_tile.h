@@ -33,6 +33,16 @@ inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
   return V::add(sum, V::zero());
 }
 
+// Where a tile will store its sums: lines that have left the caches come back while it is summed.
+template <int kRows, int kVecs, class T>
+inline void prefetch_sums(T* sums, int64_t row, int64_t lanes) {
+#pragma GCC unroll 32
+  for (int m = 0; m < kRows; ++m) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVecs; ++v) __builtin_prefetch(sums + m * row + v * lanes, 1);
+  }
+}
+
 // Several tiles, along j with kTableB, else along m: the end of one overlaps with the beginning of the
 // next, which a tile of few steps needs. kHalf: the last of the vectors is half of one.
 template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
@@ -54,6 +64,14 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
     bool start = t.sum == Sum::kStart;
+    if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
+      if (result.rounded)
+        prefetch_sums<kRows, kVecs>(result.rounded, result.rounded_row, kLanes);
+      else if (start)
+        prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
+    } else if constexpr (kSteps != Steps::kTables) {
+      if (start) prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
+    }
     if constexpr (!kAlongB) {
       prefetch_span(ahead.data, kRows * ahead.row);
       ahead = ahead.after(kRows);

@@ -23,10 +23,11 @@ struct SampleChunks {
     plan.jobs[0] = jobs;
     if (whole_batch()) return;
     plan.stages = 2;
-    plan.jobs[0] = jobs * wave;
+    const int64_t at_once = smaller(wave, count(n));
+    plan.jobs[0] = jobs * at_once;
     plan.jobs[1] = jobs;
     plan.repeats = ceil_div(count(n), wave);
-    plan.shared_bytes = (wave + 1) * sums_bytes;
+    plan.shared_bytes = (at_once + 1) * sums_bytes;
   }
 };
 

@@ -14,6 +14,9 @@
 // a pass loads the operands of some rows or images, groups of its pixels are summed in registers, then
 // added to the block. Stage 1 adds the chunks in the order of the samples (common/ordered_sum.h).
 //
+// A few contiguous channels of the input, such as a first layer's, are the tile rows: rows of each channel are
+// copied as they are, so that those of all tap rows are evenly spaced, and a tile takes them together.
+//
 // In bfloat16 with AVX-512 BF16 the products of two neighbouring pixels of a row are one step
 // (load_pairs.h). Where a row has an odd number of them, the last one is a pair with zero; a pass with an
 // infinite input, which zero must not meet, is then summed one by one.

@@ -9,6 +9,19 @@
 namespace torchconv::cpu {
 namespace {
 
+// The sums of a block: [tap][row][lane], or [tap row][row][tap of it][lane] where a tile takes the rows of
+// several tap rows.
+struct SumPitches {
+  int64_t tap_row, tap, row;
+
+  SumPitches(const GradWeightPlan& plan, const Gather& gather) {
+    const int64_t wide = plan.lanes.cut.size, taps = gather.columns.kernel;
+    tap = plan.channel_rows ? wide : plan.rows.cut.size * wide;
+    row = plan.channel_rows ? taps * wide : wide;
+    tap_row = taps * plan.rows.cut.size * wide;
+  }
+};
+
 // A: the operands, numbers of the compute type or pairs.
 template <class S, class A>
 struct GradWeightSums {
@@ -21,7 +34,7 @@ struct GradWeightSums {
   GradWeightSums(const Task& task, const Gather& gather, const GradWeightPlan& plan, int64_t index)
       : task(task), gather(gather), plan(plan), block(plan, index) {}
 
-  // sums [tap][tall][wide] += these output rows of the images [n_begin, n_end)
+  // sums += these output rows of the images [n_begin, n_end)
   void add(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
     for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
       for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
@@ -64,26 +77,29 @@ struct GradWeightSums {
     constexpr int64_t kSlab = GradWeightPass<S, Element>::kSlab;
     const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
     const bool input_rows = plan.rows.is_input;
-    const int64_t wide = plan.lanes.cut.size;
     Tile<Element> tile;
     tile.partials = {count};
     tile.offset = pass.broadcast.offset + first;
     tile.b_offset = pass.lanes.offset + first;
-    tile.c_row = wide;
     tile.sum = Sum::kAdd;
     tile.a_row = pass.broadcast.channel_pitch;
-    const int64_t patch_row = pass.patch.columns * pass.input().pixel_pitch;
     const int64_t tap_row =
         (pass.patch.sections > 1 ? pass.patch.section_rows(plan.pass.rows) : rows.src_delta) *
-        patch_row;
+        pass.input_row();
     const int64_t tap_column = columns.src_delta * pass.input().pixel_pitch;
-    // Neighbouring taps of a row are neighbouring channels where pixels touch: more rows per tile.
+    // Neighbouring taps of a row are neighbouring channels where pixels touch: more rows per tile. So are
+    // channels and tap rows where their rows are copied.
     const bool one_input = input_rows && gather.src_channels == 1;
     const bool pixels_touch = columns.src_delta == 1 && plan.rows.pixel_pitch == block.rows.count;
-    const bool joined = input_rows && plan.rows.cut.count == 1 && (one_input || pixels_touch);
+    const bool joined =
+        input_rows && plan.rows.cut.count == 1 && !plan.channel_rows && (one_input || pixels_touch);
     if (one_input) tile.a_row = tap_column;
-    const int64_t tile_rows = joined ? columns.taps * block.rows.count : block.rows.count;
-    for (int64_t i = 0; i < rows.taps; ++i) {
+    const SumPitches pitch(plan, gather);
+    tile.c_row = pitch.row;
+    const int64_t tile_rows = joined              ? columns.taps * block.rows.count
+                              : plan.channel_rows ? rows.taps * block.rows.count
+                                                  : block.rows.count;
+    for (int64_t i = 0; i < (plan.channel_rows ? 1 : rows.taps); ++i) {
       for (int64_t j = 0; j < (joined ? 1 : columns.taps); ++j) {
         const int64_t tap = i * tap_row + j * tap_column;
         if (pass.skip_padding && !joined) {
@@ -93,7 +109,7 @@ struct GradWeightSums {
           tile.offset = inner < count ? pass.broadcast.inner : pass.broadcast.offset + first;
           tile.b_offset = inner < count ? pass.lanes.inner : pass.lanes.offset + first;
         }
-        T* const tap_sums = sums + (i * columns.taps + j) * plan.rows.cut.size * wide;
+        T* const tap_sums = sums + i * pitch.tap_row + j * pitch.tap;
         for (int64_t lane = 0; lane < block.lanes.count; lane += kSlab) {
           tile.a = pass.broadcast.data + (input_rows ? tap : 0);
           tile.b =
@@ -122,7 +138,7 @@ struct GradWeightSums {
     // Merged groups are one block.
     const int64_t rows = plan.lanes.is_input ? k : c, lanes = plan.lanes.is_input ? c : k;
     for (int64_t i = 0; i < plan.merged; ++i) {
-      store_part(sums + i * rows * plan.lanes.cut.size + i * lanes, rows, lanes,
+      store_part(sums + i * rows * SumPitches(plan, gather).row + i * lanes, rows, lanes,
                  result + i * k * output, row, lane);
     }
   }
@@ -130,22 +146,27 @@ struct GradWeightSums {
   // `row` and `lane`: from one of the sums' rows and lanes to the next in the result.
   void store_part(const T* sums, int64_t rows, int64_t lanes, S* result, int64_t row,
                   int64_t lane) const {
-    const int64_t taps = gather.taps(), wide = plan.lanes.cut.size;
-    const int64_t plane = plan.rows.cut.size * wide;
-    // Taps follow each other; with one of them both layouts are the same.
+    const int64_t taps = gather.taps();
+    const SumPitches pitch(plan, gather);
+    // Taps follow each other, in channel_rows those of a row; with one of them both layouts are the same.
     if (gather.layout == Layout::kContiguous && taps > 1) {
+      const int64_t rows_of_taps = plan.channel_rows ? gather.rows.kernel : 1;
+      const int64_t together = taps / rows_of_taps;
       for (int64_t m = 0; m < rows; ++m) {
-        transpose_copy(sums + m * wide, plane, taps, lanes, result + m * row, lane);
+        for (int64_t r = 0; r < rows_of_taps; ++r) {
+          transpose_copy(sums + m * pitch.row + r * pitch.tap_row, pitch.tap, together, lanes,
+                         result + m * row + r * together, lane);
+        }
       }
       return;
     }
     const int64_t tap_pitch = gather.src_channels / plan.merged;
-    for (int64_t tap = 0; tap < taps; ++tap, sums += plane, result += tap_pitch) {
+    for (int64_t tap = 0; tap < taps; ++tap, sums += pitch.tap, result += tap_pitch) {
       if (lane > 1) {
-        transpose_copy(sums, wide, rows, lanes, result, lane);
+        transpose_copy(sums, pitch.row, rows, lanes, result, lane);
         continue;
       }
-      for (int64_t m = 0; m < rows; ++m) copy_span(sums + m * wide, result + m * row, lanes);
+      for (int64_t m = 0; m < rows; ++m) copy_span(sums + m * pitch.row, result + m * row, lanes);
     }
   }
 };

@@ -2,32 +2,12 @@
 // find them.
 #pragma once
 
-#include "cpu/common/load_patch.h"
 #include "cpu/common/register_tile.h"
-#include "cpu/grad_weight/load_pairs.h"
-#include "cpu/grad_weight/plan.h"
+#include "cpu/grad_weight/block.h"
+#include "cpu/grad_weight/load_channel_rows.h"
 
 namespace torchconv::cpu {
 namespace {
-
-// The channels of one operand that a block of the result takes.
-struct GradWeightChannels {
-  int64_t begin, count;
-
-  GradWeightChannels(const GradWeightOperand& operand, int64_t block)
-      : begin(operand.cut.begin(block)), count(operand.cut.length(block, operand.channels)) {}
-};
-
-// A block of the result: some channels in the lanes, some as tile rows, all taps.
-struct GradWeightBlock {
-  int64_t group;
-  GradWeightChannels lanes, rows;
-
-  GradWeightBlock(const GradWeightPlan& plan, int64_t block)
-      : group(block / plan.lanes.cut.count / plan.rows.cut.count),
-        lanes(plan.lanes, block % plan.lanes.cut.count),
-        rows(plan.rows, block / plan.lanes.cut.count % plan.rows.cut.count) {}
-};
 
 // A: the operands, numbers of the compute type or pairs. In pairs, a pixel below is two of them, the last one
 // of a row perhaps a single one.
@@ -87,6 +67,8 @@ struct GradWeightPass {
       broadcast.pixel_pitch = 1;
       broadcast.channel_pitch =
           broadcast.operand.in_place ? gather.rows.dst_size * gather.columns.dst_size : pixels;
+    } else if (plan.channel_rows) {
+      broadcast.pixel_pitch = 1, broadcast.channel_pitch = plan.row_pitch;
     }
   }
 
@@ -97,6 +79,12 @@ struct GradWeightPass {
   int64_t copied_pixels(const GradWeightOperand& operand) const {
     if (!operand.is_input) return pixels;
     return images * patch.rows(plan.pass.rows) * patch.columns;
+  }
+
+  // From a row of the patch to the next.
+  int64_t input_row() const {
+    return plan.channel_rows ? broadcast.channels.count * plan.row_pitch
+                             : patch.columns * input().pixel_pitch;
   }
 
   void load() {
@@ -155,7 +143,11 @@ struct GradWeightPass {
                                h,
                                w,
                                gather.margins};
-        A* const to = out + n * image_rows * patch.columns * pitch;
+        A* const to = out + n * image_rows * input_row();
+        if (plan.channel_rows) {
+          load_channel_rows(from, patch, gather, row, rows, first, count, to, plan.row_pitch);
+          continue;
+        }
         if constexpr (kPairs) {
           load_pair_sections(from, patch, gather, row, rows, plan.pass.rows, first, count, to,
                              pitch);
@@ -204,7 +196,7 @@ struct GradWeightPass {
 
   void fill_offsets() {
     const Loaded &input = this->input(), &grad = this->grad();
-    int64_t input_row = patch.columns * input.pixel_pitch;
+    int64_t input_row = this->input_row();
     int64_t input_image = patch.rows(plan.pass.rows) * input_row;
     int64_t row_step = patch.row_advance, column_step = patch.column_advance;
     if (input.operand.in_place) {
@@ -242,11 +234,21 @@ struct GradWeightPass {
   }
 
   // A single pixel is followed by one that its grad, then a zero, must not meet where that is infinite.
-  bool singles_are_exact() const {
+  bool singles_are_exact() const { return gather.columns.dst_size % 2 == 0 || input_is_finite(); }
+
+  bool input_is_finite() const {
     const Loaded& input = this->input();
-    return gather.columns.dst_size % 2 == 0 ||
-           is_finite(input, copied_pixels(input.operand),
-                     [&](int64_t i) { return i * input.pixel_pitch; });
+    const int64_t channels = input.channels.count;
+    if (plan.channel_rows) {
+      bool finite = true;
+      for (int64_t i = 0; i < images * patch.rows(rows) * channels; ++i)
+        finite &= all_finite(input.data + i * plan.row_pitch, patch.columns);
+      return finite;
+    }
+    const int64_t pixels = copied_pixels(input.operand);
+    if (&input == &broadcast && input.pixel_pitch == channels)
+      return all_finite(input.data, pixels * channels);
+    return is_finite(input, pixels, [&](int64_t i) { return i * input.pixel_pitch; });
   }
 
   // `at`: where the operand has each of so many pixels.

@@ -37,7 +37,9 @@ void load_pair_row(const Image<BFloat16>& image, const PatchBox& box, int64_t ap
   const BFloat16* const in = row + (box.column + begin * box.column_skip) * pixel;
   A* const to = out + begin * pitch;
   const int64_t count = end - begin;
-  if (channels_last) {
+  if (channels_last && step == pitch && box.channels == pitch) {
+    copy_span(RowPairs{in, apart * pixel}, to, count * pitch);
+  } else if (channels_last) {
     for (int64_t i = 0; i < count; ++i)
       copy_span(RowPairs{in + i * step, apart * pixel}, to + i * pitch, box.channels);
   } else if (box.column_skip == 1 && pitch == 1) {

@@ -31,12 +31,15 @@ struct GradWeightPlan {
   SampleChunks chunks;
   // A pass: `rows` output rows of one image, or `images` whole images, whose operands are loaded. The
   // one in the lanes as [slab][image][row][column][lane], the broadcast one as
-  // [image][row][column][channel] or, where grad's planes are contiguous, [channel][pixel].
+  // [image][row][column][channel], or where planes are contiguous grad as [channel][pixel] and a few
+  // channels of the input as [image][row][channel][column].
   struct {
     int64_t rows, images;
     int64_t sum_pixels;  // summed in registers at most, then added to the block
   } pass;
   bool planes;        // grad's planes are contiguous and broadcast
+  bool channel_rows;  // the input is broadcast, a row of each channel after the other
+  int64_t row_pitch;  // of such a row
   Patch patch;        // of the input
   bool skip_padding;  // some taps see padding only, and it repays to look for them
   int64_t pixels;     // of a pass
@@ -119,6 +122,10 @@ inline void chunk_samples(GradWeightPlan& plan, const Gather& gather, int64_t el
   chunks.wave = ceil_div(kBlocksWanted, plan.blocks);
   chunks.parts = larger(1, smaller((int64_t)(job_work / kChunkWork), smaller(chunks.wave, passes)));
   chunks.parts = smaller(chunks.parts, gather.rows.dst_size);
+  // Threads wait for each other once in a wave.
+  chunks.wave = larger(
+      chunks.wave,
+      smaller(cost::kLongestWave, cost::kWaveBytes / (plan.blocks * plan.block_size * element)));
 }
 
 // Which operands are read in place, and how the pixels of a copy lie.
@@ -174,6 +181,19 @@ inline void size_pass(GradWeightPlan& plan, const Gather& gather, int64_t elemen
   plan.pixels = pass.images * pass.rows * q;
 }
 
+// A few contiguous channels of the input are copied row by row instead of being transposed. Rows below each
+// other are evenly spaced then, and a register tile takes those of all kernel rows.
+inline void choose_channel_rows(GradWeightPlan& plan, const Gather& gather) {
+  const int64_t channels = plan.rows.channels;
+  plan.channel_rows = gather.layout == Layout::kContiguous && plan.rows.is_input && channels > 1 &&
+                      plan.rows.cut.size == channels && channels <= plan.block_lanes &&
+                      plan.patch.sections == 1 && gather.rows.dilation == 1 &&
+                      (gather.rows.kernel > 1 || gather.columns.kernel == 1);
+  if (!plan.channel_rows) return;
+  plan.row_pitch = odd_lines(plan.patch.columns, plan.block_lanes);
+  plan.rows.size = plan.pass.images * plan.patch.rows(plan.pass.rows) * channels * plan.row_pitch;
+}
+
 // The gather is the forward one: source = input, destination = grad, groups merged.
 inline GradWeightPlan make_grad_weight_plan(const Gather& gather, Dtype dtype) {
   const int64_t element = compute_bytes(dtype);
@@ -189,6 +209,7 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& gather, Dtype dtype) {
   place_operands(plan, gather, dtype);
   plan.patch = make_patch(gather, false, sum_order::kTapRowsApart);
   size_pass(plan, gather, element);
+  choose_channel_rows(plan, gather);
   return plan;
 }
 

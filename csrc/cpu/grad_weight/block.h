@@ -1,0 +1,29 @@
+// Which part of the result of grad_weight a job sums.
+#pragma once
+
+#include "cpu/grad_weight/plan.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// The channels of one operand that a block of the result takes.
+struct GradWeightChannels {
+  int64_t begin, count;
+
+  GradWeightChannels(const GradWeightOperand& operand, int64_t block)
+      : begin(operand.cut.begin(block)), count(operand.cut.length(block, operand.channels)) {}
+};
+
+// A block of the result: some channels in the lanes, some as tile rows, all taps.
+struct GradWeightBlock {
+  int64_t group;
+  GradWeightChannels lanes, rows;
+
+  GradWeightBlock(const GradWeightPlan& plan, int64_t block)
+      : group(block / plan.lanes.cut.count / plan.rows.cut.count),
+        lanes(plan.lanes, block % plan.lanes.cut.count),
+        rows(plan.rows, block / plan.lanes.cut.count % plan.rows.cut.count) {}
+};
+
+}  // namespace
+}  // namespace torchconv::cpu
