@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch._C import _are_functorch_transforms_active, _get_tracing_state
+from torch._C import _are_functorch_transforms_active
 from torch.compiler import is_dynamo_compiling
 
 from torchconv import _load
@@ -20,7 +20,7 @@ def autocast(
     """
     dtype = torch.get_autocast_dtype(device)
     if (
-        not is_dynamo_compiling()  # nor tracing nor in a transform: there each call casts
+        not is_dynamo_compiling()  # nor in a transform: there each call casts
         and weight.requires_grad
         and weight.is_leaf
         and weight.dtype is torch.float32
@@ -28,7 +28,6 @@ def autocast(
         and _cached_cast is not None
         and torch.is_autocast_cache_enabled()  # which make_fx and torch.export switch off
         and not _are_functorch_transforms_active()
-        and _get_tracing_state() is None
     ):
         weight = _cached_cast(weight, dtype)
     else:
