@@ -14,6 +14,10 @@ from torchconv._relatives.asked import cast, left_to_torch
 Ints = int | Sequence[int]
 Three = tuple[int, int, int]
 
+# Pixels: below kDirectColumns of csrc/cpu/common/cost_model.h; of slices that repay other rows.
+LONGEST_ROW = 95
+SLICE, SLICE_IN_TRAINING = 512, 1024
+
 
 def conv3d(
     input: Tensor,
@@ -30,7 +34,8 @@ def conv3d(
     derivatives of every order. torchconv computes, without a copy of the input:
 
     - kernels ``t x 1 x 1`` that neither stride nor pad height and width, of contiguous or
-      ``channels_last_3d`` volumes: each volume is an image of ``d`` rows of ``h * w`` pixels;
+      ``channels_last_3d`` volumes: each volume is an image of ``d`` rows of ``h * w`` pixels, or of
+      ``d * h`` rows of ``w`` pixels and a dilated kernel;
     - kernels ``1 x r x s`` that neither stride nor pad the depth, of ``channels_last_3d`` volumes
       or of volumes with a depth of 1: each slice is an image.
 
@@ -203,16 +208,40 @@ def _over_depth(
 ) -> As2d:
     # Views with channels in the place where they are in memory: others may have a stride of a batch
     # of one that tells another memory format.
-    last = _is_last(input)
-    images = input.movedim(1, 4).flatten(2, 3).movedim(3, 1) if last else input.flatten(3)
-    along = (stride[0], 1), (padding[0], 0), (dilation[0], 1)
+    last, (d, h, w) = _is_last(input), input.shape[2:]
+    row = _row_length(input, weight, stride, groups)
+    parts = h * w // row  # of a slice
+    if last:
+        images = input.movedim(1, 4).flatten(1, 3).unflatten(1, (d * parts, row)).movedim(3, 1)
+    else:
+        images = input.flatten(2).unflatten(2, (d * parts, row))
+    along = (stride[0], 1), (padding[0] * parts, 0), (dilation[0] * parts, 1)
     return As2d((images, weight.flatten(3), bias, *along, groups), _of_rows, input.shape[3:], last)
+
+
+def _row_length(input: Tensor, weight: Tensor, stride: Three, groups: int) -> int:
+    """Pixels in a row of the images: all of a slice, or of some rows with a dilation between them.
+
+    Then a job of dense_channels has rows of several slices in the cache, for all of their taps.
+    Layers that dense_pixels computes, which loads all rows between the taps, keep long rows, and
+    where they are no longer than these also those whose weight gradient is slower with others.
+    """
+    (k, c, t), (h, w) = weight.shape[:3], input.shape[3:]
+    if t > 1 and stride[0] == 1 and all(type(size) is int for size in (k, c, h, w)):
+        channels, row = min(k // groups, c), w
+        while row > LONGEST_ROW and row % 2 == 0:
+            row //= 2
+        training = torch.is_grad_enabled() and weight.requires_grad
+        least = SLICE_IN_TRAINING if training else SLICE
+        if channels >= 32 and channels * t > 64 and row <= LONGEST_ROW and h * w >= least:
+            return row
+    return h * w
 
 
 def _of_rows(output: Tensor, size: torch.Size, is_last: bool) -> Tensor:
     if is_last:
-        return output.movedim(1, 3).unflatten(2, size).movedim(4, 1)
-    return output.unflatten(3, size)
+        return output.movedim(1, 3).flatten(1, 2).unflatten(1, (-1, *size)).movedim(4, 1)
+    return output.flatten(2).unflatten(2, (-1, *size))
 
 
 def _over_slices(
