@@ -69,6 +69,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def("_program_drop(int program) -> ()");
   m.def("_program_count() -> int");
   m.def("_explain(str op, int[] input_size, int[] weight_size, int[] geometry, str dtype) -> str");
+  m.def("_cached_cast(Tensor tensor, ScalarType dtype) -> Tensor");
   m.def("_isa() -> str");
   m.def("_compiler() -> str");
   m.def("_force_isa(str level) -> ()");

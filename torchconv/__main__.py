@@ -55,9 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options_of_networks(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("model", help="such as resnet18: a classification network of torchvision.models")
+    add("model", help="a classification network of torchvision.models or torchvision.models.video")
     add("--batch", type=_positive, default=1, metavar="N", help="images (%(default)s)")
     add("--size", type=_positive, default=224, metavar="PIXELS", help="of an image (%(default)s)")
+    add("--frames", type=_positive, default=16, metavar="N", help="of a video (%(default)s)")
     add("--dtype", choices=DTYPES, default="float32", help="(%(default)s)")
     add("--channels-last", action="store_true", help="model and images in that memory format")
     add("--threads", type=_positive, metavar="N", help="(what PyTorch chooses)")
@@ -81,27 +82,33 @@ def _network(options: argparse.Namespace) -> tuple[nn.Module, Tensor]:
     if options.threads:
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
-    memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
     torch.manual_seed(0)
-    model = _build(options).to(dtype).to(memory_format=memory_format)
-    images = torch.randn(options.batch, 3, options.size, options.size).to(dtype)
-    return model.eval(), images.contiguous(memory_format=memory_format)
+    model, is_of_videos = _build(options)
+    size = (options.size, options.size)
+    images = torch.randn(options.batch, 3, *((options.frames,) if is_of_videos else ()), *size)
+    memory_format = torch.contiguous_format
+    if options.channels_last:
+        memory_format = torch.channels_last_3d if is_of_videos else torch.channels_last
+    model = model.to(dtype).to(memory_format=memory_format)
+    return model.eval(), images.to(dtype).contiguous(memory_format=memory_format)
 
 
-def _build(options: argparse.Namespace) -> nn.Module:
+def _build(options: argparse.Namespace) -> tuple[nn.Module, bool]:
+    """The network, and whether it is one of videos."""
     refuse: Callable[[str], NoReturn] = options.error
     try:
         from torchvision import models
     except ImportError as error:
         refuse(f"needs torchvision (pip install 'torchconv[compare]'): {error}")
-    names = models.list_models(module=models)
+    videos = models.list_models(module=models.video)
+    names = models.list_models(module=models) + videos
     if options.model not in names:
         close = difflib.get_close_matches(options.model, names, n=5, cutoff=0.5)
         near = f"close to it are {', '.join(close)}" if close else f"there are {', '.join(names)}"
         refuse(f"torchvision has no classification network {options.model!r}; {near}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of how it will draw weights some day
-        return models.get_model(options.model, weights=None)
+        return models.get_model(options.model, weights=None), options.model in videos
 
 
 def _positive(text: str) -> int:

@@ -170,15 +170,6 @@ def is_empty(n: int) -> bool:
     return guard_or_false(n == 0)
 
 
-def autocast(tensor: Tensor, device: str) -> Tensor:
-    """What torch.autocast does to an argument of an operator in its lower-precision list."""
-    if tensor.device.type != device or not tensor.is_floating_point():
-        return tensor
-    if tensor.dtype is torch.float64:
-        return tensor
-    return tensor.to(torch.get_autocast_dtype(device))
-
-
 def refuse_tensors(function: str, **tensors: Any) -> None:
     """Raises TypeError if one of the arguments is not a tensor."""
     for name, value in tensors.items():

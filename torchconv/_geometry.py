@@ -8,6 +8,7 @@ from torch import Tensor
 
 from torchconv import _arguments, _padding
 from torchconv._arguments import is_empty, pair, suggests_channels_last
+from torchconv._autocast import autocast
 
 Ints = int | Sequence[int]
 
@@ -18,8 +19,7 @@ def resolved(
     """A batch, weight and bias, cast where autocast is on, and the geometry."""
     device = input.device.type
     if device in ("cpu", "cuda") and torch.is_autocast_enabled(device):
-        input, weight = _arguments.autocast(input, device), _arguments.autocast(weight, device)
-        bias = None if bias is None else _arguments.autocast(bias, device)
+        input, weight, bias = autocast(input, weight, bias, device)
     if input.dim() == 3:
         input = input.unsqueeze(0)
     return input, weight, bias, resolve(input, weight, bias, *options)

@@ -32,8 +32,9 @@ class Row(NamedTuple):
         name: as in ``model.named_modules()``.
         layer: what it is.
         done: what the convolution does besides: ``"BatchNorm"``, ``"padding"``, ``"residual"``, the
-            name of an activation; ``"torchconv"`` if torchconv computes it; ``"in one call"`` if it
-            is computed together with other layers where nothing speaks against it.
+            name of an activation; ``"torchconv"`` if torchconv computes it, for the
+            ``example_input`` if there is one; ``"in one call"`` if it is computed together with
+            other layers where nothing speaks against it.
         reason: why no more was done, or why torchconv does not compute it; otherwise empty.
         output_size: the shape of its result for the ``example_input``, if there was one.
         packed_bytes: what it keeps of its weight beside the weight, packed for the kernels; nothing
@@ -101,8 +102,8 @@ def note(module: nn.Module, **changes: Any) -> None:
 def report(model: nn.Module, example_input: Any = None) -> Report:
     """Tells of each convolution of a model what it does besides, and if not more, why.
 
-    The report tells which layers torchconv computes, 1-d, transposed and linear ones too, and why
-    it does not compute others. There are also rows for each BatchNorm that is left, for each
+    The report tells which layers torchconv computes, 1-d, 3-d, transposed and linear ones too, and
+    why it does not compute others. There are also rows for each BatchNorm that is left, for each
     module whose code :func:`torchconv.optimize` could not look into, and for each that keeps memory
     to compute its layers in one call.
 
@@ -145,7 +146,9 @@ def _rows(model: nn.Module, calls: dict[nn.Module, "_Called"]) -> Iterator[Row]:
         shortcut = shortcut_of(module)
         results = 0 if shortcut is None else shortcut.bytes
         is_ours = isinstance(module, PackedLayer) or computes_with_torchconv(module)
-        if is_ours or (called.algorithms and not called.by_torch):
+        if called.left_to_torch and set(called.algorithms) == {"aten"}:
+            reason = reason or called.left_to_torch
+        elif is_ours or (called.algorithms and not called.by_torch):
             done = (*done, "torchconv")
         elif isinstance(module, _ConvNd) or called.by_torch:
             reason = reason or _why_not_computed(module)
@@ -187,6 +190,8 @@ def _calls_of(model: nn.Module, example_input: Any) -> dict[nn.Module, "_Called"
         if call.is_ours:
             text = explain_call(call.function, call.arguments, call.winograd, call.padding_mode)
             called.algorithms[forward_algorithm(text)] = None
+            if text.startswith("aten: "):
+                called.left_to_torch = text.removeprefix("aten: ")
         else:
             called.by_torch = True
             called.algorithms["aten"] = None
@@ -200,3 +205,4 @@ class _Called:
         self.output_size: tuple[int, ...] | None = None
         self.algorithms: dict[str, None] = {}  # in the order of the calls
         self.by_torch = False
+        self.left_to_torch = ""  # why torchconv, which was asked, left a call to it

@@ -18,6 +18,7 @@ from torch.overrides import has_torch_function_variadic
 
 from torchconv import _arguments, _autograd, _cuda, _integers, _padding, _winograd
 from torchconv._arguments import output_extent, pair
+from torchconv._autocast import autocast
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 from torchconv._geometry import resolve as resolve
 from torchconv._geometry import resolved as resolved
@@ -122,8 +123,7 @@ def conv2d(
         input, padding = _padding.padded(input, weight, stride, padding, dilation, padding_mode), 0
         mode = 0
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
-        input, weight = _arguments.autocast(input, "cpu"), _arguments.autocast(weight, "cpu")
-        bias = None if bias is None else _arguments.autocast(bias, "cpu")
+        input, weight, bias = autocast(input, weight, bias, "cpu")
     if input.dim() == 3:
         input = input.unsqueeze(0)
         batch = conv2d(

@@ -81,6 +81,7 @@ def test_command_line(capsys, monkeypatch):
         (["compare", "resnet18", "--batch=0"], "0 is less than 1"),
         (["compare", "resnet18", "--seconds=0"], "0.0 is not above 0"),
         (["explain", "resnet18", "--threads=0"], "0 is less than 1"),
+        (["explain", "r3d_18", "--frames=0"], "0 is less than 1"),
         (["explain", "resnet18", "--seconds=1"], "unrecognized arguments: --seconds=1"),
         (["convert-report", "resnet19"], "has no classification network 'resnet19'"),
         ([], "required: COMMAND"),

@@ -46,6 +46,5 @@ def test_relatives_are_measured(converted):
 
 
 def test_other_dimensions_have_a_reason():
-    for kind, reason in ((nn.Conv3d, "three dimensions"), (nn.ConvTranspose3d, "no counterpart")):
-        found = measured(kind(1, 1, 1), torch.ones(1, 2, 2, 2))
-        assert not found.rows and reason in found.left_out[""]
+    found = measured(nn.ConvTranspose3d(1, 1, 1), torch.ones(1, 2, 2, 2))
+    assert not found.rows and "no counterpart" in found.left_out[""]

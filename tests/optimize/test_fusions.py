@@ -57,6 +57,22 @@ def test_other_activations_stay(form):
     assert done(assert_optimised(model, image()))["conv"] == []
 
 
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_padding_modes(mode):
+    """All but padding, which holds zeros; and a residual that is broadcast is added afterwards."""
+    for add in (operator.add, lambda y, x: y + x.mean((2, 3), keepdim=True)):
+        model = Block(add)
+        for conv in (model.conv1, model.conv2):
+            conv.__init__(3, 3, 3, padding=1, padding_mode=mode)
+        optimised = assert_optimised(model, image())
+        assert done(optimised)["conv1"] == ["BatchNorm", "relu"]
+        assert done(optimised)["conv2"] == ["BatchNorm", "residual", "relu"]
+        assert optimised.conv1.padding_mode == optimised.conv2.padding_mode == mode
+    model = Code(lambda self, x: self.act(self.conv(F.pad(x, (1, 1, 1, 1)))))
+    model.conv = nn.Conv2d(3, 3, 3, padding=1, padding_mode=mode)
+    assert done(assert_optimised(model, image()))["conv"] == ["relu"]
+
+
 class Frozen(nn.Module):
     def __init__(self, norm):
         super().__init__()

@@ -38,14 +38,6 @@ def test_norms_that_lost_their_statistics():
     assert_left(model, "no running statistics", name="0")
 
 
-@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
-def test_padding_modes_are_kept(mode):
-    model = Code(conv_norm_act)
-    model.conv = nn.Conv2d(3, 3, 3, padding=1, padding_mode=mode)
-    optimised = assert_left(model, "padding_mode", fused=["BatchNorm"])
-    assert (optimised.conv.padding_mode, optimised.conv.activation) == (mode, None)
-
-
 def test_a_module_in_training_mode_is_named():
     model = Code(conv_norm_act).eval()
     model.norm.train()

@@ -13,6 +13,7 @@ import torchconv
 from tests.compare import FLOATS, assert_near, same_bits
 from tests.reference import threads
 from torchconv import functional
+from torchconv._relatives import conv3d
 
 LAST = torch.channels_last_3d
 DENSE = torch.contiguous_format
@@ -65,6 +66,47 @@ def test_halves_are_computed_in_place(kernel, options, last_only, memory_format,
     else:
         (image,) = images
         assert image.data_ptr() == x.data_ptr() and image.numel() == x.numel()
+
+
+@pytest.mark.parametrize("memory_format", [DENSE, LAST], ids=str)
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("h, w, row", [(24, 24, 24), (33, 32, 32), (6, 192, 48)])
+def test_large_slices_are_several_rows(h, w, row, dilation, memory_format, images, monkeypatch):
+    """With the bits of one row, in the output and the gradient of the input."""
+    x = torch.randn(2, 33, 5, h, w).contiguous(memory_format=memory_format)
+    weight = torch.randn(32, 33, 3, 1, 1) / 10
+    options = dict(padding=(dilation, 0, 0), dilation=(dilation, 1, 1))
+    expected = torchconv.conv3d(x, weight, **options)
+    assert images.pop().shape == (2, 33, 5 * h * w // row, row)
+    assert_near(expected, F.conv3d(x, weight, **options))
+    assert expected.is_contiguous(memory_format=memory_format)
+    operands = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
+    output = torchconv.conv3d(*operands, **options)
+    in_training = row if h * w >= conv3d.SLICE_IN_TRAINING else h * w
+    assert images.pop().shape[3] == in_training
+    grad = torch.randn(output.shape)
+    found = torch.autograd.grad(output, operands, grad)
+    assert same_bits(output.detach(), expected)
+    for ours, theirs in zip(
+        found, torch.autograd.grad(F.conv3d(*operands, **options), operands, grad), strict=True
+    ):
+        assert_near(ours, theirs)
+    monkeypatch.setattr(conv3d, "LONGEST_ROW", 0)
+    output = torchconv.conv3d(*operands, **options)
+    assert images.pop().shape == (2, 33, 5, h * w) and same_bits(output.detach(), expected)
+    assert same_bits(torch.autograd.grad(output, operands[0], grad)[0], found[0])
+
+
+@pytest.mark.parametrize(
+    "k, c, options",
+    [(32, 31, {}), (31, 32, {}), (64, 64, dict(groups=4)), (32, 32, dict(stride=(2, 1, 1)))],
+)
+def test_others_are_one_row(k, c, options, images):
+    """Where dense_pixels computes, or the depth has a stride."""
+    x, weight = torch.randn(1, c, 4, 24, 24), torch.randn(k, c // options.get("groups", 1), 3, 1, 1)
+    found = torchconv.conv3d(x, weight, **options)
+    assert images[0].shape == (1, c, 4, 24 * 24)
+    assert_near(found, F.conv3d(x, weight, **options))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

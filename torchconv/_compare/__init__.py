@@ -12,9 +12,9 @@ def compare(model: nn.Module, example_input: Any, *, seconds: float = 0.1) -> "C
     """Measures every convolution of a model, on its real inputs, beside that of PyTorch.
 
     The model runs a few times, in eval mode and without gradients. While it does, each call of an
-    ``nn.Conv2d``, ``nn.Conv1d``, ``nn.ConvTranspose1d`` or ``nn.ConvTranspose2d`` is computed by
-    torchconv and by PyTorch, in turn, and timed. It does not matter which of them the model itself
-    uses: layers of :func:`torchconv.convert` and plain ones are measured alike. A
+    ``nn.Conv2d``, ``nn.Conv1d``, ``nn.Conv3d``, ``nn.ConvTranspose1d`` or ``nn.ConvTranspose2d`` is
+    computed by torchconv and by PyTorch, in turn, and timed. It does not matter which of them the
+    model itself uses: layers of :func:`torchconv.convert` and plain ones are measured alike. A
     :class:`torchconv.ConvActivation2d` is compared with the separate steps of PyTorch. Layers with
     a ``forward`` of their own are left out, and calls of functions are not seen. The model, its
     hooks and modes, and the random state of the process stay as they are.

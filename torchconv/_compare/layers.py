@@ -33,6 +33,7 @@ NOT_CALLED = "the model does not call it"
 _FUNCTIONS = {
     nn.Conv1d: "conv1d",
     nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
     nn.ConvTranspose1d: "conv_transpose1d",
     nn.ConvTranspose2d: "conv_transpose2d",
 }
@@ -121,8 +122,6 @@ def _reason_against(layer: _ConvNd, input: Tensor) -> str | None:
     """Why a layer is not measured, or None."""
     if not input.is_cpu:
         return f"its input is on {input.device}"
-    if isinstance(layer, nn.Conv3d):
-        return "convolutions of three dimensions are not measured"
     plan = plan_of(layer)
     if isinstance(plan, str):
         return plan
@@ -156,10 +155,12 @@ def _measure_layer(
     weight = layer.weight
     winograd = getattr(layer, "winograd", None)
     transposed = isinstance(layer, _ConvTransposeNd)
-    mode = {} if transposed else {"padding_mode": layer.padding_mode}
+    namesakes, mode = F, {}
+    if function in ("conv1d", "conv2d"):
+        namesakes, mode = _padding, {"padding_mode": layer.padding_mode}
     options = {"winograd": winograd} if function == "conv2d" else {}
     ours: Call = partial(getattr(functional, function), *convolution, **mode, **options)
-    theirs: Call = partial(getattr(F if transposed else _padding, function), *convolution, **mode)
+    theirs: Call = partial(getattr(namesakes, function), *convolution, **mode)
     ending = "transposed" if transposed else ""
     if isinstance(layer, ConvActivation2d):
         ours = partial(layer.forward, input, residual)
@@ -202,6 +203,9 @@ def _arguments_of(layer: Any, input: Tensor, output_size: Any) -> tuple[Any, ...
             input, output_size, stride, padding, kernel, len(kernel), dilation
         )
         return input, weight, bias, stride, padding, output_padding, groups, dilation
+    if isinstance(layer, nn.Conv3d) and layer.padding_mode != "zeros":  # a copy for either of both
+        input = F.pad(input, layer._reversed_padding_repeated_twice, layer.padding_mode)
+        padding = 0
     return input, weight, bias, stride, padding, dilation, groups
 
 
@@ -225,6 +229,8 @@ def _separate_steps(layer: ConvActivation2d, convolution: tuple[Any, ...], resid
 
 
 def _is_channels_last(x: Tensor) -> bool:
+    if x.dim() == 5:
+        return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last_3d)
     return x.dim() == 4 and suggests_channels_last(x.shape, x.stride())
 
 

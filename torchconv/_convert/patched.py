@@ -28,8 +28,9 @@ class patched(TorchFunctionMode, ContextDecorator):
     ``aten`` operators and ``torch.convolution`` are not looked at.
 
     A block counts for its own thread, may be entered again and inside of itself, and is a decorator
-    of functions, too. A backward pass runs what its forward pass ran. Inside, every function of
-    PyTorch takes about a microsecond longer.
+    of functions, too. It must not contain an ``await`` or a ``yield``: meanwhile it would count for
+    whatever else runs in that thread, as every mode of PyTorch does. A backward pass runs what its
+    forward pass ran. Inside, every function of PyTorch takes about a microsecond longer.
 
     Example:
         >>> import torch.nn.functional as F

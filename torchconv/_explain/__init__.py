@@ -59,10 +59,11 @@ def explain(
     Takes the arguments of :func:`torchconv.conv2d` and computes nothing. Only shapes, dtypes,
     memory format and device matter, and what is set.
 
-    ``explain(model, example_input)`` tells it of each convolution of a model or layer, 1-d and
-    transposed ones too. The model runs once for that, in eval mode and without gradients, and stays
-    as it is. As in :func:`torchconv.compare`, it does not matter whether it is converted: what is
-    told is what torchconv does with such layers. :func:`torchconv.report` says whether it does.
+    ``explain(model, example_input)`` tells it of each convolution of a model or layer, 1-d,
+    3-d and transposed ones too. The model runs once for that, in eval mode and without gradients,
+    and stays as it is. As in :func:`torchconv.compare`, it does not matter whether it is converted:
+    what is told is what torchconv does with such layers. :func:`torchconv.report` says whether it
+    does.
 
     Returns:
         A text; or, for a model, a list of :class:`LayerExplanation`, one for each call of a

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
@@ -10,6 +11,7 @@ from torchconv._arguments import integer, pair, refuse_rank, single
 from torchconv._overrides import class_with_functions
 from torchconv._relatives.asked import cast
 from torchconv._relatives.conv1d import resolve as resolve_1d
+from torchconv._relatives.conv3d import as_2d
 from torchconv._relatives.transposed_geometry import Options, resolve
 
 # A transposed convolution is the gradient of a convolution's input, and the other way round.
@@ -34,6 +36,8 @@ def explain_call(
     if reason is not None:
         return f"aten: {reason}"
     input, weight, bias = cast(input, weight, bias)
+    if function == "conv3d":
+        return _of_volumes(input, weight, bias, *options)
     dimensions = 1 if function.endswith("1d") else 2
     if input.dim() == dimensions + 1:
         input = input.unsqueeze(0)
@@ -48,6 +52,17 @@ def explain_call(
         input, weight = input.contiguous().unsqueeze(2), weight.unsqueeze(2)
     size, geometry = _resolved(function, input, weight, bias, options)
     return _explain.of_operators(size, weight.shape, geometry, input.dtype, _TRANSPOSED)
+
+
+def _of_volumes(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str:
+    if input.dim() == 4:
+        input = input.unsqueeze(0)
+    call = as_2d(input, weight, bias, *options)
+    if isinstance(call, str):
+        added = None if bias is None else bias.to("meta")
+        F.conv3d(input.to("meta"), weight.to("meta"), added, *options)  # knows if they are right
+        return f"aten: {call}"
+    return _explain.explain(*call.arguments)
 
 
 def _left_to_torch(input: Tensor, weight: Tensor, bias: Tensor | None, name: str) -> str | None:

@@ -17,7 +17,8 @@ class LayerExplanation(NamedTuple):
     Attributes:
         name: of the module, as in ``model.named_modules()``.
         layer: what it is.
-        function: ``"conv2d"``, ``"conv1d"``, ``"conv_transpose1d"`` or ``"conv_transpose2d"``.
+        function: ``"conv2d"``, ``"conv1d"``, ``"conv3d"``, ``"conv_transpose1d"`` or
+            ``"conv_transpose2d"``.
         input_size: the shape of the input.
         output_size: the shape of the result.
         converted: whether torchconv computes it in this model.

@@ -20,12 +20,14 @@ _OURS = {
     functional.conv1d: "conv1d",
     functional.conv2d: "conv2d",
     conv2d_activation: "conv2d",
+    functional.conv3d: "conv3d",
     functional.conv_transpose1d: "conv_transpose1d",
     functional.conv_transpose2d: "conv_transpose2d",
 }
 _THEIRS = {
     torch.conv1d: "conv1d",
     torch.conv2d: "conv2d",
+    torch.conv3d: "conv3d",
     torch.conv_transpose1d: "conv_transpose1d",
     torch.conv_transpose2d: "conv_transpose2d",
 }

@@ -149,9 +149,6 @@ class _Search:
             if module is not None and _is_activation(module) and why_not_itself(module):
                 self._tell(f"its activation: {why_not_itself(module)}")
             return False
-        if self._layer.padding_mode != "zeros":
-            self._tell(f"its padding_mode is {self._layer.padding_mode!r}")
-            return False
         if fused is not None:
             chain.activation, chain.fused = node, fused
             return True
@@ -166,7 +163,7 @@ class _Search:
         chain.norms.append(node)
         inside = activation_inside(norm)
         fused = None if inside is None else activations.of_module(inside)
-        if fused is not None and self._layer.padding_mode == "zeros":
+        if fused is not None:
             chain.activation, chain.fused = node, fused
         return True
 

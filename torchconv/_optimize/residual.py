@@ -11,6 +11,7 @@ from torchconv._activation import Activation, apply_activation
 from torchconv._arguments import output_extent, sides
 from torchconv._conv_activation import ConvActivation2d
 from torchconv._winograd import Winograd
+from torchconv.functional import PaddingMode
 
 
 class ResidualConv2d(ConvActivation2d):
@@ -29,6 +30,7 @@ class ResidualConv2d(ConvActivation2d):
             return super().forward(input, residual)
         result = functional.conv2d(
             input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups,
+            padding_mode=cast("PaddingMode", self.padding_mode),
             winograd=cast("Winograd | None", self.winograd),
         )  # fmt: skip
         if self.in_place:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 
-from torchconv import _arguments
+from torchconv._autocast import autocast
 from torchconv._config import reason_for_aten
 
 
@@ -27,6 +27,5 @@ def cast(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What torch.autocast makes of the arguments where it is on."""
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
-        input, weight = _arguments.autocast(input, "cpu"), _arguments.autocast(weight, "cpu")
-        bias = None if bias is None else _arguments.autocast(bias, "cpu")
+        input, weight, bias = autocast(input, weight, bias, "cpu")
     return input, weight, bias

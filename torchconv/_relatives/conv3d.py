@@ -1,8 +1,9 @@
 """``conv3d``: where one of the kernel's extents is 1, a 2-d convolution of views of the volumes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
@@ -12,6 +13,10 @@ from torchconv._relatives.asked import cast, left_to_torch
 
 Ints = int | Sequence[int]
 Three = tuple[int, int, int]
+
+# Pixels: below kDirectColumns of csrc/cpu/common/cost_model.h; of slices that repay other rows.
+LONGEST_ROW = 95
+SLICE, SLICE_IN_TRAINING = 512, 1024
 
 
 def conv3d(
@@ -29,7 +34,8 @@ def conv3d(
     derivatives of every order. torchconv computes, without a copy of the input:
 
     - kernels ``t x 1 x 1`` that neither stride nor pad height and width, of contiguous or
-      ``channels_last_3d`` volumes: each volume is an image of ``d`` rows of ``h * w`` pixels;
+      ``channels_last_3d`` volumes: each volume is an image of ``d`` rows of ``h * w`` pixels, or of
+      ``d * h`` rows of ``w`` pixels and a dilated kernel;
     - kernels ``1 x r x s`` that neither stride nor pad the depth, of ``channels_last_3d`` volumes
       or of volumes with a depth of 1: each slice is an image.
 
@@ -69,16 +75,57 @@ def conv3d(
     if input.dim() == 4:
         batch = conv3d(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups)
         return batch.squeeze(0)
-    volumes, kernels, added = cast(input, weight, bias)
-    sizes = _sizes(volumes, kernels, added, stride, padding, dilation, groups)
+    call = as_2d(*cast(input, weight, bias), stride, padding, dilation, groups)
+    if isinstance(call, str):
+        return F.conv3d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
+    return call.volumes()
+
+
+class As2d(NamedTuple):
+    """A call as one of ``conv2d``."""
+
+    arguments: tuple[Any, ...]
+    restored: Callable[[Tensor, torch.Size, bool], Tensor]
+    size: torch.Size
+    is_last: bool
+
+    def volumes(self) -> Tensor:
+        from torchconv import functional
+
+        return self.restored(functional.conv2d(*self.arguments), self.size, self.is_last)
+
+
+def as_2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+) -> As2d | str:
+    """What computes a batch of volumes, or why PyTorch does."""
+    sizes = _sizes(input, weight, bias, stride, padding, dilation, groups)
+    if sizes is None:
+        return "conv3d of torchconv does not take arguments of this form"
+    (steps, sides, gaps), (t, r, s) = sizes, weight.shape[2:]
     # A result is in the memory format of the weight, too, whose input would be copied.
-    if sizes is not None and (not _is_last(kernels) or _is_last(volumes)):
-        volumes = _dense(volumes)
-        if _spans_depth(kernels, *sizes):
-            return _over_depth(volumes, kernels, added, *sizes, groups)
-        if _is_flat(kernels, *sizes) and (_has_slices(volumes)):
-            return _over_slices(volumes, kernels, added, *sizes, groups)
-    return F.conv3d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore
+    if _is_last(weight) and not _is_last(input):
+        return "the weight is in channels_last_3d and the input is not"
+    if (r, s) == (1, 1) and steps[1:] == (1, 1) and sides[1:] == (0, 0):
+        return _over_depth(_dense(input), weight, bias, steps, sides, gaps, groups)
+    if t == 1 and steps[0] == 1 and sides[0] == 0:
+        volumes = _dense(input)
+        if _has_slices(volumes):
+            return _over_slices(volumes, weight, bias, steps, sides, gaps, groups)
+        return (
+            "torchconv computes kernels 1 x r x s of channels_last_3d volumes, this is contiguous"
+        )
+    if t == 1:
+        return "torchconv computes kernels 1 x r x s that neither stride nor pad the depth"
+    if (r, s) == (1, 1):
+        return "torchconv computes kernels t x 1 x 1 that neither stride nor pad height and width"
+    return "torchconv computes kernels t x 1 x 1 and 1 x r x s"
 
 
 def _three(value: Any) -> Three | None:
@@ -125,14 +172,6 @@ def _sizes(
     return (steps, sides, gaps) if right else None
 
 
-def _spans_depth(weight: Tensor, stride: Three, padding: Three, dilation: Three) -> bool:
-    return weight.shape[3:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0)
-
-
-def _is_flat(weight: Tensor, stride: Three, padding: Three, dilation: Three) -> bool:
-    return weight.shape[2] == 1 and stride[0] == 1 and padding[0] == 0
-
-
 def _is_last(tensor: Tensor) -> bool:
     """Whether it is dense in channels_last_3d alone; ``is_contiguous`` cannot say in ``vmap``."""
     if tensor.is_contiguous():
@@ -166,19 +205,43 @@ def _over_depth(
     padding: Three,
     dilation: Three,
     groups: int,
-) -> Tensor:
-    from torchconv import functional
-
+) -> As2d:
     # Views with channels in the place where they are in memory: others may have a stride of a batch
     # of one that tells another memory format.
-    last, (h, w) = _is_last(input), input.shape[3:]
-    images = input.movedim(1, 4).flatten(2, 3).movedim(3, 1) if last else input.flatten(3)
-    output = functional.conv2d(
-        images, weight.flatten(3), bias, (stride[0], 1), (padding[0], 0), (dilation[0], 1), groups
-    )
+    last, (d, h, w) = _is_last(input), input.shape[2:]
+    row = _row_length(input, weight, stride, groups)
+    parts = h * w // row  # of a slice
     if last:
-        return output.movedim(1, 3).unflatten(2, (h, w)).movedim(4, 1)
-    return output.unflatten(3, (h, w))
+        images = input.movedim(1, 4).flatten(1, 3).unflatten(1, (d * parts, row)).movedim(3, 1)
+    else:
+        images = input.flatten(2).unflatten(2, (d * parts, row))
+    along = (stride[0], 1), (padding[0] * parts, 0), (dilation[0] * parts, 1)
+    return As2d((images, weight.flatten(3), bias, *along, groups), _of_rows, input.shape[3:], last)
+
+
+def _row_length(input: Tensor, weight: Tensor, stride: Three, groups: int) -> int:
+    """Pixels in a row of the images: all of a slice, or of some rows with a dilation between them.
+
+    Then a job of dense_channels has rows of several slices in the cache, for all of their taps.
+    Layers that dense_pixels computes, which loads all rows between the taps, keep long rows, and
+    where they are no longer than these also those whose weight gradient is slower with others.
+    """
+    (k, c, t), (h, w) = weight.shape[:3], input.shape[3:]
+    if t > 1 and stride[0] == 1 and all(type(size) is int for size in (k, c, h, w)):
+        channels, row = min(k // groups, c), w
+        while row > LONGEST_ROW and row % 2 == 0:
+            row //= 2
+        training = torch.is_grad_enabled() and weight.requires_grad
+        least = SLICE_IN_TRAINING if training else SLICE
+        if channels >= 32 and channels * t > 64 and row <= LONGEST_ROW and h * w >= least:
+            return row
+    return h * w
+
+
+def _of_rows(output: Tensor, size: torch.Size, is_last: bool) -> Tensor:
+    if is_last:
+        return output.movedim(1, 3).flatten(1, 2).unflatten(1, (-1, *size)).movedim(4, 1)
+    return output.flatten(2).unflatten(2, (-1, *size))
 
 
 def _over_slices(
@@ -189,11 +252,12 @@ def _over_slices(
     padding: Three,
     dilation: Three,
     groups: int,
-) -> Tensor:
-    from torchconv import functional
-
+) -> As2d:
     slices = input.transpose(1, 2)  # [n, d, c, h, w]
-    output = functional.conv2d(
-        slices.flatten(0, 1), weight.squeeze(2), bias, stride[1:], padding[1:], dilation[1:], groups
-    )
-    return output.unflatten(0, slices.shape[:2]).transpose(1, 2)
+    along = stride[1:], padding[1:], dilation[1:]
+    arguments = slices.flatten(0, 1), weight.squeeze(2), bias, *along, groups
+    return As2d(arguments, _of_slices, slices.shape[:2], _is_last(input))
+
+
+def _of_slices(output: Tensor, size: torch.Size, is_last: bool) -> Tensor:
+    return output.unflatten(0, size).transpose(1, 2)
