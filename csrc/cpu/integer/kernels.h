@@ -23,9 +23,10 @@ namespace torchconv::cpu {
 // What the files of isa/ provide for each level.
 struct IntegerKernels {
   RunJob run;
-  int lanes;   // of a vector of sums
-  int step;    // neighbouring channels of a step
-  int offset;  // added to int8
+  int lanes;    // of a vector of sums
+  int step;     // neighbouring channels of a step
+  int offset;   // added to int8
+  int outputs;  // of a tile of quads
 };
 
 extern const IntegerKernels kPortableIntegers, kAvx2Integers, kAvx512Integers, kVnniIntegers;

@@ -1,0 +1,208 @@
+// What stands between tensors and quads.h: lines of quads, and packed weights.
+//
+//     contiguous      line [column modulo the stride][column][4]
+//     channels_last   line [column][lane][4], lanes the channels of a depthwise layer, or output channels
+#pragma once
+
+#include "cpu/common/gather.h"
+#include "cpu/integer/plan.h"
+#include "cpu/simd/dot.h"
+
+namespace torchconv::cpu {
+namespace {
+
+// Of one image, for one job.
+struct QuadLoader {
+  const IntegerPlan& plan;
+  const uint8_t* image;
+  Strides strides;
+  char* line;            // of quads before they are sorted by residues
+  const uint8_t* zeros;  // as many as are loaded at once
+
+  const Gather& gather() const { return plan.gather; }
+
+  const uint8_t* row(int64_t channel, int64_t y) const {
+    const bool inside = y >= 0 && y < gather().rows.src_size;
+    return inside ? image + channel * strides.channel + y * strides.row : zeros;
+  }
+
+  // Those columns of the padded row that the image has.
+  Range real() const {
+    return inside(-gather().columns.padding, 1, plan.quads.wanted, gather().columns.src_size);
+  }
+
+  void fill(char* out, int64_t columns) const {
+    __builtin_memset(out, (int)plan.offset, (size_t)(4 * plan.quads.lanes * columns));
+  }
+
+  // From the planes or rows of a quad; `count` lanes of each column are real.
+  void load(const uint8_t* const (&rows)[4], int64_t count, char* out) const {
+    const Quads& quads = plan.quads;
+    const Range real = this->real();
+    const int64_t column = strides.column, first = (real.begin - gather().columns.padding) * column;
+    const int64_t pitch = 4 * quads.lanes;
+    char* const to = quads.residues > 1 ? line : out;
+    fill(to, real.begin);
+    fill(to + real.end * pitch, quads.wanted - real.end);
+    if (real.begin == real.end) return residues_of_line(out);
+    const uint8_t* at[4];
+    int64_t step[4];  // none where there are only zeros
+    for (int j = 0; j < 4; ++j) {
+      step[j] = rows[j] == zeros ? 0 : column;
+      at[j] = rows[j] == zeros ? zeros : rows[j] + first;
+    }
+    const int flip = (int)plan.offset;
+    if (column == quads.lanes) {
+      const int64_t all = (real.end - real.begin) * column;
+      Dot::interleave(at, all, flip, to + real.begin * pitch);
+    } else {
+      for (int64_t i = real.begin; i < real.end; ++i) {
+        Dot::interleave(at, count, flip, to + i * pitch);
+        for (int j = 0; j < 4; ++j) at[j] += step[j];
+      }
+    }
+    residues_of_line(out);
+  }
+
+  void residues_of_line(char* out) const {
+    const Quads& quads = plan.quads;
+    if (quads.residues == 1) return;
+    for (int64_t i = 0; i < quads.residues; ++i, out += 4 * quads.columns) {
+      const int64_t count = ceil_div(quads.wanted - i, quads.residues);
+      const uint32_t* __restrict__ from = (const uint32_t*)line + i;
+      uint32_t* __restrict__ to = (uint32_t*)out;
+      if (quads.residues == 2) {
+        for (int64_t j = 0; j < count; ++j) to[j] = from[2 * j];
+      } else {
+        for (int64_t j = 0; j < count; ++j) to[j] = from[quads.residues * j];
+      }
+    }
+  }
+
+  // For output rows from `first` on, of `channels` from `channel` on: lines [channel][block].
+  void load_rows(int64_t first, int64_t channel, int64_t channels, char* out) const {
+    const Axis& axis = gather().rows;
+    const Quads& quads = plan.quads;
+    const int64_t top = first * axis.src_step - axis.padding;
+    const bool last = gather().layout == Layout::kChannelsLast;
+    const int64_t taps = axis.kernel + quads.outputs - 1;
+    for (int64_t c = 0; c < (last ? 1 : channels); ++c) {
+      for (int64_t b = 0; b < quads.blocks; ++b, out += quads.line_bytes) {
+        const uint8_t* rows[4];
+        for (int64_t i = 0; i < 4; ++i) {
+          const bool read = 4 * b + i < taps;
+          rows[i] = read ? row(channel + c, top + (4 * b + i) * axis.dilation) : zeros;
+        }
+        load(rows, channels, out);
+      }
+    }
+  }
+
+  // `count` output rows from `first` on, of the planes of a group: lines [block][row].
+  void load_planes(int64_t first, int64_t count, int64_t group, char* out) const {
+    const int64_t top = first * gather().rows.src_step - gather().rows.padding;
+    const int64_t channels = gather().src_channels;
+    for (int64_t b = 0; b < plan.quads.blocks; ++b) {
+      char* to = out + b * plan.source_rows(plan.rows.size) * plan.quads.line_bytes;
+      for (int64_t y = 0; y < plan.source_rows(count); ++y, to += plan.quads.line_bytes) {
+        const uint8_t* rows[4];
+        for (int64_t i = 0; i < 4; ++i) {
+          const int64_t channel = smaller(4 * b + i, channels - 1);  // whose weights are zero
+          rows[i] = row(group * channels + channel, top + y);
+        }
+        load(rows, 1, to);
+      }
+    }
+  }
+
+  // The same in channels_last, for the output channels of a vector.
+  void load_pixels(int64_t first, int64_t count, int64_t vector, char* out) const {
+    const Quads& quads = plan.quads;
+    const int64_t top = first * gather().rows.src_step - gather().rows.padding;
+    const int64_t channels = gather().src_channels, k = vector * Dot::kLanes;
+    const int64_t from = k / gather().dst_channels * channels;
+    const int64_t left = gather().groups * channels - from;
+    const Range real = this->real();
+    for (int64_t b = 0; b < quads.blocks; ++b) {
+      int32_t which[Dot::kLanes];
+      for (int i = 0; i < Dot::kLanes; ++i) {
+        const int64_t group =
+            smaller(k + i, gather().groups * gather().dst_channels - 1) / gather().dst_channels;
+        which[i] = (int32_t)((group * channels - from) / 4 + b);
+      }
+      const Dot::Vec order = Dot::load(which);
+      char* to = out + b * plan.source_rows(plan.rows.size) * quads.line_bytes;
+      for (int64_t y = top; y < top + plan.source_rows(count); ++y, to += quads.line_bytes) {
+        if (y < 0 || y >= gather().rows.src_size) {
+          fill(to, quads.wanted);
+          continue;
+        }
+        fill(to, real.begin);
+        fill(to + real.end * 4 * quads.lanes, quads.wanted - real.end);
+        const uint8_t* at = row(from, y) + (real.begin - gather().columns.padding) * strides.column;
+        for (int64_t i = real.begin; i < real.end; ++i, at += strides.column) {
+          Dot::store(to + i * 4 * Dot::kLanes,
+                     Dot::pick(at, smaller(left / 4, Dot::kLanes), order, (int)plan.offset));
+        }
+      }
+    }
+  }
+};
+
+// One filter of a unit: [term][output][lane][4], and what its sums start with.
+inline void pack_filter(const Task& task, const IntegerPlan& plan, int64_t k, int64_t output,
+                        int64_t lanes, char* weights, char* start) {
+  const Gather& gather = plan.gather;
+  const Quads& quads = plan.quads;
+  const int64_t* const stride = task.weight_stride;
+  const int8_t* const filter = (const int8_t*)task.weight + k * stride[0];
+  const int64_t s = gather.columns.kernel, step = 4 * quads.outputs * lanes;
+  uint32_t sum = 0;
+  for (int64_t c = 0; c < gather.src_channels; ++c) {
+    for (int64_t r = 0; r < gather.rows.kernel; ++r) {
+      const int64_t shifted = r + (quads.of_rows ? output : 0);
+      const int64_t line =
+          quads.of_rows ? c * quads.blocks + shifted / 4 : r * quads.blocks + c / 4;
+      char* out = weights + line * s * step + (quads.of_rows ? shifted % 4 : c % 4);
+      const int8_t* in = filter + c * stride[1] + r * stride[2];
+      for (int64_t i = 0; i < s; ++i, out += step, in += stride[3]) {
+        *out = (char)*in;
+        sum += (uint32_t)*in;
+      }
+    }
+  }
+  uint32_t first = task.bias ? (uint32_t)((const int32_t*)task.bias)[k] : 0;
+  first -= (uint32_t)plan.offset * sum;
+  __builtin_memcpy(start, &first, sizeof(first));
+}
+
+inline void pack_quads(const Task& task, const IntegerPlan& plan, const Range& units,
+                       char* packed) {
+  const Gather& gather = plan.gather;
+  const Quads& quads = plan.quads;
+  const bool last = gather.layout == Layout::kChannelsLast;
+  const int64_t lanes = last ? Dot::kLanes : 1, k = gather.dst_channels;
+  const int64_t together = quads.of_rows ? 1 : quads.outputs, parts = ceil_div(k, together);
+  const int64_t row = 4 * lanes;
+  for (int64_t unit = units.begin; unit < units.end; ++unit) {
+    char* const weights = packed + unit * quads.unit_bytes;
+    char* const starts = packed + quads.units * quads.unit_bytes + unit * quads.start_bytes;
+    __builtin_memset(weights, 0, (size_t)quads.unit_bytes);
+    __builtin_memset(starts, 0, (size_t)quads.start_bytes);
+    for (int64_t i = 0; i < quads.outputs; ++i) {
+      if (!last) {
+        const int64_t within = unit % parts * together + (quads.of_rows ? 0 : i);
+        const int64_t filter = unit / parts * k + within;
+        if (within < k) pack_filter(task, plan, filter, i, 1, weights + 4 * i, starts + 4 * i);
+        continue;
+      }
+      for (int64_t j = 0; j < smaller(lanes, gather.groups * k - unit * lanes); ++j) {
+        const int64_t at = i * row + 4 * j;
+        pack_filter(task, plan, unit * lanes + j, i, lanes, weights + at, starts + at);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace torchconv::cpu
