@@ -18,6 +18,7 @@ struct QuadLoader {
   Strides strides;
   char* line;            // of quads before they are sorted by residues
   const uint8_t* zeros;  // as many as are loaded at once
+  Range real;            // those columns of a padded row that the image has
 
   const Gather& gather() const { return plan.gather; }
 
@@ -26,19 +27,17 @@ struct QuadLoader {
     return inside ? image + channel * strides.channel + y * strides.row : zeros;
   }
 
-  // Those columns of the padded row that the image has.
-  Range real() const {
-    return inside(-gather().columns.padding, 1, plan.quads.wanted, gather().columns.src_size);
-  }
-
   void fill(char* out, int64_t columns) const {
-    __builtin_memset(out, (int)plan.offset, (size_t)(4 * plan.quads.lanes * columns));
+    if (plan.quads.lanes > 1) {
+      __builtin_memset(out, (int)plan.offset, (size_t)(4 * plan.quads.lanes * columns));
+      return;
+    }
+    for (int64_t i = 0; i < 4 * columns; ++i) out[i] = (char)plan.offset;  // few
   }
 
   // From the planes or rows of a quad; `count` lanes of each column are real.
   void load(const uint8_t* const (&rows)[4], int64_t count, char* out) const {
     const Quads& quads = plan.quads;
-    const Range real = this->real();
     const int64_t column = strides.column, first = (real.begin - gather().columns.padding) * column;
     const int64_t pitch = 4 * quads.lanes;
     char* const to = quads.residues > 1 ? line : out;
@@ -115,14 +114,28 @@ struct QuadLoader {
     }
   }
 
-  // The same in channels_last, for the output channels of a vector.
+  // The same as bytes: lines [channel][row].
+  void load_windows(int64_t first, int64_t count, int64_t channel, char* out) const {
+    const int64_t top = first * gather().rows.src_step - gather().rows.padding;
+    const int64_t start = real.begin - gather().columns.padding, bytes = plan.quads.line_bytes;
+    for (int64_t c = 0; c < gather().src_channels; ++c) {
+      char* to = out + c * plan.source_rows(plan.rows.size) * bytes;
+      for (int64_t y = top; y < top + plan.source_rows(count); ++y, to += bytes) {
+        const bool outside = y < 0 || y >= gather().rows.src_size;
+        const Range has = outside ? Range{0, 0} : real;
+        const uint8_t* const from = outside ? zeros : row(channel + c, y) + start;
+        Dot::pad_row(from, has.begin, has.end, bytes, (int)plan.offset, to);
+      }
+    }
+  }
+
+  // Quads of channels in channels_last, for the output channels of a vector.
   void load_pixels(int64_t first, int64_t count, int64_t vector, char* out) const {
     const Quads& quads = plan.quads;
     const int64_t top = first * gather().rows.src_step - gather().rows.padding;
     const int64_t channels = gather().src_channels, k = vector * Dot::kLanes;
     const int64_t from = k / gather().dst_channels * channels;
     const int64_t left = gather().groups * channels - from;
-    const Range real = this->real();
     for (int64_t b = 0; b < quads.blocks; ++b) {
       int32_t which[Dot::kLanes];
       for (int i = 0; i < Dot::kLanes; ++i) {
@@ -149,6 +162,26 @@ struct QuadLoader {
   }
 };
 
+// Of in[i * step] those that have i in [first, first + 4) and in [0, count).
+inline uint32_t quad_of(const int8_t* in, int64_t step, int64_t first, int64_t count) {
+  uint32_t quad = 0;
+  for (int64_t i = larger(0, -first); i < smaller(4, count - first); ++i) {
+    quad |= (uint32_t)(uint8_t)in[(first + i) * step] << (8 * i);
+  }
+  return quad;
+}
+
+inline uint32_t sum_of_filter(const Gather& gather, const int8_t* filter, const int64_t* stride) {
+  uint32_t sum = 0;
+  for (int64_t c = 0; c < gather.src_channels; ++c) {
+    for (int64_t r = 0; r < gather.rows.kernel; ++r) {
+      const int8_t* in = filter + c * stride[1] + r * stride[2];
+      for (int64_t s = 0; s < gather.columns.kernel; ++s) sum += (uint32_t)in[s * stride[3]];
+    }
+  }
+  return sum;
+}
+
 // One filter of a unit: [term][output][lane][4], and what its sums start with.
 inline void pack_filter(const Task& task, const IntegerPlan& plan, int64_t k, int64_t output,
                         int64_t lanes, char* weights, char* start) {
@@ -156,23 +189,35 @@ inline void pack_filter(const Task& task, const IntegerPlan& plan, int64_t k, in
   const Quads& quads = plan.quads;
   const int64_t* const stride = task.weight_stride;
   const int8_t* const filter = (const int8_t*)task.weight + k * stride[0];
-  const int64_t s = gather.columns.kernel, step = 4 * quads.outputs * lanes;
-  uint32_t sum = 0;
-  for (int64_t c = 0; c < gather.src_channels; ++c) {
-    for (int64_t r = 0; r < gather.rows.kernel; ++r) {
-      const int64_t shifted = r + (quads.of_rows ? output : 0);
-      const int64_t line =
-          quads.of_rows ? c * quads.blocks + shifted / 4 : r * quads.blocks + c / 4;
-      char* out = weights + line * s * step + (quads.of_rows ? shifted % 4 : c % 4);
-      const int8_t* in = filter + c * stride[1] + r * stride[2];
-      for (int64_t i = 0; i < s; ++i, out += step, in += stride[3]) {
-        *out = (char)*in;
-        sum += (uint32_t)*in;
+  const int64_t channels = gather.src_channels, blocks = quads.blocks;
+  const int64_t r = gather.rows.kernel, s = gather.columns.kernel;
+  const int64_t step = 4 * quads.outputs * lanes, shift = output * quads.shift;
+  const auto put_quad = [&](int64_t term, uint32_t quad) {
+    __builtin_memcpy(weights + term * step, &quad, sizeof(quad));
+  };
+  if (quads.of == Quads::Of::kRows) {
+    for (int64_t i = 0; i < channels * blocks; ++i) {
+      const int8_t* const in = filter + i / blocks * stride[1];
+      for (int64_t j = 0; j < s; ++j) {
+        put_quad(i * s + j, quad_of(in + j * stride[3], stride[2], i % blocks * 4 - shift, r));
+      }
+    }
+  } else if (quads.of == Quads::Of::kWindows) {
+    const int64_t rows = quads.terms / channels;
+    for (int64_t i = 0; i < channels * r; ++i) {
+      const int8_t* const in = filter + i / r * stride[1] + i % r * stride[2];
+      put_quad(i / r * rows + i % r + shift, quad_of(in, stride[3], 0, s));
+    }
+  } else {
+    for (int64_t i = 0; i < r * blocks; ++i) {
+      const int8_t* const in = filter + i / blocks * stride[2];
+      for (int64_t j = 0; j < s; ++j) {
+        put_quad(i * s + j, quad_of(in + j * stride[3], stride[1], i % blocks * 4, channels));
       }
     }
   }
   uint32_t first = task.bias ? (uint32_t)((const int32_t*)task.bias)[k] : 0;
-  first -= (uint32_t)plan.offset * sum;
+  if (plan.offset) first -= (uint32_t)plan.offset * sum_of_filter(gather, filter, stride);
   __builtin_memcpy(start, &first, sizeof(first));
 }
 
@@ -182,7 +227,8 @@ inline void pack_quads(const Task& task, const IntegerPlan& plan, const Range& u
   const Quads& quads = plan.quads;
   const bool last = gather.layout == Layout::kChannelsLast;
   const int64_t lanes = last ? Dot::kLanes : 1, k = gather.dst_channels;
-  const int64_t together = quads.of_rows ? 1 : quads.outputs, parts = ceil_div(k, together);
+  const bool rows = quads.of != Quads::Of::kChannels;  // of one filter
+  const int64_t together = rows ? 1 : quads.outputs, parts = ceil_div(k, together);
   const int64_t row = 4 * lanes;
   for (int64_t unit = units.begin; unit < units.end; ++unit) {
     char* const weights = packed + unit * quads.unit_bytes;
@@ -191,7 +237,7 @@ inline void pack_quads(const Task& task, const IntegerPlan& plan, const Range& u
     __builtin_memset(starts, 0, (size_t)quads.start_bytes);
     for (int64_t i = 0; i < quads.outputs; ++i) {
       if (!last) {
-        const int64_t within = unit % parts * together + (quads.of_rows ? 0 : i);
+        const int64_t within = unit % parts * together + (rows ? 0 : i);
         const int64_t filter = unit / parts * k + within;
         if (within < k) pack_filter(task, plan, filter, i, 1, weights + 4 * i, starts + 4 * i);
         continue;

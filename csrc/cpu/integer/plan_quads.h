@@ -9,11 +9,19 @@ constexpr int64_t kQuadLanes = 64;        // channels of a load, at most
 constexpr int64_t kQuadJobPixels = 4096;  // of a plane
 constexpr double kMostQuadTerms = 4096;
 
-// How many output rows find all their taps in as many quads as one of them needs.
-inline int64_t rows_of_quads(const Gather& gather, const IntegerKernels& kernels) {
+// How many output rows share the quads that one of them needs, or that two need whose windows are taken together.
+inline int64_t rows_together(const Gather& gather, const IntegerKernels& kernels, Quads::Of of) {
   const Axis& rows = gather.rows;
+  if (of == Quads::Of::kWindows) return rows.src_step <= 2 * rows.dilation ? 2 : 1;
   if (rows.src_step != rows.dilation) return 1;
   return smaller(round_up(rows.kernel, 4) - rows.kernel + 1, kernels.outputs);
+}
+
+// Whether the windows of four neighbouring columns lie in 16 bytes.
+inline bool windows_fit(const Gather& gather) {
+  const Axis &rows = gather.rows, &columns = gather.columns;
+  return columns.kernel <= 4 && columns.src_step <= 4 && columns.dilation <= 4 &&
+         columns.src_step + columns.dilation <= 5 && rows.src_step % rows.dilation == 0;
 }
 
 // Products of vectors for each vector of results, in tiles and in quads.
@@ -25,31 +33,41 @@ inline bool quads_are_fewer(const Gather& gather, const IntegerKernels& kernels,
   return 3 * by_quads * 4 / kernels.step <= 2 * by_tiles * filled;
 }
 
-// Quads of rows or of channels; false if tiles are better.
+// Which quads; false if tiles are better.
 inline bool choose_quads(const Gather& gather, const IntegerKernels& kernels, Quads& quads) {
+  using Of = Quads::Of;
   const int64_t c = gather.src_channels, k = gather.dst_channels, lanes = kernels.lanes;
-  const double taps = (double)gather.taps(), s = (double)gather.columns.kernel;
-  const int64_t rows = rows_of_quads(gather, kernels);
   const int64_t row_blocks = ceil_div(gather.rows.kernel, 4), channel_blocks = ceil_div(c, 4);
-  const double of_rows = (double)(c * row_blocks) * s, of_channels = (double)channel_blocks * taps;
+  const double r = (double)gather.rows.kernel, s = (double)gather.columns.kernel;
+  const double of_rows = (double)(c * row_blocks) * s, of_windows = (double)c * r;
+  const double of_channels = (double)channel_blocks * r * s;
   if (c == 0) return false;
+  double terms;
   if (gather.layout == Layout::kChannelsLast) {
     if (gather.groups == 1 || k >= lanes) return false;
-    quads.of_rows = c == 1 && k == 1;
+    quads.of = c == 1 && k == 1 ? Of::kRows : Of::kChannels;
     // The groups of a vector have to lie in one.
     const int64_t together = lanes % k == 0 ? lanes / k : (lanes - 1) / k + 2;
-    if (!quads.of_rows && (c % 4 || together * channel_blocks > lanes)) return false;
-    quads.outputs = quads.of_rows ? rows : 1;
+    if (quads.of == Of::kChannels && (c % 4 || together * channel_blocks > lanes)) return false;
+    terms = quads.of == Of::kRows ? of_rows : of_channels;
   } else {
-    quads.of_rows = of_rows < of_channels;
-    quads.outputs = quads.of_rows ? rows : smaller(k, kernels.outputs);
-    const double terms = quads.of_rows ? of_rows : of_channels;
+    const bool windows = windows_fit(gather) && of_windows <= of_rows;
+    terms = windows ? of_windows : of_rows;
+    quads.of = windows ? Of::kWindows : Of::kRows;
+    if (of_channels <= terms) terms = of_channels, quads.of = Of::kChannels;
     // Loading counts as one more output channel.
     if (!quads_are_fewer(gather, kernels, (double)(k + 1) * terms)) return false;
   }
-  quads.blocks = quads.of_rows ? row_blocks : channel_blocks;
-  quads.terms = (int64_t)smaller(quads.of_rows ? of_rows : of_channels, kMostQuadTerms + 1);
-  return quads.terms <= kMostQuadTerms;
+  const bool columns = gather.layout == Layout::kContiguous;
+  quads.outputs = quads.of != Of::kChannels ? rows_together(gather, kernels, quads.of)
+                  : columns                 ? smaller(k, kernels.outputs)
+                                            : 1;
+  quads.shift = quads.outputs > 1 ? gather.rows.src_step / gather.rows.dilation : 0;
+  quads.blocks = quads.of == Of::kRows ? row_blocks : quads.of == Of::kWindows ? 1 : channel_blocks;
+  if (terms > kMostQuadTerms) return false;
+  quads.terms = (int64_t)terms;
+  if (quads.of == Of::kWindows) quads.terms += c * (quads.outputs - 1) * quads.shift;
+  return true;
 }
 
 inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, IntegerPlan& made,
@@ -59,6 +77,7 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
   Quads& quads = made.quads;
   if (!choose_quads(gather, kernels, quads)) return false;
   const bool last = gather.layout == Layout::kChannelsLast;
+  const bool rows = quads.of == Quads::Of::kRows, windows = quads.of == Quads::Of::kWindows;
   const int64_t lanes = kernels.lanes, k = gather.dst_channels;
   const auto columns_wanted = [&](auto one) {
     using T = decltype(one);
@@ -69,12 +88,12 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
                       (columns_wanted(1.0) + 2.0 * (double)(lanes + 1) * (double)columns.src_step) *
                       (last ? (double)kQuadLanes : 1.0);
   const double down = (double)(gather.rows.kernel - 1) * (double)gather.rows.dilation + 1;
-  if (most * (quads.of_rows ? 1.0 : down) > kMostIntegerPatch) return false;
+  if (most * (quads.of == Quads::Of::kRows ? 1.0 : down) > kMostIntegerPatch) return false;
   made.way = IntegerPlan::Way::kQuads;
   made.offset = made.is_signed ? 128 : 0;
   quads.wanted = columns_wanted(int64_t{1});
   if (last) {
-    const int64_t parts = ceil_div(d.k, quads.of_rows ? larger(kQuadLanes, lanes) : lanes);
+    const int64_t parts = ceil_div(d.k, rows ? larger(kQuadLanes, lanes) : lanes);
     quads.lanes = round_up(ceil_div(d.k, parts), lanes);
     quads.loads = ceil_div(d.k, quads.lanes);
     quads.residues = 1, quads.columns = quads.wanted;
@@ -85,20 +104,26 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
     quads.residues = columns.src_step;
     quads.columns = round_up(columns.dst_size, lanes) +
                     (columns.kernel - 1) * columns.dilation / columns.src_step + 1;
-    quads.units = quads.of_rows ? d.k : gather.groups * ceil_div(k, quads.outputs);
+    quads.units =
+        quads.of != Quads::Of::kChannels ? d.k : gather.groups * ceil_div(k, quads.outputs);
   }
   quads.start_bytes = 4 * quads.outputs * (last ? lanes : 1);
   quads.unit_bytes = quads.terms * quads.start_bytes;
   quads.line_bytes = 4 * quads.lanes * quads.columns * quads.residues;
+  if (windows) {  // of the last vector, as far as a vector reaches
+    quads.residues = 1;
+    quads.line_bytes = round_up(round_up(columns.dst_size, lanes) * columns.src_step + 64, 64);
+  }
   const bool whole = !last || quads.lanes == d.c;  // rows are interleaved at once
   quads.spare_bytes = round_up(quads.lanes * (whole ? columns.src_size : 1), 64);
   const auto lines = [&](int64_t rows) {
-    return quads.blocks * (quads.of_rows ? gather.src_channels : made.source_rows(rows));
+    if (quads.of == Quads::Of::kRows) return quads.blocks * gather.src_channels;
+    return (windows ? gather.src_channels : quads.blocks) * made.source_rows(rows);
   };
   const int64_t pixels = last ? kIntegerJobPixels : kQuadJobPixels;
   made.rows =
       integer_rows(gather, pixels, [&](int64_t rows) { return lines(rows) * quads.line_bytes; });
-  if (quads.of_rows) {
+  if (quads.of != Quads::Of::kChannels) {
     made.rows = Cut::of(round_up(made.rows.size, quads.outputs), gather.rows.longest);
   }
   made.patch_bytes = round_up(lines(made.rows.size) * quads.line_bytes, 64);

@@ -1,7 +1,10 @@
-// Few channels in a group: a step multiplies four bytes that lie in different rows or planes, a quad, and lanes are
-// columns of a plane, or, in channels_last, output channels. What a quad takes together is, for depthwise layers, four
-// source rows of a channel, whose products serve two output rows where kernels have three: with weights
-// w0 w1 w2 0 the first, with 0 w0 w1 w2 the next; otherwise it is four channels of a tap.
+// Few channels in a group: a step multiplies four bytes, a quad, of each lane, and lanes are columns of a plane, or, in
+// channels_last, output channels. A quad is
+//
+//     rows        four source rows of a channel, whose products serve several output rows: with kernels of three rows
+//                 and the weights w0 w1 w2 0 the first, with 0 w0 w1 w2 the next; of depthwise layers
+//     windows     four taps of a kernel row, taken from bytes as they lie in a row; of short kernel rows in columns
+//     channels    four channels of a tap
 #pragma once
 
 #include "cpu/plan.h"
@@ -9,10 +12,13 @@
 namespace torchconv::cpu {
 
 struct Quads {
-  bool of_rows;  // else of channels
+  enum class Of { kRows, kWindows, kChannels };
+
+  Of of;
   int64_t
       outputs;  // sums that share a load: output rows, or, of channels in columns, output channels
-  int64_t blocks;    // of four rows, or of four channels
+  int64_t shift;     // source rows, in tap rows, from one output row to the next
+  int64_t blocks;    // quads of a kernel column, a kernel row, or the channels
   int64_t terms;     // of a sum
   int64_t lanes;     // of a column of the patch: 1, or channels
   int64_t residues;  // of a line of columns: with a stride, neighbours that lanes read lie together

@@ -18,15 +18,20 @@ struct QuadTile {
   char* sums;
   int64_t sums_apart, outputs_apart;
   int64_t valid;  // lanes: of each vector, or of all of them
+  Dot::Window window;
 };
+
+// Lanes are channels, columns of quads, or columns of bytes, whose windows are quads.
+enum class QuadLanes { kChannels, kColumns, kWindows };
 
 template <bool kOfLanes>
 inline Dot::Vec of_lanes(const char* p) {
   return kOfLanes ? Dot::load(p) : Dot::broadcast(p);
 }
 
-template <bool kOfLanes, int kOutputs, int kVectors>
+template <QuadLanes kOf, int kOutputs, int kVectors>
 void sum_quads(const QuadTile& tile) {
+  constexpr bool kOfLanes = kOf == QuadLanes::kChannels;
   constexpr int64_t kStep = kOfLanes ? 4 * Dot::kLanes : 4;
   Dot::Vec sums[kOutputs][kVectors];
 #pragma GCC unroll 4
@@ -43,7 +48,14 @@ void sum_quads(const QuadTile& tile) {
       factors[i] = Dot::signed_four(of_lanes<kOfLanes>(weights + i * kStep));
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const Dot::Four four = Dot::four(Dot::load(pixels + v * tile.pixels_apart));
+      const char* const at = pixels + v * tile.pixels_apart;
+      Dot::Vec quads;
+      if constexpr (kOf == QuadLanes::kWindows) {
+        quads = Dot::windows(at, tile.window);
+      } else {
+        quads = Dot::load(at);
+      }
+      const Dot::Four four = Dot::four(quads);
 #pragma GCC unroll 4
       for (int i = 0; i < kOutputs; ++i) sums[i][v] = Dot::add_fours(sums[i][v], four, factors[i]);
     }
@@ -63,11 +75,11 @@ void sum_quads(const QuadTile& tile) {
   }
 }
 
-template <bool kOfLanes>
+template <QuadLanes kOf>
 void sum_quads(const QuadTile& tile, int64_t outputs, int64_t vectors) {
   dispatch_int<1, Dot::kOutputs>(outputs, [&](auto count) {
     dispatch_int<1, Dot::kQuadVectors>(
-        vectors, [&](auto wide) { sum_quads<kOfLanes, count.value, wide.value>(tile); });
+        vectors, [&](auto wide) { sum_quads<kOf, count.value, wide.value>(tile); });
   });
 }
 
@@ -90,13 +102,18 @@ struct QuadRows {
   void make_offsets() const {
     const Quads& quads = plan.quads;
     const Axis& axis = gather().columns;
-    const int64_t lines =
-        quads.of_rows ? gather().src_channels * quads.blocks : gather().rows.kernel * quads.blocks;
+    const int64_t lines = quads.terms / (quads.of == Quads::Of::kWindows ? 1 : axis.kernel);
+    const int64_t rows = plan.source_rows(plan.rows.size), down = gather().rows.dilation;
     int64_t* out = offsets;
     for (int64_t i = 0; i < lines; ++i) {
-      const int64_t b = i % quads.blocks, r = i / quads.blocks;
-      const int64_t line =
-          quads.of_rows ? i : b * plan.source_rows(plan.rows.size) + r * gather().rows.dilation;
+      int64_t line = i;  // [channel][block], of rows
+      if (quads.of == Quads::Of::kChannels)
+        line = i % quads.blocks * rows + i / quads.blocks * down;
+      if (quads.of == Quads::Of::kWindows) {
+        const int64_t taps = quads.terms / gather().src_channels;
+        *out++ = (i / taps * rows + i % taps * down) * quads.line_bytes;
+        continue;
+      }
       for (int64_t s = 0; s < axis.kernel; ++s) {
         const int64_t x = s * axis.dilation;
         const int64_t column = x % quads.residues * quads.columns + x / quads.residues;
@@ -120,7 +137,8 @@ struct QuadRows {
     tile.starts = packed + quads.units * quads.unit_bytes + unit * quads.start_bytes;
     tile.weight_step = quads.start_bytes;
     const int64_t in_row = last() ? channels() : 1;
-    tile.outputs_apart = 4 * width() * (quads.of_rows ? in_row : gather().rows.dst_size);
+    tile.outputs_apart =
+        4 * width() * (quads.of == Quads::Of::kChannels ? gather().rows.dst_size : in_row);
     if (last()) {
       tile.pixels_apart = 4 * gather().columns.src_step * quads.lanes;
       tile.sums_apart = 4 * channels();
@@ -128,15 +146,28 @@ struct QuadRows {
       for (int64_t q = 0; q < width(); q += Dot::kQuadVectors) {
         tile.pixels = pixels + 4 * lane + q * tile.pixels_apart;
         tile.sums = out + q * tile.sums_apart;
-        sum_quads<true>(tile, outputs, smaller(Dot::kQuadVectors, width() - q));
+        sum_quads<QuadLanes::kChannels>(tile, outputs, smaller(Dot::kQuadVectors, width() - q));
       }
       return;
     }
-    tile.pixels_apart = tile.sums_apart = 4 * Dot::kLanes;
+    tile.sums_apart = 4 * Dot::kLanes;
+    if (quads.of == Quads::Of::kWindows) {
+      tile.pixels_apart = Dot::kLanes * gather().columns.src_step;
+      tile.window = Dot::window(gather().columns.src_step, gather().columns.dilation);
+      sum_columns<QuadLanes::kWindows>(tile, pixels, out, outputs);
+    } else {
+      tile.pixels_apart = 4 * Dot::kLanes;
+      sum_columns<QuadLanes::kColumns>(tile, pixels, out, outputs);
+    }
+  }
+
+  template <QuadLanes kOf>
+  void sum_columns(QuadTile& tile, const char* pixels, char* out, int64_t outputs) const {
     for (int64_t q = 0; q < width(); q += Dot::kQuadVectors * Dot::kLanes) {
-      tile.pixels = pixels + 4 * q, tile.sums = out + 4 * q, tile.valid = width() - q;
-      sum_quads<false>(tile, outputs,
-                       smaller(Dot::kQuadVectors, ceil_div(tile.valid, Dot::kLanes)));
+      tile.pixels = pixels + q / Dot::kLanes * tile.pixels_apart;
+      tile.sums = out + 4 * q, tile.valid = width() - q;
+      const int64_t vectors = ceil_div(tile.valid, Dot::kLanes);
+      sum_quads<kOf>(tile, outputs, smaller(Dot::kQuadVectors, vectors));
     }
   }
 
@@ -155,6 +186,17 @@ struct QuadRows {
       }
       loader.load_rows(row, load * gather().src_channels, gather().src_channels, patch);
       for (int64_t i = load * k; i < (load + 1) * k; ++i) sum(patch, i, 0, result(i, row), outputs);
+    }
+  }
+
+  void windows(int64_t load) const {
+    const int64_t k = gather().dst_channels, outputs = plan.quads.outputs;
+    loader.load_windows(first_row, rows, load * gather().src_channels, patch);
+    for (int64_t i = load * k; i < (load + 1) * k; ++i) {
+      for (int64_t p = 0; p < rows; p += outputs) {
+        const char* const pixels = patch + p * gather().rows.src_step * plan.quads.line_bytes;
+        sum(pixels, i, 0, result(i, first_row + p), smaller(outputs, rows - p));
+      }
     }
   }
 
@@ -194,8 +236,10 @@ inline void integer_quads(const Task& task, const IntegerPlan& plan, const Job& 
   char* const line = job.scratch + plan.patch_bytes;
   char* const zeros = line + plan.row_bytes;
   __builtin_memset(zeros, 0, (size_t)quads.spare_bytes);
-  const QuadLoader loader{plan, (const uint8_t*)task.input + n * strides.image, strides, line,
-                          (const uint8_t*)zeros};
+  const Range real = inside(-gather.columns.padding, 1, quads.wanted, gather.columns.src_size);
+  const QuadLoader loader{
+      plan, (const uint8_t*)task.input + n * strides.image, strides, line, (const uint8_t*)zeros,
+      real};
   const QuadRows rows{task,
                       plan,
                       loader,
@@ -208,8 +252,10 @@ inline void integer_quads(const Task& task, const IntegerPlan& plan, const Job& 
   rows.make_offsets();
   const Range loads = share(piece, plan.pieces, quads.loads);
   for (int64_t i = loads.begin; i < loads.end; ++i) {
-    if (quads.of_rows) {
+    if (quads.of == Quads::Of::kRows) {
       rows.quads_of_rows(i);
+    } else if (quads.of == Quads::Of::kWindows) {
+      rows.windows(i);
     } else {
       rows.quads_of_channels(i);
     }

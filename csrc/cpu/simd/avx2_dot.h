@@ -45,6 +45,27 @@ struct Dot {
     const Vec all = _mm256_maskload_epi32((const int*)p, first(count));
     return _mm256_xor_si256(_mm256_permutevar8x32_epi32(all, which), _mm256_set1_epi8((char)flip));
   }
+  struct Window {
+    Vec bytes;
+    int64_t half;
+  };
+  // Both halves get 16 bytes, and then of those their four windows.
+  static Window window(int64_t step, int64_t apart) {
+    char bytes[4 * kLanes];
+    for (int i = 0; i < 4 * kLanes; ++i) bytes[i] = (char)(i / 4 % 4 * step + i % 4 * apart);
+    return {load(bytes), 4 * step};
+  }
+  static Vec windows(const char* p, const Window& window) {
+    const __m128i low = _mm_loadu_si128((const __m128i*)p);
+    const __m128i high = _mm_loadu_si128((const __m128i*)(p + window.half));
+    return _mm256_shuffle_epi8(_mm256_set_m128i(high, low), window.bytes);
+  }
+  static void pad_row(const uint8_t* from, int64_t begin, int64_t end, int64_t bytes, int flip,
+                      char* out) {
+    __builtin_memset(out, flip, (size_t)bytes);
+    char* __restrict__ to = out + begin;
+    for (int64_t i = 0; i < end - begin; ++i) to[i] = (char)(from[i] ^ flip);
+  }
   static void interleave(const uint8_t* const (&rows)[4], int64_t count, int flip, char* out) {
     // Bytes 8 v + 4 i of a row to lane i, so that unpacking leaves neighbours in each vector v.
     const Vec order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);

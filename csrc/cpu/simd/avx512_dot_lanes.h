@@ -26,13 +26,36 @@ struct Avx512DotLanes {
     const Vec all = _mm512_maskz_loadu_epi32(first(count), p);
     return _mm512_xor_si512(_mm512_permutexvar_epi32(which, all), _mm512_set1_epi8((char)flip));
   }
+  struct Window {
+    Vec dwords, bytes;
+  };
+  // Lane i of 128 bits gets the 16 bytes from 4 i * step on, and then of those its four windows.
+  static Window window(int64_t step, int64_t apart) {
+    alignas(64) int32_t dwords[kLanes];
+    alignas(64) char bytes[4 * kLanes];
+    for (int i = 0; i < kLanes; ++i) dwords[i] = (int32_t)(i / 4 * step + i % 4);
+    for (int i = 0; i < 4 * kLanes; ++i) bytes[i] = (char)(i / 4 % 4 * step + i % 4 * apart);
+    return {load(dwords), load(bytes)};
+  }
+  static Vec windows(const char* p, const Window& window) {
+    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(window.dwords, load(p)), window.bytes);
+  }
+  static void pad_row(const uint8_t* from, int64_t begin, int64_t end, int64_t bytes, int flip,
+                      char* out) {
+    const Vec flips = _mm512_set1_epi8((char)flip);
+    for (int64_t i = 0; i < bytes; i += 64) {
+      const __mmask64 some = bits(end - i) & ~bits(begin - i);
+      const Vec row = some ? _mm512_maskz_loadu_epi8(some, from + (i - begin)) : Vec{};
+      store(out + i, _mm512_xor_si512(row, flips));
+    }
+  }
   static void interleave(const uint8_t* const (&rows)[4], int64_t count, int flip, char* out) {
     // Bytes 16 v + 4 i of a row to lane i, so that unpacking leaves neighbours in each vector v.
     const Vec order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const Vec flips = _mm512_set1_epi8((char)flip);
     for (int64_t i = 0; i < count; i += 64) {
       const int64_t left = count - i;
-      const __mmask64 some = left < 64 ? ((__mmask64)1 << left) - 1 : ~(__mmask64)0;
+      const __mmask64 some = bits(left);
       Vec row[4];
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
@@ -59,6 +82,9 @@ struct Avx512DotLanes {
   }
 
  private:
+  static __mmask64 bits(int64_t count) {
+    return count >= 64 ? ~(__mmask64)0 : count <= 0 ? 0 : ((__mmask64)1 << count) - 1;
+  }
   static __mmask16 first(int64_t count) {
     return (__mmask16)(count < kLanes ? (1u << count) - 1 : 0xffff);
   }

@@ -57,6 +57,21 @@ struct Dot {
     }
     return picked;
   }
+  struct Window {
+    int64_t step, apart;
+  };
+  static Window window(int64_t step, int64_t apart) { return {step, apart}; }
+  static Vec windows(const char* p, const Window& window) {
+    char quads[4 * kLanes];
+    for (int i = 0; i < 4 * kLanes; ++i) quads[i] = p[i / 4 * window.step + i % 4 * window.apart];
+    return load(quads);
+  }
+  static void pad_row(const uint8_t* from, int64_t begin, int64_t end, int64_t bytes, int flip,
+                      char* out) {
+    __builtin_memset(out, flip, (size_t)bytes);
+    char* __restrict__ to = out + begin;
+    for (int64_t i = 0; i < end - begin; ++i) to[i] = (char)(from[i] ^ flip);
+  }
   static void interleave(const uint8_t* const (&rows)[4], int64_t count, int flip, char* out) {
     for (int64_t i = 0; i < count; ++i) {
       for (int j = 0; j < 4; ++j) out[4 * i + j] = (char)(rows[j][i] ^ flip);
