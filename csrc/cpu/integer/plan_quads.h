@@ -116,9 +116,9 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
   }
   const bool whole = !last || quads.lanes == d.c;  // rows are interleaved at once
   quads.spare_bytes = round_up(quads.lanes * (whole ? columns.src_size : 1), 64);
-  const auto lines = [&](int64_t rows) {
-    if (quads.of == Quads::Of::kRows) return quads.blocks * gather.src_channels;
-    return (windows ? gather.src_channels : quads.blocks) * made.source_rows(rows);
+  const auto lines = [&](int64_t count) {
+    if (rows) return quads.blocks * gather.src_channels;
+    return (windows ? gather.src_channels : quads.blocks) * made.source_rows(count);
   };
   const int64_t pixels = last ? kIntegerJobPixels : kQuadJobPixels;
   made.rows =

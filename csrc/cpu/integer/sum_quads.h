@@ -92,6 +92,7 @@ struct QuadRows {
   char* patch;
   int64_t* offsets;
   const char* packed;
+  Dot::Window window;
 
   const Gather& gather() const { return plan.gather; }
   bool last() const { return gather().layout == Layout::kChannelsLast; }
@@ -153,7 +154,7 @@ struct QuadRows {
     tile.sums_apart = 4 * Dot::kLanes;
     if (quads.of == Quads::Of::kWindows) {
       tile.pixels_apart = Dot::kLanes * gather().columns.src_step;
-      tile.window = Dot::window(gather().columns.src_step, gather().columns.dilation);
+      tile.window = window;
       sum_columns<QuadLanes::kWindows>(tile, pixels, out, outputs);
     } else {
       tile.pixels_apart = 4 * Dot::kLanes;
@@ -248,7 +249,8 @@ inline void integer_quads(const Task& task, const IntegerPlan& plan, const Job& 
                       plan.rows.length(part, gather.rows.longest),
                       job.scratch,
                       (int64_t*)(zeros + quads.spare_bytes),
-                      job.shared};
+                      job.shared,
+                      Dot::window(gather.columns.src_step, gather.columns.dilation)};
   rows.make_offsets();
   const Range loads = share(piece, plan.pieces, quads.loads);
   for (int64_t i = loads.begin; i < loads.end; ++i) {
