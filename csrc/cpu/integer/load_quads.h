@@ -23,9 +23,10 @@ struct QuadLoader {
 
   const Gather& gather() const { return plan.gather; }
 
+  bool has_row(int64_t y) const { return y >= 0 && y < gather().rows.src_size; }
+
   const uint8_t* row(int64_t channel, int64_t y) const {
-    const bool inside = y >= 0 && y < gather().rows.src_size;
-    return inside ? image + channel * strides.channel + y * strides.row : zeros;
+    return has_row(y) ? image + channel * strides.channel + y * strides.row : zeros;
   }
 
   void fill(char* out, int64_t columns) const {
@@ -122,9 +123,8 @@ struct QuadLoader {
     for (int64_t c = 0; c < gather().src_channels; ++c) {
       char* to = out + c * plan.source_rows(plan.rows.size) * bytes;
       for (int64_t y = top; y < top + plan.source_rows(count); ++y, to += bytes) {
-        const bool outside = y < 0 || y >= gather().rows.src_size;
-        const Range has = outside ? Range{0, 0} : real;
-        const uint8_t* const from = outside ? zeros : row(channel + c, y) + start;
+        const Range has = has_row(y) ? real : Range{0, 0};
+        const uint8_t* const from = has_row(y) ? row(channel + c, y) + start : zeros;
         Dot::pad_row(from, has.begin, has.end, plan.quads.wanted, (int)plan.offset, to);
       }
     }
@@ -147,7 +147,7 @@ struct QuadLoader {
       const Dot::Vec order = Dot::load(which);
       char* to = out + b * plan.source_rows(plan.rows.size) * quads.line_bytes;
       for (int64_t y = top; y < top + plan.source_rows(count); ++y, to += quads.line_bytes) {
-        if (y < 0 || y >= gather().rows.src_size) {
+        if (!has_row(y)) {
           fill(to, quads.wanted);
           continue;
         }
