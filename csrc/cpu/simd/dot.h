@@ -17,6 +17,7 @@
 // Sums are modulo 2^32, and exact where their value fits into 32 bits: none of them saturates on the way.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace torchconv::cpu {
