@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from tests import cpu_host
 from tests.awkward import AWKWARD
@@ -100,6 +101,60 @@ def check(running: CpuHost, algorithm: str, op: str, one: Conv2dCase, call: Call
     return True
 
 
+def check_integers(
+    running: CpuHost, one: Conv2dCase, dtype: torch.dtype, channels_last: bool, level: str, **how
+) -> bool:
+    """The same for integers of 8 bits, whose sums are exact; of FAR cases, that it comes back."""
+    if 0 in one.input_size + one.weight_size + one.output_size:
+        return False
+    generator = torch.Generator().manual_seed(0)
+
+    def numbers(size, kind):
+        low, high = torch.iinfo(kind).min, torch.iinfo(kind).max + 1
+        return torch.randint(low, high, size, generator=generator, dtype=kind)
+
+    bias = torch.arange(one.k, dtype=torch.int32) - 7 if one.bias else None
+    grad = torch.zeros(one.output_size, dtype=torch.int32)
+    t = Operands(numbers(one.input_size, dtype), numbers(one.weight_size, torch.int8), bias, grad)
+    algorithm = "integers" if dtype is torch.uint8 else "signed_integers"
+    found = running.compute(algorithm, "forward", one, t, channels_last, level, **how)
+    if found is not None and one not in FAR:
+        top, bottom, left, right = one.padding
+        x = F.pad(t.input.double(), (left, right, top, bottom))
+        geometry = dict(stride=one.stride, dilation=one.dilation, groups=one.groups)
+        bias = None if bias is None else bias.double()
+        expected = F.conv2d(x, t.weight.double(), bias, **geometry)
+        assert torch.equal(found.double(), expected), (one, dtype, channels_last, level)
+    return found is not None
+
+
+def run_integers(
+    running: CpuHost, cases: Sequence[Conv2dCase], everything: bool, **how
+) -> dict[str, int]:
+    """How many were computed at every level."""
+    levels = cpu_host.INTEGER_LEVELS if everything else cpu_host.INTEGER_LEVELS[:1]
+    computed = dict.fromkeys(levels, 0)
+    for turn, one in enumerate(cases):
+        if is_too_large("reference", one):
+            continue
+        kinds = list(product((torch.uint8, torch.int8), (False, True)))
+        for level in levels:
+            for dtype, last in kinds if everything else [kinds[turn % len(kinds)]]:
+                how["misaligned"] = turn % 2 == 1
+                computed[level] += check_integers(running, one, dtype, last, level, **how)
+    return computed
+
+
+def run_images(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> int:
+    """How many calls of `run_each.h` were computed, with images as its tasks."""
+    computed = 0
+    for turn, one in enumerate(cases):
+        for op in OPS[:2]:
+            for call in calls(running, turn, everything):
+                computed += check(running, "each", op, one, call, threads=3)
+    return computed
+
+
 def assert_bias_accurate(found: torch.Tensor, t: Operands) -> None:
     """The tolerance of `assert_accurate`, for a sum of gradients."""
     grad = t.grad.double()
@@ -157,6 +212,10 @@ def main(kinds: Iterable[str]) -> None:
             run = run_address if kind == "address" else run_threads
             cases = (*AWKWARD, *FAR) if kind == "address" else SHARED
             computed = run(running, cases, everything=True)
+            how = dict(exact=True) if kind == "address" else dict(threads=3)
+            integers = run_integers(running, cases, everything=True, **how)
+            images = run_images(running, SHARED, everything=True)
+        print(f"{kind}: {sum(integers.values())} calls of integers: {integers}; {images} of images")
         print(f"{kind}: {sum(computed.values())} calls at {', '.join(running.levels)}: {computed}")
 
 

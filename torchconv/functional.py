@@ -100,6 +100,7 @@ def conv2d(
     if out_dtype is not None:
         options = stride, padding, dilation, groups
         if padding_mode != "zeros":
+            _padding.flags(padding_mode)  # which raises if there is no such mode
             raise RuntimeError(
                 f"conv2d(): out_dtype takes padding_mode='zeros', but got {padding_mode!r}"
             )

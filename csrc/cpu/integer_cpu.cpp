@@ -6,7 +6,7 @@
 
 #include "cpu/common/cost_model.h"
 #include "cpu/integer/kernels.h"
-#include "cpu/integer/plan.h"
+#include "cpu/integer/plan_quads.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/torch_arguments.h"

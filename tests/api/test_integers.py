@@ -171,6 +171,27 @@ def test_vmap(dims):
         assert torch.equal(mapped[i], expected(*one))
 
 
+def test_vmap_nested_and_in_groups():
+    x, weight = images(3, 2, 4, 6, 5), images(3, 8, 1, 3, 3, dtype=torch.int8)
+    nested = torch.vmap(torch.vmap(lambda one: layer(one)))(x)
+    assert torch.equal(nested, expected(x.flatten(0, 1), W, BIAS).unflatten(0, (3, 2)))
+    mapped = torch.vmap(lambda x, w: layer(x, w, None, groups=4))(x, weight)
+    for i in range(3):
+        assert torch.equal(mapped[i], expected(x[i], weight[i], groups=4))
+    with pytest.raises(RuntimeError, match="a bias of up to 2147483647 may not fit"):
+        torch.vmap(lambda bias: layer(X, W, bias))(torch.full((2, 6), 2**31 - 1, dtype=INT))
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_modes_of_padding_are_refused(mode):
+    with pytest.raises(
+        RuntimeError, match=f"out_dtype takes padding_mode='zeros', but got '{mode}"
+    ):
+        layer(X, padding=1, padding_mode=mode)
+    with pytest.raises(ValueError, match="nonsense"):
+        layer(X, padding=1, padding_mode="nonsense")
+
+
 def test_opcheck():
     geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0)
     for flags in (0, 1):

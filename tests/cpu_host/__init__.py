@@ -19,8 +19,12 @@ HERE = Path(__file__).parent
 LEVELS = ("portable", "avx2", "avx512", "avx512_bf16")
 PARTS = [f"{level}_{part}" for level in LEVELS[:3] for part in ("dense", "depthwise")]
 PARTS.append("avx512_pairs")
+INTEGER_LEVELS = ("portable", "avx2", "avx512", "avx512_vnni")
+INTEGERS = tuple(f"{level}_integer" for level in INTEGER_LEVELS)
+PARTS += INTEGERS
 EMULATED_PAIRS = "emulated_pairs"  # in the place of avx512_pairs, on any machine
 _KINDS = {"dense": "Kernels", "depthwise": "DepthwiseKernels", "pairs": "PairKernels"}
+_INTEGERS = ("kPortableIntegers", "kAvx2Integers", "kAvx512Integers", "kVnniIntegers")
 
 
 def build(
@@ -47,8 +51,12 @@ def build(
 
 def _without_kernels(file: Path, parts: set[str]) -> Path:
     """Defines the kernels of these parts as null."""
-    lines = ['#include "cpu/algorithms.h"', "namespace torchconv::cpu {"]
+    headers = ("cpu/algorithms.h", "cpu/integer/kernels.h")
+    lines = [*(f'#include "{header}"' for header in headers), "namespace torchconv::cpu {"]
     for part in sorted(parts):
+        if part in INTEGERS:
+            lines.append(f"const IntegerKernels {_INTEGERS[INTEGERS.index(part)]} = {{}};")
+            continue
         level, _, kernels = part.partition("_")
         kind = _KINDS[kernels]
         lines.append(f"const {kind} k{level.capitalize()}{kind} = {{}};")
@@ -83,7 +91,8 @@ class CpuHost(kernel_host.HostProgram):
         `exact` gives every job scratch memory of its own, not a byte larger than the plan asks for
         and full of NaN. `callers`: one or two threads make the same call at once.
         """
-        index = LEVELS.index(level)
+        levels = INTEGER_LEVELS if "integers" in algorithm else LEVELS
+        index = levels.index(level)
         status, result = self.request(
             algorithm, op, case, t, channels_last, misaligned, (index, threads, exact, callers)
         )

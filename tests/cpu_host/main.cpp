@@ -4,14 +4,17 @@
 // `exact`: scratch memory, too, lies in blocks of exactly the size that the plan asks for, a new
 // one full of NaN for every job, in place of the arenas, which are larger and remember.
 // `callers`: as many threads make the same call at once and must get the same bits.
+// The algorithm "each" is run_each.h, with the images of a batch as its tasks; for integers see integers.h.
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "cpu/algorithms.h"
+#include "cpu/run_each.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
+#include "cpu_host/integers.h"
 #include "kernel_host/host.h"
 
 namespace {
@@ -51,15 +54,33 @@ void run_exact(const Task& task, const Job& job) {
             {job.details, job.stage, job.index, job.repeat, exact.shared, (char*)scratch.data});
 }
 
-bool compute(const Task& task, const Algorithm& algorithm, Plan plan,
-             const host::Request& request) {
-  const RunJob run_job = algorithm.run_at(plan.isa);
+bool compute(const Task& task, RunJob run_job, Plan plan, const host::Request& request) {
   const HostThreads threads{request.options[1]};
   if (!request.options[2]) return run_plan(task, plan, run_job, threads);
   const host::Buffer shared(plan.shared_bytes, 0, 64);
   exact = {run_job, plan.scratch_bytes, (char*)shared.data};
   plan.shared_bytes = plan.scratch_bytes = 0;
   return run_plan(task, plan, run_exact, threads);
+}
+
+struct EachCaller {
+  bool place(Task&) const { return true; }
+  void done(int64_t, const Task&) const {}
+  void tell(const Algorithm&, const Plan&) const {}
+};
+
+// Every image of the batch by itself; all of them have one weight and one bias.
+int64_t run_images(const Task& given, const host::Request& request) {
+  EachTask each{};
+  each.first = given;
+  each.first.shape.n = 1;
+  each.count = given.shape.n;
+  if (!force_isa(isa_name((Isa)request.options[0]))) return 0;
+  each.input_step = request.bytes[0] / each.count;
+  each.grad_step = request.bytes[3] / each.count;
+  each.result_step = request.bytes[4] / each.count;
+  const HostThreads threads{request.options[1]};
+  return run_each(each, Winograd::kOff, threads, EachCaller{}) ? 1 : 2;
 }
 
 // 1: computed, 0: the algorithm does not apply or is not compiled for the level, 2: no memory,
@@ -71,6 +92,12 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
   given.input = data[0], given.weight = data[1], given.bias = data[2], given.grad = data[3];
   std::memcpy(given.weight_stride, request.weight_stride, sizeof given.weight_stride);
   given.result = data[4];
+  if (host::of_integers(request)) {
+    return host::run_integers(request, [&](const Plan& plan, RunJob run_job) {
+      return compute(given, run_job, plan, request);
+    });
+  }
+  if (!std::strcmp(request.algorithm, "each")) return run_images(given, request);
   for (const Algorithm* algorithm : kAlgorithms) {
     if (std::strcmp(algorithm->name, request.algorithm)) continue;
     const SimplifiedTask simplified(given);
@@ -83,17 +110,18 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
                         request.options[1], plan)) {
       return 0;
     }
-    if (!algorithm->run_at(plan.isa)) return 0;
-    if (request.options[3] < 2) return compute(task, *algorithm, plan, request) ? 1 : 2;
+    const RunJob run_job = algorithm->run_at(plan.isa);
+    if (!run_job) return 0;
+    if (request.options[3] < 2) return compute(task, run_job, plan, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
     const host::Buffer result(bytes);
     bool computed = false, computed_too = false;
     std::thread other([&] {
       Task own = task;
       own.result = result.data;
-      computed_too = compute(own, *algorithm, plan, request);
+      computed_too = compute(own, run_job, plan, request);
     });
-    computed = compute(task, *algorithm, plan, request);
+    computed = compute(task, run_job, plan, request);
     other.join();
     if (!computed || !computed_too) return 2;
     return std::memcmp(result.data, data[4], bytes) ? 3 : 1;

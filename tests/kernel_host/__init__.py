@@ -166,7 +166,8 @@ class HostProgram:
         geometry = case.geometry(channels_last)[:9]
         numbers = (
             *options, *[0] * (OPTIONS - len(options)),
-            OPS.index("grad_weight" if op == "grad_bias" else op), DTYPES.index(dtype),
+            OPS.index("grad_weight" if op == "grad_bias" else op),
+            DTYPES.index(dtype) if dtype in DTYPES else 0,  # integers are an algorithm
             channels_last, misaligned * dtype.itemsize,
             *case.input_size, case.k, case.r, case.s, case.p, case.q, *geometry,
             *weight.stride(), *map(len, buffers), result.numel() * result.element_size(),

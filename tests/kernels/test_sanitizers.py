@@ -20,7 +20,10 @@ from tests.sanitize import (
     SHARED,
     Call,
     check,
+    check_integers,
     run_address,
+    run_images,
+    run_integers,
     run_threads,
     start,
 )
@@ -32,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 DENSE = ("portable_dense",)
 PAIRS = (*DENSE, EMULATED_PAIRS)
 # `make sanitize` has the other levels, and guard_pages.py what they read outside of operands.
-PORTABLE = ("portable_dense", "portable_depthwise")
+PORTABLE = ("portable_dense", "portable_depthwise", "portable_integer")
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +59,21 @@ def test_no_read_outside_and_nothing_undefined(address):
 
 
 @pytest.mark.slow
+def test_integers_and_single_images(address):
+    computed = run_integers(address, (*AWKWARD, *FAR), everything=False, exact=True)
+    assert min(computed.values()) >= 100, computed
+    assert run_images(address, SHARED, everything=False) == 2 * len(SHARED)
+    assert not check_integers(address, SHARED[0], torch.int8, False, "avx2")  # not compiled
+
+
+@pytest.mark.slow
 def test_no_data_race():
     with start("thread", PORTABLE) as running:
         computed = run_threads(running, SHARED, everything=False)
+        integers = run_integers(running, SHARED, everything=False, threads=3, callers=2)
+        images = run_images(running, SHARED, everything=False)
     assert min(computed.values()) >= 2, computed
+    assert (integers["portable"], images) == (len(SHARED), 2 * len(SHARED))
 
 
 ROW = "row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;\n      const int64_t"
@@ -73,15 +87,19 @@ FAULTS = (
         "(uint32_t)first.bits << 16 | second.bits",
         "(uint32_t)second.bits << 16 | first.bits",
     ),
+    ("cpu/integer/load_quads.h", "y < gather().rows.src_size", "y <= gather().rows.src_size"),
+    ("cpu/run_each.h", "index * result_step", "(index + 1) * result_step"),
 )
 
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
-    """Starts a program with four faults, each of which other calls meet."""
+    """Starts a program with some faults, each of which other calls meet."""
     folder = tmp_path_factory.mktemp("faulty")
     sources = damaged(folder, *FAULTS)
-    return partial(start, "address", PAIRS, folder / "build", sources=sources)
+    return partial(
+        start, "address", (*PAIRS, "portable_integer"), folder / "build", sources=sources
+    )
 
 
 @pytest.mark.slow
@@ -97,6 +115,21 @@ def faulty(tmp_path_factory):
 def test_a_fault_is_found(faulty, algorithm, op, one, channels_last, error):
     with faulty() as running, pytest.raises(ProgramDied, match=error):
         check(running, algorithm, op, one, Call(DTYPES[0], channels_last, "portable"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_fault_of_integers_is_found(faulty, channels_last):
+    one = case("depthwise", 1, 8, 6, 8, 3, groups=8)
+    with faulty() as running, pytest.raises(ProgramDied, match="heap-buffer-overflow"):
+        check_integers(running, one, torch.uint8, channels_last, "portable", exact=True)
+
+
+@pytest.mark.slow
+def test_a_fault_of_single_images_is_found(faulty):
+    one = case("dense", 3, 20, 6, 40, 3)
+    with faulty() as running, pytest.raises(ProgramDied, match="heap-buffer-overflow"):
+        check(running, "each", "forward", one, Call(DTYPES[0], False, "portable"))
 
 
 def test_a_data_race_is_found(tmp_path):

@@ -4,7 +4,8 @@
 //     plan.h    chooses the way and cuts it into jobs
 //     load.h    part of an image as a patch [row][column][channel], padded; packs weights
 //     job.h     one job: register tiles over a patch
-//     tap_rows.h, maps.h    the other two ways, for groups of few channels and for what has no patch
+//     quads.h   groups of few channels (plan_quads.h, load_quads.h, sum_quads.h)
+//     maps.h    what has no patch
 //     tile.h    the inner loop
 //
 //              one panel: 2 vectors of output channels
@@ -23,9 +24,10 @@ namespace torchconv::cpu {
 // What the files of isa/ provide for each level.
 struct IntegerKernels {
   RunJob run;
-  int lanes;   // of a vector of sums
-  int step;    // neighbouring channels of a step
-  int offset;  // added to int8
+  int lanes;    // of a vector of sums
+  int step;     // neighbouring channels of a step
+  int offset;   // added to int8
+  int outputs;  // of a tile of quads
 };
 
 extern const IntegerKernels kPortableIntegers, kAvx2Integers, kAvx512Integers, kVnniIntegers;

@@ -1,5 +1,5 @@
 // The kernels for integers at the level AVX-512 with VNNI.
-#include "cpu/integer/plan.h"
+#include "cpu/integer/plan_quads.h"
 #include "cpu/isa/baseline.h"
 
 #if defined(__x86_64__)

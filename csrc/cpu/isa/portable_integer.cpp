@@ -1,5 +1,5 @@
 // The kernels for integers in plain C++: every machine runs them, none quickly.
-#include "cpu/integer/plan.h"
+#include "cpu/integer/plan_quads.h"
 #include "cpu/isa/baseline.h"
 #include "cpu/simd/portable.h"
 #include "cpu/simd/portable_dot.h"

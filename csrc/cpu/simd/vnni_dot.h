@@ -13,6 +13,13 @@ struct Dot : Avx512DotLanes {
   static Vec add_products(Vec sum, Vec pixel, Vec weights) {
     return _mm512_dpbusd_epi32(sum, pixel, weights);
   }
+
+  using Four = Vec;
+  static Four four(Vec bytes) { return bytes; }
+  static Four signed_four(Vec bytes) { return bytes; }
+  static Vec add_fours(Vec sum, Four pixels, Four weights) {
+    return _mm512_dpbusd_epi32(sum, pixels, weights);
+  }
 };
 
 }  // namespace
