@@ -11,12 +11,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from dataclasses import replace
 from itertools import product
 
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
 from tests.awkward import AWKWARD
+from tests.kernels import test_padding_modes as padding_modes
 from tests.kernels.test_integers import random_layer
 from tests.reference import DTYPES, OPS, random_operands, run
 from torchconv._activation import NAMES
@@ -71,6 +73,14 @@ def main(side: str) -> None:
                 torch.ops.torchconv.conv2d_backward(
                     t.grad, t.input, None, case.weight_size, geometry, True
                 )
+    for case, mode, channels_last in product(
+        padding_modes.CASES, padding_modes.MODES, (False, True)
+    ):
+        for dtype in (torch.float32, torch.bfloat16) if padding_modes.fits(case, mode) else ():
+            print(mode, case.name, dtype, channels_last, flush=True)
+            t = padding_modes.operands(case, dtype, channels_last)
+            t = replace(t, input=buffers[0].copy_of(t.input, side))
+            padding_modes.run("forward", case, t, mode, channels_last)
     for dtype, count in product(DTYPES, range(1, 41)):
         x, residual = (
             buffer.copy_of(torch.ones(count, dtype=dtype), side) for buffer in buffers[:2]

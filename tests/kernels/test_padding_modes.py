@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, Pair, pair
 from tests.compare import same_bits
+from tests.kernels.test_memory import surrounded
 from tests.reference import Operands, assert_accurate, random_operands, threads
 
 MODES = {"reflect": 128, "replicate": 256, "circular": 384}
@@ -38,6 +39,10 @@ CASES = [
     case("depthwise", 16, (7, 20), 16, (3, 3), groups=16),
     case("depthwise_5x5_stride_2", 18, (9, 8), 18, (5, 5), 2, (2, 2, 2, 2), groups=18),
     case("depthwise_7x7", 16, (9, 30), 16, (7, 7), 1, (3, 3, 3, 3), groups=16),
+    case("depthwise_strips", 17, (9, 56), 17, (5, 5), 1, (2, 2, 2, 2), groups=17),
+    case("depthwise_far", 17, (24, 70), 17, (3, 3), 1, (5, 2, 23, 20), groups=17),
+    case("depthwise_dilation", 33, (9, 40), 33, (3, 3), 1, (4, 3, 5, 2), 2, 33),
+    case("depthwise_short_rows", 33, (9, 3), 33, (3, 3), groups=33),
     case("depthwise_multiplier", 5, (6, 9), 10, (3, 3), 3, (2, 1, 0, 2), groups=5),
     case("widest_reflect", 16, (4, 5), 16, (3, 3), 1, (3, 3, 4, 4)),
     case("one_pixel", 16, (1, 1), 16, (3, 3)),
@@ -158,6 +163,20 @@ def test_no_infinite_sum_without_an_infinite_element():
         found = run("forward", shape, t, mode, False)
         expected = F.conv2d(padded(shape, t.input, mode), t.weight, t.bias)
         assert torch.equal(found.isfinite(), expected.isfinite())
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "depthwise" in c.name], ids=lambda c: c.name)
+def test_depthwise_reads_the_input_and_any_weight(case):
+    """In place, at its edges, and weights by which zeros are no zeros."""
+    for mode, channels_last in itertools.product(MODES, (False, True)):
+        if not fits(case, mode):
+            continue
+        t = operands(case, torch.float32, channels_last)
+        t.weight[0, 0, 0, 0] = torch.inf
+        around = Operands(padded(case, t.input, mode), t.weight, t.bias, t.grad)
+        expected = run("forward", unpadded(case), around, "zeros", channels_last)
+        found = run("forward", case, t.map(surrounded), mode, channels_last)
+        assert same_bits(found, expected), (mode, channels_last)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "circular"])

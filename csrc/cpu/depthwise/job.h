@@ -78,7 +78,7 @@ struct DepthwiseJob {
     const int64_t dst_image =
         gather.groups * gather.dst_channels * gather.rows.dst_size * gather.columns.dst_size;
     bool in_place = plan.unpadded == Unpadded::kInPlace && reads_in_place<S>(gather, plan);
-    for (int64_t b = blocks.begin; in_place && b < blocks.end; ++b) in_place = finite[b] != 0;
+    for (int64_t b = blocks.begin; in_place && b < blocks.end; ++b) in_place = needs_no_zeros(b);
     // Strips with another order on their way to the result go plane by plane.
     const bool at_once =
         in_place && (plan.channels_in_lanes || (gather.columns.dst_step == 1 && !rows.spaced()));
@@ -98,9 +98,9 @@ struct DepthwiseJob {
       for (int64_t b = blocks.begin; b < blocks.end; b += rows.blocks) {
         rows.block = b, rows.blocks = 1;
         rows.weights = packed + b * plan.weight_block();
-        rows.skip_padding = finite[b] != 0;
+        rows.skip_padding = needs_no_zeros(b);
         rows.bias = task.bias ? bias + (b - blocks.begin) * block_lanes : nullptr;
-        rows.in_place = in_place || (plan.unpadded == Unpadded::kCopied && finite[b] != 0);
+        rows.in_place = in_place || (plan.unpadded == Unpadded::kCopied && needs_no_zeros(b));
         if (!rows.in_place) {
           rows.view = load_padded(source, b);
         } else if (plan.unpadded == Unpadded::kCopied) {
@@ -113,15 +113,18 @@ struct DepthwiseJob {
     }
   }
 
+  // Padding is no zeros, or they add nothing.
+  bool needs_no_zeros(int64_t block) const { return finite[block] != 0 || gather.margins.any(); }
+
   // The source itself, from the first channel of a block on.
   DepthwiseView<S> view_in_place(const Image<S>& source, int64_t block) const {
     const int64_t pixel = plan.channels_in_lanes ? source.channels : 1;
     const int64_t first = depthwise_channels(gather, plan, block).first / gather.dst_channels;
     return {source.data + first * (plan.channels_in_lanes ? 1 : source.height * source.width),
-            0,
+            gather.margins.top,
             1,
             source.width * pixel,
-            0,
+            gather.margins.left,
             pixel,
             gather.columns.src_step * pixel};
   }
@@ -129,19 +132,21 @@ struct DepthwiseJob {
   // The source of a block and of those behind it that fit, without padding.
   DepthwiseView<T> load_without_padding(const Image<S>& source, DepthwiseRows<S, T>& rows) const {
     const int64_t last = smaller(blocks.end, rows.block + plan.copied_blocks);
-    while (rows.block + rows.blocks < last && finite[rows.block + rows.blocks] != 0) ++rows.blocks;
+    while (rows.block + rows.blocks < last && needs_no_zeros(rows.block + rows.blocks)) {
+      ++rows.blocks;
+    }
     Range loaded = {0, source.height};
-    if (rows.blocks == 1) {
+    if (rows.blocks == 1 && !gather.margins.any()) {
       const int64_t first = first_row();
       loaded = {larger(0, first), smaller(source.height, first + patch_rows())};
     }
     load_unpadded(source, plan.channels_in_lanes, depthwise_channels(gather, plan, rows.block),
                   rows.blocks, loaded.begin, loaded.end, plan.lanes, patch);
     return {patch,
-            loaded.begin,
+            loaded.begin + gather.margins.top,
             1,
             source.width * block_lanes,
-            0,
+            gather.margins.left,
             block_lanes,
             gather.columns.src_step * block_lanes};
   }

@@ -22,8 +22,11 @@ struct DepthwiseRun {
   const X* x;               // column 0 of the columns that the run sees, tap row 0
   int64_t x_row, x_column;  // from one tap row and from one such column to the next
   int64_t begin, end;       // tap rows
-  uint32_t inside;          // bit j: column j is read, others are padding that adds nothing
-  const T* w;               // blocks of [plane][r, s][64 bytes]
+  uint32_t inside;          // bit j: column j is read, others are padding
+  // Where the run sees padding that repeats elements: from x to tap row r, and from its column 0 to column j;
+  // else repeated_columns is null.
+  const int64_t *repeated_rows, *repeated_columns;
+  const T* w;  // blocks of [plane][r, s][64 bytes]
   int64_t w_row, w_tap, w_block;
   int64_t planes, x_plane, w_plane;
   int64_t channels;
@@ -48,6 +51,7 @@ template <int taps, int step, int pixels>
 struct GatherReach {
   static constexpr int kTaps = taps, kPixels = pixels;
   static constexpr int kColumns = (pixels - 1) * step + taps, kNewColumns = pixels * step;
+  static constexpr bool kRepeats = true;  // padding may repeat elements
   static constexpr int tap(int i, int j) { return j - i * step; }
 };
 
@@ -58,12 +62,13 @@ struct SpreadReach {
   static constexpr int kTaps = taps, kPixels = pixels;
   static constexpr int kLast = (first + pixels - 1) / 2, kLowest = (first - taps + 1) / 2;
   static constexpr int kColumns = kLast - kLowest + 1, kNewColumns = pixels / 2;
+  static constexpr bool kRepeats = false;
   static constexpr int tap(int i, int j) { return first + i - 2 * (kLast - j); }
 };
 
-// What a run has to mind: nothing, columns that are padding, or also that a pixel has fewer channels than
+// What a run has to mind: nothing, columns that are padding, rows and columns that it repeats, or also that a pixel has fewer channels than
 // the vectors have lanes.
-enum class RunEdges { kNone, kColumns, kLanes };
+enum class RunEdges { kNone, kColumns, kRepeated, kLanes };
 
 // Vector v of a pixel that has so many channels from x on.
 template <class X, RunEdges kEdges>
@@ -75,11 +80,13 @@ auto load_channels(const X* x, int v, int64_t channels) {
 
 template <class X, class Reach, RunEdges kEdges, int kVecs>
 [[gnu::always_inline]] inline void run_tap_row(
-    const X* x, int64_t x_column, int64_t channels, uint32_t inside, const Compute<X>* w,
-    int64_t w_tap, typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
+    const X* x, int64_t x_column, int64_t channels, uint32_t inside, const int64_t* repeated,
+    const Compute<X>* w, int64_t w_tap,
+    typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
   using T = Compute<X>;
   using V = Simd<T>;
   constexpr int kTaps = Reach::kTaps;
+  const X* const first = x;
   typename V::Vec weight[kTaps][kVecs];
 #pragma GCC unroll 8
   for (int s = 0; s < kTaps; ++s) {
@@ -88,10 +95,14 @@ template <class X, class Reach, RunEdges kEdges, int kVecs>
   }
 #pragma GCC unroll 32
   for (int j = 0; j < Reach::kColumns; ++j, x += x_column) {
-    if (kEdges != RunEdges::kNone && !(inside >> j & 1)) continue;
+    const bool tested = kEdges == RunEdges::kColumns || (kEdges == RunEdges::kLanes && !repeated);
+    if (tested && !(inside >> j & 1)) continue;
+    const bool looked_up =
+        kEdges == RunEdges::kRepeated || (kEdges == RunEdges::kLanes && repeated);
+    const X* const from = looked_up ? first + repeated[j] : x;
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
-      const auto at = V::held(load_channels<X, kEdges>(x, v, channels));
+      const auto at = V::held(load_channels<X, kEdges>(from, v, channels));
 #pragma GCC unroll 8
       for (int i = 0; i < Reach::kPixels; ++i) {
         const int s = Reach::tap(i, j);
@@ -130,8 +141,13 @@ template <class X, class Reach, RunEdges kEdges>
       for (int64_t plane = t.planes; plane > 0; --plane) {
         const X* x = x_plane;
         const T* w = w_plane;
-        for (int64_t r = rows; r > 0; --r, x += x_row, w += w_row)
-          run_tap_row<X, Reach, kEdges, kVecs>(x, x_column, lanes - l, t.inside, w, w_tap, sum);
+        for (int64_t r = 0; r < rows; ++r, x += x_row, w += w_row) {
+          const bool looked_up =
+              kEdges == RunEdges::kRepeated || (kEdges == RunEdges::kLanes && t.repeated_columns);
+          const X* const row = looked_up ? x_plane + t.repeated_rows[r] : x;
+          run_tap_row<X, Reach, kEdges, kVecs>(row, x_column, lanes - l, t.inside,
+                                               t.repeated_columns, w, w_tap, sum);
+        }
         x_plane += t.x_plane, w_plane += t.w_plane;
       }
 #pragma GCC unroll 2
@@ -157,12 +173,16 @@ template <class X, class Reach, RunEdges kEdges>
 template <class X, int kTaps>
 constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
 
-// Only rows shorter than half a run have runs that short: none is worth a kernel without the test.
+// Only rows shorter than half a run have runs that short: none is worth more than the kernels with tests.
 template <class X, class Reach>
 void depthwise_run(const DepthwiseRun<X>& t) {
-  const int64_t whole = t.channels - t.channels % kRunLine<X>;
+  constexpr bool kLong = 2 * Reach::kPixels >= kMostRunPixels<X, Reach::kTaps>;
+  const int64_t whole = !kLong && t.repeated_columns ? 0 : t.channels - t.channels % kRunLine<X>;
   const auto run_whole = [&] {
-    if constexpr (2 * Reach::kPixels >= kMostRunPixels<X, Reach::kTaps>) {
+    if constexpr (kLong && Reach::kRepeats) {
+      if (t.repeated_columns) return depthwise_run_of<X, Reach, RunEdges::kRepeated>(t, 0, whole);
+    }
+    if constexpr (kLong) {
       if (t.inside == (1u << Reach::kColumns) - 1)
         return depthwise_run_of<X, Reach, RunEdges::kNone>(t, 0, whole);
     }

@@ -76,6 +76,12 @@ struct DepthwiseRunLoops {
     job.store_rest();
   }
 
+  // Where a run whose padding repeats elements finds its rows and columns.
+  struct Repeated {
+    bool any_row;
+    int64_t rows[cost::kInPlaceKernel], columns[kRunColumns];
+  };
+
   struct Row {
     const X *x, *fetch;  // column 0 of the source, and of the rows that only the next row reads
     const T* w;
@@ -85,6 +91,7 @@ struct DepthwiseRunLoops {
   // Destination position i of the phase.
   void run_row(const AxisPhase& rows, int64_t i, Range blocks, int64_t column) const {
     DepthwiseRun<X> t;
+    Repeated repeated;
     t.begin = 0, t.end = rows.taps;
     if (job.skip_padding) inner_taps(gather.rows, rows, i, i, t.begin, t.end);
     const int64_t lane = blocks.begin * plan.lanes;
@@ -100,30 +107,34 @@ struct DepthwiseRunLoops {
         fetches && rows.dst_first == 0 ? gather.rows.src_step : 0;  // once for all phases
     t.fetch.row_pitch = view.row_pitch;
     const int64_t source = i * gather.rows.src_step + rows.src_first;
+    repeated.any_row = job.repeats() && repeat_rows(rows, source, repeated.rows);
+    t.repeated_rows = repeated.rows, t.repeated_columns = nullptr;
     const int64_t below = source + larger(0, (rows.taps - 1) * rows.src_delta) + 1;
     const int64_t dst_row = rows.dst_first + i * gather.rows.dst_step;
     const Row row = {
         view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
-        view.origin + below * view.row_pitch + lane,
+        view.origin + (below - view.row) * view.row_pitch + lane,
         job.weights + blocks.begin * plan.weight_block() + rows.kernel_first * plan.weights.row,
         destination.row(dst_row) + (in_result ? lane : 0)};
     if (spreads()) {
       const int64_t step = gather.columns.dst_step, width = gather.columns.dst_size;
       run_spread(t, row, column * step, smaller(width, (column + segment) * step));
     } else {
-      run_phases(t, row, column, column + segment);
+      run_phases(t, row, column, column + segment, repeated);
     }
     if (destination.finish == Finish::kRows) job.store_row(0, dst_row);
   }
 
   // The phases of a few columns write neighbouring pixels: they take turns.
-  void run_phases(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
+  void run_phases(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to,
+                  Repeated& repeated) const {
     const int64_t begin = t.begin, end = t.end;
     const int64_t turn = gather.columns.phases > 1 ? kRunPixels : segment;
     for (int64_t j = from; j < smaller(to, gather.columns.longest); j += turn) {
       for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
         t.end = columns[pc].taps ? end : begin;
-        run_columns(t, columns[pc], row, j, smaller(columns[pc].size, smaller(to, j + turn)));
+        run_columns(t, columns[pc], row, j, smaller(columns[pc].size, smaller(to, j + turn)),
+                    repeated);
       }
     }
   }
@@ -136,16 +147,41 @@ struct DepthwiseRunLoops {
            axis.dst_size >= spread.pixels;
   }
 
+  // From tap row 0, source row `source`, to each tap row of a run; whether some of them are padding.
+  bool repeat_rows(const AxisPhase& rows, int64_t source, int64_t* at) const {
+    bool any = false;
+    for (int64_t r = 0; r < rows.taps; ++r) {
+      const int64_t y = source + r * rows.src_delta - view.row;
+      const int64_t element = gather.margins.row(y, gather.src_height());
+      any = any || element != y;
+      at[r] = (element + view.row - source) * view.row_pitch;
+    }
+    return any;
+  }
+
+  // From the source column `first` to those at first, first + unit, ...
+  void repeat_columns(int64_t first, int64_t unit, int64_t count, int64_t* at) const {
+    for (int64_t j = 0; j < count; ++j) {
+      const int64_t x = first + j * unit - view.column;
+      at[j] =
+          (gather.margins.column(x, gather.src_width()) + view.column - first) * view.column_pitch;
+    }
+  }
+
   // Which of the source columns first, first + unit, ... a run may read: bit j for the j-th. Without
   // skipping, padding is in memory.
   uint32_t columns_inside(int64_t first, int64_t unit, int64_t count) const {
-    const int64_t width = gather.columns.src_size, last = first + (count - 1) * unit;
+    const int64_t last = first + (count - 1) * unit;
+    const auto [begin, end] = job.repeats() ? Range{view.column, view.column + gather.src_width()}
+                                            : Range{0, gather.columns.src_size};
     const uint32_t all = (1u << count) - 1;
-    if (!job.skip_padding || (smaller(first, last) >= 0 && larger(first, last) < width)) return all;
+    if (!job.skip_padding || (smaller(first, last) >= begin && larger(first, last) < end)) {
+      return all;
+    }
     uint32_t inside = 0;
     for (int64_t j = 0; j < count; ++j) {
       const int64_t column = first + j * unit;
-      if (column >= 0 && column < width) inside |= 1u << j;
+      if (column >= begin && column < end) inside |= 1u << j;
     }
     return inside;
   }
@@ -180,7 +216,7 @@ struct DepthwiseRunLoops {
 
   // Pixels that are a tap apart share source columns: they make a run.
   void run_columns(DepthwiseRun<X>& t, const AxisPhase& phase, const Row& row, int64_t from,
-                   int64_t to) const {
+                   int64_t to, Repeated& repeated) const {
     const bool many = phase.taps > 1;
     const int64_t step = many ? gather.columns.src_step : 1;
     const int64_t unit = many ? phase.src_delta : gather.columns.src_step;
@@ -203,8 +239,14 @@ struct DepthwiseRunLoops {
         // Columns are looked at in the order of the taps.
         const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;
         const int64_t at = x_first + nearest * view.dst_pitch;
-        t.inside = columns_inside(nearest * gather.columns.src_step + phase.src_first, unit,
-                                  (end - begin - 1) * step + phase.taps);
+        const int64_t column = nearest * gather.columns.src_step + phase.src_first;
+        const int64_t seen = (end - begin - 1) * step + phase.taps;
+        t.inside = columns_inside(column, unit, seen);
+        if (job.repeats()) {
+          const bool any = repeated.any_row || t.inside != (1u << seen) - 1;
+          if (any) repeat_columns(column, unit, seen, repeated.columns);
+          t.repeated_columns = any ? repeated.columns : nullptr;
+        }
         t.x = row.x + at;
         t.fetch.next = fetches ? row.fetch + at : nullptr;
         t.out = row.out + phase.dst_first * destination.phase_pitch + nearest * pitch;

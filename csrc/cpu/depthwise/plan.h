@@ -15,10 +15,11 @@ namespace torchconv::cpu {
 constexpr int64_t kStripRows = 7, kStripPitch = 8;
 
 struct DepthwisePlan {
-  // How a job reads its source where all weights are finite, so that padding adds nothing.
+  // How a job reads its source where all weights are finite, so that padding adds nothing, or where padding
+  // repeats elements of the source.
   enum class Unpadded {
     kNever,    // as ever, from a padded patch
-    kInPlace,  // in the tensor: tiles skip padding
+    kInPlace,  // in the tensor: tiles skip padding, or read what it repeats
     kCopied,   // from a patch without padding
   };
 
@@ -49,7 +50,11 @@ struct DepthwisePlan {
 inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const Gather& gather,
                                                Dtype dtype, Isa isa) {
   using Unpadded = DepthwisePlan::Unpadded;
-  if (gather.margins.any()) return Unpadded::kNever;
+  const bool runs = isa >= Isa::kAvx2 && plan.lanes == kRunLanes && rows_are_runs(gather);
+  // Runs and strips of floats find in the source what padding repeats.
+  if (gather.margins.any() && !(plan.channels_in_lanes ? runs : plan.lanes == kRunLanes)) {
+    return Unpadded::kNever;
+  }
   const bool channels_last = gather.layout == Layout::kChannelsLast;
   const bool one_to_one = gather.src_channels == 1 && gather.dst_channels == 1;
   if (plan.channels_in_lanes) {
@@ -58,7 +63,6 @@ inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const 
     if (!one_to_one || !small_kernel) return Unpadded::kNever;
     // Nothing is loaded beyond a pixel: tiles load whole vectors only.
     if (channels_last) {
-      const bool runs = isa >= Isa::kAvx2 && plan.lanes == kRunLanes && rows_are_runs(gather);
       return gather.groups % plan.lanes == 0 || runs ? Unpadded::kInPlace : Unpadded::kNever;
     }
     const DepthwisePatch& patch = plan.patch;
@@ -121,7 +125,9 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
   if (copied) {
     const Axis& axis = gather.rows;
     const int64_t patch_rows =
-        smaller(plan.patch.plane_pitch / plan.patch.row_pitch, axis.src_size);
+        gather.margins.any()
+            ? gather.src_height()
+            : smaller(plan.patch.plane_pitch / plan.patch.row_pitch, axis.src_size);
     int64_t source =
         patch_rows * gather.columns.src_size * (plan.channels_in_lanes ? plan.lanes : 1);
     if (plan.rows.count == 1 && !plan.channels_in_lanes) {
@@ -143,7 +149,9 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
   }
   const int64_t job_blocks = ceil_div(plan.blocks, plan.parts);
   plan.scratch.bias = round_up(plan.channels_in_lanes ? job_blocks * plan.lanes : job_blocks, 16);
-  plan.scratch.offsets = round_up(gather.columns.phases * gather.columns.kernel, 8);
+  const int64_t repeated_rows = gather.margins.any() ? rows + gather.rows.kernel : 0;
+  plan.scratch.offsets =
+      round_up(larger(gather.columns.phases * gather.columns.kernel, repeated_rows), 8);
 }
 
 inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa isa) {
@@ -168,6 +176,11 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   plan.rows = Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest);
   plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels,
                                     plan.rows.size, plan.lanes);
+  // Copied are the rows that a job sees; those that padding repeats may be others.
+  if (gather.margins.any() && plan.unpadded == DepthwisePlan::Unpadded::kCopied &&
+      plan.rows.count > 1) {
+    plan.unpadded = DepthwisePlan::Unpadded::kNever;
+  }
   share_blocks(plan, gather, in_pixels);
 
   auto& weights = plan.weights;

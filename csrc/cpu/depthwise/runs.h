@@ -5,7 +5,7 @@
 
 namespace torchconv::cpu {
 
-constexpr int kRunTaps = 7;
+constexpr int kRunTaps = 7, kRunColumns = 32;
 constexpr int64_t kFewPhases = 4;
 
 // Runs are compiled for types whose 64 bytes hold this many lanes.

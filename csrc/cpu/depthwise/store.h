@@ -75,6 +75,8 @@ struct DepthwiseRows {
         offsets(offsets),
         sums(sums) {}
 
+  // Padding is what it repeats in the source.
+  bool repeats() const { return in_place && gather.margins.any(); }
   // Neighbours of a plane of the result that have other planes between them.
   bool spaced() const {
     return !plan.channels_in_lanes && gather.layout == Layout::kChannelsLast && dst_channels() > 1;

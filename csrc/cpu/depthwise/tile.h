@@ -27,8 +27,10 @@ struct DepthwiseTile {
   const T* w;
   int64_t w_row, w_step;
   int64_t planes, x_plane, w_plane;
-  int64_t taps;                // kernel rows
-  int64_t begin, end;          // source rows slid over; tap rows of tiles that stand
+  int64_t taps;        // kernel rows
+  int64_t begin, end;  // source rows slid over; tap rows of tiles that stand
+  const int64_t*
+      repeated;  // from x to each source row slid over, strips where padding repeats some
   int64_t tap_begin, tap_end;  // taps of a row
   T* out;
   int64_t out_row, out_step;

@@ -97,6 +97,8 @@ struct DepthwiseTileLoops {
     tile.planes = gather.src_channels, tile.x_plane = plan.patch.plane_pitch;
     tile.taps = rows.taps;
     clip_rows(tile, rows, source, delta, first, last, count);
+    tile.repeated = job.offsets;
+    if (job.repeats()) repeat_rows(source, delta, tile.end);
     const X* const x = view.origin + (source - view.row) / view.row_skip * view.row_pitch;
     const int64_t dst_row = rows.dst_first + first * gather.rows.dst_step;
     const int64_t dst_apart = apart * gather.rows.dst_step,
@@ -153,7 +155,7 @@ struct DepthwiseTileLoops {
       const Gather& gather = rows.gather;
       const int64_t source =
           (rows.block + plane) / gather.dst_channels - rows.block / gather.dst_channels;
-      tile.x = x + source * gather.rows.src_size * gather.columns.src_size;
+      tile.x = x + source * gather.src_height() * gather.src_width();
       tile.out = out + plane * gather.rows.dst_size * gather.columns.dst_size;
       tile.w = w + plane * rows.plan.weight_block();
       tile.bias = bias ? bias + plane : nullptr;
@@ -173,11 +175,26 @@ struct DepthwiseTileLoops {
     tile.count = columns.size;
     const bool gathered = tile.w_row != kStripPitch || tile.w_step != 1;
     Planes planes = {job, x, w, bias, out, job.blocks, gathered, {}};
-    const int64_t column = columns.src_first, width = gather.columns.src_size;
+    const int64_t column = columns.src_first - view.column, width = gather.src_width();
+    if constexpr (kRepeats<T>) {
+      if (job.repeats()) {
+        const StripRow<StripEdges::kRepeated> row = {column, width, gather.margins};
+        return run_depthwise_strips<T>(tile, count, row, planes);
+      }
+    }
     if (job.in_place) {
-      run_depthwise_strips<T, true>(tile, count, column, width, planes);
+      run_depthwise_strips<T>(tile, count, StripRow<StripEdges::kZeros>{column, width, {}}, planes);
     } else {
-      run_depthwise_strips<T, false>(tile, count, column, width, planes);
+      run_depthwise_strips<T>(tile, count, StripRow<StripEdges::kNone>{column, width, {}}, planes);
+    }
+  }
+
+  // From a source row slid over, which is row `source`, to all of them.
+  void repeat_rows(int64_t source, int64_t delta, int64_t count) const {
+    for (int64_t y = 0; y < count; ++y) {
+      const int64_t at = source + y * delta - view.row;
+      job.offsets[y] =
+          (gather.margins.row(at, gather.src_height()) + view.row - source) * view.row_pitch;
     }
   }
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import torchconv
-from tests.api.test_compare import measured
+from tests.explain.test_compare import measured
 from tests.compare import outcome
 from torchconv import __main__ as command_line
 from torchconv._explain.call import explain_call
