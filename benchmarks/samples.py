@@ -15,7 +15,7 @@ from benchmarks.turns import Turns, in_turns
 from tests.cases import Conv2dCase
 from tests.networks import NETWORKS
 from tests.reference import random_operands, threads
-from torchconv._each_in_groups import grad_weight_within
+from torchconv._operators.each_in_groups import grad_weight_within
 
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 KINDS = ("one by one", "squares", "groups")

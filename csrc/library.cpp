@@ -8,14 +8,14 @@
 // else zeros. They are part of a call, not of the process, so that a compiled
 // graph and a backward pass on another thread keep them. geometry is one argument because each is
 // converted and checked several times on its way through the dispatcher.
-// The operators carry no autograd of their own: torchconv/_autograd.py differentiates them.
+// The operators carry no autograd of their own: torchconv/_operators/autograd.py differentiates them.
 #include <Python.h>
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(torchconv, m) {
   m.def("conv2d(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor");
   // activation(conv2d + residual); the activations are numbered in cpu/plan.h. On the CPU alone; elsewhere
-  // torchconv/_registration.py takes it apart.
+  // torchconv/_operators/registration.py takes it apart.
   m.def(
       "conv2d_activation(Tensor input, Tensor weight, Tensor? bias, Tensor? residual, "
       "int[] geometry, int activation, float slope, Tensor? packed=None) -> Tensor");
@@ -38,7 +38,7 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
       "int[] geometry, bool bias_needed) -> (Tensor, Tensor, Tensor)");
   // Convolutions of one shape, each with an input and a weight of its own: all tensors have a dimension more,
   // in front. The sizes are those of one. Elsewhere than on the CPU each is a group of one convolution, see
-  // torchconv/_each_in_groups.py.
+  // torchconv/_operators/each_in_groups.py.
   m.def("conv2d_each(Tensor input, Tensor weight, Tensor? bias, int[] geometry) -> Tensor");
   m.def(
       "conv2d_each_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, int[] geometry) "

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import torchconv
-from torchconv import _load
+from torchconv._operators import load
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "tools" / "cuda_resources.txt"
@@ -58,8 +58,8 @@ def library() -> Path | None:
 
 def why_not() -> str | None:
     """Why there is nothing to report, or None."""
-    if library() is None or _load.cuda_problem is not None:
-        return f"no CUDA kernels: {_load.cuda_problem}"
+    if library() is None or load.cuda_problem is not None:
+        return f"no CUDA kernels: {load.cuda_problem}"
     return None if cuobjdump() else "there is no cuobjdump, neither in a toolkit nor with triton"
 
 

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The listing names the hash of the file that each algorithm was compiled from.
 stands='
-import build_cuda, torch, torchconv._load as load
+import build_cuda, torch, torchconv._operators.load as load
 if load.cuda_problem:
     raise SystemExit(load.cuda_problem)
 compiled = {line.split()[-1] for line in torch.ops.torchconv._algorithms_cuda().splitlines()}

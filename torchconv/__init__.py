@@ -6,21 +6,14 @@
 torch.Size([2, 8, 32, 32])
 """
 
-from torchconv import _load
+from torchconv._operators import load as _load
 
 __version__ = "0.1.0"
 
 _load.load_library()
 _load.load_cuda_library()
 
-from torchconv import (  # noqa: E402  (they need the operators)
-    _export,  # noqa: F401
-    _fakes,  # noqa: F401
-    _flops,
-    _registration,  # noqa: F401
-    _tools,
-    functional,
-)
+from torchconv import functional  # noqa: E402  (needs the operators, as all that follows)
 from torchconv._activation import conv2d_activation  # noqa: E402
 from torchconv._compare import compare  # noqa: E402
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
@@ -30,6 +23,11 @@ from torchconv._convert.patched import patched  # noqa: E402
 from torchconv._convert.registry import register  # noqa: E402
 from torchconv._convert.revert import revert  # noqa: E402
 from torchconv._explain import explain, show_config  # noqa: E402
+from torchconv._integrations import export as _export  # noqa: E402, F401
+from torchconv._integrations import flops as _flops  # noqa: E402
+from torchconv._integrations import tools as _tools  # noqa: E402
+from torchconv._operators import fakes as _fakes  # noqa: E402, F401
+from torchconv._operators import registration as _registration  # noqa: E402, F401
 from torchconv._optimize import optimize  # noqa: E402
 from torchconv._relatives.lazy import (  # noqa: E402
     LazyConv1d,

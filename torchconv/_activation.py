@@ -9,12 +9,13 @@ from torch._C import _get_tracing_state, _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
-from torchconv import _autograd_activation, _load, _padding, _winograd, functional
+from torchconv import _padding, _winograd, functional
 from torchconv._config import is_like_the_cpus, reason_for_aten
+from torchconv._integrations.overrides import class_with_functions
 from torchconv._kept_weights import KeptWeights
 from torchconv._named_activations import NAMES, activated
-from torchconv._overrides import class_with_functions
-from torchconv._results import output_size
+from torchconv._operators import autograd_activation, load
+from torchconv._operators.results import output_size
 from torchconv._winograd import Winograd
 from torchconv.functional import Ints, PaddingMode
 
@@ -123,7 +124,7 @@ def conv2d_activation_kept(
             )
             return _in_steps(sums + residual, None, number, slope)
     if is_dynamo_compiling():
-        from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd_activation)
+        from torchconv._integrations import dynamo  # noqa: F401  (tells Dynamo about autograd_activation)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
     if padding_mode != "zeros":
         flags += _padding.flags(padding_mode, "conv2d_activation")
@@ -145,7 +146,7 @@ def conv2d_activation_kept(
         geometry, packed = known
     if residual is not None:
         _check_residual(residual, output_size(input.shape, weight.shape, geometry), input.dtype)
-    return _autograd_activation.conv2d_activation(
+    return autograd_activation.conv2d_activation(
         input, weight, bias, residual, geometry, number, slope, packed
     )
 
@@ -174,9 +175,9 @@ def _in_steps(sums: Tensor, residual: Tensor | None, number: int, slope: float) 
         is_like_the_cpus(sums)
         and (residual is None or is_like_the_cpus(residual))
         and _get_tracing_state() is None
-        and _load.problem is None
+        and load.problem is None
     ):
-        return _autograd_activation.activate(sums, residual, number, slope)
+        return autograd_activation.activate(sums, residual, number, slope)
     return activated(sums, residual, number, slope)
 
 

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch._C import _are_functorch_transforms_active
 from torch.compiler import is_dynamo_compiling
 
-from torchconv import _load
+from torchconv._operators import load
 
-_cached_cast = None if _load.problem else torch.ops.torchconv._cached_cast.default._op
+_cached_cast = None if load.problem else torch.ops.torchconv._cached_cast.default._op
 
 
 def autocast(

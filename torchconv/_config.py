@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
 
-from torchconv import _cuda, _load
+from torchconv import _cuda
 from torchconv._arguments import refuse_tensors
+from torchconv._operators import load
 from torchconv._setting import Block, Setting
 
 Backend = Literal["native", "auto", "aten"]
@@ -58,7 +59,7 @@ def _known(name: str) -> str:
     if name not in _BACKENDS:
         raise ValueError(f"backend must be one of {_BACKENDS}, got {name!r}")
     if name == "native":
-        _load.require_library()
+        load.require_library()
     return name
 
 
@@ -106,8 +107,8 @@ def reason_for_aten(
             return "an ONNX model is exported, in operators that others know"
     if _get_tracing_state() is not None:
         return "TorchScript is tracing, in operators that others know"
-    if _load.problem is not None:
-        return _load.problem
+    if load.problem is not None:
+        return load.problem
     chosen = _CHOSEN.get()
     if chosen == "aten":
         return "the backend is 'aten'"

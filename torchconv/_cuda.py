@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from torchconv import _accepted, _load
+from torchconv import _accepted
+from torchconv._operators import load
 
 OPERATORS = ("forward", "grad_input", "grad_weight")
 TF32 = 2
@@ -33,8 +34,8 @@ def capability(index: int) -> str:
 
 def reason_for_aten(input: Tensor, weight: Tensor, backend: str) -> str | None:
     """Why a call is left to ATen whatever its other arguments, or None if they decide."""
-    if _load.cuda_problem is not None:
-        return _load.cuda_problem
+    if load.cuda_problem is not None:
+        return load.cuda_problem
     if backend == "native":
         return None
     if is_compiling():

@@ -114,8 +114,10 @@ def batched(
     geometry: Sequence[int],
 ) -> tuple[Tensor, int | None]:
     """What ``torch.vmap`` does to the operator."""
-    from torchconv import _vmap  # which needs operators that need this module without a library
-    from torchconv._each_in_groups import conv2d_within
+    from torchconv._operators import (
+        vmap,  # which needs operators that need this module without a library
+    )
+    from torchconv._operators.each_in_groups import conv2d_within
 
     input_dim, weight_dim, bias_dim, *rest = in_dims
     if bias is not None and (weight_dim is None) != (bias_dim is None):  # both or neither
@@ -129,4 +131,4 @@ def batched(
         bias = None if bias is None else bias.movedim(bias_dim, 0)
         return conv2d_within(operator)(input, weight, bias, geometry), 0
     dims = input_dim, weight_dim, bias_dim, *rest
-    return _vmap.conv2d(operator, info, dims, input, weight, bias, geometry)
+    return vmap.conv2d(operator, info, dims, input, weight, bias, geometry)

@@ -7,7 +7,7 @@ backward pass and a compiled graph keep what was in force for their forward pass
 import os
 from typing import Literal
 
-from torchconv import _load
+from torchconv._operators import load
 from torchconv._setting import Block, Setting
 
 Winograd = Literal["auto", "f2", "off"]
@@ -19,7 +19,7 @@ _FLAGS = {"auto": 0, "f2": 64, "off": 32}
 def _at_first() -> int:
     wanted = os.environ.get(ENVIRONMENT)
     if wanted and wanted not in _FLAGS:
-        _load.logger.warning(
+        load.logger.warning(
             "%s=%s is none of %s; auto is used", ENVIRONMENT, wanted, ", ".join(_FLAGS)
         )
     return _FLAGS.get(wanted or "auto", 0)

@@ -16,13 +16,14 @@ from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _cuda, _integers, _padding, _winograd
+from torchconv import _arguments, _cuda, _integers, _padding, _winograd
 from torchconv._arguments import output_extent, pair
 from torchconv._autocast import autocast
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 from torchconv._geometry import resolve as resolve
 from torchconv._geometry import resolved as resolved
-from torchconv._overrides import overridden
+from torchconv._integrations.overrides import overridden
+from torchconv._operators import autograd
 from torchconv._relatives.conv1d import conv1d as conv1d
 from torchconv._relatives.conv3d import conv3d as conv3d
 from torchconv._relatives.transposed import conv_transpose1d as conv_transpose1d
@@ -134,10 +135,10 @@ def conv2d(
         )  # fmt: skip
         return batch.squeeze(0)
     if is_dynamo_compiling():
-        from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
+        from torchconv._integrations import dynamo  # noqa: F401  (tells Dynamo about autograd)
     flags = _winograd.CHOSEN.get() if winograd is None else _winograd.flags(winograd)
     geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags + mode)
-    return _autograd.conv2d(input, weight, bias, geometry)
+    return autograd.conv2d(input, weight, bias, geometry)
 
 
 def conv2d_output_size(
@@ -235,10 +236,10 @@ def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
         return _on_cuda(input.unsqueeze(0), weight, bias, *options).squeeze(0)
     as_given = input, weight, bias  # ATen casts them itself, a weight once in an autocast region
     if is_dynamo_compiling():
-        from torchconv import _compile  # noqa: F401
+        from torchconv._integrations import dynamo  # noqa: F401
     backend = get_backend()
     input, weight, bias, geometry = resolved(input, weight, bias, *options)
     geometry, _ = _cuda.choice(input, weight, geometry, backend)
     if backend != "native" and _cuda.all_left_to_aten(input, weight, geometry):
         return _padding.conv2d(*as_given, *options)
-    return _autograd.conv2d(input, weight, bias, geometry)
+    return autograd.conv2d(input, weight, bias, geometry)

@@ -8,7 +8,7 @@ from torch.nn.modules.utils import _pair
 
 from torchconv import _padding, functional
 from torchconv._arguments import lists_sides
-from torchconv._one_node import one_node
+from torchconv._integrations.one_node import one_node
 from torchconv._winograd import Winograd
 
 

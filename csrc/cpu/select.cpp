@@ -90,7 +90,7 @@ bool pairs_are_fast() {
 Isa default_isa() {
   if (const char* wanted = std::getenv("TORCHCONV_ISA"); wanted && *wanted) {
     const int found = find_isa(wanted);
-    if (found >= 0) return (Isa)found;  // else ignored, as torchconv/_load.py tells
+    if (found >= 0) return (Isa)found;  // else ignored, as torchconv/_operators/load.py tells
   }
   if (pairs_are_fast()) return Isa::kAvx512Bf16;
   if (cpu_has(Isa::kAvx512)) return Isa::kAvx512;

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv
-from torchconv import _load
+from torchconv._operators import load
 
 
 class Recorder(TorchDispatchMode):
@@ -229,9 +229,9 @@ def test_wrappers_with_other_dispatchers_stay_with_aten():
 
 def test_an_old_torch_is_named():
     with pytest.raises(ImportError, match=r"torch >= 2\.11, but torch 2\.9\.1\+cpu"):
-        _load.check_torch_version("2.9.1+cpu")
+        load.check_torch_version("2.9.1+cpu")
     for version in ("2.11.0", "2.15.0+cu132", "3.0.0a0+git1234", "10.1"):
-        _load.check_torch_version(version)
+        load.check_torch_version(version)
 
 
 def test_a_backend_block_can_be_entered_again():

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import torchconv
-from torchconv import _aten, _load
+from torchconv._operators import aten, load
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
@@ -78,16 +78,16 @@ def test_it_can_be_required():
 
 
 def test_these_tests_never_run_without_it():
-    assert os.environ["TORCHCONV_REQUIRE_NATIVE"] == "1" and _load.problem is None
+    assert os.environ["TORCHCONV_REQUIRE_NATIVE"] == "1" and load.problem is None
 
 
 def test_a_missing_library_is_one_clear_sentence(monkeypatch):
     monkeypatch.setenv("TORCHCONV_REQUIRE_NATIVE", "1")
     with patch.dict(sys.modules, {"torchconv._C": None}), pytest.raises(ImportError) as caught:
-        _load.load_library()
+        load.load_library()
     text = str(caught.value)
     assert "torchconv._C" in text and "pip install" in text and "\n" not in text
-    assert _load.problem is None
+    assert load.problem is None
 
 
 def test_everything_public_works():
@@ -205,7 +205,7 @@ for result in (
 """)
 
 
-@pytest.mark.parametrize("schema", _aten.OPERATORS)
+@pytest.mark.parametrize("schema", aten.OPERATORS)
 def test_the_operators_are_those_of_the_library(schema):
     name = schema.partition("(")[0]
     assert str(getattr(torch.ops.torchconv, name).default._schema) == f"torchconv::{schema}"

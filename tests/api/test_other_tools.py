@@ -12,7 +12,7 @@ from torch import nn
 
 import torchconv
 from tests.compare import assert_all_near, assert_near
-from torchconv import _imports, _tools
+from torchconv._integrations import imports, tools
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SHAPE = (3, 8, 8)
@@ -113,7 +113,7 @@ def test_operations_of_relatives_are_counted(count):
 
 def test_another_version_of_a_counting_tool_can_be_imported():
     with pytest.warns(UserWarning, match="thop.profile has changed"):
-        _tools._or_warn(_tools._thop)(types.ModuleType("thop.profile"))
+        tools._or_warn(tools._thop)(types.ModuleType("thop.profile"))
 
 
 def test_tools_may_be_imported_before_or_after(tmp_path, monkeypatch):
@@ -121,11 +121,11 @@ def test_tools_may_be_imported_before_or_after(tmp_path, monkeypatch):
     name = "a_tool_that_torchconv_tells"
     (tmp_path / f"{name}.py").write_text("known = {}\n")
     seen = []
-    _imports.when_imported(name, lambda module: seen.append(module.known))
+    imports.when_imported(name, lambda module: seen.append(module.known))
     assert name not in sys.modules and not seen
     module = __import__(name)
     assert seen == [module.known] and module.__spec__.origin == str(tmp_path / f"{name}.py")
-    _imports.when_imported(name, lambda module: seen.append("at once"))
+    imports.when_imported(name, lambda module: seen.append("at once"))
     assert seen[1:] == ["at once"]
     monkeypatch.delitem(sys.modules, name)
     assert __import__(name) is not module and len(seen) == 2

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 import torchconv
 from tests.api.geometries import GEOMETRIES, arguments, conv
 from tests.compare import assert_all_near, assert_near
-from torchconv import _autograd
+from torchconv._operators import autograd
 
 
 def batched(tensor, dim):
@@ -42,7 +42,7 @@ def test_vmap_over_any_arguments(name, with_bias):
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("op", ["conv2d_grad_input", "conv2d_grad_weight"])
 def test_vmap_of_the_gradient_operators(op, groups):
-    function = getattr(_autograd, op)
+    function = getattr(autograd, op)
     input, weight, _ = (tensor.detach() for tensor in arguments(groups))
     grad_output = torch.randn(2, 4, 4, 4, dtype=torch.float64)
     second, size = (weight, input.shape) if op == "conv2d_grad_input" else (input, weight.shape)

@@ -7,10 +7,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv
-from torchconv import _accepted, _load
+from torchconv import _accepted
+from torchconv._operators import load
 
 needs_library = pytest.mark.skipif(
-    _load.cuda_problem is not None, reason=f"CUDA kernels: {_load.cuda_problem}"
+    load.cuda_problem is not None, reason=f"CUDA kernels: {load.cuda_problem}"
 )
 ATEN = {"forward": 4, "grad_input": 8, "grad_weight": 16}
 

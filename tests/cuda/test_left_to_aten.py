@@ -10,7 +10,8 @@ from tests.awkward import AWKWARD
 from tests.cases import ids
 from tests.cuda.dispatched import ATEN, Recorder, needs_library
 from tests.reference import OPS, assert_accurate, random_operands
-from torchconv import _autograd, _cuda
+from torchconv import _cuda
+from torchconv._operators import autograd
 
 
 def test_derivatives_keep_the_flags():
@@ -19,11 +20,11 @@ def test_derivatives_keep_the_flags():
     x = torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 4, 3, 3, dtype=torch.float64, requires_grad=True)
     with Recorder() as recorder:
-        y = _autograd.conv2d(x, weight, None, geometry)
+        y = autograd.conv2d(x, weight, None, geometry)
         (gx, gw) = torch.autograd.grad(y.square().sum(), (x, weight), create_graph=True)
         (gx.sum() + gw.sum()).backward()
-        _autograd.conv2d(x, weight, None, geometry).sum().backward()
-        torch.vmap(lambda x: _autograd.conv2d(x, weight, None, geometry))(x[None])
+        autograd.conv2d(x, weight, None, geometry).sum().backward()
+        torch.vmap(lambda x: autograd.conv2d(x, weight, None, geometry))(x[None])
     assert {name for name, _ in recorder.calls} == {
         "torchconv::conv2d", "torchconv::conv2d_grad_input", "torchconv::conv2d_grad_weight",
         "torchconv::conv2d_backward",
@@ -32,7 +33,7 @@ def test_derivatives_keep_the_flags():
     expected = F.conv2d(x, weight, padding=1)
     torch.testing.assert_close(y, expected)
     channels_last = (*geometry[:9], geometry[9] | 1)
-    result = _autograd.conv2d(x, weight, None, channels_last)
+    result = autograd.conv2d(x, weight, None, channels_last)
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -70,7 +71,7 @@ def test_gradients_that_are_differentiated_ignore_the_flags(channels_last):
     found = []
     for flags in (0, _cuda.TF32 + sum(ATEN.values())):
         geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, channels_last + flags)
-        output = _autograd.conv2d(input, weight, None, geometry)
+        output = autograd.conv2d(input, weight, None, geometry)
         found.append(torch.autograd.grad(output, input, grad)[0])
     assert torch.equal(*found)
     assert found[0].stride() == found[1].stride()

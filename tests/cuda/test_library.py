@@ -9,32 +9,32 @@ import pytest
 import torch
 
 import torchconv
-from torchconv import _load
+from torchconv._operators import load
 
 
 def test_a_library_that_does_not_load_is_one_warning(monkeypatch):
-    monkeypatch.setattr(_load, "cuda_problem", None)
+    monkeypatch.setattr(load, "cuda_problem", None)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
 
     def fail(name):
         raise ImportError("libtorch_cuda.so: cannot open shared object file\nmore")
 
     with patch.object(importlib, "import_module", fail), pytest.warns(UserWarning) as caught:
-        _load.load_cuda_library()
+        load.load_cuda_library()
     (warning,) = caught
     text = str(warning.message)
     assert "libtorch_cuda.so" in text and "left to PyTorch's own" in text and "\n" not in text
-    assert "do not load" in _load.cuda_problem
+    assert "do not load" in load.cuda_problem
     x = torch.ones(1, 1, 3, 3)
     assert torch.equal(torchconv.conv2d(x, x), torch.full((1, 1, 1, 1), 9.0))
 
 
 def test_a_torch_without_cuda_never_looks_for_the_library(monkeypatch):
-    monkeypatch.setattr(_load, "cuda_problem", None)
+    monkeypatch.setattr(load, "cuda_problem", None)
     monkeypatch.setattr(torch.version, "cuda", None)
     with patch.object(importlib, "import_module", side_effect=AssertionError):
-        _load.load_cuda_library()
-    assert "not a CUDA build" in _load.cuda_problem
+        load.load_cuda_library()
+    assert "not a CUDA build" in load.cuda_problem
 
 
 def test_an_import_without_the_library_is_silent():

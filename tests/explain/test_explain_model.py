@@ -13,8 +13,9 @@ from torch import nn
 import torchconv
 from tests.compare import outcome
 from tests.relatives.calls import FEW, Call, each_call
-from torchconv import _autograd, _explain
+from torchconv import _explain
 from torchconv._explain.call import explain_call
+from torchconv._operators import autograd
 
 
 class Blur(nn.Module):
@@ -189,7 +190,7 @@ def test_the_geometry_that_is_explained_is_the_one_that_is_computed(call, monkey
         "conv2d": lambda x, w, _, geometry: (tuple(x.shape), tuple(w.shape), geometry),
         "conv2d_grad_input": lambda _, w, size, geometry: (tuple(size), tuple(w.shape), geometry),
     }.items():
-        monkeypatch.setattr(_autograd, name, computing(getattr(_autograd, name), sizes))
+        monkeypatch.setattr(autograd, name, computing(getattr(autograd, name), sizes))
     explain_call(call.name, arguments(call))
     call.ours(*call.tensors())
     assert len(explained) == 1 and explained == computed

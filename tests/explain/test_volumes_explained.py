@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import torchconv
-from tests.explain.test_compare import measured
 from tests.compare import outcome
+from tests.explain.test_compare import measured
 from torchconv import __main__ as command_line
 from torchconv._explain.call import explain_call
 

@@ -14,7 +14,7 @@ import torchconv
 from tests.compare import assert_all_near, assert_near
 from tests.kernels.each import SMALL, call, small_operands
 from tests.reference import OPS, random_operands, run
-from torchconv import _aten, _autograd_each
+from torchconv._operators import aten, autograd_each
 
 LAYOUTS = pytest.mark.parametrize(
     "channels_last", [False, True], ids=["contiguous", "channels_last"]
@@ -25,7 +25,7 @@ def functions():
     """The differentiable functions and the operators, of tensors alone, with their arguments."""
     input, weight, bias, grad = small_operands()
     geometry = SMALL.geometry(False)
-    for package in (_autograd_each, torch.ops.torchconv):
+    for package in (autograd_each, torch.ops.torchconv):
         each, grad_input, grad_weight = (
             package.conv2d_each, package.conv2d_each_grad_input, package.conv2d_each_grad_weight
         )  # fmt: skip
@@ -48,7 +48,7 @@ def test_the_tangent_of_the_bias_alone():
     input, weight, bias, _ = (tensor.detach() for tensor in small_operands())
 
     def of_bias(bias):
-        return _autograd_each.conv2d_each(input, weight, bias, SMALL.geometry(False))
+        return autograd_each.conv2d_each(input, weight, bias, SMALL.geometry(False))
 
     _, tangent = jvp(of_bias, (bias,), (bias.cos(),))
     assert_near(tangent, of_bias(bias.cos()) - of_bias(bias * 0))
@@ -186,7 +186,7 @@ def test_ranks_lengths_and_devices_are_refused():
 def test_what_computes_where_there_is_no_kernel(op):
     """On a GPU and without the library each is a group of one large convolution."""
     tensors = [tensor.detach() for tensor in small_operands()]
-    by_name = {schema.partition("(")[0]: f for schema, f in _aten.OPERATORS.items()}
+    by_name = {schema.partition("(")[0]: f for schema, f in aten.OPERATORS.items()}
     input, weight, bias, grad = tensors
     for last in (False, True):
         geometry = SMALL.geometry(last)

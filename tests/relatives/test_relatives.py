@@ -10,7 +10,7 @@ from torch.func import jvp, vmap
 import torchconv
 from tests.compare import FLOATS, assert_all_near, assert_near, same_bits, same_layout
 from tests.relatives.calls import Call, each_call, each_of_few
-from torchconv import _load
+from torchconv._operators import load
 
 CHANNELS_LAST = torch.channels_last
 
@@ -89,7 +89,7 @@ def test_same_bits(call, dtype):
         torch.set_num_threads(threads)
         found = with_gradients(call.ours, tensors, cotangent)
         assert all(map(same_bits, found, expected))
-    assert _load.problem is None
+    assert load.problem is None
     best = torch.ops.torchconv._isa()
     try:
         for level in ("portable", "avx2"):

@@ -21,12 +21,12 @@ from tests.awkward import AWKWARD
 from tests.cuda.gpu import operators
 from tests.reference import OPS
 from tools import gpu_processes, gpu_smoke, gpu_tests
-from torchconv import _load
+from torchconv._operators import load
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "gpu_accept.sh"
 needs_library = pytest.mark.skipif(
-    _load.cuda_problem is not None, reason=f"CUDA kernels: {_load.cuda_problem}"
+    load.cuda_problem is not None, reason=f"CUDA kernels: {load.cuda_problem}"
 )
 
 
@@ -37,7 +37,7 @@ listing = lambda: open("compiled").read()
 ops = Fake(torchconv=Fake(_algorithms_cuda=listing))
 cuda = Fake(get_device_capability=lambda: (9, 0))
 """,
-    "torchconv/_load.py": "cuda_problem = None",
+    "torchconv/_operators/load.py": "cuda_problem = None",
     "torchconv/__init__.py": "",
     "setup.py": """
 import os, shutil

@@ -9,7 +9,7 @@ import pytest
 
 from tools import check_wheel
 from tools.check_objects import ROOT
-from torchconv._load import MINIMUM_TORCH
+from torchconv._operators.load import MINIMUM_TORCH
 
 yaml = pytest.importorskip("yaml")
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _cuda, _load, _machine, _padding, _winograd, functional
-from torchconv._overrides import class_with_functions
+from torchconv import _config, _cuda, _machine, _padding, _winograd, functional
+from torchconv._integrations.overrides import class_with_functions
+from torchconv._operators import load
 from torchconv._winograd import Winograd
 
 if TYPE_CHECKING:
@@ -211,15 +212,15 @@ def show_config() -> str:
 
 
 def _cpu_kernels() -> str:
-    if _load.problem is not None:
-        return f"none, {_load.problem}; ATen computes everything"
+    if load.problem is not None:
+        return f"none, {load.problem}; ATen computes everything"
     ops = torch.ops.torchconv
     return f"instruction set {ops._isa()}, compiled by {ops._compiler()}"
 
 
 def _cuda_kernels() -> str:
-    if _load.cuda_problem is not None:
-        return f"none, {_load.cuda_problem}"
+    if load.cuda_problem is not None:
+        return f"none, {load.cuda_problem}"
     names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
     found = ", ".join(sorted(_cuda.accepted().capabilities)) or "none"
     toolkit = torch.ops.torchconv._toolkit_cuda()

@@ -8,7 +8,7 @@ from torch.overrides import has_torch_function_variadic
 
 from torchconv import _config, _explain, _padding
 from torchconv._arguments import integer, pair, refuse_rank, single
-from torchconv._overrides import class_with_functions
+from torchconv._integrations.overrides import class_with_functions
 from torchconv._relatives.asked import cast
 from torchconv._relatives.conv1d import resolve as resolve_1d
 from torchconv._relatives.conv3d import as_2d

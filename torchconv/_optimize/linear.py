@@ -12,11 +12,11 @@ from torch._C import (
 )
 from torch.compiler import is_dynamo_compiling
 
-from torchconv import _load
-from torchconv._autograd_activation import conv2d_activation
 from torchconv._config import get_backend
+from torchconv._integrations.one_node import one_node
 from torchconv._kept_weights import keep_packed
-from torchconv._one_node import one_node
+from torchconv._operators import load
+from torchconv._operators.autograd_activation import conv2d_activation
 from torchconv._optimize.modules import is_plain, why_not_itself
 from torchconv._packed_layer import PackedLayer
 from torchconv._winograd import CHOSEN
@@ -88,7 +88,7 @@ class PackedLinear(PackedLayer, nn.Linear):
             and not _are_functorch_transforms_active()
             and _get_tracing_state() is None
             and not is_dynamo_compiling()
-            and _load.problem is None
+            and load.problem is None
             and get_backend() != "aten"
             and self._holds_float32()
         )

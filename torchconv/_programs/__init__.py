@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from torchconv import _load
+from torchconv._operators import load
 from torchconv._programs.cut import recipe_for
 from torchconv._programs.shortcut import Shortcut, shortcut_of
 
 
 def link(modules: Iterable[nn.Module], leaves: set[type]) -> None:
     """Gives a shortcut to each module for which it is worth it; ``leaves`` as for ``trace``."""
-    if _load.problem is not None:
+    if load.problem is not None:
         return
     recipes = [(module, recipe_for(module, leaves)) for module in modules]
     for module, recipe in recipes:  # after all of them are traced

@@ -14,9 +14,9 @@ from torch._C import _DisableTorchDispatch
 from torchconv import _winograd
 from torchconv._activation import activation_number
 from torchconv._kept_weights import KeptWeights, unwatched
+from torchconv._operators.results import output_size
 from torchconv._programs.recipe import Segment, Step
 from torchconv._programs.watch import NotNow, Watch
-from torchconv._results import output_size
 
 _operators = torch.ops.torchconv
 _drop = _operators._program_drop.default._op

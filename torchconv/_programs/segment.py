@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchconv import _below
+from torchconv._operators import below
 from torchconv._programs.call import can_be_input, signature
 from torchconv._programs.making import Handle, made
 from torchconv._programs.recipe import Segment
 from torchconv._programs.watch import NotNow, Watch
 
-_run = _below.below(torch.ops.torchconv._program_run.default)
+_run = below.below(torch.ops.torchconv._program_run.default)
 
 Values = list[Any]
 Run = Callable[[Values], None]

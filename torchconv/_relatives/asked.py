@@ -18,7 +18,7 @@ def left_to_torch(input: Tensor, weight: Tensor, bias: Tensor | None, function: 
     if reason_for_aten(input, weight, bias, function) is not None or weight.numel() == 0:
         return True
     if is_dynamo_compiling():
-        from torchconv import _compile  # noqa: F401  (tells Dynamo about _autograd)
+        from torchconv._integrations import dynamo  # noqa: F401  (tells Dynamo about the derivatives)
     return False
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd, _padding, _winograd
+from torchconv import _arguments, _padding, _winograd
 from torchconv._arguments import single, suggests_channels_last
-from torchconv._overrides import overridden
+from torchconv._integrations.overrides import overridden
+from torchconv._operators import autograd
 from torchconv._relatives.asked import cast, left_to_torch
 
 Ints = int | Sequence[int]
@@ -81,7 +82,7 @@ def conv1d(
     geometry = resolve(input, weight, bias, stride, padding, dilation, groups, flags)
     # As in PyTorch, the order in which a sequence lies in memory does not reach the result.
     images = input.contiguous().unsqueeze(2)  # [n, c, 1, w]
-    return _autograd.conv2d(images, weight.unsqueeze(2), bias, geometry).squeeze(2)
+    return autograd.conv2d(images, weight.unsqueeze(2), bias, geometry).squeeze(2)
 
 
 def resolve(

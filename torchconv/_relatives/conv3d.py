@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import has_torch_function_variadic
 
-from torchconv._overrides import overridden
+from torchconv._integrations.overrides import overridden
 from torchconv._relatives.asked import cast, left_to_torch
 
 Ints = int | Sequence[int]

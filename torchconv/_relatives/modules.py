@@ -9,7 +9,7 @@ from torch.nn.modules.utils import _single
 
 from torchconv import functional
 from torchconv._arguments import lists_sides
-from torchconv._one_node import one_node
+from torchconv._integrations.one_node import one_node
 from torchconv._padding import pad_scripted
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _autograd
+from torchconv import _arguments
 from torchconv._arguments import pair, single
-from torchconv._overrides import overridden
+from torchconv._integrations.overrides import overridden
+from torchconv._operators import autograd
 from torchconv._relatives.asked import cast, left_to_torch
 from torchconv._relatives.transposed_geometry import Options, resolve
 
@@ -167,7 +168,7 @@ def _transposed(input: Tensor, weight: Tensor, bias: Tensor | None, options: Opt
         (top, left), (bottom, right) = options.padding, options.output_padding
         output = F.pad(output, (-left, right - left, -top, bottom - top))
     else:
-        output = _autograd.conv2d_grad_input(input, weight, size, geometry)
+        output = autograd.conv2d_grad_input(input, weight, size, geometry)
     return output if bias is None else _add(output, bias)
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from torchconv import _load
+from torchconv._operators import load
 
 
 def require_gpu() -> None:
     """Skips the module that calls this, as one line of the summary and not a thousand."""
-    if _load.cuda_problem is not None:
-        pytest.skip(f"needs CUDA kernels: {_load.cuda_problem}", allow_module_level=True)
+    if load.cuda_problem is not None:
+        pytest.skip(f"needs CUDA kernels: {load.cuda_problem}", allow_module_level=True)
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU", allow_module_level=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._decomp import decomposition_table
 from torch._library.utils import get_layout_constraint_tag
 
-from torchconv._imports import when_imported
+from torchconv._integrations.imports import when_imported
 from torchconv._relatives.modules import Conv1d, ConvTranspose1d, ConvTranspose2d
 from torchconv._samples import opacus
 from torchconv.modules import Conv2d

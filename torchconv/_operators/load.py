@@ -49,7 +49,7 @@ def load_library() -> None:
         importlib.import_module("torchconv._C")
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
-        reason = f"it is not in {Path(__file__).parent}" if missing else _first_line(error)
+        reason = f"it is not in {Path(__file__).parents[1]}" if missing else _first_line(error)
         found = f"torchconv's compiled library torchconv._C does not load ({reason})"
         if os.environ.get(REQUIRE) == "1":
             raise ImportError(f"{found}: {_remedy()}.") from error
@@ -57,9 +57,9 @@ def load_library() -> None:
             f"{found} and PyTorch's own convolution computes everything: {_remedy()}.",
             stacklevel=3,
         )
-        from torchconv import _aten
+        from torchconv._operators import aten
 
-        problem, _operators = found, _aten.define()
+        problem, _operators = found, aten.define()
     else:
         problem = None
         _check_isa()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from torchconv._imports import when_imported
+from torchconv._integrations.imports import when_imported
 
 Size = Sequence[int]
 

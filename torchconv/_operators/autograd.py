@@ -11,8 +11,8 @@ two Functions for each: torch.func needs one with ``setup_context``; PyTorch ins
 at every call; that takes longer than a small convolution, so ordinary autograd has one without.
 
 These functions are also what the operators, torch.ops.torchconv.*, do at the dispatcher's autograd
-keys (_registration.py), so that a graph which holds the operators differentiates as well. From here
-the operators are therefore called below autograd (_below.py).
+keys (registration.py), so that a graph which holds the operators differentiates as well. From here
+the operators are therefore called below autograd (below.py).
 
 Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q]. ``geometry``
 is what ``functional.resolve`` returns: (stride_h, stride_w, top, bottom, left, right, dilation_h,
@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from torchconv import _below, _vmap
-from torchconv._derivatives import product_rule, recording, save
-from torchconv._results import output_size
+from torchconv._operators import below, vmap
+from torchconv._operators.derivatives import product_rule, recording, save
+from torchconv._operators.results import output_size
 from torchconv._wanted import wanted
 
 _transforms_active = torch._C._are_functorch_transforms_active
@@ -49,7 +49,7 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints) -
         input.is_inference() and weight.is_inference() and (bias is None or bias.is_inference())
     ):
         return _Conv2d.apply(input, weight, bias, geometry)
-    return _below.conv2d(input, weight, bias, geometry)
+    return below.conv2d(input, weight, bias, geometry)
 
 
 def conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
@@ -58,7 +58,7 @@ def conv2d_grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: 
         return _Conv2dGradInputTransformed.apply(grad, weight, input_size, geometry)
     if recording(grad, weight):
         return _Conv2dGradInput.apply(grad, weight, input_size, geometry)
-    return _below.conv2d_grad_input(grad, weight, input_size, geometry)
+    return below.conv2d_grad_input(grad, weight, input_size, geometry)
 
 
 def conv2d_grad_weight(grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints) -> Tensor:
@@ -67,7 +67,7 @@ def conv2d_grad_weight(grad: Tensor, input: Tensor, weight_size: Ints, geometry:
         return _Conv2dGradWeightTransformed.apply(grad, input, weight_size, geometry)
     if recording(grad, input):
         return _Conv2dGradWeight.apply(grad, input, weight_size, geometry)
-    return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
+    return below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
 
 def conv2d_backward(
@@ -88,7 +88,7 @@ def conv2d_backward(
         or recording(grad, input)
         or (weight is not None and weight.requires_grad and _grad_enabled())
     ):
-        return _below.conv2d_backward(grad, input, weight, weight_size, geometry, bias_needed)
+        return below.conv2d_backward(grad, input, weight, weight_size, geometry, bias_needed)
     return (
         grad.new_empty(0)
         if weight is None
@@ -137,7 +137,7 @@ class _Conv2d(torch.autograd.Function):
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Ints, /
     ) -> Tensor:
         save(ctx, input, weight, (input.shape, weight.shape), geometry)
-        return _below.conv2d(input, weight, bias, geometry)
+        return below.conv2d(input, weight, bias, geometry)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -168,7 +168,7 @@ class _Conv2dGradInput(torch.autograd.Function):
         ctx: Any, grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints, /
     ) -> Tensor:
         save(ctx, grad, weight, (input_size, weight.shape), geometry)
-        return _below.conv2d_grad_input(grad, weight, input_size, geometry)
+        return below.conv2d_grad_input(grad, weight, input_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -199,7 +199,7 @@ class _Conv2dGradWeight(torch.autograd.Function):
         ctx: Any, grad: Tensor, input: Tensor, weight_size: Ints, geometry: Ints, /
     ) -> Tensor:
         save(ctx, grad, input, (input.shape, weight_size), geometry)
-        return _below.conv2d_grad_weight(grad, input, weight_size, geometry)
+        return below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -227,7 +227,7 @@ class _Conv2dGradWeight(torch.autograd.Function):
 class _Conv2dTransformed(_Conv2d):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _below.conv2d(*arguments)
+        return below.conv2d(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -237,13 +237,13 @@ class _Conv2dTransformed(_Conv2d):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        return _vmap.conv2d(conv2d, info, in_dims, *arguments)
+        return vmap.conv2d(conv2d, info, in_dims, *arguments)
 
 
 class _Conv2dGradInputTransformed(_Conv2dGradInput):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _below.conv2d_grad_input(*arguments)
+        return below.conv2d_grad_input(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -253,13 +253,13 @@ class _Conv2dGradInputTransformed(_Conv2dGradInput):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        return _vmap.conv2d_grad_input(conv2d_grad_input, info, in_dims, *arguments)
+        return vmap.conv2d_grad_input(conv2d_grad_input, info, in_dims, *arguments)
 
 
 class _Conv2dGradWeightTransformed(_Conv2dGradWeight):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _below.conv2d_grad_weight(*arguments)
+        return below.conv2d_grad_weight(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -269,4 +269,4 @@ class _Conv2dGradWeightTransformed(_Conv2dGradWeight):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        return _vmap.conv2d_grad_weight(conv2d_grad_weight, info, in_dims, *arguments)
+        return vmap.conv2d_grad_weight(conv2d_grad_weight, info, in_dims, *arguments)

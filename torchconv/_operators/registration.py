@@ -8,42 +8,36 @@ transforms of torch.func before these take the operators apart.
 
 import torch
 
-from torchconv import (
-    _autograd,
-    _autograd_activation,
-    _autograd_each,
-    _each_in_groups,
-    _integers,
-    _load,
-)
+from torchconv import _integers
 from torchconv._named_activations import activate, ending
+from torchconv._operators import autograd, autograd_activation, autograd_each, each_in_groups, load
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
 
 for _function in (
-    _autograd.conv2d,
-    _autograd.conv2d_grad_input,
-    _autograd.conv2d_grad_weight,
-    _autograd.conv2d_backward,
-    _autograd_each.conv2d_each,
-    _autograd_each.conv2d_each_grad_input,
-    _autograd_each.conv2d_each_grad_weight,
-    _autograd_activation.conv2d_activation,
-    _autograd_activation.activate,
+    autograd.conv2d,
+    autograd.conv2d_grad_input,
+    autograd.conv2d_grad_weight,
+    autograd.conv2d_backward,
+    autograd_each.conv2d_each,
+    autograd_each.conv2d_each_grad_input,
+    autograd_each.conv2d_each_grad_weight,
+    autograd_activation.conv2d_activation,
+    autograd_activation.activate,
 ):
     for _key in ("Autograd", "FuncTorchDynamicLayerFrontMode"):
         _library.impl(_function.__name__, _function, _key)
 
 torch.library.register_vmap("torchconv::conv2d_int32", _integers.batched)
 
-if _load.problem is None:  # else _aten.py has defined them for all devices
+if load.problem is None:  # else aten.py has defined them for all devices
     _library.impl("conv2d_activation", ending(torch.ops.torchconv.conv2d), "CUDA")
     _library.impl("activate", activate, "CUDA")
     for _name, _within, _op in (
-        ("conv2d_each", _each_in_groups.conv2d_within, "conv2d"),
-        ("conv2d_each_grad_input", _each_in_groups.grad_input_within, "conv2d_grad_input"),
-        ("conv2d_each_grad_weight", _each_in_groups.grad_weight_within, "conv2d_grad_weight"),
-        ("_grad_weight_squares", _each_in_groups.squares_within, "conv2d_grad_weight"),
+        ("conv2d_each", each_in_groups.conv2d_within, "conv2d"),
+        ("conv2d_each_grad_input", each_in_groups.grad_input_within, "conv2d_grad_input"),
+        ("conv2d_each_grad_weight", each_in_groups.grad_weight_within, "conv2d_grad_weight"),
+        ("_grad_weight_squares", each_in_groups.squares_within, "conv2d_grad_weight"),
     ):
         _library.impl(_name, _within(getattr(torch.ops.torchconv, _op)), "CUDA")
     _library.impl("conv2d_int32", _integers.by_aten, "CUDA")

@@ -8,18 +8,19 @@ longer than importing torchconv.
 import torch
 import torch._dynamo
 
-from torchconv import _autograd, _autograd_activation, _autograd_each, _cuda
+from torchconv import _cuda
+from torchconv._operators import autograd, autograd_activation, autograd_each
 
 for function in (
-    _autograd.conv2d,
-    _autograd.conv2d_grad_input,
-    _autograd.conv2d_grad_weight,
-    _autograd.conv2d_backward,
-    _autograd_each.conv2d_each,
-    _autograd_each.conv2d_each_grad_input,
-    _autograd_each.conv2d_each_grad_weight,
-    _autograd_activation.conv2d_activation,
-    _autograd_activation.activate,
+    autograd.conv2d,
+    autograd.conv2d_grad_input,
+    autograd.conv2d_grad_weight,
+    autograd.conv2d_backward,
+    autograd_each.conv2d_each,
+    autograd_each.conv2d_each_grad_input,
+    autograd_each.conv2d_each_grad_weight,
+    autograd_activation.conv2d_activation,
+    autograd_activation.activate,
 ):
     torch.compiler.allow_in_graph(function)
 

@@ -1,6 +1,6 @@
 """The operators as those call them who have dealt with autograd already: below it.
 
-At the dispatcher's autograd keys they would lead back to _autograd.py.
+At the dispatcher's autograd keys they would lead back to autograd.py.
 """
 
 from collections.abc import Callable

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from torchconv import _autograd, _below
-from torchconv._derivatives import save
 from torchconv._named_activations import (
     GELU,
     HARDSWISH,
@@ -27,6 +25,8 @@ from torchconv._named_activations import (
     SILU,
     activated,
 )
+from torchconv._operators import autograd, below
+from torchconv._operators.derivatives import save
 
 _aten = torch.ops.aten
 Ints = Sequence[int]
@@ -76,7 +76,7 @@ def conv2d_activation(
     ``packed`` is what ``_pack_weights`` made of the weight, if that is at hand.
     """
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        sums = _autograd.conv2d(input, weight, bias, geometry)
+        sums = autograd.conv2d(input, weight, bias, geometry)
         return activated(sums, residual, activation, slope)
     if not torch.is_grad_enabled() or not (
         input.requires_grad
@@ -84,12 +84,12 @@ def conv2d_activation(
         or (bias is not None and bias.requires_grad)
         or (residual is not None and residual.requires_grad)
     ):
-        return _below.conv2d_activation(
+        return below.conv2d_activation(
             input, weight, bias, residual, geometry, activation, slope, packed
         )
     if _result_tells(activation, slope):
         return _Conv2dActivation.apply(input, weight, bias, residual, geometry, activation, slope)
-    return activate(_autograd.conv2d(input, weight, bias, geometry), residual, activation, slope)
+    return activate(autograd.conv2d(input, weight, bias, geometry), residual, activation, slope)
 
 
 def activate(sums: Tensor, residual: Tensor | None, activation: int, slope: float) -> Tensor:
@@ -100,7 +100,7 @@ def activate(sums: Tensor, residual: Tensor | None, activation: int, slope: floa
         sums.requires_grad or (residual is not None and residual.requires_grad)
     ):
         return _Activate.apply(sums, residual, activation, slope)
-    return _below.activate(sums, residual, activation, slope)
+    return below.activate(sums, residual, activation, slope)
 
 
 class _Conv2dActivation(torch.autograd.Function):
@@ -116,9 +116,7 @@ class _Conv2dActivation(torch.autograd.Function):
         slope: float,
         /,
     ) -> Tensor:
-        result = _below.conv2d_activation(
-            input, weight, bias, residual, geometry, activation, slope
-        )
+        result = below.conv2d_activation(input, weight, bias, residual, geometry, activation, slope)
         ctx.activation, ctx.slope = activation, slope
         sizes, kept_result = (input.shape, weight.shape), None if activation == NONE else result
         save(ctx, input, weight, sizes, geometry, kept_result)
@@ -131,7 +129,7 @@ class _Conv2dActivation(torch.autograd.Function):
             return (None,) * 7
         input, weight, result = ctx.saved_tensors
         grad = _FROM_RESULT[ctx.activation](grad, result, ctx.slope)
-        gradients = _autograd.wanted_gradients(ctx, grad, input, weight)
+        gradients = autograd.wanted_gradients(ctx, grad, input, weight)
         return *gradients, grad if ctx.needs_input_grad[3] else None, None, None, None
 
 
@@ -142,7 +140,7 @@ class _Activate(torch.autograd.Function):
     ) -> Tensor:
         ctx.activation, ctx.slope = activation, slope
         ctx.set_materialize_grads(False)
-        result = _below.activate(sums, residual, activation, slope)
+        result = below.activate(sums, residual, activation, slope)
         ctx.from_result = _result_tells(activation, slope)
         ctx.save_for_backward(*((result,) if ctx.from_result else (sums, residual)))
         return result

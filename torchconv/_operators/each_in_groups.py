@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from torchconv._results import empty_each, output_size
+from torchconv._operators.results import empty_each, output_size
 
 Operator = Callable[..., Tensor]
 Ints = Sequence[int]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchconv._results import empty, empty_each, output_size
+from torchconv._operators.results import empty, empty_each, output_size
 
 
 @torch.library.register_fake("torchconv::conv2d")

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from torchconv import _integers
-from torchconv._each_in_groups import (
+from torchconv._named_activations import activate, ending
+from torchconv._operators.each_in_groups import (
     conv2d_within,
     grad_input_within,
     grad_weight_within,
     squares_within,
 )
-from torchconv._named_activations import activate, ending
 from torchconv._padding import mode_of, pad, unpad
 
 Ints = Sequence[int]

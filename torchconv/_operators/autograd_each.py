@@ -1,7 +1,7 @@
 """Convolutions of one shape, each with an input and a weight of its own, with derivatives.
 
 As the three operators, these are closed: every derivative of one of them is one of them again.
-Shapes: as in _autograd.py, with a dimension B in front of every tensor; sizes and geometry are
+Shapes: as in autograd.py, with a dimension B in front of every tensor; sizes and geometry are
 those of one convolution.
 """
 
@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchconv import _below
-from torchconv._derivatives import product_rule, recording, save
-from torchconv._each_in_groups import grad_input_within
+from torchconv._operators import below
+from torchconv._operators.derivatives import product_rule, recording, save
+from torchconv._operators.each_in_groups import grad_input_within
 from torchconv._padding import mode_of
 from torchconv._wanted import wanted
 
 _transforms_active = torch._C._are_functorch_transforms_active
-_grad_input_in_groups = grad_input_within(_below.conv2d_grad_input)
+_grad_input_in_groups = grad_input_within(below.conv2d_grad_input)
 Ints = Sequence[int]
 
 
@@ -30,7 +30,7 @@ def conv2d_each(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: In
         or (bias is not None and bias.requires_grad and torch.is_grad_enabled())
     ):
         return _Conv2dEach.apply(input, weight, bias, geometry)
-    return _below.conv2d_each(input, weight, bias, geometry)
+    return below.conv2d_each(input, weight, bias, geometry)
 
 
 def conv2d_each_grad_input(
@@ -48,13 +48,13 @@ def conv2d_each_grad_weight(
     """Returns the gradients of the weights, each of shape ``weight_size``."""
     if _transforms_active() or recording(grad, input):
         return _Conv2dEachGradWeight.apply(grad, input, weight_size, geometry)
-    return _below.conv2d_each_grad_weight(grad, input, weight_size, geometry)
+    return below.conv2d_each_grad_weight(grad, input, weight_size, geometry)
 
 
 def _grad_input(grad: Tensor, weight: Tensor, input_size: Ints, geometry: Ints) -> Tensor:
     """The operator knows no padding but zeros, whose gradients nobody wants."""
     zeros = mode_of(geometry) == "zeros"
-    op = _below.conv2d_each_grad_input if zeros else _grad_input_in_groups
+    op = below.conv2d_each_grad_input if zeros else _grad_input_in_groups
     return op(grad, weight, input_size, geometry)
 
 
@@ -77,7 +77,7 @@ def _mapped(op: Any, info: Any, in_dims: Sequence[Any], tensors: Any, *others: A
 class _Conv2dEach(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _below.conv2d_each(*arguments)
+        return below.conv2d_each(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -165,7 +165,7 @@ class _Conv2dEachGradInput(torch.autograd.Function):
 class _Conv2dEachGradWeight(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
-        return _below.conv2d_each_grad_weight(*arguments)
+        return below.conv2d_each_grad_weight(*arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,7 +1,7 @@
 """What ``torch.vmap`` does to the three operators: fold the mapped dimension into a real one.
 
 A mapped input or output gradient folds into the batch n, a mapped weight into its channels; if both
-operands are mapped, they are as many convolutions (_autograd_each.py). B is the size of the mapped
+operands are mapped, they are as many convolutions (autograd_each.py). B is the size of the mapped
 dimension. Each rule takes the arguments of its operator and returns ``(result, its mapped
 dimension)``. All of them go through differentiable operators, so that transforms nest.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torchconv import _autograd_each
+from torchconv._operators import autograd_each
 
 Operator = Callable[..., Tensor]
 Dims = Sequence[Any]  # for every argument its mapped dimension, or None
@@ -56,7 +56,7 @@ def conv2d(
         if bias is not None:
             bias = bias.expand(batch, -1) if bias_dim is None else bias.movedim(bias_dim, 0)
         input, weight = input.movedim(input_dim, 0), weight.movedim(weight_dim, 0)
-        return _autograd_each.conv2d_each(input, weight, bias, geometry), 0
+        return autograd_each.conv2d_each(input, weight, bias, geometry), 0
 
     if bias is not None and (weight_dim is None) != (bias_dim is None):  # add it afterwards
         dims = (input_dim, weight_dim, None)
@@ -110,7 +110,7 @@ def conv2d_grad_input(
         return _split_in_groups(result, 1, groups, batch, c)
 
     grad, weight = grad.movedim(grad_dim, 0), weight.movedim(weight_dim, 0)
-    return _autograd_each.conv2d_each_grad_input(grad, weight, input_size, geometry), 0
+    return autograd_each.conv2d_each_grad_input(grad, weight, input_size, geometry), 0
 
 
 def conv2d_grad_weight(
@@ -138,4 +138,4 @@ def conv2d_grad_weight(
         return result.unflatten(1, (batch, c)), 1
 
     grad, input = grad.movedim(grad_dim, 0), input.movedim(input_dim, 0)
-    return _autograd_each.conv2d_each_grad_weight(grad, input, weight_size, geometry), 0
+    return autograd_each.conv2d_each_grad_weight(grad, input, weight_size, geometry), 0

@@ -1,0 +1,1 @@
+"""What compilers, exporters, tracers and tools that count operations are told."""
