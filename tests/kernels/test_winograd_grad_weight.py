@@ -50,7 +50,6 @@ ODD = (
     case("5x5_one_side", 2, 20, (9, 14), 50, 5, padding=(4, 0, 1, 2)),
     case("5x5_parts", 2, 16, (40, 39), 40, 5),
     case("5x5_whole_batch", 9, 300, 7, 258, 5),
-    case("5x5_dilated", 2, 20, (15, 26), 18, 5, dilation=(2, 3)),
 )
 
 
