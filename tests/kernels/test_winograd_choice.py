@@ -1,0 +1,103 @@
+"""Which layers Winograd's algorithms compute: by the shape of an image, the dtype and direction."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.cases import case as build_case
+from tests.compare import same_bits
+from tests.kernels.test_winograd import ALGORITHMS, GATHERS, every_gather, explanation
+from tests.reference import random_operands, run
+
+
+def chosen_for(op, shape, dtype, channels_last):
+    name = explanation(op, shape, dtype, channels_last)[-1].split(":")[0]
+    return name if name in ALGORITHMS else "direct"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_choice_depends_on_the_shape_of_an_image_and_the_dtype_alone(dtype):
+    """In both layouts: no other batch gives a sample other bits."""
+    chosen = set()
+    for c, k, size in ((64, 64, 56), (3, 64, 56), (512, 512, 7), (16, 16, 32), (64, 64, 2)):
+        for op in GATHERS:
+            shapes = [build_case("", n, c, size, k, 3) for n in (1, 7, 300)]
+            found = {
+                chosen_for(op, shape, dtype, channels_last)
+                for shape in shapes
+                for channels_last in (False, True)
+            }
+            assert len(found) == 1, (found, c, k, size)
+            chosen |= found
+    assert chosen >= {"winograd_f4", "direct"}
+
+
+def test_small_maps_of_bfloat16_are_summed_in_pairs():
+    """Direct sums have twice the speed there; full tiles are worth it all the same."""
+    f4, f2 = "winograd_f4", "winograd_f2"
+    for size, wide, half in ((7, f4, "direct"), (6, f2, "direct"), (8, f4, f4), (14, f4, f4)):
+        shape = build_case("", 1, 64, size, 64, 3)
+        for op in GATHERS:
+            assert chosen_for(op, shape, torch.float32, True) == wide
+            assert chosen_for(op, shape, torch.float16, True) == wide
+            assert chosen_for(op, shape, torch.bfloat16, True) == half
+
+
+def test_dilated_layers_count_products():
+    """Of DeepLab, whose far taps mostly see padding; and maps whose residues are small tiles."""
+    f4, f2 = "winograd_f4", "winograd_f2"
+    for size, dilation, padding, wide, half in (
+        (33, 2, None, f4, f4),
+        (33, 4, None, f4, f4),
+        (33, 6, None, f4, "direct"),
+        (33, 12, None, "direct", "direct"),
+        (33, 18, None, "direct", "direct"),
+        (24, 4, 0, f4, f4),  # residues of 4 x 4 outputs
+        (16, 4, 0, f2, "direct"),  # of 2 x 2
+    ):
+        shape = build_case("", 1, 64, size, 64, 3, padding=padding, dilation=dilation)
+        found = {
+            chosen_for("forward", shape, dtype, layout)
+            for dtype in (torch.float32, torch.float16)
+            for layout in (False, True)
+        }
+        assert found == {wide}, shape
+        assert chosen_for("forward", shape, torch.bfloat16, True) == half, shape
+    few = build_case("", 1, 32, 33, 32, 3, dilation=2)
+    assert chosen_for("forward", few, torch.float32, True) == f4
+    assert chosen_for("forward", few, torch.bfloat16, True) == "direct"
+    # Padding that repeats the input is summed, too.
+    ring = build_case("", 1, 64, 33, 64, 3, dilation=12)
+    geometry = list(ring.geometry(True))
+    geometry[-1] += 384  # circular
+    sizes = ring.input_size, ring.weight_size
+    reasons = torch.ops.torchconv._explain("forward", *sizes, geometry, "float32")
+    assert reasons.splitlines()[-1].startswith(f4)
+
+
+def test_small_maps_and_bfloat16_of_5x5_layers_are_summed_directly():
+    fast, direct = "winograd_5x5", "direct"
+    for channels, size, dtype, expected in (
+        (64, 27, torch.float32, fast),
+        (64, 27, torch.float16, fast),
+        (64, 27, torch.bfloat16, direct),
+        (16, 6, torch.float32, fast),
+        (15, 27, torch.float32, direct),
+        (64, 5, torch.float32, direct),
+        (64, (1, 100), torch.float32, direct),
+    ):
+        for op, batch in itertools.product(GATHERS, (1, 7, 300)):
+            shape = build_case("", batch, channels, size, 64, 5)
+            assert chosen_for(op, shape, dtype, False) == expected, shape
+            assert chosen_for(op, shape, dtype, True) == expected, shape
+
+
+@every_gather
+def test_f2_leaves_out_the_5x5_layers(op):
+    """Their error is that of F(4x4, 3x3)."""
+    shape = build_case("", 2, 64, 27, 64, 5)
+    t = random_operands(shape, torch.float32)
+    direct, fast = (run(op, shape, t, winograd=mode) for mode in ("off", "auto"))
+    assert same_bits(run(op, shape, t, winograd="f2"), direct)
+    assert not same_bits(fast, direct)
