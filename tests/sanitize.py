@@ -54,6 +54,8 @@ FAR = (
 # Jobs for several threads: both stages of packed weights, repeats of weight gradients.
 SHARED = (
     case("dense", 3, 20, (9, 10), 40, 3, bias=True),
+    case("5x5", 3, 20, (9, 10), 40, 5, bias=True),
+    case("5x5_dilated", 3, 17, (9, 10), 16, 5, dilation=(1, 2)),
     case("few", 3, 3, (9, 12), 10, 3, bias=True),
     case("1x1", 3, 40, (9, 10), 70, 1),
     case("groups", 2, 12, 8, 12, 3, groups=3),

@@ -71,6 +71,7 @@ def test_a_library_of_other_sources_is_built_again(tmp_path, listing, stale):
     for name in ("tools", "torchconv"):
         (tmp_path / name).mkdir()
     for name, text in FAKES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     shutil.copy(ROOT / "build_cuda.py", tmp_path)
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
