@@ -54,8 +54,6 @@ FAR = (
 # Jobs for several threads: both stages of packed weights, repeats of weight gradients.
 SHARED = (
     case("dense", 3, 20, (9, 10), 40, 3, bias=True),
-    case("5x5", 3, 20, (9, 10), 40, 5, bias=True),
-    case("5x5_dilated", 3, 17, (9, 10), 16, 5, dilation=(1, 2)),
     case("few", 3, 3, (9, 12), 10, 3, bias=True),
     case("1x1", 3, 40, (9, 10), 70, 1),
     case("groups", 2, 12, 8, 12, 3, groups=3),
@@ -64,6 +62,9 @@ SHARED = (
     grouped("depthwise_many_images", 300, 16, 5, 1, 3),
     case("one_pixel", 300, 70, 1, 50, 1, bias=True),
     case("groups_in_a_vector", 2, 32, (20, 9), 32, 3, groups=8, bias=True),
+    case("5x5", 3, 20, (9, 10), 40, 5, bias=True),
+    case("5x5_dilated", 3, 17, (9, 10), 16, 5, dilation=(1, 2)),
+    case("5x5_even", 2, 16, (8, 6), 16, 5),
 )
 
 
