@@ -53,6 +53,9 @@ constexpr int64_t kPackedKept = 1 << 20;  // bytes
 constexpr int64_t kTapRowsApart = 4;      // further apart, tap rows are loaded each on its own
 constexpr int64_t kTileImages = 4;        // fewer do not hide the latency of a multiply-add
 constexpr int64_t kShortestRowPart = 6;   // pixels that leave out their own padding
+// Such rows are finished one after the other: tiles that run down all of them write each to another page.
+// 1x1, 24 -> 144 channels at 56x56: 0.85 of the time in float32, 0.89 in bfloat16 (Zen 4).
+constexpr int64_t kLongRowPart = 24;
 
 // dense_pixels, against dense_channels, which leaves out empty halves of a block (28x28, 2 to 56
 // output channels, 16 to 256 inputs): pixels in the lanes win where the output channels fill less of

@@ -212,8 +212,16 @@ struct ChannelJob : ChannelSource {
     }
   }
 
-  // Part of several rows: tiles along each, or down all of them where there are fewer columns.
+  // Part of several rows: row after row where they are long, else columns of tiles down all of them; the rows
+  // of such a tile are pixels of a row, or of a column where there are few columns.
   static void run_part(Tile<A>& tile, int64_t columns, const Below& rows, int64_t lanes) {
+    if (columns >= cost::kLongRowPart) {
+      for (int64_t i = 0; i < rows.count; ++i) {
+        run_rows<A, Steps::kTableA, true>(tile, columns, lanes);
+        tile.a += rows.a, tile.c += rows.c, tile.skip(rows.rounded);
+      }
+      return;
+    }
     if (columns >= cost::kShortestRowPart || columns >= rows.count)
       return run_rows<A, Steps::kTableA, true>(tile, columns, lanes, {}, rows);
     const Below across = {columns, tile.a_row, tile.c_row, tile.rounded_row};
