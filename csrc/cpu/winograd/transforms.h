@@ -24,6 +24,8 @@ namespace {
 struct WinogradPoints {
   static constexpr double a = 0.625, b = 1.5;
   static constexpr double a2 = a * a, b2 = b * b;
+  static constexpr double a_to[] = {1, a, a2, a2 * a, a2 * a2};  // powers
+  static constexpr double b_to[] = {1, b, b2, b2 * b, b2 * b2};
   // The product over the other points of the differences to 0, +-a, +-b.
   static constexpr double n0 = a2 * b2, na = 2 * a2 * (a2 - b2), nb = 2 * b2 * (b2 - a2);
 };
@@ -117,25 +119,20 @@ inline void weight_transform(const typename V::Vec (&w)[5], typename V::Vec (&ou
 //     | 0   a  -a   b  -b   0 |
 //     | 0  a2  a2  b2  b2   0 |
 //     | 0  a3 -a3  b3 -b3   1 |
-template <class V>
-inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[4]) {
+//
+// F(2, 5) has the first two rows; infinity counts in the last.
+template <class V, int kTile>
+inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[kTile]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
   const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
   out[0] = V::add(V::add(m[0], even_a), even_b);
-  out[1] = add_both<V>(P::a, odd_a, P::b, odd_b, V::zero());
-  out[2] = add_both<V>(P::a2, even_a, P::b2, even_b, V::zero());
-  out[3] = add_both<V>(P::a * P::a2, odd_a, P::b * P::b2, odd_b, m[5]);
-}
-
-// Of F(2, 5), the first two rows.
-template <class V>
-inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[2]) {
-  using P = WinogradPoints;
-  const auto odd_a = subtract<V>(m[1], m[2]), odd_b = subtract<V>(m[3], m[4]);
-  out[0] = V::add(V::add(m[0], V::add(m[1], m[2])), V::add(m[3], m[4]));
-  out[1] = add_both<V>(P::a, odd_a, P::b, odd_b, m[5]);
+#pragma GCC unroll 8
+  for (int i = 1; i < kTile; ++i) {
+    out[i] = add_both<V>(P::a_to[i], i % 2 ? odd_a : even_a, P::b_to[i], i % 2 ? odd_b : even_b,
+                         i == kTile - 1 ? m[5] : V::zero());
+  }
 }
 
 // The same for F(2, 3): every number is 0, 1 or 1/2.

@@ -1,6 +1,5 @@
 // The transforms of F(3x3, 4x4) and F(5x5, 2x2) along one axis. The former: three sums over a tile of four
-// elements of grad and six of
-// the input,
+// elements of grad and six of the input,
 //
 //     w[r] = sum over i of g[i] x[i + r]  =  A3^T [ (G4 g) * (B^T x) ],   i < 4, r < 3
 //
@@ -65,31 +64,23 @@ struct GradTile {
 //     | 1/n0  1/na   1/na   1/nb   1/nb  0 |
 //     |  0    a/na  -a/na   b/nb  -b/nb  0 |
 //     |  0   a2/na  a2/na  b2/nb  b2/nb  1 |
-template <class V>
-inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[3]) {
+//
+// The rows of F(5, 2) go on to a4 and b4; infinity counts in the last.
+template <class V, int kTaps>
+inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[kTaps]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
   const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
   const Vec at_zero = add_scaled<V>(V::zero(), 1 / P::n0, m[0]);
-  out[0] = add_both<V>(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
-  out[1] = add_both<V>(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
-  out[2] = add_both<V>(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, m[5]);
-}
-
-// Of F(5, 2), whose rows go on to a4 and b4; infinity counts in the last.
-template <class V>
-inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[5]) {
-  using P = WinogradPoints;
-  using Vec = typename V::Vec;
-  const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
-  const Vec even_b = V::add(m[3], m[4]), odd_b = subtract<V>(m[3], m[4]);
-  const Vec at_zero = add_scaled<V>(V::zero(), 1 / P::n0, m[0]);
-  out[0] = add_both<V>(1 / P::na, even_a, 1 / P::nb, even_b, at_zero);
-  out[1] = add_both<V>(P::a / P::na, odd_a, P::b / P::nb, odd_b, V::zero());
-  out[2] = add_both<V>(P::a2 / P::na, even_a, P::b2 / P::nb, even_b, V::zero());
-  out[3] = add_both<V>(P::a * P::a2 / P::na, odd_a, P::b * P::b2 / P::nb, odd_b, V::zero());
-  out[4] = add_both<V>(P::a2 * P::a2 / P::na, even_a, P::b2 * P::b2 / P::nb, even_b, m[5]);
+#pragma GCC unroll 8
+  for (int i = 0; i < kTaps; ++i) {
+    out[i] = add_both<V>(P::a_to[i] / P::na, i % 2 ? odd_a : even_a, P::b_to[i] / P::nb,
+                         i % 2 ? odd_b : even_b,
+                         i == 0           ? at_zero
+                         : i == kTaps - 1 ? m[5]
+                                          : V::zero());
+  }
 }
 
 }  // namespace
