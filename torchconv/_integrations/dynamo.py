@@ -9,19 +9,9 @@ import torch
 import torch._dynamo
 
 from torchconv import _cuda
-from torchconv._operators import autograd, autograd_activation, autograd_each
+from torchconv._operators.registration import DIFFERENTIABLE
 
-for function in (
-    autograd.conv2d,
-    autograd.conv2d_grad_input,
-    autograd.conv2d_grad_weight,
-    autograd.conv2d_backward,
-    autograd_each.conv2d_each,
-    autograd_each.conv2d_each_grad_input,
-    autograd_each.conv2d_each_grad_weight,
-    autograd_activation.conv2d_activation,
-    autograd_activation.activate,
-):
+for function in DIFFERENTIABLE:
     torch.compiler.allow_in_graph(function)
 
 # Read when a graph is traced, and part of the graph from then on.

@@ -14,7 +14,7 @@ from torchconv._operators import autograd, autograd_activation, autograd_each, e
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
 
-for _function in (
+DIFFERENTIABLE = (
     autograd.conv2d,
     autograd.conv2d_grad_input,
     autograd.conv2d_grad_weight,
@@ -24,7 +24,8 @@ for _function in (
     autograd_each.conv2d_each_grad_weight,
     autograd_activation.conv2d_activation,
     autograd_activation.activate,
-):
+)
+for _function in DIFFERENTIABLE:
     for _key in ("Autograd", "FuncTorchDynamicLayerFrontMode"):
         _library.impl(_function.__name__, _function, _key)
 
