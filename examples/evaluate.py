@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from examples import data, predictions, trained
+from examples import predictions, trained
+from examples.images import data
 
 
 def main(argv: Sequence[str] | None = None) -> int:

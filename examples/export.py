@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from examples import RunError, trained
-from examples.checkpoint import atomic_file
+from examples.training.checkpoint import atomic_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:

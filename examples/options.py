@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples import RunError, checkpoint, folder, presets
-from examples.data import DATA
-from examples.learner import OPTIMIZERS
+from examples import RunError, presets
+from examples.images.data import DATA
 from examples.models import MODELS
-from examples.schedule import SCHEDULES
+from examples.training import checkpoint, folder
+from examples.training.learner import OPTIMIZERS
+from examples.training.schedule import SCHEDULES
 
 LEARNING_RATE = {"lenet": 3e-3, "alexnet": 2e-4, "alexnet-cifar": 5e-4}
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from examples.checkpoint import atomic_file
-from examples.data import DataInfo
+from examples.images.data import DataInfo
+from examples.training.checkpoint import atomic_file
 
 HEADER = ("index", "label", "predicted", "probability")
 GREYS = " .:-=+*#%@"  # from dark to bright

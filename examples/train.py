@@ -19,14 +19,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from examples import RunError, checkpoint, computed, folder, presets
+from examples import RunError, presets
 from examples import options as run_options
-from examples.learner import NAMES
-from examples.metrics import MetricsLog
 from examples.options import default_out, parse
-from examples.processes import Processes, join, meet, one_speaks
-from examples.results import report
-from examples.run import Run
+from examples.training import checkpoint, computed, folder
+from examples.training.learner import NAMES
+from examples.training.metrics import MetricsLog
+from examples.training.processes import Processes, join, meet, one_speaks
+from examples.training.results import report
+from examples.training.run import Run
 
 BEFORE = "Stopped before training began; no run was changed."
 STOPPING = (signal.SIGINT, signal.SIGTERM)

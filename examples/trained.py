@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from examples import RunError, checkpoint, data, folder
-from examples.data import DATA, DataInfo
+from examples import RunError
+from examples.images import data
+from examples.images.data import DATA, DataInfo
 from examples.models import MODELS
-from examples.run import conv_class
+from examples.training import checkpoint, folder
+from examples.training.run import conv_class
 
 
 @dataclass(frozen=True)

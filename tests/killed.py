@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from examples import checkpoint, folder
+from examples.training import checkpoint, folder
 from tests.examples import forked
 from tests.examples.training import measurements
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from examples import data
+from examples.images import data
 
 TRAIN, TEST = 12, 5
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from examples import RunError, bundled
+from examples import RunError
+from examples.images import bundled
 from tests.examples.archives import load, no_network  # noqa: F401
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import torchconv
-from examples.metrics import read_records
+from examples.training.metrics import read_records
 from tests.examples.training import (
     finish,
     no_pictures,  # noqa: F401

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from examples import RunError, data
-from examples.augment import RandomAffine
-from examples.processes import Processes
+from examples import RunError
+from examples.images import data
+from examples.images.augment import RandomAffine
+from examples.training.processes import Processes
 from tests.examples.archives import (  # noqa: F401
     DOWNLOADED,
     TEST,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from examples import checkpoint, run
-from examples.data import load
-from examples.learner import Learner
-from examples.metrics import read_records
+from examples.images.data import load
+from examples.training import checkpoint, run
+from examples.training.learner import Learner
+from examples.training.metrics import read_records
 from tests.examples.training import (
     Tiny,
     finish,

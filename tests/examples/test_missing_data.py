@@ -8,7 +8,8 @@ import urllib.request
 import pytest
 from torchvision import datasets
 
-from examples import RunError, data
+from examples import RunError
+from examples.images import data
 from tests.examples.archives import DOWNLOADED, load, make_archives, no_network, put  # noqa: F401
 
 URLOPEN = urllib.request.urlopen

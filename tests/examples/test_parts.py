@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 import torchconv
-from examples import RunError, checkpoint, metrics, options
+from examples import RunError, options
 from examples.models import MODELS, first_filters
+from examples.training import checkpoint, metrics
 
 ROOT = Path(__file__).parents[2]
 CHANNELS = {"lenet": 1, "alexnet": 3, "alexnet-cifar": 3}

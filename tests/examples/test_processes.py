@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 
-from examples import checkpoint, train
+from examples import train
+from examples.training import checkpoint
 from tests.examples import forked
 from tests.examples.training import SMALL, launch
 
@@ -19,12 +20,12 @@ needs_distributed = pytest.mark.skipif(
 )
 
 ALL_KINDS = {
-    "rank 0 in a step": (0, "examples.learner:Learner.step", ValueError("planted")),
-    "rank 1 in a step": (1, "examples.learner:Learner.step", ValueError("planted")),
+    "rank 0 in a step": (0, "examples.training.learner:Learner.step", ValueError("planted")),
+    "rank 1 in a step": (1, "examples.training.learner:Learner.step", ValueError("planted")),
     "rank 0 before the others": (0, "examples.train.open_log", ValueError("planted")),
-    "rank 0 while it saves": (0, "examples.checkpoint.save", OSError("planted")),
+    "rank 0 while it saves": (0, "examples.training.checkpoint.save", OSError("planted")),
     "rank 1 before it joins": (1, "examples.train.parse", train.RunError("planted")),
-    "rank 1 is interrupted": (1, "examples.learner:Learner.step", KeyboardInterrupt()),
+    "rank 1 is interrupted": (1, "examples.training.learner:Learner.step", KeyboardInterrupt()),
 }
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from examples import checkpoint
-from examples.processes import Processes
-from examples.run import Run
+from examples.training import checkpoint
+from examples.training.processes import Processes
+from examples.training.run import Run
 
 
 def test_random_states_come_back(tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from examples import checkpoint
-from examples.metrics import read_records
+from examples.training import checkpoint
+from examples.training.metrics import read_records
 from tests.examples.training import (
     assert_same_run,
     finish,

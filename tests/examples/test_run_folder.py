@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from examples import RunError, checkpoint, folder, metrics, options, train
+from examples import RunError, options, train
+from examples.training import checkpoint, folder, metrics
 from tests.examples.training import no_pictures  # noqa: F401
 
 QUICK = [

@@ -7,8 +7,9 @@ import signal
 import pytest
 import torch
 
-from examples import checkpoint, folder, metrics, predictions, results, run, train
-from examples.learner import Learner
+from examples import predictions, train
+from examples.training import checkpoint, folder, metrics, results, run
+from examples.training.learner import Learner
 from tests.examples.training import (
     assert_same_run,
     draw,

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import torchconv
-from examples import metrics, summary
 from examples.models import LeNet
+from examples.training import metrics, summary
 from tests.examples.training import no_pictures, start, tiny  # noqa: F401
 
 # Positions x filters x weights of a filter, layer by layer.

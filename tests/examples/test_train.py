@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from examples import checkpoint, folder, metrics, results, train
-from examples.metrics import read_records
+from examples import train
+from examples.training import checkpoint, folder, metrics, results
+from examples.training.metrics import read_records
 from tests.examples import forked
 from tests.examples.training import (
     SMALL,

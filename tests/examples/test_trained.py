@@ -11,8 +11,6 @@ from PIL import Image, ImageOps
 
 from examples import (
     RunError,
-    bundled,
-    checkpoint,
     evaluate,
     export,
     options,
@@ -22,7 +20,9 @@ from examples import (
     train,
     trained,
 )
-from examples.metrics import read_records
+from examples.images import bundled
+from examples.training import checkpoint
+from examples.training.metrics import read_records
 
 
 @pytest.fixture(scope="module", name="run")

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from examples import checkpoint, folder, results, run, train
-from examples.learner import Learner
-from examples.metrics import read_records
+from examples import train
+from examples.training import checkpoint, folder, results, run
+from examples.training.learner import Learner
+from examples.training.metrics import read_records
 
 ROOT = Path(__file__).parents[2]
 # A run whose learning rate does not depend on --epochs can be stopped by fewer of them.

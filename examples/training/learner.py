@@ -13,8 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from examples import RunError, schedule
-from examples.processes import Processes
+from examples import RunError
+from examples.training import schedule
+from examples.training.processes import Processes
 
 NAMES = {"torch": "nn.Conv2d", "torchconv": "torchconv.Conv2d"}
 OPTIMIZERS = {

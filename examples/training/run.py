@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from examples import RunError, checkpoint, computed, summary
+from examples import RunError
 from examples import options as run_options
-from examples.data import DATA, batches, class_names, load
-from examples.learner import NAMES, Learner
-from examples.metrics import MetricsLog
+from examples.images.data import DATA, batches, class_names, load
 from examples.models import MODELS, first_filters
-from examples.processes import Processes
+from examples.training import checkpoint, computed, summary
+from examples.training.learner import NAMES, Learner
+from examples.training.metrics import MetricsLog
+from examples.training.processes import Processes
 
 
 class Run:

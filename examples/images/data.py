@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from examples import RunError, bundled, missing
-from examples.augment import RandomAffine
-from examples.processes import Processes
+from examples import RunError
+from examples.images import bundled, missing
+from examples.images.augment import RandomAffine
+from examples.training.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
-from examples import folder
-from examples.checkpoint import atomic_file
+from examples.training import folder
+from examples.training.checkpoint import atomic_file
 
 MOST_TILES = 64
 

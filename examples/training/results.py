@@ -6,14 +6,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from examples import folder, metrics, predictions
-from examples.checkpoint import atomic_file
-from examples.data import DATA
-from examples.learner import NAMES
-from examples.metrics import read_records
+from examples import predictions
+from examples.images.data import DATA
 from examples.models import first_filters
 from examples.predictions import Predictions, in_text, pixels
-from examples.run import Run
+from examples.training import folder, metrics
+from examples.training.checkpoint import atomic_file
+from examples.training.learner import NAMES
+from examples.training.metrics import read_records
+from examples.training.run import Run
 
 SAMPLES = 4
 MOST_WRONG = 24  # in the picture

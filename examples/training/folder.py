@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from examples import RunError, checkpoint
+from examples import RunError
+from examples.training import checkpoint
 
 MARKER = "run.json"
 CHECKPOINT, BEST = "checkpoint.pt", "best.pt"

@@ -1,0 +1,1 @@
+"""Labelled images, as the example programs read them."""
