@@ -13,6 +13,7 @@ from torchconv import functional
 _OURS = {
     torch.conv1d: functional.conv1d,
     torch.conv2d: functional.conv2d,
+    torch.conv3d: functional.conv3d,
     torch.conv_transpose1d: functional.conv_transpose1d,
     torch.conv_transpose2d: functional.conv_transpose2d,
 }
@@ -21,11 +22,11 @@ _OURS = {
 class patched(TorchFunctionMode, ContextDecorator):
     """Sends convolutions of PyTorch through torchconv inside a ``with`` block.
 
-    ``torch.nn.functional.conv2d``, ``conv1d``, ``conv_transpose1d`` and ``conv_transpose2d`` are
-    computed by their namesakes of torchconv, whoever calls them and under whatever name they were
-    imported. That is for code that :func:`torchconv.convert` cannot change, such as the filters
-    of torchvision and kornia. What torchconv does not compute is left to PyTorch as always.
-    ``aten`` operators and ``torch.convolution`` are not looked at.
+    ``torch.nn.functional.conv2d``, ``conv1d``, ``conv3d``, ``conv_transpose1d`` and
+    ``conv_transpose2d`` are computed by their namesakes of torchconv, whoever calls them and under
+    whatever name they were imported. That is for code that :func:`torchconv.convert` cannot change,
+    such as the filters of torchvision and kornia. What torchconv does not compute is left to
+    PyTorch as always. ``aten`` operators and ``torch.convolution`` are not looked at.
 
     A block counts for its own thread, may be entered again and inside of itself, and is a decorator
     of functions, too. It must not contain an ``await`` or a ``yield``: meanwhile it would count for
