@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from torchconv._operators import below, vmap
-from torchconv._operators.derivatives import product_rule, recording, save
+from torchconv._operators.derivatives import Products, recording, save
 from torchconv._operators.results import output_size
 from torchconv._wanted import wanted
 
@@ -131,6 +131,9 @@ def wanted_gradients(
     return grad_input, grad_weight, grad_bias
 
 
+_PRODUCTS = Products(conv2d, conv2d_grad_input, conv2d_grad_weight)
+
+
 class _Conv2d(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -148,15 +151,10 @@ class _Conv2d(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        input, weight = ctx.saved_tensors
-        input_t, weight_t, bias_t, _ = tangents
-        if input_t is not None:
-            result = conv2d(input_t, weight, bias_t, ctx.geometry)
-            if weight_t is None:
-                return result
-            return result + conv2d(input, weight_t, None, ctx.geometry)
-        if weight_t is not None:
-            return conv2d(input, weight_t, bias_t, ctx.geometry)
+        result = _PRODUCTS.conv2d_jvp(ctx, *tangents)
+        if result is not None:
+            return result
+        bias_t = tangents[2]
         assert bias_t is not None  # one tangent there is
         input_size, weight_size = ctx.sizes
         return bias_t[:, None, None].expand(output_size(input_size, weight_size, ctx.geometry))
@@ -170,27 +168,8 @@ class _Conv2dGradInput(torch.autograd.Function):
         save(ctx, grad, weight, (input_size, weight.shape), geometry)
         return below.conv2d_grad_input(grad, weight, input_size, geometry)
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        (cotangent,) = cotangents
-        if cotangent is None:
-            return None, None, None, None
-        grad, weight = ctx.saved_tensors
-        grad_wanted, weight_wanted, _ = wanted(ctx)
-        for_grad = for_weight = None
-        if grad_wanted:
-            for_grad = conv2d(cotangent, weight, None, ctx.geometry)
-        if weight_wanted:
-            for_weight = conv2d_grad_weight(grad, cotangent, ctx.sizes[1], ctx.geometry)
-        return for_grad, for_weight, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        grad, weight = ctx.saved_tensors
-        grad_t, weight_t, *_ = tangents
-        return product_rule(
-            conv2d_grad_input, grad, weight, grad_t, weight_t, ctx.sizes[0], ctx.geometry
-        )
+    backward = staticmethod(_PRODUCTS.grad_input_backward)
+    jvp = staticmethod(_PRODUCTS.grad_input_jvp)
 
 
 class _Conv2dGradWeight(torch.autograd.Function):
@@ -201,27 +180,8 @@ class _Conv2dGradWeight(torch.autograd.Function):
         save(ctx, grad, input, (input.shape, weight_size), geometry)
         return below.conv2d_grad_weight(grad, input, weight_size, geometry)
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        (cotangent,) = cotangents
-        if cotangent is None:
-            return None, None, None, None
-        grad, input = ctx.saved_tensors
-        grad_wanted, input_wanted, _ = wanted(ctx)
-        for_grad = for_input = None
-        if grad_wanted:
-            for_grad = conv2d(input, cotangent, None, ctx.geometry)
-        if input_wanted:
-            for_input = conv2d_grad_input(grad, cotangent, ctx.sizes[0], ctx.geometry)
-        return for_grad, for_input, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        grad, input = ctx.saved_tensors
-        grad_t, input_t, *_ = tangents
-        return product_rule(
-            conv2d_grad_weight, grad, input, grad_t, input_t, ctx.sizes[1], ctx.geometry
-        )
+    backward = staticmethod(_PRODUCTS.grad_weight_backward)
+    jvp = staticmethod(_PRODUCTS.grad_weight_jvp)
 
 
 class _Conv2dTransformed(_Conv2d):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchconv._operators import below
-from torchconv._operators.derivatives import product_rule, recording, save
+from torchconv._operators.derivatives import Products, recording, save
 from torchconv._operators.each_in_groups import grad_input_within
 from torchconv._padding import mode_of
 from torchconv._wanted import wanted
@@ -74,6 +74,9 @@ def _mapped(op: Any, info: Any, in_dims: Sequence[Any], tensors: Any, *others: A
     return op(*folded, *others).unflatten(0, (batch, count)), 0
 
 
+_PRODUCTS = Products(conv2d_each, conv2d_each_grad_input, conv2d_each_grad_weight)
+
+
 class _Conv2dEach(torch.autograd.Function):
     @staticmethod
     def forward(*arguments: Any) -> Tensor:
@@ -105,17 +108,10 @@ class _Conv2dEach(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        input, weight = ctx.saved_tensors
-        input_t, weight_t, bias_t, _ = tangents
-        result = None
-        if input_t is not None:
-            result = conv2d_each(input_t, weight, bias_t, ctx.geometry)
-            bias_t = None
-        if weight_t is not None:
-            second = conv2d_each(input, weight_t, bias_t, ctx.geometry)
-            return second if result is None else result + second
+        result = _PRODUCTS.conv2d_jvp(ctx, *tangents)
         if result is not None:
             return result
+        bias_t = tangents[2]
         assert bias_t is not None  # one tangent there is
         return bias_t[:, None, :, None, None].expand(ctx.output_size)
 
@@ -135,27 +131,8 @@ class _Conv2dEachGradInput(torch.autograd.Function):
         save(ctx, grad, weight, (input_size, weight.shape[1:]), geometry)
         ctx.save_for_forward(grad, weight)
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        (cotangent,) = cotangents
-        if cotangent is None:
-            return None, None, None, None
-        grad, weight = ctx.saved_tensors
-        grad_wanted, weight_wanted, _ = wanted(ctx)
-        for_grad = for_weight = None
-        if grad_wanted:
-            for_grad = conv2d_each(cotangent, weight, None, ctx.geometry)
-        if weight_wanted:
-            for_weight = conv2d_each_grad_weight(grad, cotangent, ctx.sizes[1], ctx.geometry)
-        return for_grad, for_weight, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        grad, weight = ctx.saved_tensors
-        grad_t, weight_t, *_ = tangents
-        return product_rule(
-            conv2d_each_grad_input, grad, weight, grad_t, weight_t, ctx.sizes[0], ctx.geometry
-        )
+    backward = staticmethod(_PRODUCTS.grad_input_backward)
+    jvp = staticmethod(_PRODUCTS.grad_input_jvp)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
@@ -173,27 +150,8 @@ class _Conv2dEachGradWeight(torch.autograd.Function):
         save(ctx, grad, input, (input.shape[1:], weight_size), geometry)
         ctx.save_for_forward(grad, input)
 
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        (cotangent,) = cotangents
-        if cotangent is None:
-            return None, None, None, None
-        grad, input = ctx.saved_tensors
-        grad_wanted, input_wanted, _ = wanted(ctx)
-        for_grad = for_input = None
-        if grad_wanted:
-            for_grad = conv2d_each(input, cotangent, None, ctx.geometry)
-        if input_wanted:
-            for_input = conv2d_each_grad_input(grad, cotangent, ctx.sizes[0], ctx.geometry)
-        return for_grad, for_input, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        grad, input = ctx.saved_tensors
-        grad_t, input_t, *_ = tangents
-        return product_rule(
-            conv2d_each_grad_weight, grad, input, grad_t, input_t, ctx.sizes[1], ctx.geometry
-        )
+    backward = staticmethod(_PRODUCTS.grad_weight_backward)
+    jvp = staticmethod(_PRODUCTS.grad_weight_jvp)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
