@@ -36,6 +36,18 @@ def test_groups_that_share_a_vector_are_computed_side_by_side(op, dtype, level):
         assert explained(level, one, dtype, op=op) == "runs", one
 
 
+@pytest.mark.parametrize("level", isa_levels())
+def test_padding_may_repeat_the_input(level):
+    one = groups_of(4, 4)
+    geometry = list(one.geometry(True))
+    geometry[-1] += 128  # reflect
+    torch.ops.torchconv._force_isa(level)
+    text = torch.ops.torchconv._explain(
+        "forward", one.input_size, one.weight_size, geometry, "float32"
+    )
+    assert "grouped_channels: runs" in text
+
+
 @pytest.mark.parametrize(
     ("one", "reason"),
     [

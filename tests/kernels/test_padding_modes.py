@@ -36,6 +36,10 @@ CASES = [
     case("dilation", 16, (9, 9), 16, (3, 3), 2, (4, 3, 2, 5), 3),
     case("pointwise", 16, (5, 5), 16, (1, 1), 2, (2, 2, 2, 2)),
     case("groups", 16, (7, 6), 16, (3, 3), groups=4),
+    case("groups_far", 32, (12, 40), 32, (3, 3), 1, (5, 2, 11, 10), groups=8),
+    case("groups_stride_2", 64, (9, 35), 64, (3, 3), 2, (2, 1, 1, 2), groups=8),
+    case("groups_dilation", 32, (9, 40), 32, (3, 3), 1, (4, 3, 5, 2), 2, 8),
+    case("groups_1x1", 32, (5, 6), 32, (1, 1), 2, (2, 2, 2, 2), groups=8),
     case("depthwise", 16, (7, 20), 16, (3, 3), groups=16),
     case("depthwise_5x5_stride_2", 18, (9, 8), 18, (5, 5), 2, (2, 2, 2, 2), groups=18),
     case("depthwise_7x7", 16, (9, 30), 16, (7, 7), 1, (3, 3, 3, 3), groups=16),
@@ -165,8 +169,11 @@ def test_no_infinite_sum_without_an_infinite_element():
         assert torch.equal(found.isfinite(), expected.isfinite())
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if "depthwise" in c.name], ids=lambda c: c.name)
-def test_depthwise_reads_the_input_and_any_weight(case):
+GROUPED = [c for c in CASES if "depthwise" in c.name or "groups" in c.name]
+
+
+@pytest.mark.parametrize("case", GROUPED, ids=lambda c: c.name)
+def test_groups_read_the_input_and_any_weight(case):
     """In place, at its edges, and weights by which zeros are no zeros."""
     for mode, channels_last in itertools.product(MODES, (False, True)):
         if not fits(case, mode):

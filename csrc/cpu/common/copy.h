@@ -59,14 +59,45 @@ void store_strided(const T* in, Out* out, int64_t count, int64_t step) {
   for (int64_t i = 0; i < count; ++i) from_compute(out + i * step, in[i]);
 }
 
+// `count` elements: out[2 * i] = even[i], out[2 * i + 1] = odd[i]
+template <class T, class Out>
+void store_alternating(const T* even, const T* odd, Out* out, int64_t count) {
+  using V = Simd<T>;
+  constexpr int64_t kLanes = V::kLanes;
+  for (int64_t left = count; left > 0; left -= 2 * kLanes) {
+    const bool whole = left >= 2 * kLanes;
+    auto first = whole ? V::load(even) : V::load_first(even, (left + 1) / 2);
+    auto second = whole ? V::load(odd) : V::load_first(odd, left / 2);
+    V::interleave(first, second);
+    if (left >= kLanes) {
+      V::store(out, first);
+    } else {
+      V::store_first(out, first, left);
+    }
+    if (whole) {
+      V::store(out + kLanes, second);
+    } else if (left > kLanes) {
+      V::store_first(out + kLanes, second, left - kLanes);
+    }
+    even += kLanes, odd += kLanes, out += 2 * kLanes;
+  }
+}
+
 // out[i] = in[i * step]; touches nothing beyond the last of them.
 template <class In>
 void load_strided(In in, OperandIn<In>* out, int64_t count, int64_t step) {
   using V = Simd<OperandIn<In>>;
   constexpr int64_t kLanes = V::kLanes;
   if (step == 1) return copy_span(in, out, count);
-  if (step == 2 && count >= kLanes) {
+  if (step == 2 && count > 0) {
     int64_t i = 0;
+    if (count < kLanes) {
+      const int64_t all = 2 * count - 1;
+      auto even = V::load_first(in, smaller(all, kLanes));
+      auto odd = V::load_first(in + smaller(all, kLanes), larger(0, all - kLanes));
+      V::deinterleave(even, odd);
+      return V::store_first(out, even, count);
+    }
     const auto take_even = [&](auto odd) {
       auto even = V::load(in + 2 * i);
       V::deinterleave(even, odd);

@@ -36,14 +36,32 @@ struct RowStore {
       }
     } else if (step == 1) {
       transpose_copy(sums, sums_width, count, valid, out, plane);
-    } else {
+    } else if constexpr (std::is_same_v<S, T>) {
       for (int64_t k = 0; k < valid; ++k) {
-        for (int64_t j = 0; j < count; ++j) {
-          from_compute(out + k * plane + j * step, sums[j * sums_width + k]);
+        for (int64_t j = 0; j < count; ++j) out[k * plane + j * step] = sums[j * sums_width + k];
+      }
+    } else {
+      spread_planes(sums, sums_width, out, count, step);
+    }
+    activate_pixels(first, count);
+  }
+
+  // To planes, of which they are one phase; rounded first.
+  void spread_planes(const T* sums, int64_t sums_width, S* out, int64_t count, int64_t step) const {
+    constexpr int64_t kPixels = 64, kChannels = 16;
+    const int64_t plane = height * width;
+    S rows[kChannels * kPixels];
+    for (int64_t j = 0; j < count; j += kPixels) {
+      const int64_t pixels = smaller(kPixels, count - j);
+      for (int64_t k = 0; k < valid; k += kChannels) {
+        const int64_t channels = smaller(kChannels, valid - k);
+        transpose_copy(sums + j * sums_width + k, sums_width, pixels, channels, rows, kPixels);
+        for (int64_t c = 0; c < channels; ++c) {
+          for (int64_t i = 0; i < pixels; ++i)
+            out[(k + c) * plane + (j + i) * step] = rows[c * kPixels + i];
         }
       }
     }
-    activate_pixels(first, count);
   }
 
   // Of a forward pass, whose pixels are neighbours.

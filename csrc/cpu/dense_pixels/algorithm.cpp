@@ -14,7 +14,8 @@
 // Stage 0 packs the weights. A job of stage 1 takes some rows and columns of some images and groups, and
 // a part of the output channels. For each chunk of source channels it loads the residue planes: with a
 // stride, one for each remainder of the coordinates, so that every tap reads neighbours. Without
-// padding and stride the planes are the source itself.
+// padding and stride the planes are the source itself. Of an input gradient with stride 2 both phases of the
+// columns are summed before a row of the contiguous result is written.
 //
 // Costs: margins are computed and dropped, two columns of 58 for a 3x3 on 56x56; rows of taps that only
 // see padding are left out where that saves a tenth. Nothing is transposed in contiguous layout.

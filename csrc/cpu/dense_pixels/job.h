@@ -14,7 +14,6 @@ namespace {
 template <class S, class A>
 struct PixelJob {
   using T = Compute<S>;
-  using Loaded = LoadedAs<S, A>;
   using Walk = PixelPlan::Walk;
   using SumsIn = PixelPlan::SumsIn;
   const Task& task;
@@ -69,55 +68,6 @@ struct PixelJob {
   int64_t length_read() const {
     if (plan.walk != Walk::kRows) return round_up(length(), kLaneBlock<T>);
     return (rows - 1) * plan.planes.pitch + round_up(columns, kLaneBlock<T>);
-  }
-
-  void load(A* out_planes, int64_t chunk_begin, int64_t count) const {
-    const auto source = source_image<Loaded>(task, gather, image_begin);
-    const int64_t first = group_begin * gather.src_channels + chunk_begin,
-                  planes = plan.planes.count();
-    const bool together = gather.layout == Layout::kChannelsLast;  // all channels of a row at once
-    const int64_t step = gather.columns.src_step;
-    // Planes that are read at once lie beside each other in a row.
-    const bool at_once = !together && !gather.margins.any() && (step == 2 || step == 4) &&
-                         plan.planes.of_columns == step && plane_first(gather.columns, 1) == 1;
-    for (int64_t c = 0; c < (together ? 1 : count); ++c) {
-      for (int64_t plane = 0; plane < planes; plane += at_once ? step : 1) {
-        const int64_t y = row_begin * gather.rows.src_step + gather.rows.src_low -
-                          gather.margins.top +
-                          plane_first(gather.rows, plane / plan.planes.of_columns);
-        const int64_t x = column_begin * gather.columns.src_step + gather.columns.src_low -
-                          gather.margins.left +
-                          plane_first(gather.columns, plane % plan.planes.of_columns);
-        const RowSpan window(x, gather.columns.src_step, plan.planes.columns, source.width);
-        for (int64_t n = 0; n < images; ++n) {
-          const Image<Loaded> image = source.after(n);
-          A* const out = out_planes + c * channel_pitch + plane * plan.planes.plane_pitch +
-                         n * plan.planes.image_pitch;
-          if (at_once) {
-            const auto load = step == 2 ? load_planes<2, Loaded> : load_planes<4, Loaded>;
-            load(image, first + c, y, plan.planes.rows, gather.rows.src_step, x,
-                 plan.planes.columns, out, plan.planes.pitch, plan.planes.plane_pitch);
-            continue;
-          }
-          if (!together && gather.margins.any()) {
-            for (int64_t i = 0; i < plan.planes.rows; ++i) {
-              load_repeated_row<Loaded>(image, first + c, y + i * gather.rows.src_step, window,
-                                        out + i * plan.planes.pitch);
-            }
-            continue;
-          }
-          if (!together) {
-            load_plane<Loaded>(image, first + c, y, plan.planes.rows, gather.rows.src_step, window,
-                               out, plan.planes.pitch);
-            continue;
-          }
-          for (int64_t i = 0; i < plan.planes.rows; ++i) {
-            load_plane_row<Loaded>(image, first, count, y + i * gather.rows.src_step, window,
-                                   out + i * plan.planes.pitch, channel_pitch);
-          }
-        }
-      }
-    }
   }
 
   // Where the taps of a phase read, relative to the position of the walk: block, r, s, c.
@@ -242,53 +192,80 @@ struct PixelJob {
                  (row_begin + gather.rows.src_low) * plan.planes.pitch + column_begin +
                  gather.columns.src_low;
       } else {
-        load(own_planes, c_begin, (groups - 1) * gather.src_channels + c_count);
+        load_pixels(*this, own_planes, c_begin, (groups - 1) * gather.src_channels + c_count);
       }
       int64_t taps_before = 0;
       T* phase_sums = sums;
-      for (int64_t phase = 0; phase < gather.phases(); ++phase) {
+      const int64_t phases = plan.sums.phases;
+      const int64_t phase_pitch = phases_pitch(job_channels);
+      for (int64_t phase = 0; phase < gather.phases(); phase += phases) {
         const AxisPhase rows = gather.rows.phase(phase / gather.columns.phases);
-        const AxisPhase columns = gather.columns.phase(phase % gather.columns.phases);
-        const int64_t taps = rows.taps * columns.taps;
-        fill_offsets(rows, columns, c_count, offsets);
+        Phase at_once[kPhasesAtOnce];
+        int64_t* offset = offsets;
+        for (int64_t i = 0; i < phases; ++i) {
+          at_once[i] = {gather.columns.phase(phase % gather.columns.phases + i), taps_before,
+                        offset};
+          fill_offsets(rows, at_once[i].columns, c_count, offset);
+          taps_before += rows.taps * at_once[i].columns.taps;
+          offset += rows.taps * at_once[i].columns.taps * c_count;
+        }
         for (int64_t group = 0; group < groups; ++group) {
           for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
             const int64_t channel = plan.panels.begin(panel);
             const int64_t width = plan.panels.width(panel);
             const int64_t dst = (group_begin + group) * gather.dst_channels + channel;
+            T* const panel_sums =
+                phase_sums +
+                (plan.sums.in == SumsIn::kJob ? dst - first_channel : 0) * plan.sums.channel_pitch;
             Tile<A> tile;
-            tile.partials = {gather, {taps * gather.order.c_block}, c_count, taps};
-            tile.a = packed + dst * depth_all +
-                     (c_begin * gather.taps() + taps_before * c_count) * width;
-            tile.step = width;
-            tile.b = planes + group * gather.src_channels * channel_pitch;
-            tile.offset = offsets;
-            tile.c = phase_sums + (plan.sums.in == SumsIn::kJob ? dst - first_channel : 0) *
-                                      plan.sums.channel_pitch;
-            tile.c_row = plan.sums.channel_pitch;
-            tile.sum = chunk ? Sum::kAdd : Sum::kStart;
             T bias[kLaneBlock<T>];  // at least kTileRows
             if (task.bias && last) {
               copy_span((const S*)task.bias + dst, bias, width);
               tile.row_bias = bias;
             }
+            tile.step = width;
+            tile.b = planes + group * gather.src_channels * channel_pitch;
+            tile.c_row = plan.sums.channel_pitch;
+            tile.sum = chunk ? Sum::kAdd : Sum::kStart;
             const bool skip_padding =
                 plan.walk == Walk::kTapSpans &&
                 finite[(group_begin + group) * plan.panels.count + panel] != 0;
-            multiply(tile, width, dst, skip_padding, rows, columns, sums);
+            for (int64_t i = 0; i < phases; ++i) {
+              const AxisPhase& columns = at_once[i].columns;
+              const int64_t taps = rows.taps * columns.taps;
+              tile.partials = {gather, {taps * gather.order.c_block}, c_count, taps};
+              tile.a = packed + dst * depth_all +
+                       (c_begin * gather.taps() + at_once[i].taps_before * c_count) * width;
+              tile.offset = at_once[i].offsets;
+              tile.c = panel_sums + i * phase_pitch;
+              multiply(tile, width, dst, skip_padding, rows, columns, sums);
+            }
             if (!last || gather.layout == Layout::kChannelsLast) continue;
-            if (!in_result()) store_pixels(*this, tile.c, dst, width, rows, columns);
+            if (!in_result())
+              store_pixels(*this, panel_sums, phase_pitch, dst, width, rows, at_once[0].columns);
             activate_channels(*this, dst, width);
           }
         }
         if (last && gather.layout == Layout::kChannelsLast) {
-          store_pixels(*this, phase_sums, first_channel, job_channels, rows, columns);
+          store_pixels(*this, phase_sums, 0, first_channel, job_channels, rows, at_once[0].columns);
           activate_channels(*this, first_channel, job_channels);
         }
-        taps_before += taps;
-        if (plan.c_chunk.count > 1) phase_sums += job_channels * plan.sums.channel_pitch;
+        if (plan.c_chunk.count > 1) phase_sums += phases * phase_pitch;
       }
     }
+  }
+
+ private:
+  static constexpr int kPhasesAtOnce = 2;
+  struct Phase {
+    AxisPhase columns;
+    int64_t taps_before;  // of other phases, among the packed weights
+    const int64_t* offsets;
+  };
+
+  // From the sums of one phase to those of the next.
+  int64_t phases_pitch(int64_t job_channels) const {
+    return (plan.sums.in == SumsIn::kJob ? job_channels : kPixelPanel) * plan.sums.channel_pitch;
   }
 };
 

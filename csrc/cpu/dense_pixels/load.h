@@ -78,15 +78,20 @@ void load_repeated_row(const Image<S>& image, int64_t channel, int64_t y, const 
   for (int64_t i = w.last; i < w.count; ++i) repeat(i);
 }
 
-// Neighbouring elements, `kStep` for each of a vector of positions, sorted by their remainder.
-template <int kStep, class In>
-[[gnu::always_inline]] inline void load_remainders(In from, OperandIn<In>* out,
+// Neighbouring elements, `kStep` for each of `count` positions, at most a vector of them, sorted by their remainder.
+template <int kStep, bool kWhole, class In>
+[[gnu::always_inline]] inline void load_remainders(In from, int64_t count, OperandIn<In>* out,
                                                    int64_t plane_pitch) {
   using V = Simd<OperandIn<In>>;
+  constexpr int64_t kLanes = V::kLanes;
   static_assert(kStep == 2 || kStep == 4);
   typename V::Vec v[kStep];
 #pragma GCC unroll 4
-  for (int i = 0; i < kStep; ++i) v[i] = V::load(from + i * V::kLanes);
+  for (int i = 0; i < kStep; ++i) {
+    const int64_t left = larger(0, smaller(kLanes, kStep * count - i * kLanes));
+    v[i] = kWhole ? V::load(from + i * kLanes)
+                  : V::load_first(from + smaller(i * kLanes, kStep * count), left);
+  }
 #pragma GCC unroll 2
   for (int i = 0; i < kStep; i += 2) V::deinterleave(v[i], v[i + 1]);
   if constexpr (kStep == 4) {
@@ -94,7 +99,13 @@ template <int kStep, class In>
     V::deinterleave(v[1], v[3]);
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < kStep; ++i) V::store(out + i * plane_pitch, v[i]);
+  for (int i = 0; i < kStep; ++i) {
+    if constexpr (kWhole) {
+      V::store(out + i * plane_pitch, v[i]);
+    } else {
+      V::store_first(out + i * plane_pitch, v[i], count);
+    }
+  }
 }
 
 // As load_plane, for all kStep planes that share rows: column i of plane p is column x + i * kStep +
@@ -126,14 +137,15 @@ void load_planes(const Image<S>& image, int64_t channel, int64_t y, int64_t rows
     one_by_one(0, first);
     int64_t j = first;
     for (; j + kLanes <= last; j += kLanes) {
-      load_remainders<kStep>(from + x + j * kStep, out + j, plane_pitch);
+      load_remainders<kStep, true>(from + x + j * kStep, kLanes, out + j, plane_pitch);
     }
     if (j < last && last - first >= kLanes) {
       j = last - kLanes;
-      load_remainders<kStep>(from + x + j * kStep, out + j, plane_pitch);
-      j = last;
+      load_remainders<kStep, true>(from + x + j * kStep, kLanes, out + j, plane_pitch);
+    } else if (j < last) {
+      load_remainders<kStep, false>(from + x + j * kStep, last - j, out + j, plane_pitch);
     }
-    one_by_one(j, count);
+    one_by_one(larger(first, last), count);
   }
 }
 
@@ -166,6 +178,60 @@ void load_plane_row(const Image<S>& image, int64_t channel, int64_t channels, in
   const int64_t at = (y * image.width + w.x + w.first * w.step) * image.channels + channel;
   transpose_copy(Reading<S>::channels(image.data + at * Reading<S>::kChannels),
                  w.step * image.channels, last - first, channels, out + first, pitch);
+}
+
+// `count` channels of each of a job's groups, from `chunk_begin` on, as planes.
+template <template <class, class> class Job, class S, class A>
+void load_pixels(const Job<S, A>& job, A* out_planes, int64_t chunk_begin, int64_t count) {
+  using Loaded = LoadedAs<S, A>;
+  const Gather& gather = job.gather;
+  const PixelPlan& plan = job.plan;
+  const auto source = source_image<Loaded>(job.task, gather, job.image_begin);
+  const int64_t first = job.group_begin * gather.src_channels + chunk_begin,
+                planes = plan.planes.count();
+  const bool together = gather.layout == Layout::kChannelsLast;  // all channels of a row at once
+  const int64_t step = gather.columns.src_step;
+  // Planes that are read at once lie beside each other in a row.
+  const bool at_once = !together && !gather.margins.any() && (step == 2 || step == 4) &&
+                       plan.planes.of_columns == step && plane_first(gather.columns, 1) == 1;
+  for (int64_t c = 0; c < (together ? 1 : count); ++c) {
+    for (int64_t plane = 0; plane < planes; plane += at_once ? step : 1) {
+      const int64_t y = job.row_begin * gather.rows.src_step + gather.rows.src_low -
+                        gather.margins.top +
+                        plane_first(gather.rows, plane / plan.planes.of_columns);
+      const int64_t x = job.column_begin * gather.columns.src_step + gather.columns.src_low -
+                        gather.margins.left +
+                        plane_first(gather.columns, plane % plan.planes.of_columns);
+      const RowSpan window(x, gather.columns.src_step, plan.planes.columns, source.width);
+      for (int64_t n = 0; n < job.images; ++n) {
+        const Image<Loaded> image = source.after(n);
+        A* const out = out_planes + c * job.channel_pitch + plane * plan.planes.plane_pitch +
+                       n * plan.planes.image_pitch;
+        if (at_once) {
+          const auto load = step == 2 ? load_planes<2, Loaded> : load_planes<4, Loaded>;
+          load(image, first + c, y, plan.planes.rows, gather.rows.src_step, x, plan.planes.columns,
+               out, plan.planes.pitch, plan.planes.plane_pitch);
+          continue;
+        }
+        if (!together && gather.margins.any()) {
+          for (int64_t i = 0; i < plan.planes.rows; ++i) {
+            load_repeated_row<Loaded>(image, first + c, y + i * gather.rows.src_step, window,
+                                      out + i * plan.planes.pitch);
+          }
+          continue;
+        }
+        if (!together) {
+          load_plane<Loaded>(image, first + c, y, plan.planes.rows, gather.rows.src_step, window,
+                             out, plan.planes.pitch);
+          continue;
+        }
+        for (int64_t i = 0; i < plan.planes.rows; ++i) {
+          load_plane_row<Loaded>(image, first, count, y + i * gather.rows.src_step, window,
+                                 out + i * plan.planes.pitch, job.channel_pitch);
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

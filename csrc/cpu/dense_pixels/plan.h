@@ -63,6 +63,7 @@ struct PixelPlan {
   struct {
     SumsIn in;
     int64_t image_pitch, channel_pitch;
+    int64_t phases;  // of the columns, whose sums are stored together
   } sums;
   struct {
     int64_t planes, offsets, sums;  // elements per thread
@@ -196,6 +197,9 @@ inline void choose_walk(PixelPlan& plan, const Gather& gather, Dtype dtype) {
   } else {
     plan.sums.in = SumsIn::kPanel;
   }
+  const bool alternate = gather.layout == Layout::kContiguous && gather.columns.phases == 2 &&
+                         gather.columns.dst_step == 2;
+  plan.sums.phases = alternate && plan.sums.in != SumsIn::kResult ? 2 : 1;
   // The last block of a span ends beyond its positions, wherever the span begins.
   plan.sums.image_pitch = merged                         ? planes.image_pitch
                           : plan.walk == Walk::kTapSpans ? blocks_of_one + plan.lanes
@@ -222,7 +226,7 @@ inline PixelPlan make_pixel_plan(const Gather& gather, Dtype dtype) {
   plan.scratch.sums = plan.sums.in == PixelPlan::SumsIn::kResult
                           ? kPixelPanel * plan.lanes
                           : sums_channels * plan.sums.channel_pitch *
-                                (plan.c_chunk.count > 1 ? gather.phases() : 1);
+                                (plan.c_chunk.count > 1 ? gather.phases() : plan.sums.phases);
   plan.packed.size = gather.groups * gather.dst_channels * gather.src_channels * gather.taps();
   plan.packed.jobs =
       smaller(gather.groups * plan.panels.count, ceil_div(plan.packed.size, cost::kPackedElements));

@@ -8,10 +8,11 @@
 namespace torchconv::cpu {
 namespace {
 
-// `count` channels of a job's sums, of one phase, go to their places in the result.
+// `count` channels of a job's sums go to their places in the result: those of the phase `columns`, and where two
+// phases come at once those of the other, phase_pitch further on.
 template <template <class, class> class Job, class S, class A>
-void store_pixels(const Job<S, A>& job, const Compute<S>* sums, int64_t channel, int64_t count,
-                  const AxisPhase& rows, const AxisPhase& columns) {
+void store_pixels(const Job<S, A>& job, const Compute<S>* sums, int64_t phase_pitch,
+                  int64_t channel, int64_t count, const AxisPhase& rows, const AxisPhase& columns) {
   const Gather& gather = job.gather;
   const PixelPlan& plan = job.plan;
   const int64_t height = gather.rows.dst_size, width = gather.columns.dst_size;
@@ -37,11 +38,17 @@ void store_pixels(const Job<S, A>& job, const Compute<S>* sums, int64_t channel,
       }
       continue;
     }
+    const bool two = plan.sums.phases == 2;
+    const int64_t both = smaller(2 * length, width - job.column_begin * step);
     for (int64_t m = 0; m < count; ++m) {
       S* const to = image + (channel + m) * height * width + at;
       for (int64_t i = 0; i < spans; ++i) {
-        store_strided(from + m * plan.sums.channel_pitch + i * pitch, to + i * row_step * width,
-                      length, step);
+        const Compute<S>* const row = from + m * plan.sums.channel_pitch + i * pitch;
+        if (two) {
+          store_alternating(row, row + phase_pitch, to + i * row_step * width, both);
+        } else {
+          store_strided(row, to + i * row_step * width, length, step);
+        }
       }
     }
   }

@@ -14,7 +14,8 @@
 //
 // Stage 0 packs the weights and sees if they are finite: then tap rows that only see padding are left out. A
 // job of stage 1 takes some rows of an image and some vectors. Source and result are read and written in
-// place. Pixels beside the image are zeros that are multiplied, so there is no patch and no scratch memory.
+// place. Pixels beside the image are zeros that are multiplied, or others of its pixels that the padding repeats,
+// found by tables of offsets, so there is no patch.
 //
 // Costs: of a 3x3 kernel and a tile of 2 x 8 pixels, a channel of a tap row takes 48 multiply-adds, 20
 // permutations and 24 loads of weights, which dense_channels would compute with 96 multiply-adds for groups
@@ -30,7 +31,6 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (shape.layout != Layout::kChannelsLast) return "channels are not neighbours";
-  if (shape.padding_mode != PaddingMode::kZeros) return "padding is not zeros";
   if (shape.dtype == Dtype::kFloat64) return "computes in float32 only";
   const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
   const int64_t lanes = vector_lanes(plan.isa);
@@ -41,6 +41,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.stages = 2;
   plan.jobs[0] = grouped.parts;
   plan.jobs[1] = gather.n * grouped.parts * grouped.rows.count;
+  if (gather.margins.any()) plan.scratch_bytes = gather.rows.kernel * (int64_t)sizeof(int64_t);
   plan.shared_bytes = grouped.vectors * (grouped.vector_weights + 1) * compute_bytes(shape.dtype);
   plan.pack_weights_first({grouped.lanes, grouped.vectors, grouped.vector_weights});
   return nullptr;

@@ -15,6 +15,8 @@ namespace torchconv::cpu {
 namespace {
 
 constexpr int kGroupRuns = 2;
+// Source columns that both runs of a tile see, at most.
+constexpr int kGroupColumns = (kGroupRuns * 8 - 1) * 2 + kGroupTaps;
 // Pixels of a run, at most; plain C++ is not worth many kernels.
 template <class A>
 constexpr int kGroupPixels = Simd<A>::kRegisters == 32       ? 8
@@ -30,7 +32,9 @@ struct GroupTile {
   int64_t first, last;                // tap rows that are summed
   int64_t begin, end;                 // tap rows inside the image
   uint32_t inside[kGroupRuns];        // bit j: column j is inside; padding is multiplied as zeros
-  const A* w;                         // [vector][tap row][tap][channel][lane]
+  // Where padding repeats some of these: from x to each tap row, and to each column that a run sees.
+  const int64_t *x_rows, *x_columns[kGroupRuns];
+  const A* w;  // [vector][tap row][tap][channel][lane]
   int64_t w_row, w_vector;
   const int32_t* lanes;  // [channel][lane]: where a lane finds that channel of its group
   int64_t channels;      // source channels of a group
@@ -44,7 +48,7 @@ struct GroupTile {
 };
 
 // Pixel i of a run sees the columns i * kStep + [0, kTaps).
-template <class S, class A, int kTaps, int kStep, int kPixels>
+template <class S, class A, bool kRepeats, int kTaps, int kStep, int kPixels>
 [[gnu::noinline]] void group_tile(const GroupTile<S, A>& t) {
   using V = Simd<A>;
   using Sums = Simd<Compute<S>>;
@@ -77,16 +81,16 @@ template <class S, class A, int kTaps, int kStep, int kPixels>
       const bool row_inside = r >= t.begin && r < t.end;
       const uint32_t inside[kGroupRuns] = {row_inside ? t.inside[0] : 0,
                                            row_inside ? t.inside[1] : 0};
-      const S* const x = x_vector + r * t.x_row;
+      const S* const x = x_vector + (kRepeats ? t.x_rows[r] : r * t.x_row);
       const A* const w_row = w_vector + r * t.w_row;
 #pragma GCC unroll 32
       for (int j = 0; j < kColumns; ++j) {
         typename V::Vec at[kGroupRuns];
 #pragma GCC unroll 2
         for (int u = 0; u < kGroupRuns; ++u) {
-          at[u] = inside[u] >> j & 1
-                      ? V::load_first(Read::channels(x + u * x_second + j * x_column), loaded)
-                      : V::zero();
+          const S* const from = x + (kRepeats ? t.x_columns[u][j] : u * x_second + j * x_column);
+          at[u] = kRepeats || inside[u] >> j & 1 ? V::load_first(Read::channels(from), loaded)
+                                                 : V::zero();
         }
         const A* w = w_row;
         const int32_t* lanes = t.lanes;
@@ -130,19 +134,19 @@ template <class S, class A, int kTaps, int kStep, int kPixels>
 template <class S, class A>
 using GroupKernel = void (*)(const GroupTile<S, A>&);
 
-template <class S, class A, int kTaps, int kStep>
+template <class S, class A, bool kRepeats, int kTaps, int kStep>
 GroupKernel<S, A> group_kernel_of(int64_t pixels) {
   return dispatch_int<1, kGroupPixels<A>>(pixels, [](auto count) -> GroupKernel<S, A> {
-    return group_tile<S, A, kTaps, kStep, count.value>;
+    return group_tile<S, A, kRepeats, kTaps, kStep, count.value>;
   });
 }
 
 // Of steps that the plan allows.
-template <class S, class A>
+template <class S, class A, bool kRepeats>
 GroupKernel<S, A> group_kernel(int64_t taps, int64_t step, int64_t pixels) {
-  if (step == 2) return group_kernel_of<S, A, 3, 2>(pixels);
+  if (step == 2) return group_kernel_of<S, A, kRepeats, 3, 2>(pixels);
   return dispatch_int<1, kGroupTaps>(taps, [&](auto count) -> GroupKernel<S, A> {
-    return group_kernel_of<S, A, count.value, 1>(pixels);
+    return group_kernel_of<S, A, kRepeats, count.value, 1>(pixels);
   });
 }
 

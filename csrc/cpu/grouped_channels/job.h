@@ -25,10 +25,13 @@ struct GroupedJob {
   const A* weights;
   bool skip_padding = true;  // where all weights are finite, padding adds nothing
   alignas(64) int32_t lanes[Simd<A>::kLanes * Simd<A>::kLanes];  // [channel][lane]
+  // Where padding repeats some of them: from the first row and column that a tile sees to each.
+  int64_t* const repeated_rows;  // in scratch memory
+  int64_t repeated_columns[kGroupColumns];
   GroupTile<S, A> tile;
 
   GroupedJob(const Task& task, const Gather& gather, const GroupedPlan& plan, const Job& job)
-      : task(task), gather(gather), plan(plan) {
+      : task(task), gather(gather), plan(plan), repeated_rows((int64_t*)job.scratch) {
     row_begin = plan.rows.begin(job.index % plan.rows.count);
     row_end = row_begin + plan.rows.size;
     const Range vectors = plan.vectors_of(job.index / plan.rows.count % plan.parts);
@@ -38,7 +41,7 @@ struct GroupedJob {
     src_channels = gather.groups * gather.src_channels * kChannels;
     dst_channels = gather.groups * gather.dst_channels;
     source = (const S*)gather_source(task) + first_src +
-             image * gather.rows.src_size * gather.columns.src_size * src_channels;
+             image * gather.src_height() * gather.src_width() * src_channels;
     result = (S*)task.result + first_dst +
              image * gather.rows.dst_size * gather.columns.dst_size * dst_channels;
     const A* const packed = (const A*)job.shared;
@@ -86,12 +89,14 @@ struct GroupedJob {
 
   // Position i of the row axis.
   void run_row(const AxisPhase& rows, const AxisPhase& columns, int64_t i) {
-    const int64_t src_row = gather.columns.src_size * src_channels;
+    const int64_t src_row = gather.src_width() * src_channels;
     inner_taps(gather.rows, rows, i, i, tile.begin, tile.end);
     tile.first = skip_padding ? tile.begin : 0, tile.last = skip_padding ? tile.end : rows.taps;
     if (!columns.taps) tile.first = tile.last = 0;
     tile.x_row = rows.src_delta * src_row;
-    const int64_t row = i * gather.rows.src_step + rows.src_first;
+    const int64_t row = i * gather.rows.src_step + rows.src_first - gather.margins.top;
+    const bool repeats = gather.margins.any(),
+               repeats_rows = repeats && repeat_rows(rows, row, src_row);
     const int64_t below = larger(0, (rows.taps - 1) * rows.src_delta) + 1;
     const int64_t dst_row = rows.dst_first + i * gather.rows.dst_step;
     S* const out = result + dst_row * gather.columns.dst_size * dst_channels;
@@ -114,7 +119,8 @@ struct GroupedJob {
         const int64_t begin = part.begin * kGroupRuns, end = smaller(count, part.end * kGroupRuns);
         const int64_t length = part.end - part.begin, second = end - begin - length;
         const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;
-        const int64_t column = nearest * gather.columns.src_step + columns.src_first;
+        const int64_t column =
+            nearest * gather.columns.src_step + columns.src_first - gather.margins.left;
         const int64_t seen = (length - 1) * step + larger(1, columns.taps);
         tile.x_second = second * step * tile.x_column;
         tile.out_second = second * tile.out_step;
@@ -123,8 +129,37 @@ struct GroupedJob {
         tile.x = source + row * src_row + column * src_channels;
         tile.fetch.next = tile.fetch.rows ? tile.x + below * src_row : nullptr;
         tile.out = out + (columns.dst_first + nearest * gather.columns.dst_step) * dst_channels;
-        group_kernel<S, A>(larger(1, columns.taps), step, length)(tile);
+        const bool all_inside = (tile.inside[0] & tile.inside[1]) == (1u << seen) - 1;
+        if (repeats_rows || (repeats && !all_inside)) {
+          repeat_columns(column, unit, second * step, seen);
+          group_kernel<S, A, true>(larger(1, columns.taps), step, length)(tile);
+        } else {
+          group_kernel<S, A, false>(larger(1, columns.taps), step, length)(tile);
+        }
       }
+    }
+  }
+
+  // From tap row 0, the source row `row`, to each tap row; whether padding repeats some of them.
+  bool repeat_rows(const AxisPhase& rows, int64_t row, int64_t src_row) const {
+    bool any = false;
+    for (int64_t r = 0; r < rows.taps; ++r) {
+      const int64_t y = row + r * rows.src_delta;
+      const int64_t element = gather.margins.row(y, gather.src_height());
+      any = any || element != y;
+      repeated_rows[r] = (element - row) * src_row;
+    }
+    return any;
+  }
+
+  // From the source column `first` to those at first, first + unit, ...; each run sees `seen`, the second one from
+  // `second` on.
+  void repeat_columns(int64_t first, int64_t unit, int64_t second, int64_t seen) {
+    tile.x_rows = repeated_rows;
+    tile.x_columns[0] = repeated_columns, tile.x_columns[1] = repeated_columns + second;
+    for (int64_t j = 0; j < second + seen; ++j) {
+      const int64_t element = gather.margins.column(first + j * unit, gather.src_width());
+      repeated_columns[j] = (element - first) * src_channels;
     }
   }
 
@@ -132,7 +167,7 @@ struct GroupedJob {
   uint32_t columns_inside(int64_t first, int64_t unit, int64_t count) const {
     uint32_t inside = 0;
     for (int64_t j = 0; j < count; ++j, first += unit) {
-      if (first >= 0 && first < gather.columns.src_size) inside |= 1u << j;
+      if (first >= 0 && first < gather.src_width()) inside |= 1u << j;
     }
     return inside;
   }

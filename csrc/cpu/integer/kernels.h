@@ -4,7 +4,7 @@
 //     plan.h    chooses the way and cuts it into jobs
 //     load.h    part of an image as a patch [row][column][channel], padded; packs weights
 //     job.h     one job: register tiles over a patch
-//     quads.h   groups of few channels (plan_quads.h, load_quads.h, sum_quads.h)
+//     quads.h   groups of few channels (plan_quads.h, load_quads.h, pack_quads.h, sum_quads.h)
 //     maps.h    what has no patch
 //     tile.h    the inner loop
 //

@@ -85,10 +85,20 @@ void load_pixels(const IntegerPlan& plan, const IntegerRow<In>& row, char* out) 
   if (row.channels * kElementBytes == pixel && step == row.channels) {
     return load_elements(row.first, 1, row.count * row.channels, offset, out);
   }
+  constexpr int64_t kBlock = 16;
+  const int64_t blocks = row.channels / kBlock, filled = row.channels * kElementBytes;
   for (int64_t i = 0; i < row.count; ++i, out += pixel) {
-    load_elements(row.first + i * step, 1, row.channels, offset, out);
-    const int64_t filled = row.channels * kElementBytes;
-    __builtin_memset(out + filled, 0, (size_t)(pixel - filled));
+    const In* const in = row.first + i * step;
+    for (int64_t b = 0; b < blocks; ++b) {
+      const In* __restrict__ from = in + b * kBlock;
+      char* __restrict__ to = out + b * kBlock * kElementBytes;
+      for (int64_t c = 0; c < kBlock; ++c)
+        put(to + c * kElementBytes, (Dot::Element)(from[c] + offset));
+    }
+    const int64_t loaded = blocks * kBlock;
+    if (loaded < row.channels)
+      load_elements(in + loaded, 1, row.channels - loaded, offset, out + loaded * kElementBytes);
+    if (filled < pixel) __builtin_memset(out + filled, 0, (size_t)(pixel - filled));
   }
 }
 

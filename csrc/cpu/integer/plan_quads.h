@@ -9,9 +9,16 @@ constexpr int64_t kQuadLanes = 64;        // channels of a load, at most
 constexpr int64_t kQuadJobPixels = 4096;  // of a plane
 constexpr double kMostQuadTerms = 4096;
 
+inline bool is_three_rows(const Gather& gather, Quads::Of of) {
+  const Axis& rows = gather.rows;
+  return of == Quads::Of::kWindows && gather.src_channels == 1 && rows.kernel == 3 &&
+         (rows.src_step == rows.dilation || rows.src_step == 2 * rows.dilation);
+}
+
 // How many output rows share the quads that one of them needs, or that two need whose windows are taken together.
 inline int64_t rows_together(const Gather& gather, const IntegerKernels& kernels, Quads::Of of) {
   const Axis& rows = gather.rows;
+  if (is_three_rows(gather, of)) return kernels.outputs;
   if (of == Quads::Of::kWindows) return rows.src_step <= 2 * rows.dilation ? 2 : 1;
   if (rows.src_step != rows.dilation) return 1;
   return smaller(round_up(rows.kernel, 4) - rows.kernel + 1, kernels.outputs);
@@ -62,6 +69,7 @@ inline bool choose_quads(const Gather& gather, const IntegerKernels& kernels, Qu
   quads.outputs = quads.of != Of::kChannels ? rows_together(gather, kernels, quads.of)
                   : columns                 ? smaller(k, kernels.outputs)
                                             : 1;
+  quads.three_rows = is_three_rows(gather, quads.of);
   quads.shift = quads.outputs > 1 ? gather.rows.src_step / gather.rows.dilation : 0;
   quads.blocks = quads.of == Of::kRows ? row_blocks : quads.of == Of::kWindows ? 1 : channel_blocks;
   if (terms > kMostQuadTerms) return false;

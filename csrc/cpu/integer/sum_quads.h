@@ -3,23 +3,11 @@
 
 #include "cpu/common/dispatch.h"
 #include "cpu/integer/load_quads.h"
+#include "cpu/integer/pack_quads.h"
+#include "cpu/integer/three_rows.h"
 
 namespace torchconv::cpu {
 namespace {
-
-// Sums that share loads: outputs x vectors of a row, each over all terms. Distances in bytes.
-struct QuadTile {
-  const char* pixels;
-  int64_t pixels_apart;  // of vectors
-  const int64_t* offsets;
-  int64_t terms;
-  const char *weights, *starts;
-  int64_t weight_step;  // of terms
-  char* sums;
-  int64_t sums_apart, outputs_apart;
-  int64_t valid;  // lanes: of each vector, or of all of them
-  Dot::Window window;
-};
 
 // Lanes are channels, columns of quads, or columns of bytes, whose windows are quads.
 enum class QuadLanes { kChannels, kColumns, kWindows };
@@ -63,15 +51,7 @@ void sum_quads(const QuadTile& tile) {
 #pragma GCC unroll 4
   for (int i = 0; i < kOutputs; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      char* const out = tile.sums + i * tile.outputs_apart + v * tile.sums_apart;
-      const int64_t valid = kOfLanes ? tile.valid : tile.valid - v * Dot::kLanes;
-      if (valid >= Dot::kLanes) {
-        Dot::store(out, sums[i][v]);
-      } else {
-        Dot::store_first(out, sums[i][v], valid);
-      }
-    }
+    for (int v = 0; v < kVectors; ++v) store_quads<kOfLanes>(tile, i, v, sums[i][v]);
   }
 }
 
@@ -168,7 +148,13 @@ struct QuadRows {
       tile.pixels = pixels + q / Dot::kLanes * tile.pixels_apart;
       tile.sums = out + 4 * q, tile.valid = width() - q;
       const int64_t vectors = ceil_div(tile.valid, Dot::kLanes);
-      sum_quads<kOf>(tile, outputs, smaller(Dot::kQuadVectors, vectors));
+      const int64_t some = smaller(Dot::kQuadVectors, vectors);
+      if (kOf == QuadLanes::kWindows && plan.quads.three_rows) {
+        const bool even = plan.quads.shift == 2;
+        even ? sum_three_rows<2>(tile, outputs, some) : sum_three_rows<1>(tile, outputs, some);
+      } else {
+        sum_quads<kOf>(tile, outputs, some);
+      }
     }
   }
 
