@@ -33,7 +33,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.stages = 2;
   plan.jobs[0] = ceil_div(depthwise.blocks, depthwise.weights.pack_blocks);
   plan.jobs[1] = ceil_div(gather.n, depthwise.images) * depthwise.rows.count * depthwise.parts;
-  plan.shared_bytes = (depthwise.weights.size + depthwise.blocks) * compute_bytes(shape.dtype);
+  plan.shared_bytes = depthwise_shared_size(depthwise) * compute_bytes(shape.dtype);
   plan.scratch_bytes = depthwise_scratch_bytes(depthwise, shape.dtype);
   plan.pack_weights_first({depthwise.blocks, depthwise.channels_in_lanes, depthwise.weights.row});
   return nullptr;

@@ -37,6 +37,7 @@ struct DepthwiseRunLoops {
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
               pixels * (double)(gather.n * job.dst_channels()) * sizeof(X) > cost::kFetchBytes;
     choose_segment();
+    if (job.even_odd) batch = round_up(batch, 2);
   }
 
   // A segment of columns goes down all rows, so that its source stays in the L1 cache. Kernels of few taps
@@ -84,7 +85,7 @@ struct DepthwiseRunLoops {
 
   struct Row {
     const X *x, *fetch;  // column 0 of the source, and of the rows that only the next row reads
-    const T* w;
+    const T *w, *w_even_odd;
     X* out;
   };
 
@@ -115,6 +116,9 @@ struct DepthwiseRunLoops {
         view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
         view.origin + (below - view.row) * view.row_pitch + lane,
         job.weights + blocks.begin * plan.weight_block() + rows.kernel_first * plan.weights.row,
+        job.even_odd ? job.even_odd + blocks.begin * plan.weight_block() +
+                           2 * rows.kernel_first * plan.weights.row
+                     : nullptr,
         destination.row(dst_row) + (in_result ? lane : 0)};
     if (spreads()) {
       const int64_t step = gather.columns.dst_step, width = gather.columns.dst_size;
@@ -195,7 +199,7 @@ struct DepthwiseRunLoops {
   void run_spread(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
     const Axis& axis = gather.columns;
     const int64_t pitch = destination.phase_pitch;
-    t.w = row.w, t.w_tap = plan.weights.step;
+    t.w = row.w, t.w_even_odd = row.w_even_odd, t.w_tap = plan.weights.step;
     t.x_column = -view.column_pitch, t.out_step = pitch;
     int64_t pixels = 1;
     for (int64_t j = from; j < to; j += pixels) {
@@ -224,6 +228,8 @@ struct DepthwiseRunLoops {
     const int64_t pitch = destination.column_pitch, taps = larger(1, phase.taps);
     const int64_t x_first = (phase.src_first - view.column) * view.column_pitch;
     t.w = row.w + phase.kernel_first * plan.weights.step;
+    t.w_even_odd =
+        row.w_even_odd ? row.w_even_odd + 2 * phase.kernel_first * plan.weights.step : nullptr;
     t.w_tap = phase.kernel_step * plan.weights.step;
     t.x_column = many ? unit * view.column_pitch : view.dst_pitch;
     t.out_step = (unit < 0 ? -apart : apart) * pitch;
