@@ -2,7 +2,7 @@
 // row, one destination row after the other.
 #pragma once
 
-#include "cpu/depthwise/pixel_run.h"
+#include "cpu/depthwise/pixel_run_kernels.h"
 #include "cpu/depthwise/store.h"
 
 namespace torchconv::cpu {
@@ -49,7 +49,8 @@ struct DepthwiseRunLoops {
     const int64_t rows_seen = gather.rows.src_high - gather.rows.src_low + 1;
     const int64_t halo = gather.columns.src_high - gather.columns.src_low;
     if (gather.taps() < cost::kSegmentTaps) {
-      const int64_t fitting = cost::kShortRowLines / (rows_seen * gather.columns.src_size);
+      const int64_t lines = cost::kShortRowLines * (int64_t)(sizeof(T) / sizeof(X));
+      const int64_t fitting = lines / (rows_seen * gather.columns.src_size);
       if (fitting >= cost::kShortRowBlocks) batch = smaller(batch, fitting);
       return;
     }
@@ -236,12 +237,13 @@ struct DepthwiseRunLoops {
     for (int64_t first = from; first < smaller(from + apart, to); ++first) {
       const int64_t count = ceil_div(to - first, apart);
       const int64_t runs = ceil_div(count, run_pixels<X>(taps)), most = ceil_div(count, runs);
+      const int64_t longer = count - runs * (most - 1);  // the first ones
       const DepthwiseRunKernel<X> kernel[2] = {
           depthwise_run_kernel<X>(taps, step, larger(1, most - 1)),
           depthwise_run_kernel<X>(taps, step, most)};
       t.fetch.ahead = ahead(t, most * apart * pitch);
-      for (int64_t i = 0; i < runs; ++i) {
-        const int64_t begin = i * count / runs, end = (i + 1) * count / runs;
+      for (int64_t i = 0, begin = 0, end; i < runs; ++i, begin = end) {
+        end = begin + (i < longer ? most : most - 1);
         // Columns are looked at in the order of the taps.
         const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;
         const int64_t at = x_first + nearest * view.dst_pitch;
