@@ -28,10 +28,12 @@ SHAPES = (
     grouped("depthwise_24_stride2", 2, 24, (7, 8), 1, 5, stride=2),
     grouped("depthwise_24_stride2_unpadded", 2, 24, (7, 8), 1, 3, stride=2, padding=0),
     grouped("depthwise_7x7", 2, 16, (6, 9), 1, 7),
+    grouped("depthwise_64", 2, 64, (6, 9), 1, 3),
     grouped("depthwise_dilated", 2, 16, (7, 9), 1, 3, dilation=2),
     grouped("depthwise_wide", 2, 2, (4, 40), 1, 3),
     grouped("depthwise_wide_unpadded", 2, 2, (4, 40), 1, 3, padding=0),
     grouped("multiplier", 2, 6, (5, 7), 2, 3),
+    grouped("multiplier_3", 2, 7, (5, 7), 3, 3),
     case("few_channels", 2, 3, (5, 8), 5, 3),
     case("many_channels", 2, 48, (5, 6), 48, 3),
     case("many_channels_unpadded", 2, 48, (5, 6), 48, 3, padding=0),
@@ -72,6 +74,24 @@ def test_an_infinity_at_an_edge(shape, dtype, channels_last):
                 assert torch.equal(found.isfinite(), finite), where
                 assert torch.equal(found.isnan(), expected.isnan()), where
                 assert torch.equal(found[expected.isinf()], expected[expected.isinf()]), where
+
+
+@pytest.mark.parametrize("size", [(6, 9), (5, 2)], ids=["long_rows", "short_rows"])
+def test_nan_in_pairs_of_blocks_of_channels(size):
+    """Whatever its payload it becomes the quiet NaN 0x7fc0, in its own channel alone; so do the
+    products of an infinite weight and the zeros of padding."""
+    shape = grouped("depthwise_80", 1, 80, size, 1, 3)
+    ordinary = random_operands(shape, torch.bfloat16)
+    nan = ordinary.input.view(torch.int16).clone()
+    nan[0, 6, 2, 1], nan[0, 37, 2, 1] = 0x7FFF, -1
+    infinite = ordinary.weight.clone()
+    infinite[40, 0, 0, 0] = torch.inf
+    inputs = replace(ordinary, input=nan.view(torch.bfloat16))
+    for t in (inputs, replace(ordinary, weight=infinite)):
+        found = run("forward", shape, t, True, "off")
+        expected = exact("forward", shape, t.map(torch.Tensor.double))
+        assert torch.equal(found.isnan(), expected.isnan())
+        assert set(found[found.isnan()].view(torch.int16).tolist()) == {0x7FC0}
 
 
 PLAIN = (

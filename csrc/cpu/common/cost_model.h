@@ -126,7 +126,8 @@ constexpr int64_t kTileWeightBytes = 8 << 10;  // beside a tile's source in the 
 constexpr int64_t kSegmentTaps = 25;
 constexpr int64_t kSegmentLines = 320;
 // Rows of which so many blocks or more fit into so many lines: 14 x 14 maps of 576 channels take 0.7 of the
-// time with 4 blocks instead of 14, of 384 channels 0.83, 7 x 7 0.9; 28 x 28 with 4 blocks 1.2 (Zen 4).
+// time with 4 blocks instead of 14, of 384 channels 0.83, 7 x 7 0.9; 28 x 28 with 4 blocks 1.2 (Zen 4). Half types
+// fill a line with two blocks.
 constexpr int64_t kShortRowLines = 192, kShortRowBlocks = 4;
 // Operands beyond this find no room in a cache: lines are asked for when so many others are yet to be
 // written.

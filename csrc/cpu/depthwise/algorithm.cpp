@@ -13,7 +13,8 @@
 // then padding adds nothing and is left out, and the source is often read in place. A job of stage 1
 // takes some rows of some images and blocks. It loads the patch of a block, runs strips (kernels up to
 // 7x8, pixels in the lanes), runs (up to 7 taps in a row, channels in the lanes) or tiles (everything
-// else), and stores.
+// else), and stores. Runs of bfloat16 hold the even channels of two blocks in one vector and the odd ones in
+// the other (AVX-512), for which stage 0 packs the weights once more.
 //
 // Costs: memory, up to about 25 taps; beyond, a load for each row of a tile. A narrow contiguous map is
 // transposed to channels and back where that fills 1.6 times as many lanes.
@@ -33,7 +34,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.stages = 2;
   plan.jobs[0] = ceil_div(depthwise.blocks, depthwise.weights.pack_blocks);
   plan.jobs[1] = ceil_div(gather.n, depthwise.images) * depthwise.rows.count * depthwise.parts;
-  plan.shared_bytes = (depthwise.weights.size + depthwise.blocks) * compute_bytes(shape.dtype);
+  plan.shared_bytes = depthwise_shared_size(depthwise) * compute_bytes(shape.dtype);
   plan.scratch_bytes = depthwise_scratch_bytes(depthwise, shape.dtype);
   plan.pack_weights_first({depthwise.blocks, depthwise.channels_in_lanes, depthwise.weights.row});
   return nullptr;

@@ -70,6 +70,9 @@ struct DepthwiseJob {
     DepthwiseRows<S, S> direct(task, gather, plan, row_begin, offsets, sums);
     direct.bias = task.bias ? bias : nullptr;
     direct.weights = packed + blocks.begin * plan.weight_block();
+    if (plan.even_odd) {
+      direct.even_odd = packed + plan.weights.even_odd + blocks.begin * plan.weight_block();
+    }
     direct.block = blocks.begin, direct.blocks = blocks.end - blocks.begin;
     direct.skip_padding = direct.in_place = true;
 
@@ -180,6 +183,10 @@ inline void depthwise(const Task& task, const Job& job) {
         Compute<S>* const block = packed + i * plan.weight_block();
         pack_depthwise<S>(task, gather, plan, i, block);
         packed[plan.weights.size + i] = all_finite(block, plan.weight_block());
+        if (plan.even_odd && i % 2 == 1) {
+          pack_even_odd(block - plan.weight_block(), plan.weight_block(),
+                        packed + plan.weights.even_odd + (i - 1) * plan.weight_block());
+        }
       }
       return;
     }

@@ -79,11 +79,44 @@ void load_paired_row(const S* in, int64_t width, int64_t column, int64_t count, 
   }
 }
 
+// Every channel several times, as lanes of a vector that is loaded once.
+template <class S>
+void load_repeated_row(const Image<S>& image, const DepthwisePatch& patch,
+                       const BlockChannels& channels, int64_t y, int64_t column, int64_t lanes,
+                       Compute<S>* out) {
+  using V = Simd<Compute<S>>;
+  constexpr int64_t kLanes = V::kLanes;
+  const S* const row = image.data + y * image.width * image.channels;
+  const S* const end = image.data + image.height * image.width * image.channels;
+  for (int64_t lane = 0; lane < lanes; lane += kLanes) {
+    const int64_t begin = (channels.first + lane) / channels.divide;
+    int32_t source[kLanes];
+    for (int64_t l = 0; l < kLanes; ++l) {
+      source[l] = (int32_t)((channels.first + lane + l) / channels.divide - begin);
+    }
+    for (int64_t i = 0; i < patch.length; ++i) {
+      const int64_t x = image.column(column + i * patch.column_skip);
+      auto v = V::zero();
+      if (x >= 0 && lane < channels.count) {
+        const S* const at = row + x * image.channels + begin;
+        v = at + kLanes <= end ? V::load(at) : V::load_first(at, end - at);
+        v = V::permute(v, source);
+      }
+      V::store(out + i * lanes + lane, v);
+    }
+  }
+}
+
 // Every multiplier-th channel, or every channel several times.
 template <class S>
 void load_spread_row(const Image<S>& image, const DepthwisePatch& patch,
                      const BlockChannels& channels, int64_t plane, int64_t y, int64_t column,
                      int64_t lanes, Compute<S>* out) {
+  if constexpr (sizeof(Compute<S>) == sizeof(float)) {
+    if (channels.lane_step == 1) {
+      return load_repeated_row(image, patch, channels, y, column, lanes, out);
+    }
+  }
   fill_zero(out, patch.row_pitch);
   const S* const in = image.data + y * image.width * image.channels + plane;
   for (int64_t i = 0; i < patch.length; ++i) {

@@ -48,5 +48,16 @@ void pack_depthwise(const Task& task, const Gather& gather, const DepthwisePlan&
   }
 }
 
+// The weights of two blocks, of so many elements each: [r, s][2][lanes], the channels at even places first.
+template <class T>
+void pack_even_odd(const T* blocks, int64_t block_size, T* out) {
+  for (int64_t i = 0; i < block_size; i += kRunLanes, out += 2 * kRunLanes) {
+    for (int64_t l = 0; l < kRunLanes; ++l) {
+      const T* const from = blocks + i + (l < kRunLanes / 2 ? 0 : block_size) + 2 * l % kRunLanes;
+      out[l] = from[0], out[kRunLanes + l] = from[1];
+    }
+  }
+}
+
 }  // namespace
 }  // namespace torchconv::cpu

@@ -27,6 +27,8 @@ struct DepthwiseRun {
   // else repeated_columns is null.
   const int64_t *repeated_rows, *repeated_columns;
   const T* w;  // blocks of [plane][r, s][64 bytes]
+  // Or null: pairs of blocks, [r, s][2][64 bytes], the channels at even places before those at odd ones.
+  const T* w_even_odd;
   int64_t w_row, w_tap, w_block;
   int64_t planes, x_plane, w_plane;
   int64_t channels;
@@ -78,7 +80,20 @@ auto load_channels(const X* x, int v, int64_t channels) {
   return V::load_first(x + v * V::kLanes, larger(0, smaller(V::kLanes, channels - v * V::kLanes)));
 }
 
-template <class X, class Reach, RunEdges kEdges, int kVecs>
+// Both vectors of a pair of blocks.
+template <class X, RunEdges kEdges, bool kEvenOdd, int kVecs>
+[[gnu::always_inline]] inline void load_pixel(const X* x, int64_t channels,
+                                              typename Simd<Compute<X>>::Vec (&at)[kVecs]) {
+  using V = Simd<Compute<X>>;
+  if constexpr (kEvenOdd) {
+    V::load_even_odd(x, at[0], at[1]);
+  } else {
+#pragma GCC unroll 2
+    for (int v = 0; v < kVecs; ++v) at[v] = load_channels<X, kEdges>(x, v, channels);
+  }
+}
+
+template <class X, class Reach, RunEdges kEdges, bool kEvenOdd, int kVecs>
 [[gnu::always_inline]] inline void run_tap_row(
     const X* x, int64_t x_column, int64_t channels, uint32_t inside, const int64_t* repeated,
     const Compute<X>* w, int64_t w_tap,
@@ -100,27 +115,54 @@ template <class X, class Reach, RunEdges kEdges, int kVecs>
     const bool looked_up =
         kEdges == RunEdges::kRepeated || (kEdges == RunEdges::kLanes && repeated);
     const X* const from = looked_up ? first + repeated[j] : x;
+    typename V::Vec at[kVecs];
+    load_pixel<X, kEdges, kEvenOdd>(from, channels, at);
 #pragma GCC unroll 2
     for (int v = 0; v < kVecs; ++v) {
-      const auto at = V::held(load_channels<X, kEdges>(from, v, channels));
+      at[v] = V::held(at[v]);
 #pragma GCC unroll 8
       for (int i = 0; i < Reach::kPixels; ++i) {
         const int s = Reach::tap(i, j);
-        if (s >= 0 && s < kTaps) sum[i][v] = V::fma(weight[s][v], at, sum[i][v]);
+        if (s >= 0 && s < kTaps) sum[i][v] = V::fma(weight[s][v], at[v], sum[i][v]);
       }
     }
   }
 }
 
+// Stores a pair of blocks of each pixel. A sum of all is NaN where one of them is.
+template <class X, class V, int kPixels>
+[[gnu::always_inline]] inline void store_even_odd(X* out, int64_t out_step, const Compute<X>* bias,
+                                                  typename V::Vec (&sum)[kPixels][2]) {
+  auto even = V::zero(), odd = V::zero(), all = V::zero();
+  if (bias) {
+    even = without_sign_of_zero<V>(V::load(bias));
+    odd = without_sign_of_zero<V>(V::load(bias + V::kLanes));
+    V::deinterleave(even, odd);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kPixels; ++i) {
+    sum[i][0] = V::add(sum[i][0], even), sum[i][1] = V::add(sum[i][1], odd);
+    all = V::add(all, V::add(sum[i][0], sum[i][1]));
+    V::store_even_odd(out + i * out_step, sum[i][0], sum[i][1]);
+  }
+  if (!V::any_nan(all)) return;
+  for (int i = 0; i < kPixels; ++i) {
+    V::store_even_odd(out + i * out_step, V::with_quiet_nan(sum[i][0]),
+                      V::with_quiet_nan(sum[i][1]));
+  }
+}
+
 // The channels [begin, end).
-template <class X, class Reach, RunEdges kEdges>
+template <class X, class Reach, RunEdges kEdges, bool kEvenOdd = false>
 [[gnu::noinline]] void depthwise_run_of(const DepthwiseRun<X>& t, int64_t begin, int64_t end) {
   using T = Compute<X>;
   using V = Simd<T>;
-  constexpr int kPixels = Reach::kPixels, kVecs = kRunVecs<X, Reach::kTaps>;
-  constexpr int64_t kLine = kRunLine<X>, kFetched = 64 / sizeof(X);
-  const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = t.w_tap;
-  const int64_t x_row = t.x_row, w_row = t.w_row, rows = t.end - t.begin;
+  constexpr int kPixels = Reach::kPixels, kVecs = kEvenOdd ? 2 : kRunVecs<X, Reach::kTaps>;
+  constexpr int64_t kBlocks = kEvenOdd ? 2 : 1, kLine = kBlocks * kRunLine<X>;
+  constexpr int64_t kFetched = 64 / sizeof(X);
+  const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = kBlocks * t.w_tap;
+  const int64_t x_row = t.x_row, w_row = kBlocks * t.w_row, rows = t.end - t.begin;
+  const T* const weights = kEvenOdd ? t.w_even_odd : t.w;
   for (int64_t c = begin; c < end; c += kLine) {
     if (t.fetch.next && c % kFetched == 0) {
 #pragma GCC unroll 8
@@ -137,7 +179,7 @@ template <class X, class Reach, RunEdges kEdges>
       typename V::Vec sum[kPixels][kVecs];
       zero_tile<T>(sum);
       const X* x_plane = t.x + t.begin * x_row + c + l;
-      const T* w_plane = t.w + t.begin * w_row + c / kLine * t.w_block + l;
+      const T* w_plane = weights + t.begin * w_row + c / kLine * kBlocks * t.w_block + l;
       for (int64_t plane = t.planes; plane > 0; --plane) {
         const X* x = x_plane;
         const T* w = w_plane;
@@ -145,10 +187,14 @@ template <class X, class Reach, RunEdges kEdges>
           const bool looked_up =
               kEdges == RunEdges::kRepeated || (kEdges == RunEdges::kLanes && t.repeated_columns);
           const X* const row = looked_up ? x_plane + t.repeated_rows[r] : x;
-          run_tap_row<X, Reach, kEdges, kVecs>(row, x_column, lanes - l, t.inside,
-                                               t.repeated_columns, w, w_tap, sum);
+          run_tap_row<X, Reach, kEdges, kEvenOdd>(row, x_column, lanes - l, t.inside,
+                                                  t.repeated_columns, w, w_tap, sum);
         }
         x_plane += t.x_plane, w_plane += t.w_plane;
+      }
+      if constexpr (kEvenOdd) {
+        store_even_odd<X, V>(t.out + c, out_step, t.bias ? t.bias + c : nullptr, sum);
+        continue;
       }
 #pragma GCC unroll 2
       for (int v = 0; v < kVecs; ++v) {
@@ -168,83 +214,6 @@ template <class X, class Reach, RunEdges kEdges>
       }
     }
   }
-}
-
-template <class X, int kTaps>
-constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
-
-// Only rows shorter than half a run have runs that short: none is worth more than the kernels with tests.
-template <class X, class Reach>
-void depthwise_run(const DepthwiseRun<X>& t) {
-  constexpr bool kLong = 2 * Reach::kPixels >= kMostRunPixels<X, Reach::kTaps>;
-  const int64_t whole = !kLong && t.repeated_columns ? 0 : t.channels - t.channels % kRunLine<X>;
-  const auto run_whole = [&] {
-    if constexpr (kLong && Reach::kRepeats) {
-      if (t.repeated_columns) return depthwise_run_of<X, Reach, RunEdges::kRepeated>(t, 0, whole);
-    }
-    if constexpr (kLong) {
-      if (t.inside == (1u << Reach::kColumns) - 1)
-        return depthwise_run_of<X, Reach, RunEdges::kNone>(t, 0, whole);
-    }
-    depthwise_run_of<X, Reach, RunEdges::kColumns>(t, 0, whole);
-  };
-  if (whole > 0) run_whole();
-  if (whole < t.channels) depthwise_run_of<X, Reach, RunEdges::kLanes>(t, whole, t.channels);
-}
-
-// Compiled where vectors stay in registers, and for the type that networks are trained in.
-template <class T>
-constexpr bool kHasRuns = kLargeTiles<T> && 64 / sizeof(T) == kRunLanes;
-
-template <class X>
-using DepthwiseRunKernel = void (*)(const DepthwiseRun<X>&);
-
-template <class X, int kTaps, int kStep>
-DepthwiseRunKernel<X> run_of_pixels(int64_t pixels) {
-  return dispatch_int<1, kMostRunPixels<X, kTaps>>(pixels, [](auto count) -> DepthwiseRunKernel<X> {
-    return depthwise_run<X, GatherReach<kTaps, kStep, count.value>>;
-  });
-}
-
-// Null for a step that is not compiled.
-template <class X>
-DepthwiseRunKernel<X> depthwise_run_kernel(int64_t taps, int64_t step, int64_t pixels) {
-  return dispatch_int<1, kRunTaps>(taps, [&](auto count) -> DepthwiseRunKernel<X> {
-    constexpr int kTaps = count.value;
-    if (step == 1) return run_of_pixels<X, kTaps, 1>(pixels);
-    if constexpr (has_run(kTaps, 2)) {
-      if (step == 2) return run_of_pixels<X, kTaps, 2>(pixels);
-    }
-    return nullptr;
-  });
-}
-
-// The most pixels of a run.
-template <class X>
-int64_t run_pixels(int64_t taps) {
-  return dispatch_int<1, kRunTaps>(
-      taps, [](auto count) -> int64_t { return kMostRunPixels<X, count.value>; });
-}
-
-// What a run of the input gradient of stride two, with `pixels` destination pixels, sees.
-template <class X>
-struct DepthwiseSpread {
-  DepthwiseRunKernel<X> run;
-  int64_t pixels, last, columns;  // last: from the source column of first to the last one seen
-};
-
-template <class X, int kTaps, int kFirst>
-DepthwiseSpread<X> spread_of_taps() {
-  using Reach = SpreadReach<kTaps, kFirst, kMostRunPixels<X, kTaps>>;
-  return {depthwise_run<X, Reach>, Reach::kPixels, Reach::kLast, Reach::kColumns};
-}
-
-// Without a kernel where it is not compiled.
-template <class X>
-DepthwiseSpread<X> depthwise_spread(int64_t taps, bool odd) {
-  if (taps == 3) return odd ? spread_of_taps<X, 3, 1>() : spread_of_taps<X, 3, 0>();
-  if (taps == 5) return odd ? spread_of_taps<X, 5, 1>() : spread_of_taps<X, 5, 0>();
-  return {};
 }
 
 }  // namespace

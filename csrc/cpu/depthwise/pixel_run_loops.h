@@ -2,7 +2,7 @@
 // row, one destination row after the other.
 #pragma once
 
-#include "cpu/depthwise/pixel_run.h"
+#include "cpu/depthwise/pixel_run_kernels.h"
 #include "cpu/depthwise/store.h"
 
 namespace torchconv::cpu {
@@ -37,6 +37,7 @@ struct DepthwiseRunLoops {
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
               pixels * (double)(gather.n * job.dst_channels()) * sizeof(X) > cost::kFetchBytes;
     choose_segment();
+    if (job.even_odd) batch = round_up(batch, 2);
   }
 
   // A segment of columns goes down all rows, so that its source stays in the L1 cache. Kernels of few taps
@@ -48,7 +49,8 @@ struct DepthwiseRunLoops {
     const int64_t rows_seen = gather.rows.src_high - gather.rows.src_low + 1;
     const int64_t halo = gather.columns.src_high - gather.columns.src_low;
     if (gather.taps() < cost::kSegmentTaps) {
-      const int64_t fitting = cost::kShortRowLines / (rows_seen * gather.columns.src_size);
+      const int64_t lines = cost::kShortRowLines * (int64_t)(sizeof(T) / sizeof(X));
+      const int64_t fitting = lines / (rows_seen * gather.columns.src_size);
       if (fitting >= cost::kShortRowBlocks) batch = smaller(batch, fitting);
       return;
     }
@@ -84,7 +86,7 @@ struct DepthwiseRunLoops {
 
   struct Row {
     const X *x, *fetch;  // column 0 of the source, and of the rows that only the next row reads
-    const T* w;
+    const T *w, *w_even_odd;
     X* out;
   };
 
@@ -115,6 +117,9 @@ struct DepthwiseRunLoops {
         view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
         view.origin + (below - view.row) * view.row_pitch + lane,
         job.weights + blocks.begin * plan.weight_block() + rows.kernel_first * plan.weights.row,
+        job.even_odd ? job.even_odd + blocks.begin * plan.weight_block() +
+                           2 * rows.kernel_first * plan.weights.row
+                     : nullptr,
         destination.row(dst_row) + (in_result ? lane : 0)};
     if (spreads()) {
       const int64_t step = gather.columns.dst_step, width = gather.columns.dst_size;
@@ -195,7 +200,7 @@ struct DepthwiseRunLoops {
   void run_spread(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
     const Axis& axis = gather.columns;
     const int64_t pitch = destination.phase_pitch;
-    t.w = row.w, t.w_tap = plan.weights.step;
+    t.w = row.w, t.w_even_odd = row.w_even_odd, t.w_tap = plan.weights.step;
     t.x_column = -view.column_pitch, t.out_step = pitch;
     int64_t pixels = 1;
     for (int64_t j = from; j < to; j += pixels) {
@@ -224,18 +229,21 @@ struct DepthwiseRunLoops {
     const int64_t pitch = destination.column_pitch, taps = larger(1, phase.taps);
     const int64_t x_first = (phase.src_first - view.column) * view.column_pitch;
     t.w = row.w + phase.kernel_first * plan.weights.step;
+    t.w_even_odd =
+        row.w_even_odd ? row.w_even_odd + 2 * phase.kernel_first * plan.weights.step : nullptr;
     t.w_tap = phase.kernel_step * plan.weights.step;
     t.x_column = many ? unit * view.column_pitch : view.dst_pitch;
     t.out_step = (unit < 0 ? -apart : apart) * pitch;
     for (int64_t first = from; first < smaller(from + apart, to); ++first) {
       const int64_t count = ceil_div(to - first, apart);
       const int64_t runs = ceil_div(count, run_pixels<X>(taps)), most = ceil_div(count, runs);
+      const int64_t longer = count - runs * (most - 1);  // the first ones
       const DepthwiseRunKernel<X> kernel[2] = {
           depthwise_run_kernel<X>(taps, step, larger(1, most - 1)),
           depthwise_run_kernel<X>(taps, step, most)};
       t.fetch.ahead = ahead(t, most * apart * pitch);
-      for (int64_t i = 0; i < runs; ++i) {
-        const int64_t begin = i * count / runs, end = (i + 1) * count / runs;
+      for (int64_t i = 0, begin = 0, end; i < runs; ++i, begin = end) {
+        end = begin + (i < longer ? most : most - 1);
         // Columns are looked at in the order of the taps.
         const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;
         const int64_t at = x_first + nearest * view.dst_pitch;

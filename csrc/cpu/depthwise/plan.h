@@ -26,6 +26,7 @@ struct DepthwisePlan {
   int64_t lanes;  // of a block, 64 bytes on every level
   bool channels_in_lanes;
   bool strips;
+  bool even_odd;  // weights are packed once more, by pairs of blocks (pixel_run.h)
   Unpadded unpadded;
   int64_t blocks, parts;  // of one image; jobs share the blocks, as `parts` parts
   Cut rows;
@@ -36,6 +37,7 @@ struct DepthwisePlan {
   struct {
     int64_t row, step, plane;  // pitches
     int64_t size;              // elements per call: blocks of weights, then a flag for each
+    int64_t even_odd;          // where those of pairs of blocks begin
     int64_t pack_blocks;       // packed by one job
   } weights;
   struct {
@@ -43,7 +45,12 @@ struct DepthwisePlan {
   } scratch;
 
   int64_t weight_block() const { return weights.size / blocks; }
-  Range blocks_of(int64_t part) const { return share(part, parts, blocks); }
+  // Pairs of blocks stay together.
+  Range blocks_of(int64_t part) const {
+    if (!even_odd) return share(part, parts, blocks);
+    const Range pairs = share(part, parts, ceil_div(blocks, 2));
+    return {2 * pairs.begin, smaller(blocks, 2 * pairs.end)};
+  }
 };
 
 // How the source is read where padding may be left out.
@@ -109,7 +116,8 @@ inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixe
   if (in_pixels) job_blocks = smaller(plan.blocks, larger(job_blocks, kInPlaceBlocks));
   // Planes of channels_last share their cache lines: one job writes them all.
   if (gather.layout == Layout::kChannelsLast && !plan.channels_in_lanes) job_blocks = plan.blocks;
-  plan.parts = Cut::into(ceil_div(plan.blocks, job_blocks), plan.blocks).count;
+  const int64_t apart = plan.even_odd ? ceil_div(plan.blocks, 2) : plan.blocks;
+  plan.parts = Cut::into(smaller(apart, ceil_div(plan.blocks, job_blocks)), apart).count;
   plan.images = 1;
   if (plan.rows.count == 1 && plan.parts == 1) {
     plan.images = larger(
@@ -147,7 +155,7 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
   if (copied && !plan.channels_in_lanes) {
     plan.scratch.sums = larger(plan.scratch.sums, plan.copied_blocks * rows * width);
   }
-  const int64_t job_blocks = ceil_div(plan.blocks, plan.parts);
+  const int64_t job_blocks = ceil_div(plan.blocks, plan.parts) + (plan.even_odd ? 1 : 0);
   plan.scratch.bias = round_up(plan.channels_in_lanes ? job_blocks * plan.lanes : job_blocks, 16);
   const int64_t repeated_rows = gather.margins.any() ? rows + gather.rows.kernel : 0;
   plan.scratch.offsets =
@@ -172,6 +180,9 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   // blocks and many rows would skip from pixel to pixel, into few sets of the caches.
   const bool in_pixels =
       plan.channels_in_lanes && plan.unpadded == DepthwisePlan::Unpadded::kInPlace;
+  plan.even_odd = in_pixels && isa >= Isa::kAvx512 && dtype == Dtype::kBFloat16 &&
+                  rows_are_runs(gather) && gather.columns.kernel <= kEvenOddTaps &&
+                  !gather.margins.any() && plan.blocks > 1;
   const int64_t rows = depthwise_job_rows(plan, gather, element, in_pixels);
   plan.rows = Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest);
   plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels,
@@ -190,8 +201,16 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   weights.size = plan.blocks * gather.src_channels * weights.plane;
   weights.pack_blocks =
       larger(1, cost::kPackedBytes / (gather.src_channels * weights.plane * element));
+  weights.even_odd = round_up(weights.size + plan.blocks, 16);
+  if (plan.even_odd) weights.pack_blocks = round_up(weights.pack_blocks, 2);
   size_depthwise_scratch(plan, gather, element);
   return plan;
+}
+
+// Elements.
+inline int64_t depthwise_shared_size(const DepthwisePlan& plan) {
+  const auto& weights = plan.weights;
+  return plan.even_odd ? weights.even_odd + weights.size : weights.size + plan.blocks;
 }
 
 inline int64_t depthwise_scratch_bytes(const DepthwisePlan& plan, Dtype dtype) {

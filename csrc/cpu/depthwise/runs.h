@@ -11,6 +11,9 @@ constexpr int64_t kFewPhases = 4;
 // Runs are compiled for types whose 64 bytes hold this many lanes.
 constexpr int64_t kRunLanes = 16;
 
+// Vectors of the even and of the odd channels keep their weights in registers for kernels of so few taps.
+constexpr int kEvenOddTaps = 5;
+
 // For so many neighbouring taps, where pixels are a step apart.
 constexpr bool has_run(int64_t taps, int64_t step) {
   return taps <= kRunTaps && (taps <= 1 || step == 1 || (step == 2 && (taps == 3 || taps == 5)));

@@ -61,6 +61,7 @@ struct DepthwiseRows {
   DepthwiseView<X> view = {};
   const T* bias = nullptr;  // of `block`, or null
   const T* weights = nullptr;
+  const T* even_odd = nullptr;    // by pairs of blocks, or null
   int64_t block = 0, blocks = 1;  // one, but in place
   bool skip_padding = false;      // where all weights are finite, padding adds nothing
   bool in_place = false;          // there is no padding to read: tiles must not reach it

@@ -82,6 +82,15 @@ struct Avx512Floats {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
   }
 
+  // Twice as many neighbours, those at even places and those at odd ones: a vector is an operation, where
+  // widening takes two. Stores round as those of a vector, but for NaN, which with_quiet_nan() makes the
+  // one that they store.
+  static void load_even_odd(const BFloat16* p, Vec& even, Vec& odd) {
+    const __m512i both = _mm512_loadu_si512(p);
+    even = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+    odd = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000)));
+  }
+
   // The first `count` lanes from memory, the others zero; touches no byte beyond them.
   static Vec load_first(const float* p, int64_t count) {
     return _mm512_maskz_loadu_ps(first_lanes16(count), p);
@@ -126,6 +135,22 @@ struct Avx512Floats {
   }
   static __m256i to_float16(Vec v) {
     return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+
+  static void store_even_odd(BFloat16* p, Vec even, Vec odd) {
+    const __m512i low = _mm512_srli_epi32(rounded_bits(even), 16), high = rounded_bits(odd);
+    _mm512_storeu_si512(p, _mm512_mask_mov_epi16(low, 0xaaaaaaaa, high));
+  }
+  // To nearest even in the upper half of a lane; the lower one is any.
+  static __m512i rounded_bits(Vec v) {
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  }
+  static bool any_nan(Vec v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q); }
+  static Vec with_quiet_nan(Vec v) {
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm512_mask_mov_ps(v, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
   }
 
   // In place: row i, lane j becomes row j, lane i.
