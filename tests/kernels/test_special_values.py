@@ -152,3 +152,17 @@ def test_denormal_gradients_of_the_bias_are_zeros(dtype, channels_last):
             t.grad, t.input, None, shape.weight_size, geometry, True
         )
         assert not found[2].any() and not found[1].any(), level
+
+
+@LAYOUTS
+@pytest.mark.parametrize("level", isa_levels())
+def test_sums_are_rounded_to_one_nan(level, channels_last):
+    """Whatever its sign and payload in the input, in whole vectors and in parts of one."""
+    torch.ops.torchconv._force_isa(level)
+    for channels in (5, 8, 16, 24, 40, 48, 64, 96):
+        shape = case("1x1", 2, 16, 5, channels, 1)
+        t = random_operands(shape, torch.bfloat16)
+        t.input.view(torch.int16)[:, 3, 1, 2:4] = torch.tensor([0x7F85, -0x3F])  # -0x3f: 0xffc1
+        found = run("forward", shape, t, channels_last)
+        assert (found[:, :, 1, 2:4].contiguous().view(torch.int16) == 0x7FC0).all(), channels
+        assert found.isnan().sum() == 2 * channels * 2, channels

@@ -187,7 +187,7 @@ struct ChannelJob : ChannelSource {
         const Below below = {end - i, plan.patch.row_advance * pitch.row,
                              slab.direct ? dst_rows : kept, dst_rows};
         const int64_t dst_row = rows.dst_first + (row_begin + i) * gather.rows.dst_step;
-        const bool several = in_result && below.count >= cost::kShortestRowPart;
+        const bool several = (in_result || !slab.last) && below.count >= cost::kShortestRowPart;
         const RowParts& parts = several ? all_parts : long_parts;
         for (int64_t part = 0; part < parts.count; ++part) {
           const int64_t j = parts.begin[part];

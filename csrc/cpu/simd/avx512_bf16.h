@@ -19,9 +19,20 @@ struct Simd<float> : Avx512Floats {
   }
 
   // As Avx512Floats: the instruction would keep the payload of a NaN.
-  static __m256i to_bfloat16(Vec v) {
-    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    return _mm256_mask_mov_epi16((__m256i)_mm512_cvtneps_pbh(v), nan, _mm256_set1_epi16(0x7fc0));
+  static __m256i to_bfloat16(Vec v) { return (__m256i)_mm512_cvtneps_pbh(with_quiet_nan(v)); }
+
+  // Two vectors, one after the other.
+  static void store(BFloat16* p, Vec first, Vec second) {
+    const __m512bh both = _mm512_cvtne2ps_pbh(with_quiet_nan(second), with_quiet_nan(first));
+    _mm512_storeu_si512(p, (__m512i)both);
+  }
+
+ private:
+  // NaN becomes 0x7fc00000, whatever its sign and payload.
+  static Vec with_quiet_nan(Vec v) {
+    // Four bits for each class of numbers, quiet and signaling NaN the lowest: 0 is the first operand, 1 the second.
+    const __m512i choice = _mm512_set1_epi32(0x11111100);
+    return _mm512_fixupimm_ps(_mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)), v, choice, 0);
   }
 };
 
