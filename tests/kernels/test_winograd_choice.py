@@ -36,7 +36,14 @@ def test_the_choice_depends_on_the_shape_of_an_image_and_the_dtype_alone(dtype):
 def test_small_maps_of_bfloat16_are_summed_in_pairs():
     """Direct sums have twice the speed there; full tiles are worth it all the same."""
     f4, f2 = "winograd_f4", "winograd_f2"
-    for size, wide, half in ((7, f4, "direct"), (6, f2, "direct"), (8, f4, f4), (14, f4, f4)):
+    for size, wide, half in (
+        (6, f2, "direct"),
+        (7, f4, "direct"),
+        (8, f4, f4),
+        (9, f2, "direct"),
+        (13, f4, "direct"),
+        (14, f4, f4),
+    ):
         shape = build_case("", 1, 64, size, 64, 3)
         for op in GATHERS:
             assert chosen_for(op, shape, torch.float32, True) == wide

@@ -72,10 +72,9 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 template <class F>
 constexpr sum_order::WinogradMaps maps_of(Dtype dtype) {
   using namespace sum_order;
-  const bool pairs = dtype == Dtype::kBFloat16;
   if (F::kTaps == 5) return kWinograd5x5Maps;
-  if (F::kTile == 4) return pairs ? kWinograd4BFloat16Maps : kWinograd4Maps;
-  return pairs ? kWinograd2BFloat16Maps : kWinograd2Maps;
+  if (F::kTile == 2) return kWinograd2Maps;
+  return dtype == Dtype::kBFloat16 ? kWinograd4BFloat16Maps : kWinograd4Maps;
 }
 
 // Of a dilated layer: sub-images are small, and much of them sees padding, so products are compared.
@@ -103,8 +102,8 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
   if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
-  if (F::kTaps == 5 && shape.dtype == Dtype::kBFloat16)
-    return "5 x 5 kernels of bfloat16 are summed directly";
+  if (F::kTile == 2 && shape.dtype == Dtype::kBFloat16)
+    return "direct sums of bfloat16 are faster than tiles of 2 x 2";
   constexpr int64_t kTile = F::kTile;
   const int64_t height = op == Op::kForward ? shape.p : shape.h;
   const int64_t width = op == Op::kForward ? shape.q : shape.w;
