@@ -33,14 +33,13 @@ namespace {
 // Why such sums are none of ours, or null.
 template <class F>
 const char* refusal(Op op, const Conv2dShape& shape) {
-  return op == Op::kGradWeight ? not_winograd(shape, F::kTaps)
-                               : "computes the weight gradient only";
+  return op == Op::kGradWeight ? not_winograd<F>(shape) : "computes the weight gradient only";
 }
 
 template <class F>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (const char* reason = refusal<F>(op, shape)) return reason;
-  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape, F::kTile);
+  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape, F::kDown, F::kAcross);
   plan.keep(made);
   plan.scratch_bytes = made.scratch_bytes();
   made.chunks.plan_waves(shape.n, made.blocks,
@@ -60,18 +59,18 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
   if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
-  constexpr int64_t kLeast = F::kTaps == 5 ? kWinograd5x5LeastPixels : kWinogradLeastPixels;
+  constexpr int64_t kLeast = F::Down::kTaps == 5 ? kWinograd5x5LeastPixels : kWinogradLeastPixels;
   if (shape.p * shape.q < kLeast) return "small maps are summed directly";
   if (is_dilated(shape)) {
-    if (F::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
-    const int64_t tiles = image_tiles(shape, shape.p, shape.q, F::kTile);
+    if (F::Down::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
     const double most =
         shape.dtype == Dtype::kBFloat16 ? kMostDilatedBFloat16GradProducts : kMostDilatedProducts;
-    return percent_of_products(shape, tiles, F::kTile) > most
+    return percent_of_products<F>(shape, shape.p, shape.q) > most
                ? "the dilation leaves too few products out"
                : nullptr;
   }
-  if (filled_lanes(shape.p, F::kTile) * filled_lanes(shape.q, F::kTile) < kWinogradFilled)
+  if (filled_lanes(shape.p, F::Down::kTile) * filled_lanes(shape.q, F::Across::kTile) <
+      kWinogradFilled)
     return "the map fills its tiles too little";
   return nullptr;
 }
@@ -80,18 +79,18 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 
 const Algorithm kWinogradGradWeight = {
     "winograd_grad_weight",
-    make_plan<Filtering<4, 3>>,
+    make_plan<Square<4, 3>>,
     {kPortableKernels.winograd_grad_weight, kAvx2Kernels.winograd_grad_weight,
      kAvx512Kernels.winograd_grad_weight},
     Sums::kF4,
-    unsuited<Filtering<4, 3>>};
+    unsuited<Square<4, 3>>};
 
 const Algorithm kWinograd5x5GradWeight = {
     "winograd_5x5_grad_weight",
-    make_plan<Filtering<2, 5>>,
+    make_plan<Square<2, 5>>,
     {kPortableKernels.winograd5x5_grad_weight, kAvx2Kernels.winograd5x5_grad_weight,
      kAvx512Kernels.winograd5x5_grad_weight},
     Sums::kF4,
-    unsuited<Filtering<2, 5>>};
+    unsuited<Square<2, 5>>};
 
 }  // namespace torchconv::cpu
