@@ -3,6 +3,9 @@
 // With a dilation the pixels of a tile are that far apart, in the source and in the destination
 // (tile_axis.h); all else is the same.
 // winograd_5x5: the same of 5 x 5 kernels with 36 % of the products, F(2 x 2, 5 x 5).
+// winograd_1x3, winograd_3x1, winograd_1x5, winograd_5x1: kernels of one row or column, with half or 60 % of the
+// products. Along their axis a tile has six points as above, along the other one it is one pixel, which F(1, 1)
+// leaves as it is.
 //
 //     source                  V [point][tile][c]        M [point][tile][k]         destination
 //
@@ -100,10 +103,11 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
   if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
-  if (F::Down::kTile == 2 && shape.dtype == Dtype::kBFloat16)
-    return "direct sums of bfloat16 are faster than tiles of 2 x 2";
   const int64_t height = op == Op::kForward ? shape.p : shape.h;
   const int64_t width = op == Op::kForward ? shape.q : shape.w;
+  if (is_one_axis<F>()) return unsuited_one_axis<F>(shape, height, width);
+  if (F::Down::kTile == 2 && shape.dtype == Dtype::kBFloat16)
+    return "direct sums of bfloat16 are faster than tiles of 2 x 2";
   if (is_dilated(shape)) return unsuited_dilated<F>(shape, height, width);
   const int64_t tiles = image_tiles<F>(shape, height, width);
   const WinogradMaps maps = maps_of<F>(shape.dtype);
@@ -136,5 +140,33 @@ const Algorithm kWinograd5x5 = {
     {kPortableKernels.winograd5x5, kAvx2Kernels.winograd5x5, kAvx512Kernels.winograd5x5},
     Sums::kF4,
     unsuited<Square<2, 5>>};
+
+const Algorithm kWinograd1x3 = {
+    "winograd_1x3",
+    make_plan<Row<4, 3>>,
+    {kPortableKernels.winograd1x3, kAvx2Kernels.winograd1x3, kAvx512Kernels.winograd1x3},
+    Sums::kF4,
+    unsuited<Row<4, 3>>};
+
+const Algorithm kWinograd3x1 = {
+    "winograd_3x1",
+    make_plan<Column<4, 3>>,
+    {kPortableKernels.winograd3x1, kAvx2Kernels.winograd3x1, kAvx512Kernels.winograd3x1},
+    Sums::kF4,
+    unsuited<Column<4, 3>>};
+
+const Algorithm kWinograd1x5 = {
+    "winograd_1x5",
+    make_plan<Row<2, 5>>,
+    {kPortableKernels.winograd1x5, kAvx2Kernels.winograd1x5, kAvx512Kernels.winograd1x5},
+    Sums::kF4,
+    unsuited<Row<2, 5>>};
+
+const Algorithm kWinograd5x1 = {
+    "winograd_5x1",
+    make_plan<Column<2, 5>>,
+    {kPortableKernels.winograd5x1, kAvx2Kernels.winograd5x1, kAvx512Kernels.winograd5x1},
+    Sums::kF4,
+    unsuited<Column<2, 5>>};
 
 }  // namespace torchconv::cpu

@@ -10,7 +10,8 @@ namespace torchconv::cpu {
 constexpr const char* other_kernel(int rows, int columns) {
   if (rows == 3 && columns == 3) return "the kernel is not 3 x 3";
   if (rows == 5 && columns == 5) return "the kernel is not 5 x 5";
-  return "the kernel has another size";
+  if (rows == 1) return columns == 3 ? "the kernel is not 1 x 3" : "the kernel is not 1 x 5";
+  return rows == 3 ? "the kernel is not 3 x 1" : "the kernel is not 5 x 1";
 }
 
 // Why not; null for a dense kernel with the taps of F, without stride.
@@ -64,6 +65,21 @@ double percent_of_products(const Conv2dShape& shape, int64_t height, int64_t wid
   const double direct = (double)rows * (double)columns;
   const int64_t products = image_tiles<F>(shape, height, width) * F::kPoints;
   return direct > 0 ? 100 * (double)products / direct : 100;
+}
+
+// Why kernels of one row or column are summed directly, or null: for `height` x `width` destinations of an image,
+// or pixels of grad.
+template <class F>
+const char* unsuited_one_axis(const Conv2dShape& shape, int64_t height, int64_t width) {
+  using namespace sum_order;
+  if (shape.dtype == Dtype::kBFloat16) return "direct sums of bfloat16 are faster";
+  const bool five = larger(F::Down::kTaps, F::Across::kTaps) == 5;
+  if (smaller(shape.c, shape.k) < (five ? kLeastOneAxisChannels5 : kLeastOneAxisChannels3))
+    return "few channels are summed directly";
+  if (height * width < kLeastOneAxisPixels) return "small maps are summed directly";
+  return percent_of_products<F>(shape, height, width) > kMostOneAxisProducts
+             ? "too few products are left out"
+             : nullptr;
 }
 
 }  // namespace torchconv::cpu

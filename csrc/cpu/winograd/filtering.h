@@ -30,4 +30,15 @@ struct Filtering {
 template <int m, int r>
 using Square = Filtering<Along<m, r>, Along<m, r>>;
 
+// Kernels of one row, and of one column.
+template <int m, int r>
+using Row = Filtering<Along<1, 1>, Along<m, r>>;
+template <int m, int r>
+using Column = Filtering<Along<m, r>, Along<1, 1>>;
+
+template <class F>
+constexpr bool is_one_axis() {
+  return F::Down::kTaps == 1 || F::Across::kTaps == 1;
+}
+
 }  // namespace torchconv::cpu

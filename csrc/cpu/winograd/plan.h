@@ -115,7 +115,11 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   // memory has a bound in any batch: being refused in some would change results.
   const int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
   const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
-  grid.parts = Cut::into(ceil_div(grid.columns, tiles), grid.columns);
+  int64_t parts = ceil_div(grid.columns, tiles);
+  // A single row has as many parts as there should be groups.
+  if (gather.n * grid.rows == 1 && parts < kEvenGroups && grid.columns >= kLeastPartedTiles)
+    parts = round_up(parts, 2);
+  grid.parts = Cut::into(parts, grid.columns);
   if (grid.parts.count > 1 && grid.parts.size > grid.across.step)
     grid.parts = Cut::of(grid.parts.size / grid.across.step * grid.across.step, grid.columns);
   plan.units = gather.n * grid.image_units();

@@ -166,6 +166,23 @@ inline void destination_transform(Along<2, 3>, const typename V::Vec (&m)[4],
   out[1] = subtract<V>(subtract<V>(m[1], m[2]), m[3]);
 }
 
+// The axis along which a kernel has one tap.
+template <class V>
+inline void source_transform(Along<1, 1>, const typename V::Vec (&d)[1],
+                             typename V::Vec (&out)[1]) {
+  out[0] = d[0];
+}
+template <class V>
+inline void weight_transform(Along<1, 1>, const typename V::Vec (&w)[1],
+                             typename V::Vec (&out)[1]) {
+  out[0] = w[0];
+}
+template <class V>
+inline void destination_transform(Along<1, 1>, const typename V::Vec (&m)[1],
+                                  typename V::Vec (&out)[1]) {
+  out[0] = m[0];
+}
+
 // One transform down the columns of a tile and then another across its rows: load(i, j) gives an element of
 // kRows x kColumns, store(i, j, vector) takes one of kOutRows x kOutColumns, of whose rows only the first `rows`
 // are wanted.

@@ -1,6 +1,7 @@
 // winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm;
 // winograd_5x5_grad_weight: of 5x5 layers, with tiles of 2x2 pixels of grad. A dilation parts the pixels of a
-// tile (winograd/tile_axis.h).
+// tile (winograd/tile_axis.h). winograd_1x3_grad_weight and so on, of kernels of one row or column: tiles of four or
+// two pixels along it, at six points.
 //
 //      grad          input                   values at 36 points
 //      . . . .       . . . . . .     each tile of    of grad      of the input
@@ -59,6 +60,7 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
   if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
+  if (is_one_axis<F>()) return unsuited_one_axis<F>(shape, shape.p, shape.q);
   constexpr int64_t kLeast = F::Down::kTaps == 5 ? kWinograd5x5LeastPixels : kWinogradLeastPixels;
   if (shape.p * shape.q < kLeast) return "small maps are summed directly";
   if (is_dilated(shape)) {
@@ -92,5 +94,37 @@ const Algorithm kWinograd5x5GradWeight = {
      kAvx512Kernels.winograd5x5_grad_weight},
     Sums::kF4,
     unsuited<Square<2, 5>>};
+
+const Algorithm kWinograd1x3GradWeight = {
+    "winograd_1x3_grad_weight",
+    make_plan<Row<4, 3>>,
+    {kPortableKernels.winograd1x3_grad_weight, kAvx2Kernels.winograd1x3_grad_weight,
+     kAvx512Kernels.winograd1x3_grad_weight},
+    Sums::kF4,
+    unsuited<Row<4, 3>>};
+
+const Algorithm kWinograd3x1GradWeight = {
+    "winograd_3x1_grad_weight",
+    make_plan<Column<4, 3>>,
+    {kPortableKernels.winograd3x1_grad_weight, kAvx2Kernels.winograd3x1_grad_weight,
+     kAvx512Kernels.winograd3x1_grad_weight},
+    Sums::kF4,
+    unsuited<Column<4, 3>>};
+
+const Algorithm kWinograd1x5GradWeight = {
+    "winograd_1x5_grad_weight",
+    make_plan<Row<2, 5>>,
+    {kPortableKernels.winograd1x5_grad_weight, kAvx2Kernels.winograd1x5_grad_weight,
+     kAvx512Kernels.winograd1x5_grad_weight},
+    Sums::kF4,
+    unsuited<Row<2, 5>>};
+
+const Algorithm kWinograd5x1GradWeight = {
+    "winograd_5x1_grad_weight",
+    make_plan<Column<2, 5>>,
+    {kPortableKernels.winograd5x1_grad_weight, kAvx2Kernels.winograd5x1_grad_weight,
+     kAvx512Kernels.winograd5x1_grad_weight},
+    Sums::kF4,
+    unsuited<Column<2, 5>>};
 
 }  // namespace torchconv::cpu

@@ -49,6 +49,11 @@ inline void grad_transform(Along<2, 5>, const typename V::Vec (&g)[2], typename 
   out[5] = g[1];
 }
 
+template <class V>
+inline void grad_transform(Along<1, 1>, const typename V::Vec (&g)[1], typename V::Vec (&out)[1]) {
+  out[0] = g[0];
+}
+
 // What load_tile makes of the tiles of grad.
 template <class A>
 struct GradAxis {
@@ -84,6 +89,11 @@ inline void taps_transform(Along<tile, kTaps>, const typename V::Vec (&m)[6],
                          : i == kTaps - 1 ? m[5]
                                           : V::zero());
   }
+}
+
+template <class V>
+inline void taps_transform(Along<1, 1>, const typename V::Vec (&m)[1], typename V::Vec (&out)[1]) {
+  out[0] = m[0];
 }
 
 }  // namespace
