@@ -194,6 +194,13 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("pointwise_pieces", 2, 64, 14, 208, 1, bias=True),
     case("pointwise_pieces_stride2", 1, 72, 28, 400, 1, 2),
     case("pointwise_rows", 3, 40, 14, 24, 1, bias=True),
+    # Winograd along one axis: tiles that stick out, rows of several parts, dilations.
+    case("one_axis_1x3", 2, 32, (3, 18), 40, (1, 3), bias=True),
+    case("one_axis_sequence", 1, 33, (1, 230), 48, (1, 3), padding=(0, 0, 2, 0)),
+    case("one_axis_frames", 2, 36, (32, 9), 33, (3, 1), dilation=(8, 1), bias=True),
+    case("one_axis_3x1", 3, 50, (11, 5), 32, (3, 1), padding=(0, 2, 1, 0)),
+    case("one_axis_1x5", 2, 64, (1, 39), 70, (1, 5), bias=True),
+    case("one_axis_5x1", 2, 65, (14, 6), 64, (5, 1), padding=0),
     # Weight gradients that read a channels_last operand in place, one of them or both.
     case("in_place_1x1", 3, 48, (9, 11), 24, 1),
     case("in_place_1x1_stride2", 2, 80, (7, 9), 40, 1, 2),

@@ -14,10 +14,27 @@ namespace {
 
 // Never destroyed: a thread may still compute when the process ends.
 Choice<Algorithm>& choice() {
-  static Choice<Algorithm>& only = *new Choice<Algorithm>(
-      {&kDepthwise, &kDepthwiseGradWeight, &kGroupedChannels, &kPointwise, &kWinograd4, &kWinograd2,
-       &kWinograd5x5, &kDensePixels, &kDenseChannels, &kWinogradGradWeight, &kWinograd5x5GradWeight,
-       &kGradWeight, &kReference});
+  static Choice<Algorithm>& only = *new Choice<Algorithm>({&kDepthwise,
+                                                           &kDepthwiseGradWeight,
+                                                           &kGroupedChannels,
+                                                           &kPointwise,
+                                                           &kWinograd4,
+                                                           &kWinograd2,
+                                                           &kWinograd5x5,
+                                                           &kWinograd1x3,
+                                                           &kWinograd3x1,
+                                                           &kWinograd1x5,
+                                                           &kWinograd5x1,
+                                                           &kDensePixels,
+                                                           &kDenseChannels,
+                                                           &kWinogradGradWeight,
+                                                           &kWinograd5x5GradWeight,
+                                                           &kWinograd1x3GradWeight,
+                                                           &kWinograd3x1GradWeight,
+                                                           &kWinograd1x5GradWeight,
+                                                           &kWinograd5x1GradWeight,
+                                                           &kGradWeight,
+                                                           &kReference});
   return only;
 }
 

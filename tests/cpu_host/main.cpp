@@ -22,11 +22,28 @@ namespace {
 using namespace torchconv;
 using namespace torchconv::cpu;
 
-const Algorithm* const kAlgorithms[] = {
-    &kDepthwise,          &kDepthwiseGradWeight,   &kPointwise,   &kWinograd4,
-    &kWinograd2,          &kWinograd5x5,           &kDensePixels, &kDenseChannels,
-    &kWinogradGradWeight, &kWinograd5x5GradWeight, &kGradWeight,  &kGradBias,
-    &kReference,          &kGroupedChannels};
+const Algorithm* const kAlgorithms[] = {&kDepthwise,
+                                        &kDepthwiseGradWeight,
+                                        &kPointwise,
+                                        &kWinograd4,
+                                        &kWinograd2,
+                                        &kWinograd5x5,
+                                        &kWinograd1x3,
+                                        &kWinograd3x1,
+                                        &kWinograd1x5,
+                                        &kWinograd5x1,
+                                        &kDensePixels,
+                                        &kDenseChannels,
+                                        &kWinogradGradWeight,
+                                        &kWinograd5x5GradWeight,
+                                        &kWinograd1x3GradWeight,
+                                        &kWinograd3x1GradWeight,
+                                        &kWinograd1x5GradWeight,
+                                        &kWinograd5x1GradWeight,
+                                        &kGradWeight,
+                                        &kGradBias,
+                                        &kReference,
+                                        &kGroupedChannels};
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 struct HostThreads {

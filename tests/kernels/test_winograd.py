@@ -1,5 +1,6 @@
-"""winograd_f4, winograd_f2 and winograd_5x5, forced: errors within their limits, the same bits in
-any batch, layout, level and number of threads, at every size and padding, in every dtype."""
+"""winograd_f4, winograd_f2 and those of other kernels, forced: errors within limits, the
+same bits in any batch, layout, level and number of threads, at every size and padding, in every
+dtype."""
 
 from __future__ import annotations
 
@@ -17,12 +18,13 @@ from tests.cases import case as build_case
 from tests.compare import same_bits
 from tests.reference import Operands, exact, random_operands, run, threads
 
-KERNELS = {"winograd_f4": 3, "winograd_f2": 3, "winograd_5x5": 5}
+KERNELS = {"winograd_f4": (3, 3), "winograd_f2": (3, 3)} | {
+    f"winograd_{r}x{s}": (r, s) for r, s in ((5, 5), (1, 3), (3, 1), (1, 5), (5, 1))
+}
 ALGORITHMS = tuple(KERNELS)
 GATHERS = ("forward", "grad_input")
 # Of the rms of the exact result: the rms error and the largest.
-LIMITS = {"winograd_f4": (1.2e-6, 1.5e-5), "winograd_f2": (5e-7, 5e-6)}
-LIMITS["winograd_5x5"] = LIMITS["winograd_f4"]
+LIMITS = dict.fromkeys(KERNELS, (1.2e-6, 1.5e-5)) | {"winograd_f2": (5e-7, 5e-6)}
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 every_gather = pytest.mark.parametrize("op", GATHERS)
@@ -44,7 +46,9 @@ def explanation(op: str, case: Conv2dCase, dtype=torch.float32, channels_last=Fa
     ).splitlines()  # fmt: skip
 
 
-def random_case(generator: random.Random, kernel: int, batch: int | None = None) -> Conv2dCase:
+def random_case(
+    generator: random.Random, kernel: tuple[int, int], batch: int | None = None
+) -> Conv2dCase:
     """Any size from 1 x 1 on, any padding, channels around the lanes; half are dilated."""
     pick = generator.choice
     padding = tuple(generator.randint(0, 4) for _ in range(4))
@@ -55,7 +59,7 @@ def random_case(generator: random.Random, kernel: int, batch: int | None = None)
     if generator.random() < 0.5:
         dilation = [generator.randint(1, 5), pick((1, 2, 3, 5, 70) if size[1] > 150 else (1, 2, 4))]
     for axis in (0, 1):
-        span = (kernel - 1) * dilation[axis] + 1
+        span = (kernel[axis] - 1) * dilation[axis] + 1
         size[axis] = max(size[axis], span - padding[2 * axis] - padding[2 * axis + 1])
     channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
     return build_case("random", batch or generator.randint(1, 5), pick(channels), tuple(size),
@@ -88,8 +92,8 @@ LAYERS = (
 
 def with_kernel(shape: Conv2dCase, algorithm: str) -> Conv2dCase:
     """The same layer, padded to the same size, with the kernel of an algorithm."""
-    kernel = KERNELS[algorithm]
-    return replace(shape, r=kernel, s=kernel, padding=(kernel // 2,) * 4)
+    r, s = KERNELS[algorithm]
+    return replace(shape, r=r, s=s, padding=(r // 2, r // 2, s // 2, s // 2))
 
 
 @both_layouts
@@ -192,15 +196,15 @@ def test_weights_of_any_strides(algorithm, op):
         expected = run(op, shape, t)
         w = t.weight
         k, c = w.shape[:2]
-        size = KERNELS[algorithm]
-        wide = torch.randn(2 * k, c + 3, size + 1, size + 2)
-        wide[::2, 1:-2, :size, 1:-1] = w
+        r, s = KERNELS[algorithm]
+        wide = torch.randn(2 * k, c + 3, r + 1, s + 2)
+        wide[::2, 1:-2, :r, 1:-1] = w
         for strided in (
             w.contiguous(memory_format=torch.channels_last),
             w.transpose(0, 1).contiguous().transpose(0, 1),
             w.permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0),
             w.flip(2, 3).contiguous().flip(2, 3),
-            wide[::2, 1:-2, :size, 1:-1],
+            wide[::2, 1:-2, :r, 1:-1],
         ):
             assert torch.equal(strided, w)
             assert same_bits(run(op, shape, replace(t, weight=strided)), expected), shape
@@ -216,7 +220,7 @@ def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
     shape = build_case("", 3, 20, (9, 11), 24, KERNELS[algorithm])
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
-    near = KERNELS[algorithm] // 2
+    down, across = (taps // 2 for taps in KERNELS[algorithm])
     source = t.input if op == "forward" else t.grad
     for row, column in ((0, 0), (3, 4), (4, 3), (8, 10), (5, 6)):
         kept = source[1, 7, row, column].clone()
@@ -226,12 +230,12 @@ def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
         assert same_bits(found[::2], ordinary[::2])
         finite = found[1].isfinite()
         assert not finite[
-            :, max(0, row - near) : row + near + 1, max(0, column - near) : column + near + 1
+            :, max(0, row - down) : row + down + 1, max(0, column - across) : column + across + 1
         ].any()
         far = torch.ones(shape.h, shape.w, dtype=torch.bool)
         far[max(0, row - 5) : row + 6, max(0, column - 5) : column + 6] = False
         assert same_bits(found[1][:, far], ordinary[1][:, far])
-    t.weight[5, 7, 1, 1] = value
+    t.weight[5, 7, -1, -1] = value
     channel = 5 if op == "forward" else 7
     assert not run(op, shape, t, channels_last)[:, channel].isfinite().any()
 
@@ -285,7 +289,7 @@ def test_other_layers_are_refused(algorithm):
     for shape, dtype, reason in (
         (replace(plain, stride=(2, 1)), torch.float32, "stride"),
         (build_case("", 2, 32, 12, 32, kernel, dilation=257), torch.float32, "dilation"),
-        (replace(plain, r=8 - kernel), torch.float32, f"{kernel} x {kernel}"),
+        (replace(plain, r=2), torch.float32, f"{kernel[0]} x {kernel[1]}"),
         (replace(plain, groups=2), torch.float32, "groups"),
         (plain, torch.float64, "float64"),
     ):

@@ -36,7 +36,14 @@ def test_the_choice_depends_on_the_shape_of_an_image_and_the_dtype_alone(dtype):
 def test_small_maps_of_bfloat16_are_summed_in_pairs():
     """Direct sums have twice the speed there; full tiles are worth it all the same."""
     f4, f2 = "winograd_f4", "winograd_f2"
-    for size, wide, half in ((7, f4, "direct"), (6, f2, "direct"), (8, f4, f4), (14, f4, f4)):
+    for size, wide, half in (
+        (6, f2, "direct"),
+        (7, f4, "direct"),
+        (8, f4, f4),
+        (9, f2, "direct"),
+        (13, f4, "direct"),
+        (14, f4, f4),
+    ):
         shape = build_case("", 1, 64, size, 64, 3)
         for op in GATHERS:
             assert chosen_for(op, shape, torch.float32, True) == wide
@@ -91,6 +98,29 @@ def test_small_maps_and_bfloat16_of_5x5_layers_are_summed_directly():
             shape = build_case("", batch, channels, size, 64, 5)
             assert chosen_for(op, shape, dtype, False) == expected, shape
             assert chosen_for(op, shape, dtype, True) == expected, shape
+
+
+def test_kernels_of_one_row_or_column_count_products():
+    direct = "direct"
+    for channels, size, kernel, dilation, expected in (
+        (64, (1, 100), (1, 3), 1, "winograd_1x3"),
+        (32, (1, 8), (1, 3), 1, "winograd_1x3"),
+        (31, (1, 100), (1, 3), 1, direct),
+        (64, (1, 9), (1, 3), 1, direct),  # of three tiles the last has one pixel
+        (64, (1, 7), (1, 3), 1, direct),
+        (64, (1, 100), (1, 3), (1, 90), direct),  # most taps see padding
+        (64, (32, 7), (3, 1), (4, 1), "winograd_3x1"),
+        (64, (1, 100), (3, 1), 1, direct),
+        (64, (17, 17), (1, 5), 1, "winograd_1x5"),
+        (63, (17, 17), (1, 5), 1, direct),
+        (64, (17, 17), (5, 1), 1, "winograd_5x1"),
+    ):
+        for op, batch in itertools.product(GATHERS, (1, 7, 300)):
+            shape = build_case("", batch, channels, size, 64, kernel, dilation=dilation)
+            for dtype in (torch.float32, torch.float16):
+                assert chosen_for(op, shape, dtype, False) == expected, shape
+                assert chosen_for(op, shape, dtype, True) == expected, shape
+            assert chosen_for(op, shape, torch.bfloat16, True) == direct
 
 
 @every_gather

@@ -32,8 +32,11 @@ constexpr int64_t kWinogradChannels = 64;
 // the first, but 1.2 times at 6 x 6; at 5 x 5 and 7 x 7, where it fills 69 and 77 % of its tiles, it is no
 // faster than direct sums. Of bfloat16 direct sums have twice the speed where the CPU multiplies pairs
 // (Zen 4, kept weights): there the first takes 1.6 to 1.9 times as long at 7 x 7 with one image, 1.1 times
-// with eight, and 0.8 times at 8 x 8 with eight; the second 1.3 to 1.7 times at 6 x 6. CPUs that do not lose
-// up to 1.8 times at 7 x 7 with eight images, nothing with one.
+// with eight, and 0.8 times at 8 x 8 with eight; at 13 x 13 1.06 to 1.24 times with one image, 0.85 to 1.2 times
+// with eight or more, at 10 x 10, 11 x 11 and 17 x 17 0.94 to 1.28 and 0.75 to 1.02, at 12 x 12 0.6 to 0.92, at
+// 28 x 28 0.62 to 0.82. The second takes 1.1 to 1.7 times as long (6 x 6 to 28 x 28, one image or 16) and computes
+// none of bfloat16. CPUs that do not lose up to 1.8 times at 7 x 7 with eight images, nothing with one; at 13 x 13
+// 1.4 to 1.8 times with one, 2.1 times with 16.
 constexpr int64_t kLeastWinogradChannels = 16;
 // Dilated maps fall into as many small ones as the dilations multiply to. There products are counted, and
 // compared with those of direct sums, which leave out taps in the padding: with 36 % of them the first takes
@@ -49,13 +52,22 @@ struct WinogradMaps {
   int64_t least_tiles, least_filled;  // tiles of an image; per cent of them that are destinations
   int64_t few_tiles, few_filled;      // up to so many have to be filled so far
 };
-constexpr WinogradMaps kWinograd4Maps = {4, 62, 0, 0}, kWinograd4BFloat16Maps = {4, 62, 8, 90};
-constexpr WinogradMaps kWinograd2Maps = {9, 80, 0, 0}, kWinograd2BFloat16Maps = {16, 80, 0, 0};
+constexpr WinogradMaps kWinograd4Maps = {4, 62, 0, 0}, kWinograd4BFloat16Maps = {4, 68, 8, 90};
+constexpr WinogradMaps kWinograd2Maps = {9, 80, 0, 0};
 // F(2 x 2, 5 x 5), which has no rival but direct sums (16 to 256 channels, maps of 3 x 3 to 28 x 28, 1 to 32
 // images, Zen 4): 1.05 to 2.2 times as fast from 6 x 6 on, but for 16 channels on both sides up to 13 x 13 with
 // 32 images (0.86 to 1.1). 5 x 5 maps fill 69 % of their tiles and lose (0.9 to 1.05). Of bfloat16, where the
 // CPU multiplies pairs, it is 0.75 to 1.2 times as fast: those are summed directly.
 constexpr WinogradMaps kWinograd5x5Maps = {9, 70, 0, 0};
+// Kernels of one row or column, F(4, 3) and F(2, 5), in all directions; products are counted as those of dilated
+// layers (16 to 512 channels, 4 to 4,096 pixels in a row and maps of 14 x 14 to 56 x 56, 1 to 16 images, Zen 4).
+// With three taps and 64 channels or more they take 0.45 to 0.75 of the time of direct sums, of few pixels 0.7 to
+// 1.1, with 48 channels 0.7 to 0.94, with 32 0.8 to 1, with 24 up to 1.5; rows of 9, 72 % of the products, 0.5
+// to 1.05, rows of 5, 92 %, 0.9 to 1.1. With five taps and 64 channels 0.75 to 1.15, with more 0.5 to 0.8, with 32
+// 0.9 to 1.2. Of bfloat16, where the CPU multiplies pairs, 1 to 1.6, of many channels in the weight gradient 0.3 to 1.2.
+constexpr double kMostOneAxisProducts = 70;
+constexpr int64_t kLeastOneAxisPixels = 8;
+constexpr int64_t kLeastOneAxisChannels3 = 32, kLeastOneAxisChannels5 = 64;
 
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.

@@ -3,6 +3,9 @@
 // With a dilation the pixels of a tile are that far apart, in the source and in the destination
 // (tile_axis.h); all else is the same.
 // winograd_5x5: the same of 5 x 5 kernels with 36 % of the products, F(2 x 2, 5 x 5).
+// winograd_1x3, winograd_3x1, winograd_1x5, winograd_5x1: kernels of one row or column, with half or 60 % of the
+// products. Along their axis a tile has six points as above, along the other one it is one pixel, which F(1, 1)
+// leaves as it is.
 //
 //     source                  V [point][tile][c]        M [point][tile][k]         destination
 //
@@ -42,7 +45,7 @@ namespace {
 template <class F>
 const char* refusal(Op op, const Conv2dShape& shape) {
   return op == Op::kGradWeight ? "computes forward and input gradient only"
-                               : not_winograd(shape, F::kTaps);
+                               : not_winograd<F>(shape);
 }
 
 template <class F>
@@ -50,7 +53,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (const char* reason = refusal<F>(op, shape)) return reason;
   const Gather gather = make_gather(op, shape);
   const WinogradPlan winograd =
-      make_winograd_plan(gather, F::kTile, F::kSide, shape.dtype, plan.weights_are_kept);
+      make_winograd_plan(gather, F::kDown, F::kAcross, shape.dtype, plan.weights_are_kept);
   plan.keep(Planned<WinogradPlan>{gather, winograd});
   plan.stages = 2;
   plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
@@ -72,26 +75,23 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 template <class F>
 constexpr sum_order::WinogradMaps maps_of(Dtype dtype) {
   using namespace sum_order;
-  const bool pairs = dtype == Dtype::kBFloat16;
-  if (F::kTaps == 5) return kWinograd5x5Maps;
-  if (F::kTile == 4) return pairs ? kWinograd4BFloat16Maps : kWinograd4Maps;
-  return pairs ? kWinograd2BFloat16Maps : kWinograd2Maps;
+  if (F::Down::kTaps == 5) return kWinograd5x5Maps;
+  if (F::Down::kTile == 2) return kWinograd2Maps;
+  return dtype == Dtype::kBFloat16 ? kWinograd4BFloat16Maps : kWinograd4Maps;
 }
 
 // Of a dilated layer: sub-images are small, and much of them sees padding, so products are compared.
 template <class F>
 const char* unsuited_dilated(const Conv2dShape& shape, int64_t height, int64_t width) {
   using namespace sum_order;
-  constexpr int64_t kTile = F::kTile;
-  if (F::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
+  if (F::Down::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
   const bool pairs = shape.dtype == Dtype::kBFloat16;
   if (pairs && smaller(shape.c, shape.k) < kLeastDilatedBFloat16Channels)
     return "few channels of a dilated layer are summed directly";
-  const int64_t tiles = image_tiles(shape, height, width, kTile);
-  const double products = percent_of_products(shape, tiles, kTile);
+  const double products = percent_of_products<F>(shape, height, width);
   if (products > (pairs ? kMostDilatedBFloat16Products : kMostDilatedProducts))
     return "the dilation leaves too few products out";
-  if (kTile == 4 && percent_of_products(shape, image_tiles(shape, height, width, 2), 2) < products)
+  if (F::Down::kTile == 4 && percent_of_products<Square<2, 3>>(shape, height, width) < products)
     return "smaller tiles fit the dilation";
   return nullptr;
 }
@@ -103,17 +103,17 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
   if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
-  if (F::kTaps == 5 && shape.dtype == Dtype::kBFloat16)
-    return "5 x 5 kernels of bfloat16 are summed directly";
-  constexpr int64_t kTile = F::kTile;
   const int64_t height = op == Op::kForward ? shape.p : shape.h;
   const int64_t width = op == Op::kForward ? shape.q : shape.w;
+  if (is_one_axis<F>()) return unsuited_one_axis<F>(shape, height, width);
+  if (F::Down::kTile == 2 && shape.dtype == Dtype::kBFloat16)
+    return "direct sums of bfloat16 are faster than tiles of 2 x 2";
   if (is_dilated(shape)) return unsuited_dilated<F>(shape, height, width);
-  const int64_t tiles = image_tiles(shape, height, width, kTile);
+  const int64_t tiles = image_tiles<F>(shape, height, width);
   const WinogradMaps maps = maps_of<F>(shape.dtype);
   if (tiles < maps.least_tiles) return "small maps are summed directly";
   const int64_t least_filled = tiles <= maps.few_tiles ? maps.few_filled : maps.least_filled;
-  if (100 * height * width < least_filled * tiles * kTile * kTile)
+  if (100 * height * width < least_filled * tiles * F::Down::kTile * F::Across::kTile)
     return "the map fills its tiles too little";
   return nullptr;
 }
@@ -122,23 +122,51 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 
 const Algorithm kWinograd4 = {
     "winograd_f4",
-    make_plan<Filtering<4, 3>>,
+    make_plan<Square<4, 3>>,
     {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4},
     Sums::kF4,
-    unsuited<Filtering<4, 3>>};
+    unsuited<Square<4, 3>>};
 
 const Algorithm kWinograd2 = {
     "winograd_f2",
-    make_plan<Filtering<2, 3>>,
+    make_plan<Square<2, 3>>,
     {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2},
     Sums::kF2,
-    unsuited<Filtering<2, 3>>};
+    unsuited<Square<2, 3>>};
 
 const Algorithm kWinograd5x5 = {
     "winograd_5x5",
-    make_plan<Filtering<2, 5>>,
+    make_plan<Square<2, 5>>,
     {kPortableKernels.winograd5x5, kAvx2Kernels.winograd5x5, kAvx512Kernels.winograd5x5},
     Sums::kF4,
-    unsuited<Filtering<2, 5>>};
+    unsuited<Square<2, 5>>};
+
+const Algorithm kWinograd1x3 = {
+    "winograd_1x3",
+    make_plan<Row<4, 3>>,
+    {kPortableKernels.winograd1x3, kAvx2Kernels.winograd1x3, kAvx512Kernels.winograd1x3},
+    Sums::kF4,
+    unsuited<Row<4, 3>>};
+
+const Algorithm kWinograd3x1 = {
+    "winograd_3x1",
+    make_plan<Column<4, 3>>,
+    {kPortableKernels.winograd3x1, kAvx2Kernels.winograd3x1, kAvx512Kernels.winograd3x1},
+    Sums::kF4,
+    unsuited<Column<4, 3>>};
+
+const Algorithm kWinograd1x5 = {
+    "winograd_1x5",
+    make_plan<Row<2, 5>>,
+    {kPortableKernels.winograd1x5, kAvx2Kernels.winograd1x5, kAvx512Kernels.winograd1x5},
+    Sums::kF4,
+    unsuited<Row<2, 5>>};
+
+const Algorithm kWinograd5x1 = {
+    "winograd_5x1",
+    make_plan<Column<2, 5>>,
+    {kPortableKernels.winograd5x1, kAvx2Kernels.winograd5x1, kAvx512Kernels.winograd5x1},
+    Sums::kF4,
+    unsuited<Column<2, 5>>};
 
 }  // namespace torchconv::cpu

@@ -2,16 +2,25 @@
 #pragma once
 
 #include "cpu/common/sum_order.h"
+#include "cpu/winograd/filtering.h"
 #include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
 
-// Why not; null for a dense kernel of `taps` x `taps`, 3 or 5, without stride.
-inline const char* not_winograd(const Conv2dShape& shape, int taps) {
+constexpr const char* other_kernel(int rows, int columns) {
+  if (rows == 3 && columns == 3) return "the kernel is not 3 x 3";
+  if (rows == 5 && columns == 5) return "the kernel is not 5 x 5";
+  if (rows == 1) return columns == 3 ? "the kernel is not 1 x 3" : "the kernel is not 1 x 5";
+  return rows == 3 ? "the kernel is not 3 x 1" : "the kernel is not 5 x 1";
+}
+
+// Why not; null for a dense kernel with the taps of F, without stride.
+template <class F>
+const char* not_winograd(const Conv2dShape& shape) {
+  constexpr int kRows = F::Down::kTaps, kColumns = F::Across::kTaps;
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
-  if (shape.r != taps || shape.s != taps)
-    return taps == 3 ? "the kernel is not 3 x 3" : "the kernel is not 5 x 5";
+  if (shape.r != kRows || shape.s != kColumns) return other_kernel(kRows, kColumns);
   if (shape.stride_h != 1 || shape.stride_w != 1) return "there is a stride";
   if (larger(shape.dilation_h, shape.dilation_w) > sum_order::kMostWinogradDilation)
     return "the dilation is too large";
@@ -25,31 +34,52 @@ inline bool is_dilated(const Conv2dShape& shape) {
 }
 
 // Tiles of an image with `height` x `width` destinations.
-inline int64_t image_tiles(const Conv2dShape& shape, int64_t height, int64_t width, int64_t tile) {
-  return TileAxis{height, tile, shape.dilation_h}.count() *
-         TileAxis{width, tile, shape.dilation_w}.count();
+template <class F>
+int64_t image_tiles(const Conv2dShape& shape, int64_t height, int64_t width) {
+  return TileAxis{height, F::Down::kTile, shape.dilation_h}.count() *
+         TileAxis{width, F::Across::kTile, shape.dilation_w}.count();
 }
 
 // Taps of one axis that see the input rather than padding, of all outputs.
-inline int64_t inner_taps(int64_t in, int64_t out, int64_t padding, int64_t dilation) {
+inline int64_t inner_taps(int64_t kernel, int64_t in, int64_t out, int64_t padding,
+                          int64_t dilation) {
   int64_t taps = 0;
-  for (int64_t r = 0; r < 3; ++r) {
+  for (int64_t r = 0; r < kernel; ++r) {
     const int64_t offset = r * dilation - padding;
     taps += larger(0, smaller(out, in - offset) - larger(0, -offset));
   }
   return taps;
 }
 
-// The products of a pair of channels in an image, in per cent of those of direct sums, which leave out taps
+// The products of a pair of channels in an image of `height` x `width` destinations, in per cent of those of direct sums, which leave out taps
 // in the padding. Many of them lie there where the dilation is large.
-inline double percent_of_products(const Conv2dShape& shape, int64_t tiles, int64_t tile) {
+template <class F>
+double percent_of_products(const Conv2dShape& shape, int64_t height, int64_t width) {
   const bool zeros = shape.padding_mode == PaddingMode::kZeros;
-  const int64_t rows =
-      zeros ? inner_taps(shape.h, shape.p, shape.pad_top, shape.dilation_h) : 3 * shape.p;
+  const int64_t rows = zeros
+                           ? inner_taps(shape.r, shape.h, shape.p, shape.pad_top, shape.dilation_h)
+                           : shape.r * shape.p;
   const int64_t columns =
-      zeros ? inner_taps(shape.w, shape.q, shape.pad_left, shape.dilation_w) : 3 * shape.q;
+      zeros ? inner_taps(shape.s, shape.w, shape.q, shape.pad_left, shape.dilation_w)
+            : shape.s * shape.q;
   const double direct = (double)rows * (double)columns;
-  return direct > 0 ? 100 * (double)(tiles * (tile + 2) * (tile + 2)) / direct : 100;
+  const int64_t products = image_tiles<F>(shape, height, width) * F::kPoints;
+  return direct > 0 ? 100 * (double)products / direct : 100;
+}
+
+// Why kernels of one row or column are summed directly, or null: for `height` x `width` destinations of an image,
+// or pixels of grad.
+template <class F>
+const char* unsuited_one_axis(const Conv2dShape& shape, int64_t height, int64_t width) {
+  using namespace sum_order;
+  if (shape.dtype == Dtype::kBFloat16) return "direct sums of bfloat16 are faster";
+  const bool five = larger(F::Down::kTaps, F::Across::kTaps) == 5;
+  if (smaller(shape.c, shape.k) < (five ? kLeastOneAxisChannels5 : kLeastOneAxisChannels3))
+    return "few channels are summed directly";
+  if (height * width < kLeastOneAxisPixels) return "small maps are summed directly";
+  return percent_of_products<F>(shape, height, width) > kMostOneAxisProducts
+             ? "too few products are left out"
+             : nullptr;
 }
 
 }  // namespace torchconv::cpu

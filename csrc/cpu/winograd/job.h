@@ -23,7 +23,7 @@ template <class F, class S>
 struct WinogradJob {
   using T = Compute<S>;
   using First = WinogradPlan::First;
-  static constexpr int64_t kPoints = F::kSide * F::kSide;
+  static constexpr int64_t kPoints = F::kPoints;
 
   const Task& task;
   const Gather& gather;

@@ -13,7 +13,7 @@ template <class F, class S>
 void load_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                   const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
                   Compute<S>* group) {
-  constexpr int kTile = F::kTile, kOverlap = F::kTaps - 1;
+  constexpr int kTile = F::Down::kTile, kOverlap = F::Down::kSide - kTile;
   const auto image = source_image<S>(task, gather, segment.image);
   const TileAxis &down = plan.grid.down, &across = plan.grid.across;
   const int64_t left = across.first(segment.column),
@@ -24,7 +24,7 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
                           at_once * kTile + kOverlap,
                           down.step,
                           left + gather.columns.src_low - gather.margins.left,
-                          right - left + (F::kSide - 1) * across.step + 1,
+                          right - left + (F::Across::kSide - 1) * across.step + 1,
                           1,
                           plan.c_chunk.begin(chunk),
                           plan.c_chunk.length(chunk, gather.src_channels)};
@@ -32,7 +32,7 @@ void load_segment(const Task& task, const Gather& gather, const WinogradPlan& pl
       for (int64_t i = 0; i < at_once; ++i) {
         for (int64_t j = 0; j < segment.columns; ++j, ++tile) {
           const int64_t x = box.column + across.first(segment.column + j) - left;
-          load_tile<SourceTile<F::kSide>>(
+          load_tile<SourceTile<F>>(
               window, {box.row + i * kTile, x, down.step, across.step}, box.channels,
               {group + tile * plan.c_pitch, box.channel, plan.c_block.size, plan.block_pitch},
               plan.source_pitch);

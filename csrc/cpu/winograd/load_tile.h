@@ -39,40 +39,51 @@ struct ChannelPlace {
   T* at(int64_t c) const { return data + (first + c) / block * block_pitch + (first + c) % block; }
 };
 
-// A tile of kSide x kSide pixels becomes values at kPoints x kPoints.
-template <int kPixels>
-struct SourceTile {
-  static constexpr int kSide = kPixels, kPoints = kPixels;
+// What becomes of a tile: along each axis kSide pixels become values at kPoints.
+template <class DownAxis, class AcrossAxis>
+struct TileKind {
+  using Down = DownAxis;
+  using Across = AcrossAxis;
+};
+
+template <class A>
+struct SourceAxis {
+  static constexpr int kSide = A::kSide, kPoints = A::kPoints;
   template <class V>
   static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
-    source_transform<V>(in, out);
+    source_transform<V>(A{}, in, out);
   }
 };
+template <class F>
+using SourceTile = TileKind<SourceAxis<typename F::Down>, SourceAxis<typename F::Across>>;
 
 // One block of lanes: out[point * pitch] = B^T d B, d(i, j) being in memory at at(i, j).
 template <class Kind, class T, class At>
 void transform_tile(const At& at, T* out, int64_t pitch) {
   using V = Simd<T>;
+  using Down = typename Kind::Down;
+  using Across = typename Kind::Across;
   for (int64_t lane = 0; lane < kLaneBlock<T>; lane += V::kLanes) {
-    transform_both_axes<V, Kind::kSide, Kind::kPoints>(
-        [](const auto& d, auto& values) { Kind::template transform<V>(d, values); },
+    transform_both_axes<V, Down::kSide, Down::kPoints, Across::kSide, Across::kPoints>(
+        [](const auto& d, auto& values) { Down::template transform<V>(d, values); },
+        [](const auto& d, auto& values) { Across::template transform<V>(d, values); },
         [&](int i, int j) { return V::load(at(i, j) + lane); },
         [&](int i, int j, typename V::Vec value) {
-          V::store(out + lane + (i * Kind::kPoints + j) * pitch, value);
+          V::store(out + lane + (i * Across::kPoints + j) * pitch, value);
         });
   }
 }
 
 // The pixels of a tile at the edge of an image, and zeros.
-template <int kSide, class In>
+template <int kRows, int kColumns, class In>
 struct EdgeTile {
   alignas(64) In zeros[kLaneBlock<Compute<In>>] = {};
-  const In* pixels[kSide][kSide];
-  int64_t in_image[kSide][kSide];  // a mask: no offset leaves the zeros
+  const In* pixels[kRows][kColumns];
+  int64_t in_image[kRows][kColumns];  // a mask: no offset leaves the zeros
 
   EdgeTile(const Window<In>& window, const TilePixels& tile) {
-    for (int64_t i = 0; i < kSide; ++i) {
-      for (int64_t j = 0; j < kSide; ++j) {
+    for (int64_t i = 0; i < kRows; ++i) {
+      for (int64_t j = 0; j < kColumns; ++j) {
         const int64_t y = tile.row + i * tile.down, x = tile.column + j * tile.across;
         const int64_t down = window.margins.row(y - window.top, window.bottom - window.top);
         const int64_t right = window.margins.column(x - window.left, window.right - window.left);
@@ -89,12 +100,12 @@ struct EdgeTile {
 template <class Kind, class In>
 void load_tile(const Window<In>& window, const TilePixels& pixels, int64_t channels,
                const ChannelPlace<Compute<In>>& place, int64_t pitch) {
-  constexpr int kSide = Kind::kSide;
+  constexpr int kRows = Kind::Down::kSide, kColumns = Kind::Across::kSide;
   constexpr int64_t kBlock = kLaneBlock<Compute<In>>;
   const int64_t whole = channels / kBlock * kBlock;
   const bool inside =
-      pixels.row >= window.top && pixels.row + (kSide - 1) * pixels.down < window.bottom &&
-      pixels.column >= window.left && pixels.column + (kSide - 1) * pixels.across < window.right;
+      pixels.row >= window.top && pixels.row + (kRows - 1) * pixels.down < window.bottom &&
+      pixels.column >= window.left && pixels.column + (kColumns - 1) * pixels.across < window.right;
   if (inside) {
     const In* const first = window.at(pixels.row, pixels.column);
     const int64_t row = pixels.down / window.row_skip * window.row,
@@ -105,20 +116,20 @@ void load_tile(const Window<In>& window, const TilePixels& pixels, int64_t chann
     }
     if (whole == channels) return;
   }
-  const EdgeTile<kSide, In> tile(window, pixels);
+  const EdgeTile<kRows, kColumns, In> tile(window, pixels);
   if (!inside) {
     for (int64_t c = 0; c < whole; c += kBlock) {
       transform_tile<Kind>([&](int i, int j) { return tile.at(i, j, c); }, place.at(c), pitch);
     }
   }
   if (whole == channels) return;
-  alignas(64) In rest[kSide][kSide][kBlock] = {};
-  for (int i = 0; i < kSide; ++i) {
-    for (int j = 0; j < kSide; ++j)
+  alignas(64) In rest[kRows][kColumns][kBlock] = {};
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kColumns; ++j)
       __builtin_memcpy(rest[i][j], tile.at(i, j, whole), (channels - whole) * sizeof(In));
   }
-  load_tile<Kind, In>({rest[0][0], 0, kSide, 0, kSide, kSide * kBlock, kBlock}, {0, 0}, kBlock,
-                      {place.at(whole), 0, kBlock, 0}, pitch);
+  load_tile<Kind, In>({rest[0][0], 0, kRows, 0, kColumns, kColumns * kBlock, kBlock}, {0, 0},
+                      kBlock, {place.at(whole), 0, kBlock, 0}, pitch);
 }
 
 // load(window) with the pixels of a box, which may stick out of the image: the image itself where its channels

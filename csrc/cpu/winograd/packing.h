@@ -15,14 +15,17 @@ template <class F, class S>
 void transform_weights(const S* in, int64_t row, int64_t column, bool turned, Compute<S>* out,
                        int64_t pitch) {
   using V = Simd<Compute<S>>;
-  constexpr int kSide = F::kSide, kLast = F::kTaps - 1;
-  if (turned) in += kLast * row + kLast * column, row = -row, column = -column;
+  using Down = typename F::Down;
+  using Across = typename F::Across;
+  if (turned)
+    in += (Down::kTaps - 1) * row + (Across::kTaps - 1) * column, row = -row, column = -column;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<S>>; lane += V::kLanes) {
-    transform_both_axes<V, F::kTaps, kSide>(
-        [](const auto& w, auto& values) { weight_transform<V>(w, values); },
+    transform_both_axes<V, Down::kTaps, Down::kPoints, Across::kTaps, Across::kPoints>(
+        [](const auto& w, auto& values) { weight_transform<V>(Down{}, w, values); },
+        [](const auto& w, auto& values) { weight_transform<V>(Across{}, w, values); },
         [&](int r, int s) { return V::load(in + lane + r * row + s * column); },
         [&](int i, int j, typename V::Vec value) {
-          V::store(out + lane + (i * kSide + j) * pitch, value);
+          V::store(out + lane + (i * Across::kPoints + j) * pitch, value);
         });
   }
 }
@@ -32,7 +35,7 @@ void transform_weights(const S* in, int64_t row, int64_t column, bool turned, Co
 template <class F, class S>
 void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& plan, int64_t panel,
                    int64_t c_begin, int64_t channels, Compute<S>* packed, Compute<S>* out) {
-  constexpr int64_t kTaps = F::kTaps;
+  constexpr int64_t kRow = F::Across::kTaps, kTaps = F::Down::kTaps * kRow;
   Gather one_by_one = gather;  // channels, each with its taps
   one_by_one.order.c_block = 1;
   const bool turned = task.op != Op::kForward;
@@ -43,8 +46,8 @@ void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& p
     const S* const weight = (const S*)task.weight + first;
     for (int64_t c = 0; c < channels; ++c) {
       const S* const from = weight + (c_begin + c) * stride[0];
-      for (int64_t tap = 0; tap < kTaps * kTaps; ++tap)
-        prefetch_span(from + stride[0] + tap / kTaps * stride[2] + tap % kTaps * stride[3], width);
+      for (int64_t tap = 0; tap < kTaps; ++tap)
+        prefetch_span(from + stride[0] + tap / kRow * stride[2] + tap % kRow * stride[3], width);
       for (int64_t lane = 0; lane < width; lane += plan.lanes) {
         transform_weights<F>(from + lane, stride[2], stride[3], turned, out + c * width + lane,
                              plan.weights_pitch());
@@ -56,8 +59,8 @@ void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& p
     const int64_t valid = smaller(plan.lanes, gather.dst_channels - first - lane);
     pack_chunk<S>(task, one_by_one, 0, first + lane, valid, plan.lanes, c_begin, channels, packed);
     for (int64_t c = 0; c < channels; ++c) {
-      transform_weights<F>(packed + c * kTaps * kTaps * plan.lanes, kTaps * plan.lanes, plan.lanes,
-                           turned, out + c * width + lane, plan.weights_pitch());
+      transform_weights<F>(packed + c * kTaps * plan.lanes, kRow * plan.lanes, plan.lanes, turned,
+                           out + c * width + lane, plan.weights_pitch());
     }
   }
 }

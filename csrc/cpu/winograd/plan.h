@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/gather.h"
+#include "cpu/winograd/filtering.h"
 #include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
@@ -9,8 +10,6 @@ namespace torchconv::cpu {
 // The tiles of the destination of a call, row after row of tiles, image after image. A unit is a row of
 // tiles, or a part of one where it is long.
 struct TileGrid {
-  int64_t tile;           // destination rows and columns of a tile
-  int64_t side;           // source rows and columns that it sees
   TileAxis down, across;  // where they are
   int64_t rows, columns;  // tiles of an image
   Cut parts;              // of a row
@@ -45,7 +44,8 @@ struct WinogradPlan {
   enum class First { kWeights, kSource };
 
   First first;
-  int64_t lanes;  // of a block
+  int64_t lanes;   // of a block
+  int64_t points;  // of a tile
   TileGrid grid;
   int64_t units, groups;   // of the call; a group is a share of the units, what a job sums
   int64_t group_tiles;     // at most
@@ -62,7 +62,6 @@ struct WinogradPlan {
   } scratch;
   int64_t shared_size;  // elements per call
 
-  int64_t points() const { return grid.side * grid.side; }
   // Where a group has a source channel of a tile at point 0.
   int64_t source_at(int64_t tile, int64_t channel) const {
     return channel / c_block.size * block_pitch + tile * c_pitch + channel % c_block.size;
@@ -77,22 +76,22 @@ struct WinogradPlan {
   // are [point][c][lanes].
   int64_t weights_pitch() const { return odd_lines(c_pitch * width, lanes); }
   int64_t weights_at(int64_t panel, int64_t block) const {
-    return (panel * c_block.count + block) * points() * weights_pitch();
+    return (panel * c_block.count + block) * points * weights_pitch();
   }
 };
 
-inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, int64_t side,
-                                       Dtype dtype, bool weights_are_kept) {
+inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& down,
+                                       const AxisSizes& across, Dtype dtype,
+                                       bool weights_are_kept) {
   using namespace cost;
   const int64_t element = compute_bytes(dtype), c = gather.src_channels;
   WinogradPlan plan{};
   plan.lanes = block_lanes(dtype);
   TileGrid& grid = plan.grid;
-  grid.tile = tile, grid.side = side;
-  grid.down = {gather.rows.dst_size, tile, gather.rows.dilation};
-  grid.across = {gather.columns.dst_size, tile, gather.columns.dilation};
+  grid.down = {gather.rows.dst_size, down.tile, gather.rows.dilation};
+  grid.across = {gather.columns.dst_size, across.tile, gather.columns.dilation};
   grid.rows = grid.down.count(), grid.columns = grid.across.count();
-  const int64_t points = plan.points();
+  const int64_t points = plan.points = down.points * across.points;
   plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
   plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
   const int64_t c_all = plan.c_block.count * plan.c_pitch;
@@ -116,7 +115,11 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, int64
   // memory has a bound in any batch: being refused in some would change results.
   const int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
   const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
-  grid.parts = Cut::into(ceil_div(grid.columns, tiles), grid.columns);
+  int64_t parts = ceil_div(grid.columns, tiles);
+  // A single row has as many parts as there should be groups.
+  if (gather.n * grid.rows == 1 && parts < kEvenGroups && grid.columns >= kLeastPartedTiles)
+    parts = round_up(parts, 2);
+  grid.parts = Cut::into(parts, grid.columns);
   if (grid.parts.count > 1 && grid.parts.size > grid.across.step)
     grid.parts = Cut::of(grid.parts.size / grid.across.step * grid.across.step, grid.columns);
   plan.units = gather.n * grid.image_units();
@@ -129,8 +132,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, int64
   // Of the units of a segment that are loaded and stored at once.
   const int64_t rows = grid.parts.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
   const int64_t window_pixels =
-      (rows * tile + side - tile) *
-      smaller(grid.across.span(grid.parts.size, side), gather.columns.src_size);
+      (rows * down.tile + down.side - down.tile) *
+      smaller(grid.across.span(grid.parts.size, across.side), gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
   plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);
@@ -141,7 +144,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, int64_t tile, int64
   plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
   plan.scratch.packed = smaller(c, plan.c_block.size) * gather.taps() * plan.lanes;
   plan.scratch.sums = points * plan.sums_pitch;
-  plan.scratch.pixels = (in_place ? 1 : rows) * grid.parts.size * tile * tile * plan.width;
+  plan.scratch.pixels =
+      (in_place ? 1 : rows) * grid.parts.size * down.tile * across.tile * plan.width;
   if (weights_first) {
     plan.scratch.source = points * plan.source_pitch;
     plan.shared_size = plan.weights_at(plan.panels, 0);

@@ -25,12 +25,12 @@ struct TilePlace {
 };
 
 // Lines that will be written are so far apart that no hardware prefetcher sees the next one coming.
-template <int kTile, class Out>
+template <int kRows, int kColumns, class Out>
 void prefetch_tile(const Out* data, int64_t row, int64_t column) {
 #pragma GCC unroll 8
-  for (int i = 0; i < kTile; ++i) {
+  for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < kTile; ++j) __builtin_prefetch(data + i * row + j * column, 1);
+    for (int j = 0; j < kColumns; ++j) __builtin_prefetch(data + i * row + j * column, 1);
   }
 }
 
@@ -40,13 +40,15 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
                     TilePlace<Out> to) {
   using V = Simd<Compute<Out>>;
   using Vec = typename V::Vec;
-  constexpr int kTile = F::kTile, kSide = F::kSide;
+  using Down = typename F::Down;
+  using Across = typename F::Across;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<Out>>; lane += V::kLanes) {
     if (!kWhole && lane >= to.lanes) break;
     const Vec added = bias ? V::load(bias + lane) : V::zero();
-    transform_both_axes<V, kSide, kTile>(
-        [](const auto& m, auto& pixels) { destination_transform<V>(m, pixels); },
-        [&](int i, int j) { return V::load(sums + lane + (i * kSide + j) * pitch); },
+    transform_both_axes<V, Down::kPoints, Down::kTile, Across::kPoints, Across::kTile>(
+        [](const auto& m, auto& pixels) { destination_transform<V>(Down{}, m, pixels); },
+        [](const auto& m, auto& pixels) { destination_transform<V>(Across{}, m, pixels); },
+        [&](int i, int j) { return V::load(sums + lane + (i * Across::kPoints + j) * pitch); },
         [&](int i, int j, Vec value) {
           if (!kWhole && j >= to.columns) return;
           Out* const at = to.data + lane + i * to.row + j * to.column;
@@ -58,7 +60,7 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
             V::store_first(at, sum, smaller(V::kLanes, to.lanes - lane));
           }
         },
-        kWhole ? kTile : to.rows);
+        kWhole ? Down::kTile : to.rows);
   }
 }
 
@@ -66,13 +68,13 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
 template <class F, class Out>
 void store_tile(const Compute<Out>* sums, int64_t pitch, const Compute<Out>* bias,
                 const TilePlace<Out>& place, int64_t ahead) {
-  constexpr int kTile = F::kTile;
+  constexpr int kRows = F::Down::kTile, kColumns = F::Across::kTile;
   constexpr int64_t kBlock = kLaneBlock<Compute<Out>>;
   for (int64_t lane = 0; lane < place.lanes; lane += kBlock) {
     const TilePlace<Out> to = place.at_lane(lane);
     const auto* const bias_at = bias ? bias + lane : nullptr;
-    if (to.columns == kTile) prefetch_tile<kTile>(to.data + ahead, to.row, to.column);
-    if (to.rows == kTile && to.columns == kTile && to.lanes == kBlock) {
+    if (to.columns == kColumns) prefetch_tile<kRows, kColumns>(to.data + ahead, to.row, to.column);
+    if (to.rows == kRows && to.columns == kColumns && to.lanes == kBlock) {
       transform_sums<F, true>(sums + lane, pitch, bias_at, to);
     } else {
       transform_sums<F, false>(sums + lane, pitch, bias_at, to);
@@ -87,26 +89,26 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
                    const Segment& segment, int64_t first, int64_t width, const Compute<S>* sums,
                    const Compute<S>* bias, Compute<S>* space) {
   using T = Compute<S>;
-  constexpr int kTile = F::kTile;
+  constexpr int kRows = F::Down::kTile, kColumns = F::Across::kTile;
   const int64_t height = gather.rows.dst_size, row = gather.columns.dst_size;
-  const int64_t y = segment.row * kTile, x = segment.column * kTile;
-  const int64_t rows = smaller(segment.rows * kTile, height - y),
-                columns = smaller(segment.columns * kTile, row - x);
+  const int64_t y = segment.row * kRows, x = segment.column * kColumns;
+  const int64_t rows = smaller(segment.rows * kRows, height - y),
+                columns = smaller(segment.columns * kColumns, row - x);
   const int64_t valid = smaller(width, gather.dst_channels - first);
   S* const image = (S*)task.result + segment.image * gather.dst_channels * height * row;
   // Pixels from row `begin` to `end`. `lanes`: how many of one may be written.
   const auto store = [&](auto* pixels, int64_t row_pitch, int64_t pixel_pitch, int64_t lanes,
                          int64_t begin, int64_t end) {
     using Out = std::remove_pointer_t<decltype(pixels)>;
-    for (int64_t i = begin; i < end; i += kTile) {
-      for (int64_t j = 0; j < columns; j += kTile, sums += width) {
+    for (int64_t i = begin; i < end; i += kRows) {
+      for (int64_t j = 0; j < columns; j += kColumns, sums += width) {
         const TilePlace<Out> to = {pixels + (i - begin) * row_pitch + j * pixel_pitch,
                                    row_pitch,
                                    pixel_pitch,
-                                   smaller(kTile, rows - i),
-                                   smaller(kTile, columns - j),
+                                   smaller(kRows, rows - i),
+                                   smaller(kColumns, columns - j),
                                    lanes};
-        store_tile<F>(sums, plan.sums_pitch, bias, to, kTile * pixel_pitch);
+        store_tile<F>(sums, plan.sums_pitch, bias, to, kColumns * pixel_pitch);
       }
     }
   };
@@ -115,8 +117,8 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
     S* const out = image + (y * row + x) * pixel + first;
     if constexpr (std::is_same_v<S, T>) {
       if (task.replaces_residual()) {
-        for (int64_t i = 0; i < rows; i += kTile) {
-          const int64_t end = smaller(i + kTile, rows), line = columns * width;
+        for (int64_t i = 0; i < rows; i += kRows) {
+          const int64_t end = smaller(i + kRows, rows), line = columns * width;
           store(space, line, width, width, i, end);
           for (int64_t j = i; j < end; ++j) {
             activate<S>(task, space + (j - i) * line, width, out + j * row * pixel, columns, pixel,

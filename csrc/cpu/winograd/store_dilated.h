@@ -12,7 +12,7 @@ void store_dilated_segment(const Task& task, const Gather& gather, const Winogra
                            const Segment& segment, int64_t first, int64_t width,
                            const Compute<S>* sums, const Compute<S>* bias, Compute<S>* space) {
   using T = Compute<S>;
-  constexpr int kTile = F::kTile;
+  constexpr int kTile = F::Across::kTile;
   const TileAxis &down = plan.grid.down, &across = plan.grid.across;
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const Strides at = dense(gather.layout, gather.dst_channels, down.size, across.size);

@@ -10,9 +10,8 @@
 // (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
 // Networks", 2018, explains why). F(2, 3) has 0, +-1 and infinity.
 //
-// Every function takes and gives vectors, a problem in each lane; those of F(4, 3), F(2, 5) and F(2, 3) have
-// the same names and differ in the number of elements. Each is one fixed sequence of fused
-// multiply-adds: the same bits on every level.
+// Every function takes and gives vectors, a problem in each lane; its first argument names the algorithm. Each
+// is one fixed sequence of fused multiply-adds: the same bits on every level.
 #pragma once
 
 #include "cpu/simd/simd.h"
@@ -53,8 +52,9 @@ inline typename V::Vec subtract(typename V::Vec x, typename V::Vec y) {
 //     |    0   -b a2     -a2     b    1   0 |
 //     |    0    b a2     -a2    -b    1   0 |
 //     |    0   a2 b2      0   -a2-b2  0   1 |
-template <class V>
-inline void source_transform(const typename V::Vec (&d)[6], typename V::Vec (&out)[6]) {
+template <class V, int m, int r>
+inline void source_transform(Along<m, r>, const typename V::Vec (&d)[6],
+                             typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   out[0] = add_scaled<V>(add_scaled<V>(d[4], -(P::a2 + P::b2), d[2]), P::n0, d[0]);
@@ -76,7 +76,8 @@ inline void source_transform(const typename V::Vec (&d)[6], typename V::Vec (&ou
 //     | 1/nb  -b/nb  b2/nb  |
 //     |  0       0      1   |
 template <class V>
-inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&out)[6]) {
+inline void weight_transform(Along<4, 3>, const typename V::Vec (&w)[3],
+                             typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   const auto scaled = [](double scale, typename V::Vec x) {
     return add_scaled<V>(V::zero(), scale, x);
@@ -93,7 +94,8 @@ inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&ou
 
 // Of F(2, 5), whose rows go on to a4 and b4.
 template <class V>
-inline void weight_transform(const typename V::Vec (&w)[5], typename V::Vec (&out)[6]) {
+inline void weight_transform(Along<2, 5>, const typename V::Vec (&w)[5],
+                             typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const auto at = [&](double point2, double scale, Vec& even, Vec& odd) {
@@ -121,8 +123,9 @@ inline void weight_transform(const typename V::Vec (&w)[5], typename V::Vec (&ou
 //     | 0  a3 -a3  b3 -b3   1 |
 //
 // F(2, 5) has the first two rows; infinity counts in the last.
-template <class V, int kTile>
-inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[kTile]) {
+template <class V, int kTile, int r>
+inline void destination_transform(Along<kTile, r>, const typename V::Vec (&m)[6],
+                                  typename V::Vec (&out)[kTile]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
@@ -137,7 +140,8 @@ inline void destination_transform(const typename V::Vec (&m)[6], typename V::Vec
 
 // The same for F(2, 3): every number is 0, 1 or 1/2.
 template <class V>
-inline void source_transform(const typename V::Vec (&d)[4], typename V::Vec (&out)[4]) {
+inline void source_transform(Along<2, 3>, const typename V::Vec (&d)[4],
+                             typename V::Vec (&out)[4]) {
   out[0] = subtract<V>(d[0], d[2]);
   out[1] = V::add(d[1], d[2]);
   out[2] = subtract<V>(d[2], d[1]);
@@ -145,7 +149,8 @@ inline void source_transform(const typename V::Vec (&d)[4], typename V::Vec (&ou
 }
 
 template <class V>
-inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&out)[4]) {
+inline void weight_transform(Along<2, 3>, const typename V::Vec (&w)[3],
+                             typename V::Vec (&out)[4]) {
   const auto even = V::add(w[0], w[2]);
   const auto half = add_scaled<V>(V::zero(), 0.5, even);
   out[0] = w[0];
@@ -155,34 +160,55 @@ inline void weight_transform(const typename V::Vec (&w)[3], typename V::Vec (&ou
 }
 
 template <class V>
-inline void destination_transform(const typename V::Vec (&m)[4], typename V::Vec (&out)[2]) {
+inline void destination_transform(Along<2, 3>, const typename V::Vec (&m)[4],
+                                  typename V::Vec (&out)[2]) {
   out[0] = V::add(V::add(m[0], m[1]), m[2]);
   out[1] = subtract<V>(subtract<V>(m[1], m[2]), m[3]);
 }
 
-// A transform along the columns of a tile and then along its rows: load(i, j) gives an element of kIn x kIn,
-// store(i, j, vector) takes one of kOut x kOut, of whose rows only the first `rows` are wanted.
-template <class V, int kIn, int kOut, class Transform, class Load, class Store>
-[[gnu::always_inline]] inline void transform_both_axes(const Transform& transform, const Load& load,
-                                                       const Store& store, int64_t rows = kOut) {
+// The axis along which a kernel has one tap.
+template <class V>
+inline void source_transform(Along<1, 1>, const typename V::Vec (&d)[1],
+                             typename V::Vec (&out)[1]) {
+  out[0] = d[0];
+}
+template <class V>
+inline void weight_transform(Along<1, 1>, const typename V::Vec (&w)[1],
+                             typename V::Vec (&out)[1]) {
+  out[0] = w[0];
+}
+template <class V>
+inline void destination_transform(Along<1, 1>, const typename V::Vec (&m)[1],
+                                  typename V::Vec (&out)[1]) {
+  out[0] = m[0];
+}
+
+// One transform down the columns of a tile and then another across its rows: load(i, j) gives an element of
+// kRows x kColumns, store(i, j, vector) takes one of kOutRows x kOutColumns, of whose rows only the first `rows`
+// are wanted.
+template <class V, int kRows, int kOutRows, int kColumns, int kOutColumns, class Down, class Across,
+          class Load, class Store>
+[[gnu::always_inline]] inline void transform_both_axes(const Down& down, const Across& across,
+                                                       const Load& load, const Store& store,
+                                                       int64_t rows = kOutRows) {
   using Vec = typename V::Vec;
-  Vec half[kOut][kIn];
-#pragma GCC unroll 8
-  for (int j = 0; j < kIn; ++j) {
-    Vec in[kIn], out[kOut];
-#pragma GCC unroll 8
-    for (int i = 0; i < kIn; ++i) in[i] = load(i, j);
-    transform(in, out);
-#pragma GCC unroll 8
-    for (int i = 0; i < kOut; ++i) half[i][j] = out[i];
+  Vec half[kOutRows][kColumns];
+#pragma GCC unroll 9
+  for (int j = 0; j < kColumns; ++j) {
+    Vec in[kRows], out[kOutRows];
+#pragma GCC unroll 9
+    for (int i = 0; i < kRows; ++i) in[i] = load(i, j);
+    down(in, out);
+#pragma GCC unroll 9
+    for (int i = 0; i < kOutRows; ++i) half[i][j] = out[i];
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < kOut; ++i) {
+#pragma GCC unroll 9
+  for (int i = 0; i < kOutRows; ++i) {
     if (i >= rows) break;
-    Vec out[kOut];
-    transform(half[i], out);
-#pragma GCC unroll 8
-    for (int j = 0; j < kOut; ++j) store(i, j, out[j]);
+    Vec out[kOutColumns];
+    across(half[i], out);
+#pragma GCC unroll 9
+    for (int j = 0; j < kOutColumns; ++j) store(i, j, out[j]);
   }
 }
 

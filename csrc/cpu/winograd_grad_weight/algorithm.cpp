@@ -1,6 +1,7 @@
 // winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm;
 // winograd_5x5_grad_weight: of 5x5 layers, with tiles of 2x2 pixels of grad. A dilation parts the pixels of a
-// tile (winograd/tile_axis.h).
+// tile (winograd/tile_axis.h). winograd_1x3_grad_weight and so on, of kernels of one row or column: tiles of four or
+// two pixels along it, at six points.
 //
 //      grad          input                   values at 36 points
 //      . . . .       . . . . . .     each tile of    of grad      of the input
@@ -33,14 +34,13 @@ namespace {
 // Why such sums are none of ours, or null.
 template <class F>
 const char* refusal(Op op, const Conv2dShape& shape) {
-  return op == Op::kGradWeight ? not_winograd(shape, F::kTaps)
-                               : "computes the weight gradient only";
+  return op == Op::kGradWeight ? not_winograd<F>(shape) : "computes the weight gradient only";
 }
 
 template <class F>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (const char* reason = refusal<F>(op, shape)) return reason;
-  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape, F::kTile);
+  const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape, F::kDown, F::kAcross);
   plan.keep(made);
   plan.scratch_bytes = made.scratch_bytes();
   made.chunks.plan_waves(shape.n, made.blocks,
@@ -60,18 +60,19 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
   if (const char* reason = refusal<F>(op, shape)) return reason;
   if (smaller(shape.c, shape.k) < kLeastWinogradChannels) return "few channels are summed directly";
-  constexpr int64_t kLeast = F::kTaps == 5 ? kWinograd5x5LeastPixels : kWinogradLeastPixels;
+  if (is_one_axis<F>()) return unsuited_one_axis<F>(shape, shape.p, shape.q);
+  constexpr int64_t kLeast = F::Down::kTaps == 5 ? kWinograd5x5LeastPixels : kWinogradLeastPixels;
   if (shape.p * shape.q < kLeast) return "small maps are summed directly";
   if (is_dilated(shape)) {
-    if (F::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
-    const int64_t tiles = image_tiles(shape, shape.p, shape.q, F::kTile);
+    if (F::Down::kTaps == 5) return "a dilated 5 x 5 kernel is summed directly";
     const double most =
         shape.dtype == Dtype::kBFloat16 ? kMostDilatedBFloat16GradProducts : kMostDilatedProducts;
-    return percent_of_products(shape, tiles, F::kTile) > most
+    return percent_of_products<F>(shape, shape.p, shape.q) > most
                ? "the dilation leaves too few products out"
                : nullptr;
   }
-  if (filled_lanes(shape.p, F::kTile) * filled_lanes(shape.q, F::kTile) < kWinogradFilled)
+  if (filled_lanes(shape.p, F::Down::kTile) * filled_lanes(shape.q, F::Across::kTile) <
+      kWinogradFilled)
     return "the map fills its tiles too little";
   return nullptr;
 }
@@ -80,18 +81,50 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 
 const Algorithm kWinogradGradWeight = {
     "winograd_grad_weight",
-    make_plan<Filtering<4, 3>>,
+    make_plan<Square<4, 3>>,
     {kPortableKernels.winograd_grad_weight, kAvx2Kernels.winograd_grad_weight,
      kAvx512Kernels.winograd_grad_weight},
     Sums::kF4,
-    unsuited<Filtering<4, 3>>};
+    unsuited<Square<4, 3>>};
 
 const Algorithm kWinograd5x5GradWeight = {
     "winograd_5x5_grad_weight",
-    make_plan<Filtering<2, 5>>,
+    make_plan<Square<2, 5>>,
     {kPortableKernels.winograd5x5_grad_weight, kAvx2Kernels.winograd5x5_grad_weight,
      kAvx512Kernels.winograd5x5_grad_weight},
     Sums::kF4,
-    unsuited<Filtering<2, 5>>};
+    unsuited<Square<2, 5>>};
+
+const Algorithm kWinograd1x3GradWeight = {
+    "winograd_1x3_grad_weight",
+    make_plan<Row<4, 3>>,
+    {kPortableKernels.winograd1x3_grad_weight, kAvx2Kernels.winograd1x3_grad_weight,
+     kAvx512Kernels.winograd1x3_grad_weight},
+    Sums::kF4,
+    unsuited<Row<4, 3>>};
+
+const Algorithm kWinograd3x1GradWeight = {
+    "winograd_3x1_grad_weight",
+    make_plan<Column<4, 3>>,
+    {kPortableKernels.winograd3x1_grad_weight, kAvx2Kernels.winograd3x1_grad_weight,
+     kAvx512Kernels.winograd3x1_grad_weight},
+    Sums::kF4,
+    unsuited<Column<4, 3>>};
+
+const Algorithm kWinograd1x5GradWeight = {
+    "winograd_1x5_grad_weight",
+    make_plan<Row<2, 5>>,
+    {kPortableKernels.winograd1x5_grad_weight, kAvx2Kernels.winograd1x5_grad_weight,
+     kAvx512Kernels.winograd1x5_grad_weight},
+    Sums::kF4,
+    unsuited<Row<2, 5>>};
+
+const Algorithm kWinograd5x1GradWeight = {
+    "winograd_5x1_grad_weight",
+    make_plan<Column<2, 5>>,
+    {kPortableKernels.winograd5x1_grad_weight, kAvx2Kernels.winograd5x1_grad_weight,
+     kAvx512Kernels.winograd5x1_grad_weight},
+    Sums::kF4,
+    unsuited<Column<2, 5>>};
 
 }  // namespace torchconv::cpu

@@ -23,11 +23,10 @@ struct WinogradGradWeightJob {
       : task(task), plan(plan), scratch(plan, memory) {}
 
   void load_input(int64_t block, Range tiles, float* out) const {
-    load_tiles<SourceTile<F::kSide>, S>(plan, plan.input, task.input, block, tiles, scratch.patch,
-                                        out);
+    load_tiles<SourceTile<F>, S>(plan, plan.input, task.input, block, tiles, scratch.patch, out);
   }
   void load_grad(int64_t block, Range tiles, float* out) const {
-    load_tiles<GradTile<F::kTile>, S>(plan, plan.grad, task.grad, block, tiles, scratch.patch, out);
+    load_tiles<GradTile<F>, S>(plan, plan.grad, task.grad, block, tiles, scratch.patch, out);
   }
 
   // Stage 0 of shared operands: a pass of one block of channels.

@@ -26,10 +26,10 @@ void load_tiles(const WinogradGradWeightPlan& plan, const WinogradOperand& opera
     const int64_t left = plan.across.first(column), right = plan.across.first(column + tiles - 1);
     const int64_t down = plan.down.step, across = plan.across.step;
     const PatchBox box = {plan.down.first(row % plan.tile_rows) - operand.pad_top,
-                          Kind::kSide,
+                          Kind::Down::kSide,
                           down,
                           left - operand.pad_left,
-                          right - left + (Kind::kSide - 1) * across + 1,
+                          right - left + (Kind::Across::kSide - 1) * across + 1,
                           1,
                           operand.cut.begin(block),
                           operand.cut.length(block, operand.channels)};

@@ -24,7 +24,7 @@ struct WinogradOperand {
 };
 
 struct WinogradGradWeightPlan {
-  int64_t side;                     // what a tile of grad sees of the input, along one axis
+  int64_t points;                   // of a tile
   int64_t taps;                     // of the kernel
   TileAxis down, across;            // where the tiles of grad are
   int64_t tile_rows, tile_columns;  // of an image
@@ -40,14 +40,13 @@ struct WinogradGradWeightPlan {
   int64_t run_tiles;   // side by side, loaded at once
   int64_t patch_size;
 
-  int64_t points() const { return side * side; }
   int64_t tiles() const { return tile_rows * tile_columns; }
   int64_t channels_of_block() const { return input.cut.size * grad.cut.size; }
   int64_t block_size() const { return taps * channels_of_block(); }
   int64_t scratch_bytes() const {
     const int64_t sums = chunks.whole_batch() ? block_size() : 0;
     const int64_t own = operands == Operands::kOwn ? input.size + grad.size : 0;
-    return (patch_size + own + points() * channels_of_block() + sums) * (int64_t)sizeof(float) +
+    return (patch_size + own + points * channels_of_block() + sums) * (int64_t)sizeof(float) +
            2 * pass_tiles * (int64_t)sizeof(int64_t);
   }
   // Where shared memory has an operand's block of channels: the input's first.
@@ -69,14 +68,15 @@ inline SampleChunks winograd_chunks(int64_t blocks, int64_t tile_rows, int64_t t
 }
 
 inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& shape,
-                                                             int64_t tile) {
+                                                             const AxisSizes& down,
+                                                             const AxisSizes& across) {
   using namespace sum_order;
   using Plan = WinogradGradWeightPlan;
   const int64_t lanes = block_lanes(shape.dtype);
   Plan plan{};
-  plan.side = tile + shape.r - 1, plan.taps = shape.r * shape.s;
-  plan.down = {shape.p, tile, shape.dilation_h};
-  plan.across = {shape.q, tile, shape.dilation_w};
+  plan.points = down.points * across.points, plan.taps = shape.r * shape.s;
+  plan.down = {shape.p, down.tile, shape.dilation_h};
+  plan.across = {shape.q, across.tile, shape.dilation_w};
   plan.tile_rows = plan.down.count(), plan.tile_columns = plan.across.count();
   plan.pass_tiles = kWinogradPassTiles;
   plan.run_tiles = smaller(plan.tile_columns, cost::kWinogradRunTiles);
@@ -88,7 +88,7 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
   };
   const auto place = [&](WinogradOperand& operand, int64_t tiles) {
     operand.pitch = odd_lines(tiles * operand.cut.size, lanes);
-    operand.size = plan.points() * operand.pitch;
+    operand.size = plan.points * operand.pitch;
   };
   plan.input = {shape.layout,   shape.c,        shape.h, shape.w, shape.pad_top,
                 shape.pad_left, margins(shape), {},      0,       0};
@@ -103,9 +103,9 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
     plan.operands = Plan::Operands::kOwn;
     place(plan.input, plan.pass_tiles), place(plan.grad, plan.pass_tiles);
   }
-  const int64_t columns = smaller(plan.across.span(plan.run_tiles, plan.side),
+  const int64_t columns = smaller(plan.across.span(plan.run_tiles, across.side),
                                   shape.w + shape.pad_left + shape.pad_right);
-  plan.patch_size = plan.side * columns * larger(plan.input.cut.size, plan.grad.cut.size);
+  plan.patch_size = down.side * columns * larger(plan.input.cut.size, plan.grad.cut.size);
   return plan;
 }
 

@@ -24,7 +24,7 @@ struct WinogradScratch {
     const bool own = plan.operands == WinogradGradWeightPlan::Operands::kOwn;
     grad = input + (own ? plan.input.size : 0);
     products = grad + (own ? plan.grad.size : 0);
-    sums = products + plan.points() * plan.channels_of_block();
+    sums = products + plan.points * plan.channels_of_block();
     for (int64_t t = 0; t < plan.pass_tiles; ++t) {
       input_offset[t] = t * plan.input.cut.size, grad_offset[t] = t * plan.grad.cut.size;
     }
@@ -48,7 +48,7 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
   tile.a_row = 1;
   tile.c_row = wide;
   tile.sum = sum;
-  for (int64_t point = 0; point < plan.points(); ++point) {
+  for (int64_t point = 0; point < plan.points; ++point) {
     tile.a = input + point * plan.input.pitch;
     for (int64_t k = 0; k < outputs; k += slab) {
       tile.b = grad + point * plan.grad.pitch + k;
@@ -67,12 +67,15 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
 template <class F>
 void sum_points(const float* products, int64_t pitch, int64_t outputs, float* sums) {
   using V = Simd<float>;
+  using Down = typename F::Down;
+  using Across = typename F::Across;
   for (int64_t k = 0; k < outputs; k += V::kLanes) {
-    transform_both_axes<V, F::kSide, F::kTaps>(
-        [](const auto& values, auto& taps) { taps_transform<V>(values, taps); },
-        [&](int i, int j) { return V::load(products + (i * F::kSide + j) * pitch + k); },
+    transform_both_axes<V, Down::kPoints, Down::kTaps, Across::kPoints, Across::kTaps>(
+        [](const auto& values, auto& taps) { taps_transform<V>(Down{}, values, taps); },
+        [](const auto& values, auto& taps) { taps_transform<V>(Across{}, values, taps); },
+        [&](int i, int j) { return V::load(products + (i * Across::kPoints + j) * pitch + k); },
         [&](int r, int s, V::Vec tap) {
-          V::store(sums + (r * F::kTaps + s) * outputs + k, without_sign_of_zero<V>(tap));
+          V::store(sums + (r * Across::kTaps + s) * outputs + k, without_sign_of_zero<V>(tap));
         });
   }
 }

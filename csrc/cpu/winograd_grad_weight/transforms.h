@@ -24,7 +24,7 @@ namespace {
 //     | 1  -b  b2 -b3 |
 //     | 0   0   0   1 |
 template <class V>
-inline void grad_transform(const typename V::Vec (&g)[4], typename V::Vec (&out)[6]) {
+inline void grad_transform(Along<4, 3>, const typename V::Vec (&g)[4], typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   out[0] = g[0];
@@ -39,7 +39,7 @@ inline void grad_transform(const typename V::Vec (&g)[4], typename V::Vec (&out)
 
 // Of two elements, the first two columns.
 template <class V>
-inline void grad_transform(const typename V::Vec (&g)[2], typename V::Vec (&out)[6]) {
+inline void grad_transform(Along<2, 5>, const typename V::Vec (&g)[2], typename V::Vec (&out)[6]) {
   using P = WinogradPoints;
   out[0] = g[0];
   out[1] = add_scaled<V>(g[0], P::a, g[1]);
@@ -49,15 +49,22 @@ inline void grad_transform(const typename V::Vec (&g)[2], typename V::Vec (&out)
   out[5] = g[1];
 }
 
+template <class V>
+inline void grad_transform(Along<1, 1>, const typename V::Vec (&g)[1], typename V::Vec (&out)[1]) {
+  out[0] = g[0];
+}
+
 // What load_tile makes of the tiles of grad.
-template <int kTile>
-struct GradTile {
-  static constexpr int kSide = kTile, kPoints = 6;
+template <class A>
+struct GradAxis {
+  static constexpr int kSide = A::kTile, kPoints = A::kPoints;
   template <class V>
   static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
-    grad_transform<V>(in, out);
+    grad_transform<V>(A{}, in, out);
   }
 };
+template <class F>
+using GradTile = TileKind<GradAxis<typename F::Down>, GradAxis<typename F::Across>>;
 
 // A3^T m: the coefficients of the product.
 //
@@ -66,8 +73,9 @@ struct GradTile {
 //     |  0   a2/na  a2/na  b2/nb  b2/nb  1 |
 //
 // The rows of F(5, 2) go on to a4 and b4; infinity counts in the last.
-template <class V, int kTaps>
-inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)[kTaps]) {
+template <class V, int tile, int kTaps>
+inline void taps_transform(Along<tile, kTaps>, const typename V::Vec (&m)[6],
+                           typename V::Vec (&out)[kTaps]) {
   using P = WinogradPoints;
   using Vec = typename V::Vec;
   const Vec even_a = V::add(m[1], m[2]), odd_a = subtract<V>(m[1], m[2]);
@@ -81,6 +89,11 @@ inline void taps_transform(const typename V::Vec (&m)[6], typename V::Vec (&out)
                          : i == kTaps - 1 ? m[5]
                                           : V::zero());
   }
+}
+
+template <class V>
+inline void taps_transform(Along<1, 1>, const typename V::Vec (&m)[1], typename V::Vec (&out)[1]) {
+  out[0] = m[0];
 }
 
 }  // namespace
