@@ -6,7 +6,7 @@
 namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
-    kWinograd2, kWinograd5x5, kDensePixels, kDenseChannels, kWinogradGradWeight,
+    kWinograd2, kWinograd5x5, kWinogradStride2, kDensePixels, kDenseChannels, kWinogradGradWeight,
     kWinograd5x5GradWeight, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
@@ -24,6 +24,7 @@ struct Kernels {
   RunJob winograd4;
   RunJob winograd2;
   RunJob winograd5x5;
+  RunJob winograd_stride2;
   RunJob winograd_grad_weight;
   RunJob winograd5x5_grad_weight;
   RunJob activate;

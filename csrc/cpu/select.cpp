@@ -16,8 +16,8 @@ namespace {
 Choice<Algorithm>& choice() {
   static Choice<Algorithm>& only = *new Choice<Algorithm>(
       {&kDepthwise, &kDepthwiseGradWeight, &kGroupedChannels, &kPointwise, &kWinograd4, &kWinograd2,
-       &kWinograd5x5, &kDensePixels, &kDenseChannels, &kWinogradGradWeight, &kWinograd5x5GradWeight,
-       &kGradWeight, &kReference});
+       &kWinograd5x5, &kWinogradStride2, &kDensePixels, &kDenseChannels, &kWinogradGradWeight,
+       &kWinograd5x5GradWeight, &kGradWeight, &kReference});
   return only;
 }
 

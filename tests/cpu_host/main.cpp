@@ -22,11 +22,21 @@ namespace {
 using namespace torchconv;
 using namespace torchconv::cpu;
 
-const Algorithm* const kAlgorithms[] = {
-    &kDepthwise,          &kDepthwiseGradWeight,   &kPointwise,   &kWinograd4,
-    &kWinograd2,          &kWinograd5x5,           &kDensePixels, &kDenseChannels,
-    &kWinogradGradWeight, &kWinograd5x5GradWeight, &kGradWeight,  &kGradBias,
-    &kReference,          &kGroupedChannels};
+const Algorithm* const kAlgorithms[] = {&kDepthwise,
+                                        &kDepthwiseGradWeight,
+                                        &kPointwise,
+                                        &kWinograd4,
+                                        &kWinograd2,
+                                        &kWinograd5x5,
+                                        &kWinogradStride2,
+                                        &kDensePixels,
+                                        &kDenseChannels,
+                                        &kWinogradGradWeight,
+                                        &kWinograd5x5GradWeight,
+                                        &kGradWeight,
+                                        &kGradBias,
+                                        &kReference,
+                                        &kGroupedChannels};
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 struct HostThreads {

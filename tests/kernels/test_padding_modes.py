@@ -33,6 +33,7 @@ CASES = [
     case("winograd_f2", 16, (6, 6), 20, (3, 3)),
     case("winograd_dilated", 16, (17, 18), 20, (3, 3), 1, (3, 1, 2, 5), (2, 3)),
     case("winograd_5x5", 16, (8, 9), 20, (5, 5), padding=(2, 2, 3, 1)),
+    case("winograd_stride2", 64, (16, 15), 66, (3, 3), 2, (1, 1, 2, 1)),
     case("dilation", 16, (9, 9), 16, (3, 3), 2, (4, 3, 2, 5), 3),
     case("pointwise", 16, (5, 5), 16, (1, 1), 2, (2, 2, 2, 2)),
     case("groups", 16, (7, 6), 16, (3, 3), groups=4),
