@@ -227,7 +227,10 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("grad_tiles_parts", 2, 16, (57, 56), 20, 3, padding=(0, 1, 1, 0)),
     case("grad_tiles_images", 27, 20, 7, 16, 3),
     case("grad_tiles_blocks", 2, 70, 8, 66, 3),
-    # The same of dilated layers: residues of different sizes, rows of tiles in parts, whose
+    # The same with a stride of two, with odd and even padding.
+    case("strided_tiles", 2, 64, 16, 66, 3, 2),
+    case("strided_tiles_even_padding", 1, 70, (15, 31), 64, 3, 2, padding=(2, 0, 0, 1), bias=True),
+    # And of dilated layers: residues of different sizes, rows of tiles in parts, whose
     # pixels are side by side or not.
     case("dilated_tiles", 2, 17, (11, 15), 35, 3, dilation=(2, 3)),
     case("dilated_tiles_padded", 2, 16, (7, 6), 18, 3, padding=(3, 4, 5, 2), dilation=(1, 2)),

@@ -45,10 +45,11 @@ def set_winograd(name: Winograd) -> None:
 
     Winograd's F(2x2, 3x3) and F(4x4, 3x3) compute blocks of 2x2 or 4x4 pixels of a 3x3 layer with
     2.25 or 4 times fewer multiplications, F(2x2, 5x5) blocks of 2x2 pixels of a 5x5 layer with 2.8
-    times fewer. They round other numbers than the direct sum does, so that their results have other
-    last bits and, above all those of F(4x4, 3x3) and F(2x2, 5x5), a larger rounding error. It is
-    relative to the largest values in a block: near very large values, small ones are less accurate.
-    An infinity or NaN of the input reaches all of its block.
+    times fewer; 3x3 layers with stride 2 have 1.8 times fewer. They round other numbers than the
+    direct sum does, so that their results have other last bits and, above all those of F(4x4, 3x3)
+    and F(2x2, 5x5), a larger rounding error. It is relative to the largest values in a block: near
+    very large values, small ones are less accurate. An infinity or NaN of the input reaches all of
+    its block.
 
     On the CPU only. A layer's attribute :attr:`torchconv.Conv2d.winograd` comes before what is set
     here. A backward pass runs what was in force for its forward pass. The environment variable

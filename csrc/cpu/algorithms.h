@@ -6,9 +6,10 @@
 namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
-    kWinograd2, kWinograd5x5, kWinograd1x3, kWinograd3x1, kWinograd1x5, kWinograd5x1, kDensePixels,
-    kDenseChannels, kWinogradGradWeight, kWinograd5x5GradWeight, kWinograd1x3GradWeight,
-    kWinograd3x1GradWeight, kWinograd1x5GradWeight, kWinograd5x1GradWeight, kGradWeight, kReference;
+    kWinograd2, kWinograd5x5, kWinograd1x3, kWinograd3x1, kWinograd1x5, kWinograd5x1,
+    kWinogradStride2, kDensePixels, kDenseChannels, kWinogradGradWeight, kWinograd5x5GradWeight,
+    kWinograd1x3GradWeight, kWinograd3x1GradWeight, kWinograd1x5GradWeight, kWinograd5x1GradWeight,
+    kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -29,6 +30,7 @@ struct Kernels {
   RunJob winograd3x1;
   RunJob winograd1x5;
   RunJob winograd5x1;
+  RunJob winograd_stride2;
   RunJob winograd_grad_weight;
   RunJob winograd5x5_grad_weight;
   RunJob winograd1x3_grad_weight;

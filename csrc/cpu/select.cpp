@@ -25,6 +25,7 @@ Choice<Algorithm>& choice() {
                                                            &kWinograd3x1,
                                                            &kWinograd1x5,
                                                            &kWinograd5x1,
+                                                           &kWinogradStride2,
                                                            &kDensePixels,
                                                            &kDenseChannels,
                                                            &kWinogradGradWeight,

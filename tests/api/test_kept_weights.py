@@ -271,6 +271,7 @@ def test_compiled():
         "winograd_f4",
         "winograd_f2",
         "winograd_5x5",
+        "winograd_stride2",
         "dense_pixels",
         "dense_channels",
     ],

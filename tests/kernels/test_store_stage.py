@@ -24,6 +24,7 @@ FORWARD = (
     "winograd_f4",
     "winograd_f2",
     "winograd_5x5",
+    "winograd_stride2",
     "dense_pixels",
     "dense_channels",
     "reference",

@@ -99,6 +99,7 @@ constexpr int64_t kPiecePanels = 2, kPiecePanelsWithStride = 4;
 // winograd
 constexpr int64_t kGroupTiles = 48;               // uses of a weight, where all come first
 constexpr int64_t kSharedGroupTiles = 96;         // where a job transforms its own
+constexpr int64_t kMostPoints = 36;               // tiles with more come in half of such groups
 constexpr int64_t kWeightsKept = 3 << 20;         // bytes of them that come first, at most
 constexpr int64_t kLeastGroups = 4;               // fewer share their transformed source
 constexpr int64_t kEvenGroups = 16;               // fewer are an even number

@@ -6,6 +6,8 @@
 // winograd_1x3, winograd_3x1, winograd_1x5, winograd_5x1: kernels of one row or column, with half or 60 % of the
 // products. Along their axis a tile has six points as above, along the other one it is one pixel, which F(1, 1)
 // leaves as it is.
+// winograd_stride2: of 3 x 3 kernels with a stride of two, with 56 % of the products: 9 points along each axis,
+// of which five are F(4, 2) and four plain products with one tap (filtering.h).
 //
 //     source                  V [point][tile][c]        M [point][tile][k]         destination
 //
@@ -48,12 +50,14 @@ const char* refusal(Op op, const Conv2dShape& shape) {
                                : not_winograd<F>(shape);
 }
 
-template <class F>
+template <class F, class GradInput = F>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (const char* reason = refusal<F>(op, shape)) return reason;
   const Gather gather = make_gather(op, shape);
-  const WinogradPlan winograd =
-      make_winograd_plan(gather, F::kDown, F::kAcross, shape.dtype, plan.weights_are_kept);
+  const bool forward = op == Op::kForward;
+  const WinogradPlan winograd = make_winograd_plan(gather, forward ? F::kDown : GradInput::kDown,
+                                                   forward ? F::kAcross : GradInput::kAcross,
+                                                   shape.dtype, plan.weights_are_kept);
   plan.keep(Planned<WinogradPlan>{gather, winograd});
   plan.stages = 2;
   plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
@@ -118,6 +122,25 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   return nullptr;
 }
 
+// As unsuited.
+const char* unsuited_strided(Op op, const Conv2dShape& shape) {
+  using namespace sum_order;
+  if (const char* reason = refusal<StrideTwo>(op, shape)) return reason;
+  if (shape.dtype == Dtype::kBFloat16) return "strided kernels of bfloat16 are summed directly";
+  const int64_t channels = smaller(shape.c, shape.k);
+  if (channels < kLeastStridedChannels) return "few channels are summed directly";
+  const bool forward = op == Op::kForward;
+  const int64_t height = forward ? shape.p : shape.h, width = forward ? shape.q : shape.w;
+  const int64_t tiles = forward ? image_tiles<StrideTwo>(shape, height, width)
+                                : image_tiles<StrideTwoGradInput>(shape, height, width);
+  if (tiles < kLeastStridedTiles) return "small maps are summed directly";
+  const int64_t tile = forward ? StridedForward::kTile : StridedGradInput::kTile;
+  const int64_t least = channels < kManyStridedChannels ? kStridedFilled : kStridedFilledOfMany;
+  if (100 * height * width < least * tiles * tile * tile)
+    return "the map fills its tiles too little";
+  return nullptr;
+}
+
 }  // namespace
 
 const Algorithm kWinograd4 = {
@@ -168,5 +191,13 @@ const Algorithm kWinograd5x1 = {
     {kPortableKernels.winograd5x1, kAvx2Kernels.winograd5x1, kAvx512Kernels.winograd5x1},
     Sums::kF4,
     unsuited<Column<2, 5>>};
+
+const Algorithm kWinogradStride2 = {
+    "winograd_stride2",
+    make_plan<StrideTwo, StrideTwoGradInput>,
+    {kPortableKernels.winograd_stride2, kAvx2Kernels.winograd_stride2,
+     kAvx512Kernels.winograd_stride2},
+    Sums::kF4,
+    unsuited_strided};
 
 }  // namespace torchconv::cpu

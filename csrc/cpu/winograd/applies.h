@@ -14,14 +14,17 @@ constexpr const char* other_kernel(int rows, int columns) {
   return rows == 3 ? "the kernel is not 3 x 1" : "the kernel is not 5 x 1";
 }
 
-// Why not; null for a dense kernel with the taps of F, without stride.
+// Why not; null for a dense kernel with the taps and the stride of F.
 template <class F>
 const char* not_winograd(const Conv2dShape& shape) {
   constexpr int kRows = F::Down::kTaps, kColumns = F::Across::kTaps;
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
   if (shape.r != kRows || shape.s != kColumns) return other_kernel(kRows, kColumns);
-  if (shape.stride_h != 1 || shape.stride_w != 1) return "there is a stride";
+  constexpr int kStride = F::Down::kStride;
+  if (shape.stride_h != kStride || shape.stride_w != kStride)
+    return kStride == 1 ? "there is a stride" : "the stride is not two";
+  if (kStride > 1 && (shape.dilation_h > 1 || shape.dilation_w > 1)) return "there is a dilation";
   if (larger(shape.dilation_h, shape.dilation_w) > sum_order::kMostWinogradDilation)
     return "the dilation is too large";
   if (shape.groups != 1) return "there are groups";

@@ -1,19 +1,65 @@
 // The sizes of Winograd's algorithms. No torch, no SIMD.
 #pragma once
 
+#include <cstdint>
+
 namespace torchconv::cpu {
 
 // F(m, r) along one axis, in any direction: tiles of m destinations and a kernel of r taps, at kSide source
 // pixels and as many points. F(1, 1) has one of each.
 template <int m, int r>
 struct Along {
-  static constexpr int kTile = m, kTaps = r, kSide = m + r - 1, kPoints = kSide;
+  static constexpr int kTile = m, kTaps = r, kStride = 1, kSide = m + r - 1, kPoints = kSide;
+  static constexpr int kWeights = kPoints;  // values of the kernel
+  // Coordinates of the source from one tile to the next, and those that a tile spans.
+  static constexpr int kAdvance = kTile, kReach = kSide;
+  // Where the source pixels and the destinations of a tile are. `odd`: so is the padding.
+  static constexpr int64_t pixel(int64_t index, bool) { return index; }
+  static constexpr bool kInOrder = true;
+  static constexpr int64_t destination(int64_t index, bool) { return index; }
+  // With which value of the kernel a point is multiplied.
+  static constexpr int weight(int point) { return point; }
+};
+
+// 3 taps with a stride of two see pixels of two kinds: the outer taps those of every other coordinate, as a
+// kernel of two without stride, F(4, 2) with five points, the middle tap those between, one for each of four
+// destinations. Those are four more points, with the tap as the weight of them all.
+struct Strided {
+  static constexpr int kTaps = 3, kStride = 2, kSide = 9, kPoints = 9, kWeights = 6;
+  static constexpr int weight(int point) { return point < 5 ? point : 5; }
+};
+
+// Forward and weight gradient.
+struct StridedForward : Strided {
+  static constexpr int kTile = 4, kAdvance = 8, kReach = 9;
+  static constexpr int64_t pixel(int64_t index, bool) {
+    return index < 5 ? 2 * index : 2 * (index - 5) + 1;
+  }
+  static constexpr bool kInOrder = true;
+  static constexpr int64_t destination(int64_t index, bool) { return index; }
+};
+
+// Input gradient: each kind of destinations sees all of the source. The outer taps' come first where the
+// padding is even.
+struct StridedGradInput : Strided {
+  static constexpr int kTile = 8, kAdvance = 4, kReach = 5;
+  static constexpr int64_t pixel(int64_t index, bool odd) {
+    return index < 5 ? index : index - 4 - odd;
+  }
+  static constexpr bool kInOrder = false;
+  static constexpr int64_t destination(int64_t index, bool odd) {
+    return index < 4 ? 2 * index + odd : 2 * (index - 4) + 1 - odd;
+  }
 };
 
 // The same as numbers.
 struct AxisSizes {
-  int tile, taps, side, points;
+  int tile, taps, points, weights, advance, reach;
 };
+template <class A>
+constexpr AxisSizes sizes_of() {
+  return {A::kTile, A::kTaps, A::kPoints, A::kWeights, A::kAdvance, A::kReach};
+}
 
 // A nested algorithm: one along the columns of an image, the other along its rows.
 template <class DownAxis, class AcrossAxis>
@@ -21,10 +67,19 @@ struct Filtering {
   using Down = DownAxis;
   using Across = AcrossAxis;
   static constexpr int kPoints = Down::kPoints * Across::kPoints;
-  static constexpr AxisSizes kDown = {Down::kTile, Down::kTaps, Down::kSide, Down::kPoints};
-  static constexpr AxisSizes kAcross = {Across::kTile, Across::kTaps, Across::kSide,
-                                        Across::kPoints};
+  static constexpr AxisSizes kDown = sizes_of<Down>(), kAcross = sizes_of<Across>();
+  static constexpr int weight(int point) {
+    return Down::weight(point / Across::kPoints) * Across::kWeights +
+           Across::weight(point % Across::kPoints);
+  }
+  // Whether no point before this one has its weight.
+  static constexpr bool is_first_of_weight(int point) {
+    return point / Across::kPoints < Down::kWeights && point % Across::kPoints < Across::kWeights;
+  }
 };
+
+using StrideTwo = Filtering<StridedForward, StridedForward>;
+using StrideTwoGradInput = Filtering<StridedGradInput, StridedGradInput>;
 
 // F(m x m, r x r).
 template <int m, int r>

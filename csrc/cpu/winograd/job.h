@@ -23,7 +23,6 @@ template <class F, class S>
 struct WinogradJob {
   using T = Compute<S>;
   using First = WinogradPlan::First;
-  static constexpr int64_t kPoints = F::kPoints;
 
   const Task& task;
   const Gather& gather;
@@ -108,11 +107,11 @@ struct WinogradJob {
       load_units(units.begin, units.end, 0, chunk, source);
     for (int64_t panel = 0; panel < plan.panels; ++panel) {
       const int64_t width = plan.panel_width(panel);
-      const auto weights_at = [&](int64_t point, int64_t block) {
-        return shared + plan.weights_at(panel, block) + point * plan.weights_pitch();
+      const auto weights_at = [&](int point, int64_t block) {
+        return shared + plan.weights_at(panel, block) + F::weight(point) * plan.weights_pitch();
       };
       const int64_t ahead = ceil_div(plan.c_pitch * width, tiles);
-      for (int64_t point = 0; point < kPoints; ++point) {
+      for (int point = 0; point < F::kPoints; ++point) {
         for (int64_t block = 0; block < plan.c_block.count; ++block) {
           const bool last = block + 1 == plan.c_block.count;
           sum_point(tiles, block, width, source + point * plan.source_pitch,
@@ -136,7 +135,7 @@ struct WinogradJob {
     const int64_t tile =
         plan.grid.tiles_before(unit) - plan.grid.tiles_before(plan.group(group).begin);
     load_units(unit, unit + 1, tile, chunk,
-               shared + (group - first_group) * kPoints * plan.source_pitch);
+               shared + (group - first_group) * F::kPoints * plan.source_pitch);
   }
 
   // Stage 1: a panel of a group.
@@ -144,15 +143,15 @@ struct WinogradJob {
     const int64_t in_repeat = index % plan.repeat_groups, panel = index / plan.repeat_groups;
     const int64_t group = repeat * plan.repeat_groups + in_repeat;
     if (group >= plan.groups) return;
-    const T* const from = shared + in_repeat * kPoints * plan.source_pitch;
+    const T* const from = shared + in_repeat * F::kPoints * plan.source_pitch;
     const int64_t tiles = tiles_of(group), width = plan.panel_width(panel);
     for (int64_t block = 0; block < plan.c_block.count; ++block) {
       const int64_t channels = plan.c_block.length(block, gather.src_channels);
       pack_winograd<F, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
                           weights);
-      for (int64_t point = 0; point < kPoints; ++point) {
+      for (int point = 0; point < F::kPoints; ++point) {
         const T* const source = from + point * plan.source_pitch;
-        sum_point(tiles, block, width, source, weights + point * plan.weights_pitch(),
+        sum_point(tiles, block, width, source, weights + F::weight(point) * plan.weights_pitch(),
                   sums + point * plan.sums_pitch,
                   {source + plan.source_pitch + block * plan.block_pitch, plan.c_pitch});
       }
@@ -170,13 +169,16 @@ struct WinogradJob {
   }
 };
 
-template <class F>
+template <class F, class GradInput = F>
 void winograd(const Task& task, const Job& job) {
   const auto& [gather, plan] = *(const Planned<WinogradPlan>*)job.details;
   dispatch_dtype(task.shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    if constexpr (!std::is_same_v<S, double>)
-      WinogradJob<F, S>(task, gather, plan, job.scratch).run(job);
+    if constexpr (!std::is_same_v<S, double>) {
+      if (task.op == Op::kForward)
+        return WinogradJob<F, S>(task, gather, plan, job.scratch).run(job);
+      WinogradJob<GradInput, S>(task, gather, plan, job.scratch).run(job);
+    }
   });
 }
 

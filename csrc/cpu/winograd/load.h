@@ -13,27 +13,32 @@ template <class F, class S>
 void load_segment(const Task& task, const Gather& gather, const WinogradPlan& plan,
                   const Segment& segment, int64_t tile, int64_t chunk, Compute<S>* space,
                   Compute<S>* group) {
-  constexpr int kTile = F::Down::kTile, kOverlap = F::Down::kSide - kTile;
+  constexpr int kAdvance = F::Down::kAdvance, kOverlap = F::Down::kReach - kAdvance;
   const auto image = source_image<S>(task, gather, segment.image);
   const TileAxis &down = plan.grid.down, &across = plan.grid.across;
   const int64_t left = across.first(segment.column),
                 right = across.first(segment.column + segment.columns - 1);
+  const bool odd_down = gather.rows.padding % 2, odd_across = gather.columns.padding % 2;
   const int64_t at_once = plan.grid.dilated() ? 1 : segment.rows;
   for (int64_t row = 0; row < segment.rows; row += at_once) {
-    const PatchBox box = {down.first(segment.row + row) + gather.rows.src_low - gather.margins.top,
-                          at_once * kTile + kOverlap,
-                          down.step,
-                          left + gather.columns.src_low - gather.margins.left,
-                          right - left + (F::Across::kSide - 1) * across.step + 1,
-                          1,
-                          plan.c_chunk.begin(chunk),
-                          plan.c_chunk.length(chunk, gather.src_channels)};
+    const PatchBox box = {
+        TileAxis::in_source(down.first(segment.row + row), F::kDown) + gather.rows.src_low -
+            gather.margins.top,
+        at_once * kAdvance + kOverlap,
+        down.step,
+        TileAxis::in_source(left, F::kAcross) + gather.columns.src_low - gather.margins.left,
+        TileAxis::in_source(right - left, F::kAcross) + (F::Across::kReach - 1) * across.step + 1,
+        1,
+        plan.c_chunk.begin(chunk),
+        plan.c_chunk.length(chunk, gather.src_channels)};
     with_window(image, box, space, [&](const auto& window) {
       for (int64_t i = 0; i < at_once; ++i) {
         for (int64_t j = 0; j < segment.columns; ++j, ++tile) {
-          const int64_t x = box.column + across.first(segment.column + j) - left;
+          const int64_t x =
+              box.column + TileAxis::in_source(across.first(segment.column + j) - left, F::kAcross);
           load_tile<SourceTile<F>>(
-              window, {box.row + i * kTile, x, down.step, across.step}, box.channels,
+              window, {box.row + i * kAdvance, x, down.step, across.step, odd_down, odd_across},
+              box.channels,
               {group + tile * plan.c_pitch, box.channel, plan.c_block.size, plan.block_pitch},
               plan.source_pitch);
         }

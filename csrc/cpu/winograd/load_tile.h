@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/common/load_patch.h"
+#include "cpu/winograd/strided_transforms.h"
 #include "cpu/winograd/transforms.h"
 
 namespace torchconv::cpu {
@@ -27,6 +28,7 @@ struct Window {
 struct TilePixels {
   int64_t row, column;
   int64_t down = 1, across = 1;
+  bool odd_down = false, odd_across = false;  // for pixel()
 };
 
 // Where a channel of a tile goes, at point 0: in blocks of `block` channels that are block_pitch apart.
@@ -39,7 +41,7 @@ struct ChannelPlace {
   T* at(int64_t c) const { return data + (first + c) / block * block_pitch + (first + c) % block; }
 };
 
-// What becomes of a tile: along each axis kSide pixels become values at kPoints.
+// What becomes of a tile: along each axis kSide pixels, at pixel(), become values at kPoints.
 template <class DownAxis, class AcrossAxis>
 struct TileKind {
   using Down = DownAxis;
@@ -47,10 +49,9 @@ struct TileKind {
 };
 
 template <class A>
-struct SourceAxis {
-  static constexpr int kSide = A::kSide, kPoints = A::kPoints;
+struct SourceAxis : A {
   template <class V>
-  static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
+  static void transform(const typename V::Vec (&in)[A::kSide], typename V::Vec (&out)[A::kPoints]) {
     source_transform<V>(A{}, in, out);
   }
 };
@@ -75,8 +76,9 @@ void transform_tile(const At& at, T* out, int64_t pitch) {
 }
 
 // The pixels of a tile at the edge of an image, and zeros.
-template <int kRows, int kColumns, class In>
+template <class Kind, class In>
 struct EdgeTile {
+  static constexpr int kRows = Kind::Down::kSide, kColumns = Kind::Across::kSide;
   alignas(64) In zeros[kLaneBlock<Compute<In>>] = {};
   const In* pixels[kRows][kColumns];
   int64_t in_image[kRows][kColumns];  // a mask: no offset leaves the zeros
@@ -84,7 +86,8 @@ struct EdgeTile {
   EdgeTile(const Window<In>& window, const TilePixels& tile) {
     for (int64_t i = 0; i < kRows; ++i) {
       for (int64_t j = 0; j < kColumns; ++j) {
-        const int64_t y = tile.row + i * tile.down, x = tile.column + j * tile.across;
+        const int64_t y = tile.row + Kind::Down::pixel(i, tile.odd_down) * tile.down;
+        const int64_t x = tile.column + Kind::Across::pixel(j, tile.odd_across) * tile.across;
         const int64_t down = window.margins.row(y - window.top, window.bottom - window.top);
         const int64_t right = window.margins.column(x - window.left, window.right - window.left);
         const bool inside = down >= 0 && right >= 0;
@@ -94,42 +97,52 @@ struct EdgeTile {
     }
   }
   const In* at(int i, int j, int64_t c) const { return pixels[i][j] + (c & in_image[i][j]); }
+  // Goes on with copies of the last block.
+  void replace(const In (&copies)[kRows][kColumns][kLaneBlock<Compute<In>>]) {
+    for (int i = 0; i < kRows; ++i) {
+      for (int j = 0; j < kColumns; ++j) pixels[i][j] = copies[i][j], in_image[i][j] = 0;
+    }
+  }
 };
 
 // One tile, all `channels` of the window. A last block of lanes that is not whole is filled up with zeros.
 template <class Kind, class In>
 void load_tile(const Window<In>& window, const TilePixels& pixels, int64_t channels,
                const ChannelPlace<Compute<In>>& place, int64_t pitch) {
-  constexpr int kRows = Kind::Down::kSide, kColumns = Kind::Across::kSide;
+  using Down = typename Kind::Down;
+  using Across = typename Kind::Across;
   constexpr int64_t kBlock = kLaneBlock<Compute<In>>;
   const int64_t whole = channels / kBlock * kBlock;
-  const bool inside =
-      pixels.row >= window.top && pixels.row + (kRows - 1) * pixels.down < window.bottom &&
-      pixels.column >= window.left && pixels.column + (kColumns - 1) * pixels.across < window.right;
+  const bool inside = pixels.row >= window.top &&
+                      pixels.row + (Down::kReach - 1) * pixels.down < window.bottom &&
+                      pixels.column >= window.left &&
+                      pixels.column + (Across::kReach - 1) * pixels.across < window.right;
   if (inside) {
     const In* const first = window.at(pixels.row, pixels.column);
     const int64_t row = pixels.down / window.row_skip * window.row,
                   column = pixels.across * window.column;
     for (int64_t c = 0; c < whole; c += kBlock) {
-      const auto at = [=](int i, int j) { return first + c + i * row + j * column; };
+      const auto at = [=](int i, int j) {
+        return first + c + Down::pixel(i, pixels.odd_down) * row +
+               Across::pixel(j, pixels.odd_across) * column;
+      };
       transform_tile<Kind>(at, place.at(c), pitch);
     }
     if (whole == channels) return;
   }
-  const EdgeTile<kRows, kColumns, In> tile(window, pixels);
-  if (!inside) {
-    for (int64_t c = 0; c < whole; c += kBlock) {
-      transform_tile<Kind>([&](int i, int j) { return tile.at(i, j, c); }, place.at(c), pitch);
+  EdgeTile<Kind, In> tile(window, pixels);
+  alignas(64) In rest[Down::kSide][Across::kSide][kBlock];
+  for (int64_t c = inside ? whole : 0; c < channels; c += kBlock) {
+    if (c == whole) {
+      __builtin_memset(rest, 0, sizeof(rest));
+      for (int i = 0; i < Down::kSide; ++i) {
+        for (int j = 0; j < Across::kSide; ++j)
+          __builtin_memcpy(rest[i][j], tile.at(i, j, c), (channels - c) * sizeof(In));
+      }
+      tile.replace(rest);
     }
+    transform_tile<Kind>([&](int i, int j) { return tile.at(i, j, c); }, place.at(c), pitch);
   }
-  if (whole == channels) return;
-  alignas(64) In rest[kRows][kColumns][kBlock] = {};
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kColumns; ++j)
-      __builtin_memcpy(rest[i][j], tile.at(i, j, whole), (channels - whole) * sizeof(In));
-  }
-  load_tile<Kind, In>({rest[0][0], 0, kRows, 0, kColumns, kColumns * kBlock, kBlock}, {0, 0},
-                      kBlock, {place.at(whole), 0, kBlock, 0}, pitch);
 }
 
 // load(window) with the pixels of a box, which may stick out of the image: the image itself where its channels

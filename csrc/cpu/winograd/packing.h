@@ -4,6 +4,7 @@
 #include "cpu/common/pack_weights.h"
 #include "cpu/common/prefetch.h"
 #include "cpu/winograd/plan.h"
+#include "cpu/winograd/strided_transforms.h"
 #include "cpu/winograd/transforms.h"
 
 namespace torchconv::cpu {
@@ -20,12 +21,12 @@ void transform_weights(const S* in, int64_t row, int64_t column, bool turned, Co
   if (turned)
     in += (Down::kTaps - 1) * row + (Across::kTaps - 1) * column, row = -row, column = -column;
   for (int64_t lane = 0; lane < kLaneBlock<Compute<S>>; lane += V::kLanes) {
-    transform_both_axes<V, Down::kTaps, Down::kPoints, Across::kTaps, Across::kPoints>(
+    transform_both_axes<V, Down::kTaps, Down::kWeights, Across::kTaps, Across::kWeights>(
         [](const auto& w, auto& values) { weight_transform<V>(Down{}, w, values); },
         [](const auto& w, auto& values) { weight_transform<V>(Across{}, w, values); },
         [&](int r, int s) { return V::load(in + lane + r * row + s * column); },
         [&](int i, int j, typename V::Vec value) {
-          V::store(out + lane + (i * Across::kPoints + j) * pitch, value);
+          V::store(out + lane + (i * Across::kWeights + j) * pitch, value);
         });
   }
 }
@@ -38,6 +39,8 @@ void pack_winograd(const Task& task, const Gather& gather, const WinogradPlan& p
   constexpr int64_t kRow = F::Across::kTaps, kTaps = F::Down::kTaps * kRow;
   Gather one_by_one = gather;  // channels, each with its taps
   one_by_one.order.c_block = 1;
+  for (Axis* axis : {&one_by_one.rows, &one_by_one.columns})  // of all phases
+    axis->forward = true, axis->phases = axis->dst_step = 1;
   const bool turned = task.op != Op::kForward;
   const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
   const int64_t* const stride = task.weight_stride;

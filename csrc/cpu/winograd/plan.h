@@ -46,6 +46,7 @@ struct WinogradPlan {
   First first;
   int64_t lanes;   // of a block
   int64_t points;  // of a tile
+  int64_t values;  // of a kernel: fewer where points share them
   TileGrid grid;
   int64_t units, groups;   // of the call; a group is a share of the units, what a job sums
   int64_t group_tiles;     // at most
@@ -76,7 +77,7 @@ struct WinogradPlan {
   // are [point][c][lanes].
   int64_t weights_pitch() const { return odd_lines(c_pitch * width, lanes); }
   int64_t weights_at(int64_t panel, int64_t block) const {
-    return (panel * c_block.count + block) * points * weights_pitch();
+    return (panel * c_block.count + block) * values * weights_pitch();
   }
 };
 
@@ -92,6 +93,7 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   grid.across = {gather.columns.dst_size, across.tile, gather.columns.dilation};
   grid.rows = grid.down.count(), grid.columns = grid.across.count();
   const int64_t points = plan.points = down.points * across.points;
+  const int64_t values = plan.values = down.weights * across.weights;
   plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
   plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
   const int64_t c_all = plan.c_block.count * plan.c_pitch;
@@ -99,7 +101,7 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
   plan.panels = ceil_div(plan.blocks, kPanelBlocks);
   const int64_t image_tiles = grid.rows * grid.columns, all_tiles = gather.n * image_tiles;
-  const int64_t all_weights = points * plan.blocks * plan.lanes * c_all * element;
+  const int64_t all_weights = values * plan.blocks * plan.lanes * c_all * element;
   // One panel has nobody to share the source with. More kept weights would be read from further away than
   // it takes to transform them: 256 channels at 14x14 took 1.9 times as long, 512 at 7x7 2.4 times (Zen 4).
   const bool weights_first =
@@ -113,7 +115,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
 
   // Many channels leave room for few tiles. A group has half a unit more of them at most, so that its
   // memory has a bound in any batch: being refused in some would change results.
-  const int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
+  int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
+  if (points > kMostPoints) wanted /= 2;
   const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
   int64_t parts = ceil_div(grid.columns, tiles);
   // A single row has as many parts as there should be groups.
@@ -132,8 +135,8 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   // Of the units of a segment that are loaded and stored at once.
   const int64_t rows = grid.parts.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
   const int64_t window_pixels =
-      (rows * down.tile + down.side - down.tile) *
-      smaller(grid.across.span(grid.parts.size, across.side), gather.columns.src_size);
+      (rows * down.advance + down.reach - down.advance) *
+      smaller(grid.across.span(grid.parts.size, across), gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
   plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);
@@ -150,7 +153,7 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
     plan.scratch.source = points * plan.source_pitch;
     plan.shared_size = plan.weights_at(plan.panels, 0);
   } else {
-    plan.scratch.weights = points * plan.weights_pitch();
+    plan.scratch.weights = values * plan.weights_pitch();
     plan.repeat_groups = smaller(
         plan.groups, larger(1, kRepeatSourceBytes / element / (points * plan.source_pitch)));
     plan.shared_size = plan.repeat_groups * points * plan.source_pitch;

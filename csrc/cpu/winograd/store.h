@@ -6,6 +6,7 @@
 #include "cpu/common/copy.h"
 #include "cpu/common/register_tile.h"
 #include "cpu/winograd/plan.h"
+#include "cpu/winograd/strided_transforms.h"
 #include "cpu/winograd/transforms.h"
 
 namespace torchconv::cpu {
@@ -15,12 +16,13 @@ namespace {
 template <class Out>
 struct TilePlace {
   Out* data;
-  int64_t row, column;           // elements from one to the next
-  int64_t rows, columns, lanes;  // inside the destination
+  int64_t row, column;                        // elements from one to the next
+  int64_t rows, columns, lanes;               // inside the destination
+  bool odd_down = false, odd_across = false;  // for destination()
 
   TilePlace at_lane(int64_t lane) const {
     const int64_t left = smaller(kLaneBlock<Compute<Out>>, lanes - lane);
-    return {data + lane, row, column, rows, columns, left};
+    return {data + lane, row, column, rows, columns, left, odd_down, odd_across};
   }
 };
 
@@ -50,8 +52,10 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
         [](const auto& m, auto& pixels) { destination_transform<V>(Across{}, m, pixels); },
         [&](int i, int j) { return V::load(sums + lane + (i * Across::kPoints + j) * pitch); },
         [&](int i, int j, Vec value) {
-          if (!kWhole && j >= to.columns) return;
-          Out* const at = to.data + lane + i * to.row + j * to.column;
+          const int64_t y = Down::destination(i, to.odd_down),
+                        x = Across::destination(j, to.odd_across);
+          if (!kWhole && (y >= to.rows || x >= to.columns)) return;
+          Out* const at = to.data + lane + y * to.row + x * to.column;
           // Without a bias too: it turns -0 into +0.
           const Vec sum = V::add(without_sign_of_zero<V>(value), added);
           if constexpr (kWhole) {
@@ -60,7 +64,7 @@ void transform_sums(const Compute<Out>* sums, int64_t pitch, const Compute<Out>*
             V::store_first(at, sum, smaller(V::kLanes, to.lanes - lane));
           }
         },
-        kWhole ? Down::kTile : to.rows);
+        kWhole || !Down::kInOrder ? Down::kTile : to.rows);
   }
 }
 
@@ -107,7 +111,9 @@ void store_segment(const Task& task, const Gather& gather, const WinogradPlan& p
                                    pixel_pitch,
                                    smaller(kRows, rows - i),
                                    smaller(kColumns, columns - j),
-                                   lanes};
+                                   lanes,
+                                   gather.rows.padding % 2 != 0,
+                                   gather.columns.padding % 2 != 0};
         store_tile<F>(sums, plan.sums_pitch, bias, to, kColumns * pixel_pitch);
       }
     }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cpu/common/arithmetic.h"
+#include "cpu/winograd/filtering.h"
 
 namespace torchconv::cpu {
 
@@ -26,9 +27,14 @@ struct TileAxis {
   }
   // Those of a tile's destinations that exist.
   int64_t length(int64_t index) const { return smaller(tile, ceil_div(size - first(index), step)); }
-  // Coordinates that `count` tiles in a row see, of `side` each, at most.
-  int64_t span(int64_t count, int64_t side) const {
-    return count + ceil_div(count - 1, step) * step * (tile - 1) + (side - 1) * step;
+  // Source coordinates from the first tile's to those of a tile that is `distance` destinations further.
+  static int64_t in_source(int64_t distance, const AxisSizes& sizes) {
+    return distance * sizes.advance / sizes.tile;
+  }
+  // Source coordinates that `count` tiles in a row see at most.
+  int64_t span(int64_t count, const AxisSizes& sizes) const {
+    const int64_t last = count - 1 + ceil_div(count - 1, step) * step * (tile - 1);
+    return in_source(last, sizes) + (sizes.reach - 1) * step + 1;
   }
 };
 

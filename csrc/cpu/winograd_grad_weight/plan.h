@@ -103,9 +103,9 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
     plan.operands = Plan::Operands::kOwn;
     place(plan.input, plan.pass_tiles), place(plan.grad, plan.pass_tiles);
   }
-  const int64_t columns = smaller(plan.across.span(plan.run_tiles, across.side),
-                                  shape.w + shape.pad_left + shape.pad_right);
-  plan.patch_size = down.side * columns * larger(plan.input.cut.size, plan.grad.cut.size);
+  const int64_t columns =
+      smaller(plan.across.span(plan.run_tiles, across), shape.w + shape.pad_left + shape.pad_right);
+  plan.patch_size = down.reach * columns * larger(plan.input.cut.size, plan.grad.cut.size);
   return plan;
 }
 

@@ -57,7 +57,8 @@ inline void grad_transform(Along<1, 1>, const typename V::Vec (&g)[1], typename 
 // What load_tile makes of the tiles of grad.
 template <class A>
 struct GradAxis {
-  static constexpr int kSide = A::kTile, kPoints = A::kPoints;
+  static constexpr int kSide = A::kTile, kReach = kSide, kPoints = A::kPoints;
+  static constexpr int64_t pixel(int64_t index, bool) { return index; }
   template <class V>
   static void transform(const typename V::Vec (&in)[kSide], typename V::Vec (&out)[kPoints]) {
     grad_transform<V>(A{}, in, out);
