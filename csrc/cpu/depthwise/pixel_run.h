@@ -68,8 +68,8 @@ struct SpreadReach {
   static constexpr int tap(int i, int j) { return first + i - 2 * (kLast - j); }
 };
 
-// What a run has to mind: nothing, columns that are padding, rows and columns that it repeats, or also that a pixel has fewer channels than
-// the vectors have lanes.
+// What a run has to mind: nothing, columns that are padding, rows and columns that it repeats, or also that a pixel has
+// fewer channels than the vectors have lanes.
 enum class RunEdges { kNone, kColumns, kRepeated, kLanes };
 
 // Vector v of a pixel that has so many channels from x on.

@@ -54,8 +54,8 @@ inline int64_t inner_taps(int64_t kernel, int64_t in, int64_t out, int64_t paddi
   return taps;
 }
 
-// The products of a pair of channels in an image of `height` x `width` destinations, in per cent of those of direct sums, which leave out taps
-// in the padding. Many of them lie there where the dilation is large.
+// The products of a pair of channels in an image of `height` x `width` destinations, in per cent of those of direct
+// sums, which leave out taps in the padding. Many of them lie there where the dilation is large.
 template <class F>
 double percent_of_products(const Conv2dShape& shape, int64_t height, int64_t width) {
   const bool zeros = shape.padding_mode == PaddingMode::kZeros;
