@@ -65,6 +65,13 @@ SHARED = (
     case("5x5", 3, 20, (9, 10), 40, 5, bias=True),
     case("5x5_dilated", 3, 17, (9, 10), 16, 5, dilation=(1, 2)),
     case("5x5_even", 2, 16, (8, 6), 16, 5),
+    *(
+        case(f"{r}x{s}_{size}", 3, 17, (3, size) if r == 1 else (size, 4), 33, (r, s))
+        for r, s in ((1, 3), (3, 1), (1, 5), (5, 1))
+        for size in (9, 12, 14)
+    ),
+    case("stride2", 3, 20, (9, 10), 40, 3, 2, bias=True),
+    case("stride2_even", 2, 16, (8, 12), 20, 3, 2),
 )
 
 

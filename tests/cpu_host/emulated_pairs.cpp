@@ -47,6 +47,10 @@ struct Simd<Pair> {
   }
   static void store(float* p, Vec v) { Numbers::store(p, v); }
   static void store(BFloat16* p, Vec v) { Numbers::store(p, v); }
+  static void store(BFloat16* p, Vec first, Vec second) {
+    store(p, first);
+    store(p + kLanes, second);
+  }
   static void store(Pair* p, Vec v) { store_first(p, v, kLanes); }
   static void store_first(Pair* p, Vec v, int64_t count) {
     for (int i = 0; i < kLanes && i < count; ++i) p[i].bits = bits_of(v.lane[i]);

@@ -55,8 +55,11 @@ def test_the_host_program_has_every_algorithm(address):
 
 @pytest.mark.slow
 def test_no_read_outside_and_nothing_undefined(address):
-    computed = run_address(address, (*AWKWARD, *FAR), everything=False)
-    assert min(computed.values()) >= 10, computed
+    computed = run_address(address, (*AWKWARD, *FAR, *SHARED), everything=False)
+    # Few shapes are kernels of one row or column.
+    assert all(n >= (2 if "1x" in name or "x1" in name else 10) for name, n in computed.items()), (
+        computed
+    )
 
 
 @pytest.mark.slow
