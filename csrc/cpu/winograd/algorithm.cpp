@@ -100,6 +100,18 @@ const char* unsuited_dilated(const Conv2dShape& shape, int64_t height, int64_t w
   return nullptr;
 }
 
+// Of `height` x `width` destinations.
+template <class F>
+const char* unsuited_map(const Conv2dShape& shape, int64_t height, int64_t width,
+                         const sum_order::WinogradMaps& maps) {
+  const int64_t tiles = image_tiles<F>(shape, height, width);
+  if (tiles < maps.least_tiles) return "small maps are summed directly";
+  const int64_t least_filled = tiles <= maps.few_tiles ? maps.few_filled : maps.least_filled;
+  if (100 * height * width < least_filled * tiles * F::Down::kTile * F::Across::kTile)
+    return "the map fills its tiles too little";
+  return nullptr;
+}
+
 // Depends on the shape of an image and the dtype alone: the sums are other ones than those of direct
 // algorithms.
 template <class F>
@@ -113,13 +125,7 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   if (F::Down::kTile == 2 && shape.dtype == Dtype::kBFloat16)
     return "direct sums of bfloat16 are faster than tiles of 2 x 2";
   if (is_dilated(shape)) return unsuited_dilated<F>(shape, height, width);
-  const int64_t tiles = image_tiles<F>(shape, height, width);
-  const WinogradMaps maps = maps_of<F>(shape.dtype);
-  if (tiles < maps.least_tiles) return "small maps are summed directly";
-  const int64_t least_filled = tiles <= maps.few_tiles ? maps.few_filled : maps.least_filled;
-  if (100 * height * width < least_filled * tiles * F::Down::kTile * F::Across::kTile)
-    return "the map fills its tiles too little";
-  return nullptr;
+  return unsuited_map<F>(shape, height, width, maps_of<F>(shape.dtype));
 }
 
 // As unsuited.
@@ -129,68 +135,31 @@ const char* unsuited_strided(Op op, const Conv2dShape& shape) {
   if (shape.dtype == Dtype::kBFloat16) return "strided kernels of bfloat16 are summed directly";
   const int64_t channels = smaller(shape.c, shape.k);
   if (channels < kLeastStridedChannels) return "few channels are summed directly";
-  const bool forward = op == Op::kForward;
-  const int64_t height = forward ? shape.p : shape.h, width = forward ? shape.q : shape.w;
-  const int64_t tiles = forward ? image_tiles<StrideTwo>(shape, height, width)
-                                : image_tiles<StrideTwoGradInput>(shape, height, width);
-  if (tiles < kLeastStridedTiles) return "small maps are summed directly";
-  const int64_t tile = forward ? StridedForward::kTile : StridedGradInput::kTile;
-  const int64_t least = channels < kManyStridedChannels ? kStridedFilled : kStridedFilledOfMany;
-  if (100 * height * width < least * tiles * tile * tile)
-    return "the map fills its tiles too little";
-  return nullptr;
+  const int64_t filled = channels < kManyStridedChannels ? kStridedFilled : kStridedFilledOfMany;
+  const WinogradMaps maps = {kLeastStridedTiles, filled, 0, 0};
+  return op == Op::kForward ? unsuited_map<StrideTwo>(shape, shape.p, shape.q, maps)
+                            : unsuited_map<StrideTwoGradInput>(shape, shape.h, shape.w, maps);
+}
+
+template <class F>
+Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel, Sums sums = Sums::kF4) {
+  return {name,
+          make_plan<F>,
+          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
+          sums,
+          unsuited<F>};
 }
 
 }  // namespace
 
-const Algorithm kWinograd4 = {
-    "winograd_f4",
-    make_plan<Square<4, 3>>,
-    {kPortableKernels.winograd4, kAvx2Kernels.winograd4, kAvx512Kernels.winograd4},
-    Sums::kF4,
-    unsuited<Square<4, 3>>};
-
-const Algorithm kWinograd2 = {
-    "winograd_f2",
-    make_plan<Square<2, 3>>,
-    {kPortableKernels.winograd2, kAvx2Kernels.winograd2, kAvx512Kernels.winograd2},
-    Sums::kF2,
-    unsuited<Square<2, 3>>};
-
-const Algorithm kWinograd5x5 = {
-    "winograd_5x5",
-    make_plan<Square<2, 5>>,
-    {kPortableKernels.winograd5x5, kAvx2Kernels.winograd5x5, kAvx512Kernels.winograd5x5},
-    Sums::kF4,
-    unsuited<Square<2, 5>>};
-
-const Algorithm kWinograd1x3 = {
-    "winograd_1x3",
-    make_plan<Row<4, 3>>,
-    {kPortableKernels.winograd1x3, kAvx2Kernels.winograd1x3, kAvx512Kernels.winograd1x3},
-    Sums::kF4,
-    unsuited<Row<4, 3>>};
-
-const Algorithm kWinograd3x1 = {
-    "winograd_3x1",
-    make_plan<Column<4, 3>>,
-    {kPortableKernels.winograd3x1, kAvx2Kernels.winograd3x1, kAvx512Kernels.winograd3x1},
-    Sums::kF4,
-    unsuited<Column<4, 3>>};
-
-const Algorithm kWinograd1x5 = {
-    "winograd_1x5",
-    make_plan<Row<2, 5>>,
-    {kPortableKernels.winograd1x5, kAvx2Kernels.winograd1x5, kAvx512Kernels.winograd1x5},
-    Sums::kF4,
-    unsuited<Row<2, 5>>};
-
-const Algorithm kWinograd5x1 = {
-    "winograd_5x1",
-    make_plan<Column<2, 5>>,
-    {kPortableKernels.winograd5x1, kAvx2Kernels.winograd5x1, kAvx512Kernels.winograd5x1},
-    Sums::kF4,
-    unsuited<Column<2, 5>>};
+const Algorithm kWinograd4 = algorithm_of<Square<4, 3>>("winograd_f4", &Kernels::winograd4);
+const Algorithm kWinograd2 =
+    algorithm_of<Square<2, 3>>("winograd_f2", &Kernels::winograd2, Sums::kF2);
+const Algorithm kWinograd5x5 = algorithm_of<Square<2, 5>>("winograd_5x5", &Kernels::winograd5x5);
+const Algorithm kWinograd1x3 = algorithm_of<Row<4, 3>>("winograd_1x3", &Kernels::winograd1x3);
+const Algorithm kWinograd3x1 = algorithm_of<Column<4, 3>>("winograd_3x1", &Kernels::winograd3x1);
+const Algorithm kWinograd1x5 = algorithm_of<Row<2, 5>>("winograd_1x5", &Kernels::winograd1x5);
+const Algorithm kWinograd5x1 = algorithm_of<Column<2, 5>>("winograd_5x1", &Kernels::winograd5x1);
 
 const Algorithm kWinogradStride2 = {
     "winograd_stride2",

@@ -77,54 +77,28 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   return nullptr;
 }
 
+template <class F>
+Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel) {
+  return {name,
+          make_plan<F>,
+          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
+          Sums::kF4,
+          unsuited<F>};
+}
+
 }  // namespace
 
-const Algorithm kWinogradGradWeight = {
-    "winograd_grad_weight",
-    make_plan<Square<4, 3>>,
-    {kPortableKernels.winograd_grad_weight, kAvx2Kernels.winograd_grad_weight,
-     kAvx512Kernels.winograd_grad_weight},
-    Sums::kF4,
-    unsuited<Square<4, 3>>};
-
-const Algorithm kWinograd5x5GradWeight = {
-    "winograd_5x5_grad_weight",
-    make_plan<Square<2, 5>>,
-    {kPortableKernels.winograd5x5_grad_weight, kAvx2Kernels.winograd5x5_grad_weight,
-     kAvx512Kernels.winograd5x5_grad_weight},
-    Sums::kF4,
-    unsuited<Square<2, 5>>};
-
-const Algorithm kWinograd1x3GradWeight = {
-    "winograd_1x3_grad_weight",
-    make_plan<Row<4, 3>>,
-    {kPortableKernels.winograd1x3_grad_weight, kAvx2Kernels.winograd1x3_grad_weight,
-     kAvx512Kernels.winograd1x3_grad_weight},
-    Sums::kF4,
-    unsuited<Row<4, 3>>};
-
-const Algorithm kWinograd3x1GradWeight = {
-    "winograd_3x1_grad_weight",
-    make_plan<Column<4, 3>>,
-    {kPortableKernels.winograd3x1_grad_weight, kAvx2Kernels.winograd3x1_grad_weight,
-     kAvx512Kernels.winograd3x1_grad_weight},
-    Sums::kF4,
-    unsuited<Column<4, 3>>};
-
-const Algorithm kWinograd1x5GradWeight = {
-    "winograd_1x5_grad_weight",
-    make_plan<Row<2, 5>>,
-    {kPortableKernels.winograd1x5_grad_weight, kAvx2Kernels.winograd1x5_grad_weight,
-     kAvx512Kernels.winograd1x5_grad_weight},
-    Sums::kF4,
-    unsuited<Row<2, 5>>};
-
-const Algorithm kWinograd5x1GradWeight = {
-    "winograd_5x1_grad_weight",
-    make_plan<Column<2, 5>>,
-    {kPortableKernels.winograd5x1_grad_weight, kAvx2Kernels.winograd5x1_grad_weight,
-     kAvx512Kernels.winograd5x1_grad_weight},
-    Sums::kF4,
-    unsuited<Column<2, 5>>};
+const Algorithm kWinogradGradWeight =
+    algorithm_of<Square<4, 3>>("winograd_grad_weight", &Kernels::winograd_grad_weight);
+const Algorithm kWinograd5x5GradWeight =
+    algorithm_of<Square<2, 5>>("winograd_5x5_grad_weight", &Kernels::winograd5x5_grad_weight);
+const Algorithm kWinograd1x3GradWeight =
+    algorithm_of<Row<4, 3>>("winograd_1x3_grad_weight", &Kernels::winograd1x3_grad_weight);
+const Algorithm kWinograd3x1GradWeight =
+    algorithm_of<Column<4, 3>>("winograd_3x1_grad_weight", &Kernels::winograd3x1_grad_weight);
+const Algorithm kWinograd1x5GradWeight =
+    algorithm_of<Row<2, 5>>("winograd_1x5_grad_weight", &Kernels::winograd1x5_grad_weight);
+const Algorithm kWinograd5x1GradWeight =
+    algorithm_of<Column<2, 5>>("winograd_5x1_grad_weight", &Kernels::winograd5x1_grad_weight);
 
 }  // namespace torchconv::cpu
