@@ -10,7 +10,7 @@ from tests.awkward import AWKWARD
 from tests.cases import ids
 from tests.cuda.dispatched import ATEN, Recorder, needs_library
 from tests.reference import OPS, assert_accurate, random_operands
-from torchconv import _cuda
+from torchconv import _cuda, _padding
 from torchconv._operators import autograd
 
 
@@ -61,6 +61,45 @@ def test_what_is_left_to_aten_is_right(case):
             assert_accurate(found, op, case)
             layout = torch.channels_last if channels_last else torch.contiguous_format
             assert found.is_contiguous(memory_format=layout)
+
+
+PADDED = [
+    dict(padding=(1, 1, 1, 1)),
+    dict(padding=(2, 0, 1, 3), stride=(1, 2), dilation=(2, 1)),
+    dict(padding=(0, 0, 0, 2), groups=2),
+    dict(padding=(0, 0, 0, 0)),
+    dict(padding=(4, 3, 2, 2), groups=4),
+]
+
+
+@needs_library
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("options", PADDED, ids=str)
+def test_padding_modes_are_left_to_aten(mode, options):
+    """Graphs that were made on the CPU hold them."""
+    padding, groups = options["padding"], options.get("groups", 1)
+    stride, dilation = options.get("stride", (1, 1)), options.get("dilation", (1, 1))
+    input = torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(8, 4 // groups, 3, 2, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(8, dtype=torch.float64)
+    padded = _padding.pad(input, padding, mode)
+    expected = F.conv2d(padded, weight, bias, stride, 0, dilation, groups)
+    grad = torch.randn_like(expected)
+    gradients = torch.autograd.grad(expected, (input, weight), grad)
+    input, weight = input.detach(), weight.detach()
+    for layout in (torch.contiguous_format, torch.channels_last):
+        flags = _padding.flags(mode) + (layout is torch.channels_last)
+        geometry = (*stride, *padding, *dilation, groups, flags)
+        results = [
+            torch.ops.torchconv._through_aten(op, a, b, added, size, geometry)
+            for op, a, b, added, size in (
+                ("forward", input, weight, bias, ()),
+                ("grad_input", grad, weight, None, input.shape),
+                ("grad_weight", grad, input, None, weight.shape),
+            )
+        ]
+        torch.testing.assert_close(results, [expected.detach(), *gradients])
+        assert all(result.is_contiguous(memory_format=layout) for result in results)
 
 
 @pytest.mark.parametrize("channels_last", [0, 1])

@@ -5,45 +5,43 @@
 #include <array>
 #include <optional>
 
-#include "tensor_utils.h"
+#include "cuda/torch/aten_pad.h"
 
 namespace torchconv::aten {
 
 using torch::stable::detail::from;
 using torch::stable::detail::to;
 
-// A geometry as ATen takes it: where the padding of two sides differs, it is added beforehand.
+// A geometry as ATen's convolutions take it: other padding is added beforehand.
 struct Geometry {
   Sizes stride, padding, dilation, output_padding{0, 0};
-  Sizes padded;  // left, right, top, bottom, or empty
   int64_t groups;
+  bool padded;
 
   explicit Geometry(const Sizes& g)
-      : stride{g[0], g[1]}, padding{g[2], g[4]}, dilation{g[6], g[7]}, groups(g[8]) {
-    if (g[2] == g[3] && g[4] == g[5]) return;
-    padded = {g[4], g[5], g[2], g[3]};
-    padding = {0, 0};
+      : stride{g[0], g[1]},
+        padding{g[2], g[4]},
+        dilation{g[6], g[7]},
+        groups(g[8]),
+        padded(g[2] != g[3] || g[4] != g[5] || mode_of(g) != PaddingMode::kZeros) {
+    if (padded) padding = {0, 0};
   }
 };
-
-inline Tensor pad(const Tensor& input, const Geometry& g) {
-  return g.padded.empty() ? input : torch::stable::pad(input, g.padded);
-}
-
-inline Tensor empty(const Tensor& like, const int64_t (&size)[4], Layout layout) {
-  int32_t type;
-  require(aoti_torch_get_device_type(like.get(), &type) == AOTI_TORCH_SUCCESS, "no device");
-  return empty_dense(like, size, layout, type, like.get_device_index());
-}
 
 inline Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
                      const Sizes& geometry) {
   const Conv2dShape d =
       make_shape(input.sizes(), weight.sizes(), geometry, to_dtype(input.scalar_type()));
   const Geometry g(geometry);
-  std::array<StableIValue, 9> stack{from(pad(input, g)), from(weight),           from(bias),
-                                    from(g.stride),      from(g.padding),        from(g.dilation),
-                                    from(false),         from(g.output_padding), from(g.groups)};
+  std::array<StableIValue, 9> stack{from(g.padded ? pad(input, geometry) : input),
+                                    from(weight),
+                                    from(bias),
+                                    from(g.stride),
+                                    from(g.padding),
+                                    from(g.dilation),
+                                    from(false),
+                                    from(g.output_padding),
+                                    from(g.groups)};
   STABLE_TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::convolution", "", stack.data(), TORCH_ABI_VERSION));
   return make_dense(to<Tensor>(stack[0]), d.layout);
@@ -76,15 +74,11 @@ inline Tensor conv2d_grad_input(const Tensor& grad, const Tensor& weight, const 
   const Conv2dShape d =
       make_shape(input_size, weight.sizes(), geometry, to_dtype(grad.scalar_type()));
   const Geometry g(geometry);
-  const int64_t h = d.h + (g.padded.empty() ? 0 : d.pad_top + d.pad_bottom);
-  const int64_t w = d.w + (g.padded.empty() ? 0 : d.pad_left + d.pad_right);
+  const int64_t h = d.h + (g.padded ? d.pad_top + d.pad_bottom : 0);
+  const int64_t w = d.w + (g.padded ? d.pad_left + d.pad_right : 0);
   const Tensor input = empty(grad, {d.n, d.c, h, w}, d.layout);
   Tensor result = backward(0, make_dense(grad, d.layout), input, weight, g);
-  if (!g.padded.empty()) {
-    result = torch::stable::narrow(result, 2, d.pad_top, d.h);
-    result = torch::stable::narrow(result, 3, d.pad_left, d.w);
-  }
-  return make_dense(result, d.layout);
+  return make_dense(g.padded ? unpad(result, d, mode_of(geometry)) : result, d.layout);
 }
 
 inline Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input, const Sizes& weight_size,
@@ -93,7 +87,8 @@ inline Tensor conv2d_grad_weight(const Tensor& grad, const Tensor& input, const 
       make_shape(input.sizes(), weight_size, geometry, to_dtype(grad.scalar_type()));
   const Geometry g(geometry);
   const Tensor weight = empty(grad, {d.k, d.c_per_group(), d.r, d.s}, d.layout);
-  return make_dense(backward(1, make_dense(grad, d.layout), pad(input, g), weight, g), d.layout);
+  const Tensor source = g.padded ? pad(input, geometry) : input;
+  return make_dense(backward(1, make_dense(grad, d.layout), source, weight, g), d.layout);
 }
 
 }  // namespace torchconv::aten

@@ -86,9 +86,9 @@ struct Cuda {
 
 bool left_to_aten(Op op, const Sizes& geometry) {
   if (geometry.size() != 10) return false;
-  // torchconv/functional.py pads before it comes here.
-  require(geometry[9] / kPaddingModeFlag % 4 == 0, "on CUDA padding must be zeros");
-  return geometry[9] & kAtenFlags << static_cast<int>(op);
+  // torchconv/functional.py pads before it comes here, a graph made on the CPU does not.
+  return aten::mode_of(geometry) != PaddingMode::kZeros ||
+         geometry[9] & kAtenFlags << static_cast<int>(op);
 }
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
