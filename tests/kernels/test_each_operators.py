@@ -204,11 +204,3 @@ def test_what_computes_where_there_is_no_kernel(op):
                 squares = "_grad_weight_squares"
                 expected = getattr(torch.ops.torchconv, squares)(*arguments)
                 assert_all_near([by_name[squares](*arguments)], [expected])
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["conv2d_each", "conv2d_each_grad_input", "conv2d_each_grad_weight", "_grad_weight_squares"],
-)
-def test_tensors_on_a_gpu_have_a_way(name):
-    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"torchconv::{name}", "CUDA")

@@ -9,8 +9,7 @@ transforms of torch.func before these take the operators apart.
 import torch
 
 from torchconv import _integers
-from torchconv._named_activations import activate, ending
-from torchconv._operators import autograd, autograd_activation, autograd_each, each_in_groups, load
+from torchconv._operators import aten, autograd, autograd_activation, autograd_each, load
 
 _library = torch.library.Library("torchconv", "IMPL")  # the rules live as long as it does
 
@@ -31,14 +30,5 @@ for _function in DIFFERENTIABLE:
 
 torch.library.register_vmap("torchconv::conv2d_int32", _integers.batched)
 
-if load.problem is None:  # else aten.py has defined them for all devices
-    _library.impl("conv2d_activation", ending(torch.ops.torchconv.conv2d), "CUDA")
-    _library.impl("activate", activate, "CUDA")
-    for _name, _within, _op in (
-        ("conv2d_each", each_in_groups.conv2d_within, "conv2d"),
-        ("conv2d_each_grad_input", each_in_groups.grad_input_within, "conv2d_grad_input"),
-        ("conv2d_each_grad_weight", each_in_groups.grad_weight_within, "conv2d_grad_weight"),
-        ("_grad_weight_squares", each_in_groups.squares_within, "conv2d_grad_weight"),
-    ):
-        _library.impl(_name, _within(getattr(torch.ops.torchconv, _op)), "CUDA")
-    _library.impl("conv2d_int32", _integers.by_aten, "CUDA")
+if load.problem is None:  # else aten.py has defined them as well
+    aten.implement(_library)

@@ -11,8 +11,8 @@ from torchconv._operators import aten, autograd_each, below
 from torchconv._operators.each_in_groups import grad_weight_within, squares_within
 
 _Product = Callable[..., Tensor]
-_weights_by_aten = grad_weight_within(aten._conv2d_grad_weight)
-_squares_by_aten = squares_within(aten._conv2d_grad_weight)
+_weights_by_aten = grad_weight_within(aten.conv2d_grad_weight)
+_squares_by_aten = squares_within(aten.conv2d_grad_weight)
 
 
 def grad_weights(layer: nn.Conv2d, input: Tensor, grad: Tensor) -> Tensor:
