@@ -227,7 +227,7 @@ def _conv2d_of_integers(
     _integers.check_sums(input, weight)
     if reason_for_aten(input, weight, bias, dtypes=_integers.IMAGES) is not None:
         return _integers.computed_by_aten(input, weight, bias, geometry)
-    return torch.ops.torchconv.conv2d_int32(input, weight, bias, geometry)
+    return torch.ops.torchconv.conv2d_int32.default(input, weight, bias, geometry)
 
 
 def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
