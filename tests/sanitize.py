@@ -72,6 +72,9 @@ SHARED = (
     ),
     case("stride2", 3, 20, (9, 10), 40, 3, 2, bias=True),
     case("stride2_even", 2, 16, (8, 12), 20, 3, 2),
+    case("4x4_stride2", 3, 20, (9, 11), 40, 4, 2, bias=True),
+    case("4x4_stride2_even", 2, 16, (8, 12), 20, 4, 2, padding=2),
+    case("1x3_stride2", 3, 20, (2, 19), 40, (1, 3), (1, 2), bias=True),
 )
 
 

@@ -7,9 +7,9 @@ namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
     kWinograd2, kWinograd5x5, kWinograd1x3, kWinograd3x1, kWinograd1x5, kWinograd5x1,
-    kWinogradStride2, kDensePixels, kDenseChannels, kWinogradGradWeight, kWinograd5x5GradWeight,
-    kWinograd1x3GradWeight, kWinograd3x1GradWeight, kWinograd1x5GradWeight, kWinograd5x1GradWeight,
-    kGradWeight, kReference;
+    kWinogradStride2, kWinograd4x4Stride2, kWinograd1x3Stride2, kDensePixels, kDenseChannels,
+    kWinogradGradWeight, kWinograd5x5GradWeight, kWinograd1x3GradWeight, kWinograd3x1GradWeight,
+    kWinograd1x5GradWeight, kWinograd5x1GradWeight, kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -31,6 +31,8 @@ struct Kernels {
   RunJob winograd1x5;
   RunJob winograd5x1;
   RunJob winograd_stride2;
+  RunJob winograd4x4_stride2;
+  RunJob winograd1x3_stride2;
   RunJob winograd_grad_weight;
   RunJob winograd5x5_grad_weight;
   RunJob winograd1x3_grad_weight;

@@ -26,6 +26,8 @@ Choice<Algorithm>& choice() {
                                                            &kWinograd1x5,
                                                            &kWinograd5x1,
                                                            &kWinogradStride2,
+                                                           &kWinograd4x4Stride2,
+                                                           &kWinograd1x3Stride2,
                                                            &kDensePixels,
                                                            &kDenseChannels,
                                                            &kWinogradGradWeight,

@@ -272,6 +272,7 @@ def test_compiled():
         "winograd_f2",
         "winograd_5x5",
         "winograd_stride2",
+        "winograd_4x4_stride2",
         "dense_pixels",
         "dense_channels",
     ],

@@ -37,6 +37,7 @@ CASES = [
     case("winograd_3x1_dilated", 32, (24, 5), 32, (3, 1), 1, (4, 5, 0, 2), (3, 1)),
     case("winograd_5x1", 64, (16, 6), 64, (5, 1), padding=(2, 3, 0, 0)),
     case("winograd_stride2", 64, (16, 15), 66, (3, 3), 2, (1, 1, 2, 1)),
+    case("winograd_4x4_stride2", 64, (16, 15), 66, (4, 4), 2, (1, 1, 2, 1)),
     case("dilation", 16, (9, 9), 16, (3, 3), 2, (4, 3, 2, 5), 3),
     case("pointwise", 16, (5, 5), 16, (1, 1), 2, (2, 2, 2, 2)),
     case("groups", 16, (7, 6), 16, (3, 3), groups=4),

@@ -25,6 +25,7 @@ FORWARD = (
     "winograd_f2",
     "winograd_5x5",
     "winograd_stride2",
+    "winograd_4x4_stride2",
     "dense_pixels",
     "dense_channels",
     "reference",

@@ -1,5 +1,6 @@
-"""winograd_stride2, forced: errors within its limits, the same bits in any batch, layout, level and
-number of threads, at every size and padding, in every dtype; and which layers it takes."""
+"""Winograd's algorithms for a stride of two, forced: errors within their limits, the same bits in
+any batch, layout, level and number of threads, at every size and padding, in every dtype; and which
+layers they take."""
 
 from __future__ import annotations
 
@@ -17,9 +18,11 @@ from tests.compare import same_bits
 from tests.kernels.test_winograd import both_layouts, errors, every_gather, explanation
 from tests.reference import Operands, exact, random_operands, run, threads
 
-NAME = "winograd_stride2"
+SQUARE = "winograd_stride2"
+KERNELS = {SQUARE: (3, 3), "winograd_4x4_stride2": (4, 4), "winograd_1x3_stride2": (1, 3)}
 # Of the rms of the exact result: the rms error and the largest; F(4, 3) has twice as much.
 RMS_LIMIT, LARGEST_LIMIT = 6e-7, 8e-6
+every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 LAYERS = (
     build_case("64", 2, 64, 56, 64, 3, 2),
@@ -33,25 +36,34 @@ LAYERS = (
 
 @pytest.fixture(autouse=True)
 def _forced(request):
-    if "op" in request.fixturenames:
-        torch.ops.torchconv._force_algorithm(NAME)
+    if "name" in request.fixturenames:
+        torch.ops.torchconv._force_algorithm(request.getfixturevalue("name"))
 
 
-def random_cases(count: int, seed: int, batch: int | None = None) -> list[Conv2dCase]:
+def with_kernel(shape: Conv2dCase, name: str) -> Conv2dCase:
+    """The same layer, with as much padding, with the kernel and the stride of an algorithm."""
+    (r, s), (top, _, left, _) = KERNELS[name], shape.padding
+    down = 1 if r == 1 else 2
+    padding = (top, top, left, left) if down == 2 else (0, 0, left, left)
+    return replace(shape, r=r, s=s, stride=(down, 2), padding=padding)
+
+
+def random_cases(name: str, count: int, seed: int, batch: int | None = None) -> list[Conv2dCase]:
     """Any size from 1 x 1 on, any padding, even and odd, channels around the lanes."""
     generator = random.Random(seed)
     pick = generator.choice
-    found = []
+    found, kernel = [], KERNELS[name]
     for _ in range(count):
         top, bottom, left, right = padding = [generator.randint(0, 4) for _ in range(4)]
         size = [generator.randint(1, 22) for _ in range(2)]
         if generator.random() < 0.1:
             size[1] = generator.randint(400, 600)  # rows of tiles that one job does not take
         for axis in (0, 1):
-            size[axis] = max(size[axis], 4 - padding[2 * axis] - padding[2 * axis + 1])
+            size[axis] = max(size[axis], 5 - padding[2 * axis] - padding[2 * axis + 1])
         channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
         found.append(build_case("random", batch or generator.randint(1, 5), pick(channels),
-                                (size[0], size[1]), pick(channels), 3, 2,
+                                (size[0], size[1]), pick(channels), kernel,
+                                (1 if kernel[0] == 1 else 2, 2),
                                 padding=(top, bottom, left, right),
                                 bias=pick([True, False])))  # fmt: skip
     return found
@@ -60,16 +72,19 @@ def random_cases(count: int, seed: int, batch: int | None = None) -> list[Conv2d
 @both_layouts
 @every_gather
 @pytest.mark.parametrize("shape", LAYERS, ids=ids(LAYERS))
-def test_errors(shape, op, channels_last):
+@every_kernel
+def test_errors(shape, name, op, channels_last):
+    shape = with_kernel(shape, name)
     t = random_operands(shape, torch.float32)
-    assert explanation(op, shape)[0] == f"{NAME}: forced, runs"
+    assert explanation(op, shape)[0] == f"{name}: forced, runs"
     rms, largest = errors(run(op, shape, t, channels_last), exact(op, shape, t))
     assert rms < RMS_LIMIT and largest < LARGEST_LIMIT, (rms, largest)
 
 
 @every_gather
-def test_any_size_and_padding(op):
-    for index, shape in enumerate(random_cases(50, seed=1)):
+@every_kernel
+def test_any_size_and_padding(name, op):
+    for index, shape in enumerate(random_cases(name, 50, seed=1)):
         t = random_operands(shape, torch.float32, seed=index)
         value, found = exact(op, shape, t), run(op, shape, t, index % 2 == 1)
         assert found.shape == value.shape
@@ -79,12 +94,13 @@ def test_any_size_and_padding(op):
 
 
 @every_gather
-def test_any_batch_and_layout(op):
+@every_kernel
+def test_any_batch_and_layout(name, op):
     """A sample has the same bits in any batch, at any place in it, in both layouts."""
     shapes = [
-        *random_cases(15, seed=2, batch=9),
-        build_case("", 9, 512, 14, 512, 3, 2),  # weights that are transformed by jobs
-        build_case("", 40, 64, 16, 64, 3, 2),  # more than one group of tiles
+        *random_cases(name, 15, seed=2, batch=9),
+        with_kernel(build_case("", 9, 512, 14, 512, 3), name),  # weights transformed by jobs
+        with_kernel(build_case("", 40, 64, 16, 64, 3), name),  # more than one group of tiles
     ]
     for index, shape in enumerate(shapes):
         t = random_operands(shape, torch.float32, seed=index)
@@ -97,8 +113,10 @@ def test_any_batch_and_layout(op):
 
 
 @every_gather
-def test_any_number_of_threads_layout_and_level(op):
-    for index, shape in enumerate((*random_cases(15, seed=3), *LAYERS[1:])):
+@every_kernel
+def test_any_number_of_threads_layout_and_level(name, op):
+    some = [with_kernel(shape, name) for shape in LAYERS[1:]]
+    for index, shape in enumerate((*random_cases(name, 15, seed=3), *some)):
         t = random_operands(shape, torch.float32, seed=index)
         with threads(1):
             expected = run(op, shape, t)
@@ -114,17 +132,19 @@ def test_any_number_of_threads_layout_and_level(op):
 @both_layouts
 @every_gather
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_types_are_float32_inside(dtype, op, channels_last):
+@every_kernel
+def test_half_types_are_float32_inside(dtype, name, op, channels_last):
     """The result is that of the widened operands, rounded once."""
-    for index, shape in enumerate(random_cases(15, seed=4)):
+    for index, shape in enumerate(random_cases(name, 15, seed=4)):
         t = random_operands(shape, dtype, seed=index)
         expected = run(op, shape, t.map(torch.Tensor.float), channels_last).to(dtype)
         assert same_bits(run(op, shape, t, channels_last), expected), shape
 
 
 @every_gather
-def test_weights_of_any_strides(op):
-    for index, shape in enumerate(random_cases(12, seed=5)):
+@every_kernel
+def test_weights_of_any_strides(name, op):
+    for index, shape in enumerate(random_cases(name, 12, seed=5)):
         t = random_operands(shape, torch.float32, seed=index)
         expected, w = run(op, shape, t), t.weight
         for strided in (
@@ -139,9 +159,10 @@ def test_weights_of_any_strides(op):
 @every_gather
 @pytest.mark.parametrize("padding", [1, 2], ids=["odd", "even"])
 @pytest.mark.parametrize("value", [torch.inf, torch.nan], ids=str)
-def test_what_is_not_finite_is_not_lost(value, padding, op, channels_last):
+@every_kernel
+def test_what_is_not_finite_is_not_lost(value, padding, name, op, channels_last):
     """It reaches every element of the result that sees it, and no other image."""
-    shape = build_case("", 3, 20, (17, 20), 24, 3, 2, padding=padding)
+    shape = with_kernel(build_case("", 3, 20, (17, 20), 24, 3, 2, padding=padding), name)
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
     source = t.input if op == "forward" else t.grad
@@ -156,8 +177,9 @@ def test_what_is_not_finite_is_not_lost(value, padding, op, channels_last):
 
 @both_layouts
 @every_gather
-def test_zeros_are_positive(op, channels_last):
-    shape = build_case("", 2, 17, 11, 18, 3, 2)
+@every_kernel
+def test_zeros_are_positive(name, op, channels_last):
+    shape = with_kernel(build_case("", 2, 17, 11, 18, 3, 2), name)
     t = random_operands(shape, torch.float32)
     for zero in (0.0, -0.0):
         nothing = t.map(lambda x, zero=zero: torch.full_like(x, zero))
@@ -167,13 +189,16 @@ def test_zeros_are_positive(op, channels_last):
 
 
 @every_gather
-def test_other_layers_are_refused(op):
-    plain = build_case("", 2, 32, 24, 32, 3, 2)
+@every_kernel
+def test_other_layers_are_refused(name, op):
+    plain = with_kernel(build_case("", 2, 32, 24, 32, 3, 2), name)
+    r, s = KERNELS[name]
     for shape, dtype, reason in (
         (replace(plain, stride=(2, 1)), torch.float32, "the stride is not two"),
+        (replace(plain, stride=(1, 1)), torch.float32, "the stride is not two"),
         (replace(plain, stride=(3, 3)), torch.float32, "the stride is not two"),
-        (build_case("", 2, 32, 24, 32, 3, 2, dilation=2), torch.float32, "dilation"),
-        (replace(plain, r=5), torch.float32, "3 x 3"),
+        (replace(plain, dilation=(2, 2)), torch.float32, "dilation"),
+        (replace(plain, r=5), torch.float32, f"{r} x {s}"),
         (replace(plain, groups=2), torch.float32, "groups"),
         (plain, torch.float64, "float64"),
     ):
@@ -201,7 +226,30 @@ def test_full_tiles_and_many_channels_repay_the_transforms(batch):
         for gather in ("forward", "grad_input"):
             for channels_last in (False, True):
                 last = explanation(gather, shape, dtype, channels_last)[-1]
-                assert last.startswith(NAME) == fast, (gather, shape, dtype)
+                assert last.startswith(SQUARE) == fast, (gather, shape, dtype)
+
+
+@pytest.mark.parametrize("batch", [1, 300])
+def test_which_other_kernels_are_taken(batch):
+    for kernel, c, k, size, fast in (
+        (4, 64, 128, 64, True),
+        (4, 256, 512, 16, True),
+        (4, 63, 64, 64, False),
+        (4, 256, 256, 14, True),
+        (4, 256, 256, 20, False),  # 10 x 10 outputs fill 69 % of their tiles
+        (4, 512, 512, 8, False),  # one tile
+        ((1, 3), 512, 512, (1, 3000), True),
+        ((1, 3), 128, 256, (1, 100), True),
+        ((1, 3), 127, 256, (1, 100), False),
+        ((1, 3), 128, 256, (1, 60), False),
+    ):
+        stride = 2 if kernel == 4 else (1, 2)
+        shape = build_case("", batch, c, size, k, kernel, stride)
+        for gather in ("forward", "grad_input"):
+            for dtype in (torch.float32, torch.float16, torch.bfloat16):
+                name = explanation(gather, shape, dtype)[-1].partition(":")[0]
+                expected = fast and dtype is not torch.bfloat16
+                assert (name in KERNELS) == expected, (gather, shape, dtype, name)
 
 
 def test_f2_and_off_leave_it_out():

@@ -68,15 +68,22 @@ constexpr WinogradMaps kWinograd5x5Maps = {9, 70, 0, 0};
 constexpr double kMostOneAxisProducts = 70;
 constexpr int64_t kLeastOneAxisPixels = 8;
 constexpr int64_t kLeastOneAxisChannels3 = 32, kLeastOneAxisChannels5 = 64;
-// winograd_stride2, against direct sums (16 to 512 channels, maps of 8 x 8 to 64 x 64, one image and 8, Zen 4):
-// with full tiles and 64 channels or more forward is 1 to 1.35 times as fast and the input gradient 0.95 to 1.35
-// times, with 16 or 32 channels 0.7 to 1.1. Maps of 7 x 7 and 14 x 14, or 14 x 14 and 28 x 28 inputs, fill 77 % of
-// their tiles: 1 to 1.25 and 0.95 to 1.3 times with 256 channels, 0.8 to 1.2 with 128, 0.6 to 1.3 with 64. Less
-// filled ones lose. A single tile wins with 8 images and loses with one. bfloat16, whose pairs have twice the rate,
-// is summed directly.
-constexpr int64_t kLeastStridedChannels = 64, kManyStridedChannels = 256;
-constexpr int64_t kLeastStridedTiles = 4;
-constexpr int64_t kStridedFilled = 90, kStridedFilledOfMany = 75;  // per cent
+// Strided algorithms against direct sums (16 to 512 channels, maps of 8 x 8 to 64 x 64, one image and 8, Zen 4).
+// 3 x 3: with full tiles and 64 channels or more forward is 1 to 1.35 times as fast and the input gradient 0.95 to
+// 1.35 times, with 16 or 32 channels 0.7 to 1.1. Maps of 7 x 7 and 14 x 14, or 14 x 14 and 28 x 28 inputs, fill 77 %
+// of their tiles: 1 to 1.25 and 0.95 to 1.3 times with 256 channels, 0.8 to 1.2 with 128, 0.6 to 1.3 with 64. Less
+// filled ones lose. A single tile wins with 8 images and loses with one.
+// 4 x 4: with 64 channels or more and full tiles 1.05 to 2.1 times, where one image has four tiles 0.85 to 1.1; filled
+// to 77 % 1 to 1.25, less 0.5 to 1; with 32 channels 1.05 to 1.6 on large maps and 0.5 to 1.2 on small ones, with fewer
+// 0.6 to 0.95. 1 x 3: with 256 channels or more 1 to 1.6, with 128 1.05 to 1.25, with 64 0.8 to 0.95; of 30 outputs
+// 0.95 to 1.05. bfloat16, whose pairs have twice the rate, is summed directly.
+struct StridedRule {
+  int64_t least_channels, many_channels, least_tiles;
+  int64_t filled, filled_of_many;  // per cent
+};
+constexpr StridedRule kStrided3x3 = {64, 256, 4, 90, 75};
+constexpr StridedRule kStrided4x4 = {64, 64, 4, 75, 75};
+constexpr StridedRule kStrided1x3 = {128, 128, 12, 90, 90};
 
 // grad_weight: the sums of one block of the result, and the pass over pixels whose operands are
 // loaded at once.

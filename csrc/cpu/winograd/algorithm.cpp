@@ -8,6 +8,8 @@
 // leaves as it is.
 // winograd_stride2: of 3 x 3 kernels with a stride of two, with 56 % of the products: 9 points along each axis,
 // of which five are F(4, 2) and four plain products with one tap (filtering.h).
+// winograd_4x4_stride2, winograd_1x3_stride2: of 4 x 4 kernels, 39 %, 10 points of two F(4, 2) along each axis; and
+// of kernels of one row, 75 %.
 //
 //     source                  V [point][tile][c]        M [point][tile][k]         destination
 //
@@ -129,16 +131,20 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 }
 
 // As unsuited.
+template <class F, class GradInput>
 const char* unsuited_strided(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
-  if (const char* reason = refusal<StrideTwo>(op, shape)) return reason;
+  if (const char* reason = refusal<F>(op, shape)) return reason;
   if (shape.dtype == Dtype::kBFloat16) return "strided kernels of bfloat16 are summed directly";
   const int64_t channels = smaller(shape.c, shape.k);
-  if (channels < kLeastStridedChannels) return "few channels are summed directly";
-  const int64_t filled = channels < kManyStridedChannels ? kStridedFilled : kStridedFilledOfMany;
-  const WinogradMaps maps = {kLeastStridedTiles, filled, 0, 0};
-  return op == Op::kForward ? unsuited_map<StrideTwo>(shape, shape.p, shape.q, maps)
-                            : unsuited_map<StrideTwoGradInput>(shape, shape.h, shape.w, maps);
+  constexpr StridedRule kRule = F::Across::kTaps == 4 ? kStrided4x4
+                                : F::Down::kTaps == 1 ? kStrided1x3
+                                                      : kStrided3x3;
+  if (channels < kRule.least_channels) return "few channels are summed directly";
+  const int64_t filled = channels < kRule.many_channels ? kRule.filled : kRule.filled_of_many;
+  const WinogradMaps maps = {kRule.least_tiles, filled, 0, 0};
+  return op == Op::kForward ? unsuited_map<F>(shape, shape.p, shape.q, maps)
+                            : unsuited_map<GradInput>(shape, shape.h, shape.w, maps);
 }
 
 template <class F>
@@ -148,6 +154,15 @@ Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel, Sums sums = S
           {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
           sums,
           unsuited<F>};
+}
+
+template <class F, class GradInput>
+Algorithm strided_algorithm(const char* name, RunJob Kernels::* kernel) {
+  return {name,
+          make_plan<F, GradInput>,
+          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
+          Sums::kF4,
+          unsuited_strided<F, GradInput>};
 }
 
 }  // namespace
@@ -161,12 +176,11 @@ const Algorithm kWinograd3x1 = algorithm_of<Column<4, 3>>("winograd_3x1", &Kerne
 const Algorithm kWinograd1x5 = algorithm_of<Row<2, 5>>("winograd_1x5", &Kernels::winograd1x5);
 const Algorithm kWinograd5x1 = algorithm_of<Column<2, 5>>("winograd_5x1", &Kernels::winograd5x1);
 
-const Algorithm kWinogradStride2 = {
-    "winograd_stride2",
-    make_plan<StrideTwo, StrideTwoGradInput>,
-    {kPortableKernels.winograd_stride2, kAvx2Kernels.winograd_stride2,
-     kAvx512Kernels.winograd_stride2},
-    Sums::kF4,
-    unsuited_strided};
+const Algorithm kWinogradStride2 = strided_algorithm<StrideTwo<3>, StrideTwoGradInput<3>>(
+    "winograd_stride2", &Kernels::winograd_stride2);
+const Algorithm kWinograd4x4Stride2 = strided_algorithm<StrideTwo<4>, StrideTwoGradInput<4>>(
+    "winograd_4x4_stride2", &Kernels::winograd4x4_stride2);
+const Algorithm kWinograd1x3Stride2 = strided_algorithm<RowStrideTwo, RowStrideTwoGradInput>(
+    "winograd_1x3_stride2", &Kernels::winograd1x3_stride2);
 
 }  // namespace torchconv::cpu

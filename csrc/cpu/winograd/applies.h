@@ -9,6 +9,7 @@ namespace torchconv::cpu {
 
 constexpr const char* other_kernel(int rows, int columns) {
   if (rows == 3 && columns == 3) return "the kernel is not 3 x 3";
+  if (rows == 4 && columns == 4) return "the kernel is not 4 x 4";
   if (rows == 5 && columns == 5) return "the kernel is not 5 x 5";
   if (rows == 1) return columns == 3 ? "the kernel is not 1 x 3" : "the kernel is not 1 x 5";
   return rows == 3 ? "the kernel is not 3 x 1" : "the kernel is not 5 x 1";
@@ -21,10 +22,11 @@ const char* not_winograd(const Conv2dShape& shape) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   if (!shape.n || !shape.h || !shape.w || !shape.p || !shape.q) return "no pixels";
   if (shape.r != kRows || shape.s != kColumns) return other_kernel(kRows, kColumns);
-  constexpr int kStride = F::Down::kStride;
-  if (shape.stride_h != kStride || shape.stride_w != kStride)
-    return kStride == 1 ? "there is a stride" : "the stride is not two";
-  if (kStride > 1 && (shape.dilation_h > 1 || shape.dilation_w > 1)) return "there is a dilation";
+  constexpr int kDown = F::Down::kStride, kAcross = F::Across::kStride;
+  constexpr bool kStrided = kDown > 1 || kAcross > 1;
+  if (shape.stride_h != kDown || shape.stride_w != kAcross)
+    return kStrided ? "the stride is not two" : "there is a stride";
+  if (kStrided && (shape.dilation_h > 1 || shape.dilation_w > 1)) return "there is a dilation";
   if (larger(shape.dilation_h, shape.dilation_w) > sum_order::kMostWinogradDilation)
     return "the dilation is too large";
   if (shape.groups != 1) return "there are groups";

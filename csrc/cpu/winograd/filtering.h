@@ -21,17 +21,21 @@ struct Along {
   static constexpr int weight(int point) { return point; }
 };
 
-// 3 taps with a stride of two see pixels of two kinds: the outer taps those of every other coordinate, as a
-// kernel of two without stride, F(4, 2) with five points, the middle tap those between, one for each of four
-// destinations. Those are four more points, with the tap as the weight of them all.
+// A kernel with a stride of two sees pixels of two kinds, with every other tap each: those of two taps are a kernel
+// without stride, F(4, 2) with five points. Of three taps the middle one sees the pixels between, one for each of
+// four destinations: four more points, with the tap as the weight of them all. Four taps are two kernels of two.
+template <int taps>
 struct Strided {
-  static constexpr int kTaps = 3, kStride = 2, kSide = 9, kPoints = 9, kWeights = 6;
-  static constexpr int weight(int point) { return point < 5 ? point : 5; }
+  static_assert(taps == 3 || taps == 4);
+  static constexpr int kTaps = taps, kStride = 2, kSide = 6 + taps, kPoints = kSide;
+  static constexpr int kWeights = taps == 3 ? 6 : 10;
+  static constexpr int weight(int point) { return point < kWeights ? point : kWeights - 1; }
 };
 
 // Forward and weight gradient.
-struct StridedForward : Strided {
-  static constexpr int kTile = 4, kAdvance = 8, kReach = 9;
+template <int taps>
+struct StridedForward : Strided<taps> {
+  static constexpr int kTile = 4, kAdvance = 8, kReach = 6 + taps;
   static constexpr int64_t pixel(int64_t index, bool) {
     return index < 5 ? 2 * index : 2 * (index - 5) + 1;
   }
@@ -39,16 +43,19 @@ struct StridedForward : Strided {
   static constexpr int64_t destination(int64_t index, bool) { return index; }
 };
 
-// Input gradient: each kind of destinations sees all of the source. The outer taps' come first where the
-// padding is even.
-struct StridedGradInput : Strided {
-  static constexpr int kTile = 8, kAdvance = 4, kReach = 5;
+// Input gradient: each kind of destinations sees all of the source. Those of the first and the third tap come first;
+// they are the even ones where the padding is, of three taps, and where it is odd, of four.
+template <int taps>
+struct StridedGradInput : Strided<taps> {
+  static constexpr int kTile = 8, kAdvance = 4, kReach = 2 + taps;
   static constexpr int64_t pixel(int64_t index, bool odd) {
-    return index < 5 ? index : index - 4 - odd;
+    if (index < 5) return index;
+    return taps == 3 ? index - 4 - odd : index - 5 + odd;
   }
   static constexpr bool kInOrder = false;
   static constexpr int64_t destination(int64_t index, bool odd) {
-    return index < 4 ? 2 * index + odd : 2 * (index - 4) + 1 - odd;
+    const bool late = taps == 3 ? odd : !odd;  // the first kind is
+    return index < 4 ? 2 * index + late : 2 * (index - 4) + 1 - late;
   }
 };
 
@@ -78,8 +85,13 @@ struct Filtering {
   }
 };
 
-using StrideTwo = Filtering<StridedForward, StridedForward>;
-using StrideTwoGradInput = Filtering<StridedGradInput, StridedGradInput>;
+// Square kernels with a stride of two, and those of one row.
+template <int taps>
+using StrideTwo = Filtering<StridedForward<taps>, StridedForward<taps>>;
+template <int taps>
+using StrideTwoGradInput = Filtering<StridedGradInput<taps>, StridedGradInput<taps>>;
+using RowStrideTwo = Filtering<Along<1, 1>, StridedForward<3>>;
+using RowStrideTwoGradInput = Filtering<Along<1, 1>, StridedGradInput<3>>;
 
 // F(m x m, r x r).
 template <int m, int r>

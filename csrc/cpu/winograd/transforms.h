@@ -193,21 +193,21 @@ template <class V, int kRows, int kOutRows, int kColumns, int kOutColumns, class
                                                        int64_t rows = kOutRows) {
   using Vec = typename V::Vec;
   Vec half[kOutRows][kColumns];
-#pragma GCC unroll 9
+#pragma GCC unroll 10
   for (int j = 0; j < kColumns; ++j) {
     Vec in[kRows], out[kOutRows];
-#pragma GCC unroll 9
+#pragma GCC unroll 10
     for (int i = 0; i < kRows; ++i) in[i] = load(i, j);
     down(in, out);
-#pragma GCC unroll 9
+#pragma GCC unroll 10
     for (int i = 0; i < kOutRows; ++i) half[i][j] = out[i];
   }
-#pragma GCC unroll 9
+#pragma GCC unroll 10
   for (int i = 0; i < kOutRows; ++i) {
     if (i >= rows) break;
     Vec out[kOutColumns];
     across(half[i], out);
-#pragma GCC unroll 9
+#pragma GCC unroll 10
     for (int j = 0; j < kOutColumns; ++j) store(i, j, out[j]);
   }
 }
