@@ -207,6 +207,12 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("in_place_groups", 2, 96, 5, 64, 1, groups=2),
     case("in_place_grad", 2, 20, (6, 7), 48, 3),
     case("in_place_grad_tall", 2, 32, (6, 7), 21, 3),
+    # Patch embeddings, whose taps become channels: an odd number of pixels and a rest of the image,
+    # spans that slabs cut, outputs in the lanes and gaps, spans of several vectors.
+    case("patches", 3, 3, (13, 22), 20, 4, 4, padding=0, bias=True),
+    case("patches_5x7", 2, 5, (11, 22), 33, (5, 7), (5, 7), padding=0),
+    case("patches_apart", 2, 3, (5, 17), 16, (1, 4), (2, 5), padding=0),
+    case("patches_long_runs", 2, 20, (9, 13), 9, 4, 4, padding=0),
     # Rows long enough to be summed in the result, whole and cut blocks of them, with and without a
     # copy of the source; strides whose planes are taken apart at once.
     case("long_rows", 2, 3, (4, 101), 17, 3, bias=True),

@@ -131,16 +131,18 @@ bool all_finite(const T* x, int64_t count) {
   return all == 0;
 }
 
-// column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, first <= j < columns <= lanes
+// column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, first <= j < columns <= lanes. What is
+// `ahead` elements further on in these rows is fetched.
 template <class T, bool kWhole, class In, class Column>
 inline void transpose_square(In in, int64_t in_stride, int64_t rows, int64_t first, int64_t columns,
-                             const Column& column, const T* bias) {
+                             const Column& column, const T* bias, int64_t ahead) {
   using V = Simd<T>;
   typename V::Vec m[V::kLanes];
 // Unrolled, so that the square stays in registers.
 #pragma GCC unroll 16
   for (int i = 0; i < V::kLanes; ++i) {
     const In from = in + i * in_stride;
+    if (kWhole) prefetch_row(from + ahead);
     m[i] = kWhole ? V::load(from) : i < rows ? V::load_first(from, columns) : V::zero();
   }
   V::transpose(m);
@@ -157,11 +159,13 @@ inline void transpose_square(In in, int64_t in_stride, int64_t rows, int64_t fir
   }
 }
 
+constexpr int64_t kTransposedSpan = 64;  // columns
+
 // column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
 template <class In, class Out, class T, class Column>
 inline void transpose_to(In in, int64_t in_stride, int64_t rows, int64_t columns,
-                         const Column& column, const T* bias) {
-  constexpr int64_t kLanes = Simd<T>::kLanes, kSpan = 64;
+                         const Column& column, const T* bias, int64_t ahead = 0) {
+  constexpr int64_t kLanes = Simd<T>::kLanes, kSpan = kTransposedSpan;
   // Along a row first: that is `lanes` streams of memory. After a span of it the next rows, so that a
   // line of the result is still in the cache when its other half is written. The last square of a
   // side overlaps the one before it rather than being a partial one. `column` and its captures are
@@ -178,9 +182,9 @@ inline void transpose_to(In in, int64_t in_stride, int64_t rows, int64_t columns
         const In from = in + i * in_stride + j;
         const auto to = [=](int64_t k) -> Out* { return column(j + k) + i; };
         if (height == kLanes && width == kLanes) {
-          transpose_square<T, true>(from, in_stride, height, left - j, width, to, bias_at);
+          transpose_square<T, true>(from, in_stride, height, left - j, width, to, bias_at, ahead);
         } else {
-          transpose_square<T, false>(from, in_stride, height, left - j, width, to, bias_at);
+          transpose_square<T, false>(from, in_stride, height, left - j, width, to, bias_at, ahead);
         }
       }
     }
@@ -190,9 +194,9 @@ inline void transpose_to(In in, int64_t in_stride, int64_t rows, int64_t columns
 // out[j * out_stride + i] = in[i * in_stride + j] (+ bias[j]), i < rows, j < columns
 template <class In, class Out>
 void transpose_copy(In in, int64_t in_stride, int64_t rows, int64_t columns, Out* out,
-                    int64_t out_stride, const OperandIn<In>* bias = nullptr) {
+                    int64_t out_stride, const OperandIn<In>* bias = nullptr, int64_t ahead = 0) {
   const auto column = [=](int64_t j) { return out + j * out_stride; };
-  transpose_to<In, Out, OperandIn<In>>(in, in_stride, rows, columns, column, bias);
+  transpose_to<In, Out, OperandIn<In>>(in, in_stride, rows, columns, column, bias, ahead);
 }
 
 }  // namespace

@@ -91,7 +91,8 @@ void load_inner_row(const Image<S>& image, int64_t plane, const PatchBox& w, int
   const auto in = Reading<S>::row(image.data + w.channel * next + y * image.width + x, plane);
   if (w.column_skip == 1) {
     if (pitch == 1) return copy_span(in, out, count);
-    return transpose_copy(in, next, w.channels, count, out, pitch);
+    // Of so many planes no hardware prefetcher follows the rows.
+    return transpose_copy(in, next, w.channels, count, out, pitch, nullptr, kTransposedSpan);
   }
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t c = 0; c < w.channels; ++c) {

@@ -90,6 +90,8 @@ constexpr StridedRule kStrided1x3 = {128, 128, 12, 90, 90};
 constexpr int64_t kResultBlockBytes = 192 << 10;
 constexpr int64_t kPassPixels = 400;
 constexpr int64_t kPassBytes = 384 << 10;
+// Taps that do not overlap are unfolded where so many elements or more follow each other.
+constexpr int64_t kLeastUnfoldedSpan = 4;
 // Tap rows further apart than so many kernel rows are loaded each on its own.
 constexpr int64_t kTapRowsApart = 4;
 // Pixels that far apart, or a multiple of it, meet so few sets of a cache that they are copied.

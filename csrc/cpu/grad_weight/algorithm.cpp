@@ -17,6 +17,9 @@
 // A few contiguous channels of the input, such as a first layer's, are the tile rows: rows of each channel are
 // copied as they are, so that those of all tap rows are evenly spaced, and a tile takes them together.
 //
+// Where the windows of neighbouring pixels do not overlap, as in a patch embedding, all that the taps of a pixel see
+// are channels of it: the layer is one matrix product, whose operand is a copy of the input (load_unfolded.h).
+//
 // In bfloat16 with AVX-512 BF16 the products of two neighbouring pixels of a row are one step
 // (load_pairs.h). Where a row has an odd number of them, the last one is a pair with zero; a pass with an
 // infinite input, which zero must not meet, is then summed one by one.
@@ -34,8 +37,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   Gather gather = make_gather(Op::kForward, shape);
   const int64_t merged = merge_groups(gather, shape.dtype);
-  GradWeightPlan weight = make_grad_weight_plan(gather, shape.dtype);
-  weight.merged = merged;
+  const GradWeightPlan weight = make_grad_weight_plan(gather, merged, shape.dtype);
   if (has_pairs(plan.isa, shape.dtype)) gather.pairs = InPairs::kPixels;
   plan.keep(Planned<GradWeightPlan>{gather, weight});
   plan.scratch_bytes = grad_weight_scratch_bytes(weight, shape.dtype);

@@ -1,10 +1,15 @@
-// Which part of the result of grad_weight a job sums.
+// Which part of the result of grad_weight a job sums, and of which samples at once.
 #pragma once
 
 #include "cpu/grad_weight/plan.h"
 
 namespace torchconv::cpu {
 namespace {
+
+// Some rows of the output of some images.
+struct GradWeightPart {
+  int64_t image, images, row, rows;
+};
 
 // The channels of one operand that a block of the result takes.
 struct GradWeightChannels {

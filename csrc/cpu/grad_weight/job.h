@@ -27,34 +27,35 @@ template <class S, class A>
 struct GradWeightSums {
   using T = Compute<S>;
   const Task& task;
-  const Gather& gather;
+  const Gather& layer;
   const GradWeightPlan& plan;
+  const Gather gather;  // of the layer or, where it is unfolded, of the one that it is then
   const GradWeightBlock block;
 
-  GradWeightSums(const Task& task, const Gather& gather, const GradWeightPlan& plan, int64_t index)
-      : task(task), gather(gather), plan(plan), block(plan, index) {}
+  GradWeightSums(const Task& task, const Gather& layer, const GradWeightPlan& plan, int64_t index)
+      : task(task),
+        layer(layer),
+        plan(plan),
+        gather(plan.unfolded ? unfolded(layer) : layer),
+        block(plan, index) {}
 
   // sums += these output rows of the images [n_begin, n_end)
   void add(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
     for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
       for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
-        const Part part = {n, smaller(plan.pass.images, n_end - n), p,
-                           smaller(plan.pass.rows, output_rows.end - p)};
+        const GradWeightPart part = {n, smaller(plan.pass.images, n_end - n), p,
+                                     smaller(plan.pass.rows, output_rows.end - p)};
         if (!add_pass<A>(part, scratch, sums)) add_pass<T>(part, scratch, sums);
       }
     }
   }
 
-  struct Part {
-    int64_t image, images, row, rows;
-  };
-
   // In bfloat16 a partial sum ends with a pair of pixels, on every level. False if pairs would not be exact.
   template <class Element>
-  bool add_pass(const Part& part, char* scratch, T* sums) const {
+  bool add_pass(const GradWeightPart& part, char* scratch, T* sums) const {
     using Pass = GradWeightPass<S, Element>;
     constexpr int64_t kUnit = std::is_same_v<S, BFloat16> ? 2 : 1;
-    Pass pass(task, gather, plan, block, part.image, part.images, part.row, part.rows, scratch);
+    Pass pass(task, layer, gather, plan, block, part, scratch);
     pass.load();
     if (Pass::kPairs && !pass.singles_are_exact()) return false;
     const int64_t q = gather.columns.dst_size, row_units = ceil_div(q, kUnit);

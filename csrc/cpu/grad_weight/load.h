@@ -5,6 +5,7 @@
 #include "cpu/common/register_tile.h"
 #include "cpu/grad_weight/block.h"
 #include "cpu/grad_weight/load_channel_rows.h"
+#include "cpu/grad_weight/load_unfolded.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -30,7 +31,7 @@ struct GradWeightPass {
 
   const GradWeightBlock& block;
   const Task& task;
-  const Gather& gather;
+  const Gather &layer, &gather;  // of an unfolded layer, and of the one that it is then
   const GradWeightPlan& plan;
   const Patch patch;
   int64_t image, images, row, rows, across, pixels;  // across: pixels of a row
@@ -38,18 +39,19 @@ struct GradWeightPass {
   bool skip_padding;  // grad is finite: where the input is zero it adds nothing
   Loaded lanes, broadcast;
 
-  GradWeightPass(const Task& task, const Gather& gather, const GradWeightPlan& plan,
-                 const GradWeightBlock& block, int64_t image, int64_t images, int64_t row,
-                 int64_t rows, char* scratch)
+  GradWeightPass(const Task& task, const Gather& layer, const Gather& gather,
+                 const GradWeightPlan& plan, const GradWeightBlock& block,
+                 const GradWeightPart& part, char* scratch)
       : block(block),
         task(task),
+        layer(layer),
         gather(gather),
         plan(plan),
         patch(kPairs ? patch_of_pairs(plan.patch, gather) : plan.patch),
-        image(image),
-        images(images),
-        row(row),
-        rows(rows),
+        image(part.image),
+        images(part.images),
+        row(part.row),
+        rows(part.rows),
         across(ceil_div(gather.columns.dst_size, kPairs ? 2 : 1)),
         pixels(images * rows * across),
         lanes{plan.lanes, block.lanes, nullptr, kSlab, kSlab, nullptr, nullptr, nullptr},
@@ -132,23 +134,19 @@ struct GradWeightPass {
   void copy(const Loaded& loaded, int64_t channel, int64_t count, A* out) const {
     const int64_t pitch = loaded.pixel_pitch;
     const int64_t first = block.group * loaded.operand.channels + channel;
-    const int64_t channels = gather.groups * loaded.operand.channels;
     if (loaded.operand.is_input) {
-      const int64_t h = gather.src_height(), w = gather.src_width();
+      const int64_t channels = layer.groups * layer.src_channels;
+      const int64_t h = layer.src_height(), w = layer.src_width();
       const int64_t image_rows = patch.rows(plan.pass.rows);
       for (int64_t n = 0; n < images; ++n) {
-        const Image<S> from = {(const S*)task.input + (image + n) * channels * h * w,
-                               gather.layout,
-                               channels,
-                               h,
-                               w,
-                               gather.margins};
+        const S* const data = (const S*)task.input + (image + n) * channels * h * w;
+        const Image<S> from = {data, layer.layout, channels, h, w, layer.margins};
         A* const to = out + n * image_rows * input_row();
-        if (plan.channel_rows) {
+        if (plan.unfolded) {
+          load_unfolded(from, layer, row, rows, channel, count, to, pitch);
+        } else if (plan.channel_rows) {
           load_channel_rows(from, patch, gather, row, rows, first, count, to, plan.row_pitch);
-          continue;
-        }
-        if constexpr (kPairs) {
+        } else if constexpr (kPairs) {
           load_pair_sections(from, patch, gather, row, rows, plan.pass.rows, first, count, to,
                              pitch);
         } else {
@@ -157,6 +155,7 @@ struct GradWeightPass {
       }
       return;
     }
+    const int64_t channels = gather.groups * gather.dst_channels;
     const int64_t p = gather.rows.dst_size, q = gather.columns.dst_size;
     for (int64_t n = 0; n < images; ++n) {
       const Image<S> from = {(const S*)task.grad + (image + n) * channels * p * q, gather.layout,

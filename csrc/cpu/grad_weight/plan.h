@@ -23,6 +23,7 @@ struct GradWeightOperand {
 struct GradWeightPlan {
   int64_t block_lanes;
   int64_t merged;  // groups that are computed as one, of which only the diagonal is kept
+  bool unfolded;   // the input's channels are all elements that the taps see
   // A block of the result: some channels of one operand in the vector lanes x some of the other,
   // broadcast, as tile rows x all taps.
   GradWeightOperand lanes, rows;
@@ -64,6 +65,26 @@ inline int64_t merge_groups(Gather& gather, Dtype dtype) {
   }
   gather.groups /= merged, gather.src_channels *= merged, gather.dst_channels *= merged;
   return merged;
+}
+
+// Whether taps are unfolded (torch.nn.Unfold), so that they are channels of a layer with one tap, as those of a
+// patch embedding. Where windows do not overlap no element is copied twice.
+inline bool is_unfolded(const Gather& layer, int64_t merged) {
+  const Axis &rows = layer.rows, &columns = layer.columns;
+  const int64_t span =
+      columns.kernel * (layer.layout == Layout::kContiguous ? 1 : layer.src_channels);
+  return layer.taps() > 1 && layer.groups == 1 && merged == 1 && rows.kernel <= rows.src_step &&
+         columns.kernel <= columns.src_step && rows.dilation == 1 && columns.dilation == 1 &&
+         rows.inside() && columns.inside() && !layer.margins.any() &&
+         span >= sum_order::kLeastUnfoldedSpan;
+}
+
+// The layer with one tap that an unfolded one is, its channels in the order of the result.
+inline Gather unfolded(Gather layer) {
+  layer.src_channels *= layer.taps();
+  for (Axis* axis : {&layer.rows, &layer.columns})
+    *axis = make_axis(true, axis->dst_size, axis->dst_size, 1, 1, 0, 1);
+  return layer;
 }
 
 constexpr int64_t kWidestBlocks = 12;  // of lanes, in a block of the result with one tap
@@ -140,7 +161,7 @@ inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dty
            (&operand == &plan.rows || operand.channels % lanes == 0);
   };
   for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
-    operand->in_place = operand->is_input ? gather.taps() == 1 && !padded &&
+    operand->in_place = operand->is_input ? !plan.unfolded && gather.taps() == 1 && !padded &&
                                                 !gather.margins.any() && pixels_in_place(*operand)
                         : plan.planes     ? !half
                                           : pixels_in_place(*operand);
@@ -185,9 +206,10 @@ inline void size_pass(GradWeightPlan& plan, const Gather& gather, int64_t elemen
 // other are evenly spaced then, and a register tile takes those of all kernel rows.
 inline void choose_channel_rows(GradWeightPlan& plan, const Gather& gather) {
   const int64_t channels = plan.rows.channels;
-  plan.channel_rows = gather.layout == Layout::kContiguous && plan.rows.is_input && channels > 1 &&
-                      plan.rows.cut.size == channels && channels <= plan.block_lanes &&
-                      plan.patch.sections == 1 && gather.rows.dilation == 1 &&
+  plan.channel_rows = gather.layout == Layout::kContiguous && plan.rows.is_input &&
+                      !plan.unfolded && channels > 1 && plan.rows.cut.size == channels &&
+                      channels <= plan.block_lanes && plan.patch.sections == 1 &&
+                      gather.rows.dilation == 1 &&
                       (gather.rows.kernel > 1 || gather.columns.kernel == 1);
   if (!plan.channel_rows) return;
   plan.row_pitch = odd_lines(plan.patch.columns, plan.block_lanes);
@@ -195,9 +217,11 @@ inline void choose_channel_rows(GradWeightPlan& plan, const Gather& gather) {
 }
 
 // The gather is the forward one: source = input, destination = grad, groups merged.
-inline GradWeightPlan make_grad_weight_plan(const Gather& gather, Dtype dtype) {
+inline GradWeightPlan make_grad_weight_plan(const Gather& layer, int64_t merged, Dtype dtype) {
   const int64_t element = compute_bytes(dtype);
   GradWeightPlan plan{};
+  plan.merged = merged, plan.unfolded = is_unfolded(layer, merged);
+  const Gather gather = plan.unfolded ? unfolded(layer) : layer;
   plan.block_lanes = block_lanes(dtype);
   plan.lanes.is_input = !outputs_fill_lanes(gather, dtype, plan.block_lanes);
   plan.rows.is_input = !plan.lanes.is_input;
