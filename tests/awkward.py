@@ -80,6 +80,15 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     ),
     grouped("depthwise_lanes_no_pad", 2, 32, (8, 11), 1, 3, stride=2, padding=0),
     grouped("depthwise_lanes_pad2", 2, 16, (8, 11), 1, 3, stride=2, padding=(2, 1, 0, 2)),
+    # Rows of taps in parts.
+    *_sweep(
+        "depthwise_parts_s=",
+        (2, 4, 6, 7, 9, 13),
+        lambda s: grouped("", 1, 33, (7, 22), 1, (3, s), stride=2, bias=True),
+    ),
+    *_sweep(
+        "depthwise_parts_w=", (5, 14, 17, 34), lambda w: grouped("", 2, 27, (8, w), 1, 7, stride=2)
+    ),
     grouped("depthwise_stride3x2", 2, 5, (14, 19), 1, 3, stride=(3, 2)),
     # Dilation.
     case("dilation2", 2, 5, (11, 18), 6, 3, dilation=2),

@@ -60,6 +60,7 @@ SHARED = (
     case("many_images", 70, 3, 6, 4, 3),
     grouped("depthwise", 3, 35, (9, 10), 1, 3, bias=True),
     grouped("depthwise_many_images", 300, 16, 5, 1, 3),
+    grouped("depthwise_parts", 3, 35, (9, 20), 1, 9, stride=2, bias=True),
     case("one_pixel", 300, 70, 1, 50, 1, bias=True),
     case("groups_in_a_vector", 2, 32, (20, 9), 32, 3, groups=8, bias=True),
     case("5x5", 3, 20, (9, 10), 40, 5, bias=True),

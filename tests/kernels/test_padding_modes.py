@@ -47,6 +47,7 @@ CASES = [
     case("groups_1x1", 32, (5, 6), 32, (1, 1), 2, (2, 2, 2, 2), groups=8),
     case("depthwise", 16, (7, 20), 16, (3, 3), groups=16),
     case("depthwise_5x5_stride_2", 18, (9, 8), 18, (5, 5), 2, (2, 2, 2, 2), groups=18),
+    case("depthwise_3x9_stride_2", 33, (9, 20), 33, (3, 9), 2, (1, 1, 4, 4), groups=33),
     case("depthwise_7x7", 16, (9, 30), 16, (7, 7), 1, (3, 3, 3, 3), groups=16),
     case("depthwise_strips", 17, (9, 56), 17, (5, 5), 1, (2, 2, 2, 2), groups=17),
     case("depthwise_far", 17, (24, 70), 17, (3, 3), 1, (5, 2, 23, 20), groups=17),

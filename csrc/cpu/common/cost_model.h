@@ -120,17 +120,12 @@ constexpr int64_t kLargestPatchBytes = 768 << 10;  // of a kernel that few rows 
 // A job in place spans at least so many rows and blocks, so that it streams memory instead of hopping
 // between pixels.
 constexpr int64_t kInPlaceRows = 8, kInPlaceBlocks = 16;
-constexpr int64_t kInPlaceKernel = 7;          // larger ones see padding almost everywhere
-constexpr int64_t kPackedBytes = 64 << 10;     // of weights, one job
+constexpr int64_t kInPlaceKernel = 7;       // of tiles: larger ones see padding almost everywhere
+constexpr int64_t kPackedBytes = 64 << 10;  // of weights, one job
 constexpr int64_t kTileWeightBytes = 8 << 10;  // beside a tile's source in the L1 cache
-// Pixel runs: kernels with fewer taps are limited by memory, which likes whole rows; others go down
-// segments of columns whose source, so many cache lines, stays in the L1 cache.
-constexpr int64_t kSegmentTaps = 25;
-constexpr int64_t kSegmentLines = 320;
-// Rows of which so many blocks or more fit into so many lines: 14 x 14 maps of 576 channels take 0.7 of the
-// time with 4 blocks instead of 14, of 384 channels 0.83, 7 x 7 0.9; 28 x 28 with 4 blocks 1.2 (Zen 4). Half types
-// fill a line with two blocks.
-constexpr int64_t kShortRowLines = 192, kShortRowBlocks = 4;
+// Pixel runs go along whole rows with all blocks of a job whose weights stay in the L2 cache: parts of rows or a
+// few blocks at a time, for the L1 cache, took 1.02 to 4 times as long (3x3 to 11x11, 7 x 7 to 128 x 256, Zen 4).
+constexpr int64_t kRunWeightBytes = 256 << 10;
 // Operands beyond this find no room in a cache: lines are asked for when so many others are yet to be
 // written.
 constexpr double kFetchBytes = 3 << 20;

@@ -12,12 +12,13 @@
 // Stage 0 packs the weights of each block, a plane or a vector of channels, and sees if they are finite:
 // then padding adds nothing and is left out, and the source is often read in place. A job of stage 1
 // takes some rows of some images and blocks. It loads the patch of a block, runs strips (kernels up to
-// 7x8, pixels in the lanes), runs (up to 7 taps in a row, channels in the lanes) or tiles (everything
-// else), and stores. Runs of bfloat16 hold the even channels of two blocks in one vector and the odd ones in
+// 7x8, pixels in the lanes), runs (channels in the lanes, up to 7 taps in a row, or 48 with stride two) or
+// tiles (everything else), and stores. Runs of bfloat16 hold the even channels of two blocks in one vector and the odd ones in
 // the other (AVX-512), for which stage 0 packs the weights once more.
 //
 // Costs: memory, up to about 25 taps; beyond, a load for each row of a tile. A narrow contiguous map is
-// transposed to channels and back where that fills 1.6 times as many lanes.
+// transposed to channels and back where that fills 1.6 times as many lanes, and those with stride two where
+// channels fill 0.7 of them.
 #include "cpu/algorithms.h"
 #include "cpu/depthwise/applies.h"
 #include "cpu/depthwise/plan.h"

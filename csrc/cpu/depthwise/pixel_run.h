@@ -22,7 +22,8 @@ struct DepthwiseRun {
   const X* x;               // column 0 of the columns that the run sees, tap row 0
   int64_t x_row, x_column;  // from one tap row and from one such column to the next
   int64_t begin, end;       // tap rows
-  uint32_t inside;          // bit j: column j is read, others are padding
+  uint64_t inside;          // bit j: column j is read, others are padding
+  int64_t taps;             // of a row
   // Where the run sees padding that repeats elements: from x to tap row r, and from its column 0 to column j;
   // else repeated_columns is null.
   const int64_t *repeated_rows, *repeated_columns;
@@ -54,7 +55,19 @@ struct GatherReach {
   static constexpr int kTaps = taps, kPixels = pixels;
   static constexpr int kColumns = (pixels - 1) * step + taps, kNewColumns = pixels * step;
   static constexpr bool kRepeats = true;  // padding may repeat elements
+  static constexpr bool kParts = false;   // these are some of the taps
   static constexpr int tap(int i, int j) { return j - i * step; }
+  static constexpr bool seen(int j) { return j % step < taps; }
+  static constexpr int64_t columns(int64_t) { return kColumns; }
+};
+
+// A row of any number of taps, in parts.
+template <int step, int pixels>
+struct PartsReach : GatherReach<kPartTaps, step, pixels> {
+  static constexpr bool kParts = true;
+  template <int taps>
+  using Part = GatherReach<taps, step, pixels>;
+  static constexpr int64_t columns(int64_t all_taps) { return (pixels - 1) * step + all_taps; }
 };
 
 // The input gradient of stride two: pixel i sees the columns (first + i - tap) / 2 that are whole.
@@ -64,8 +77,10 @@ struct SpreadReach {
   static constexpr int kTaps = taps, kPixels = pixels;
   static constexpr int kLast = (first + pixels - 1) / 2, kLowest = (first - taps + 1) / 2;
   static constexpr int kColumns = kLast - kLowest + 1, kNewColumns = pixels / 2;
-  static constexpr bool kRepeats = false;
+  static constexpr bool kRepeats = false, kParts = false;
   static constexpr int tap(int i, int j) { return first + i - 2 * (kLast - j); }
+  static constexpr bool seen(int) { return true; }
+  static constexpr int64_t columns(int64_t) { return kColumns; }
 };
 
 // What a run has to mind: nothing, columns that are padding, rows and columns that it repeats, or also that a pixel has
@@ -95,7 +110,7 @@ template <class X, RunEdges kEdges, bool kEvenOdd, int kVecs>
 
 template <class X, class Reach, RunEdges kEdges, bool kEvenOdd, int kVecs>
 [[gnu::always_inline]] inline void run_tap_row(
-    const X* x, int64_t x_column, int64_t channels, uint32_t inside, const int64_t* repeated,
+    const X* x, int64_t x_column, int64_t channels, uint64_t inside, const int64_t* repeated,
     const Compute<X>* w, int64_t w_tap,
     typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
   using T = Compute<X>;
@@ -111,7 +126,7 @@ template <class X, class Reach, RunEdges kEdges, bool kEvenOdd, int kVecs>
 #pragma GCC unroll 32
   for (int j = 0; j < Reach::kColumns; ++j, x += x_column) {
     const bool tested = kEdges == RunEdges::kColumns || (kEdges == RunEdges::kLanes && !repeated);
-    if (tested && !(inside >> j & 1)) continue;
+    if (!Reach::seen(j) || (tested && !(inside >> j & 1))) continue;
     const bool looked_up =
         kEdges == RunEdges::kRepeated || (kEdges == RunEdges::kLanes && repeated);
     const X* const from = looked_up ? first + repeated[j] : x;
@@ -127,6 +142,25 @@ template <class X, class Reach, RunEdges kEdges, bool kEvenOdd, int kVecs>
       }
     }
   }
+}
+
+// A row of so many taps, part by part.
+template <class X, class Reach, RunEdges kEdges, int kVecs>
+[[gnu::always_inline]] inline void run_parts(
+    const X* x, int64_t x_column, int64_t channels, uint64_t inside, const int64_t* repeated,
+    int64_t taps, const Compute<X>* w, int64_t w_tap,
+    typename Simd<Compute<X>>::Vec (&sum)[Reach::kPixels][kVecs]) {
+  const auto run = [&](auto part) {
+    constexpr int kTaps = decltype(part)::value;
+    run_tap_row<X, typename Reach::template Part<kTaps>, kEdges, false>(
+        x, x_column, channels, inside, repeated, w, w_tap, sum);
+    w += kTaps * w_tap, inside >>= kTaps;
+    repeated ? (void)(repeated += kTaps) : (void)(x += kTaps * x_column);
+  };
+  int64_t rest = taps;
+  for (; rest >= kPartTaps; rest -= kPartTaps) run(std::integral_constant<int, kPartTaps>());
+  if (rest & 2) run(std::integral_constant<int, 2>());
+  if (rest & 1) run(std::integral_constant<int, 1>());
 }
 
 // Stores a pair of blocks of each pixel. A sum of all is NaN where one of them is.
@@ -187,8 +221,13 @@ template <class X, class Reach, RunEdges kEdges, bool kEvenOdd = false>
           const bool looked_up =
               kEdges == RunEdges::kRepeated || (kEdges == RunEdges::kLanes && t.repeated_columns);
           const X* const row = looked_up ? x_plane + t.repeated_rows[r] : x;
-          run_tap_row<X, Reach, kEdges, kEvenOdd>(row, x_column, lanes - l, t.inside,
-                                                  t.repeated_columns, w, w_tap, sum);
+          if constexpr (Reach::kParts) {
+            run_parts<X, Reach, kEdges>(row, x_column, lanes - l, t.inside, t.repeated_columns,
+                                        t.taps, w, w_tap, sum);
+          } else {
+            run_tap_row<X, Reach, kEdges, kEvenOdd>(row, x_column, lanes - l, t.inside,
+                                                    t.repeated_columns, w, w_tap, sum);
+          }
         }
         x_plane += t.x_plane, w_plane += t.w_plane;
       }

@@ -13,6 +13,11 @@ constexpr int kMostRunPixels = kRunPixels / kRunVecs<X, kTaps>;
 template <class X>
 constexpr bool kHasEvenOddRuns = std::is_same_v<X, BFloat16> && Simd<float>::kLanes == kRunLanes;
 
+// So many bits.
+constexpr uint64_t first_columns(int64_t count) {
+  return ((uint64_t)1 << count) - 1;
+}
+
 // Only rows shorter than half a run have runs that short: none is worth more than the kernels with tests.
 template <class X, class Reach>
 void depthwise_run(const DepthwiseRun<X>& t) {
@@ -26,12 +31,12 @@ void depthwise_run(const DepthwiseRun<X>& t) {
       if (t.repeated_columns) return depthwise_run_of<X, Reach, RunEdges::kRepeated>(t, begin, end);
     }
     if constexpr (kLong) {
-      if (t.inside == (1u << Reach::kColumns) - 1)
+      if (t.inside == first_columns(Reach::columns(t.taps)))
         return depthwise_run_of<X, Reach, RunEdges::kNone, even_odd.value>(t, begin, end);
     }
     depthwise_run_of<X, Reach, RunEdges::kColumns, even_odd.value>(t, begin, end);
   };
-  if constexpr (kHasEvenOddRuns<X> && Reach::kTaps <= kEvenOddTaps) {
+  if constexpr (kHasEvenOddRuns<X> && Reach::kTaps <= kEvenOddTaps && !Reach::kParts) {
     constexpr int64_t kPair = 2 * kRunLine<X>;
     if (t.w_even_odd && whole >= kPair) run_to(std::true_type{}, whole - whole % kPair);
   }
@@ -56,10 +61,16 @@ DepthwiseRunKernel<X> run_of_pixels(int64_t pixels) {
 // Null for a step that is not compiled.
 template <class X>
 DepthwiseRunKernel<X> depthwise_run_kernel(int64_t taps, int64_t step, int64_t pixels) {
+  if (in_parts(taps, step)) {
+    return dispatch_int<1, kMostRunPixels<X, kPartTaps>>(
+        pixels, [](auto count) -> DepthwiseRunKernel<X> {
+          return depthwise_run<X, PartsReach<2, count.value>>;
+        });
+  }
   return dispatch_int<1, kRunTaps>(taps, [&](auto count) -> DepthwiseRunKernel<X> {
     constexpr int kTaps = count.value;
     if (step == 1) return run_of_pixels<X, kTaps, 1>(pixels);
-    if constexpr (has_run(kTaps, 2)) {
+    if constexpr (has_run(kTaps, 2) && !in_parts(kTaps, 2)) {
       if (step == 2) return run_of_pixels<X, kTaps, 2>(pixels);
     }
     return nullptr;
@@ -68,7 +79,8 @@ DepthwiseRunKernel<X> depthwise_run_kernel(int64_t taps, int64_t step, int64_t p
 
 // The most pixels of a run.
 template <class X>
-int64_t run_pixels(int64_t taps) {
+int64_t run_pixels(int64_t taps, int64_t step) {
+  if (in_parts(taps, step)) return kMostRunPixels<X, kPartTaps>;
   return dispatch_int<1, kRunTaps>(
       taps, [](auto count) -> int64_t { return kMostRunPixels<X, count.value>; });
 }

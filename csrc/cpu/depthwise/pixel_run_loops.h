@@ -20,8 +20,7 @@ struct DepthwiseRunLoops {
   const Destination<X> destination;
   const T* const bias;  // that tiles add, or null
   bool fetches;         // what the caches will not hold is asked for ahead of time
-  int64_t batch;        // blocks that one segment serves before the next ones
-  int64_t segment;      // destination columns
+  int64_t batch;        // blocks that go down all rows before the next ones
   AxisPhase columns[kFewPhases];
 
   explicit DepthwiseRunLoops(const DepthwiseRows<S, X>& rows)
@@ -36,42 +35,18 @@ struct DepthwiseRunLoops {
                           (double)gather.rows.dst_size * (double)gather.columns.dst_size;
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
               pixels * (double)(gather.n * job.dst_channels()) * sizeof(X) > cost::kFetchBytes;
-    choose_segment();
-    if (job.even_odd) batch = round_up(batch, 2);
-  }
-
-  // A segment of columns goes down all rows, so that its source stays in the L1 cache. Kernels of few taps
-  // take whole rows, and where these are short, so few blocks that they stay there as well.
-  void choose_segment() {
-    batch = job.in_place ? plan.tile_blocks : job.blocks;
-    segment = gather.columns.longest;
-    if (destination.finish == Finish::kRows) return;
-    const int64_t rows_seen = gather.rows.src_high - gather.rows.src_low + 1;
-    const int64_t halo = gather.columns.src_high - gather.columns.src_low;
-    if (gather.taps() < cost::kSegmentTaps) {
-      const int64_t lines = cost::kShortRowLines * (int64_t)(sizeof(T) / sizeof(X));
-      const int64_t fitting = lines / (rows_seen * gather.columns.src_size);
-      if (fitting >= cost::kShortRowBlocks) batch = smaller(batch, fitting);
-      return;
-    }
-    const int64_t step = gather.columns.src_step, least = kRunPixels * step + halo;
-    const int64_t fitting =
-        larger(1, smaller(plan.tile_blocks, cost::kSegmentLines / (rows_seen * least)));
-    const int64_t room = (cost::kSegmentLines / (rows_seen * fitting) - halo) / step;
-    segment = larger(1, room / kRunPixels) * kRunPixels;
-    if (job.in_place) batch = fitting;
+    const int64_t fitting = cost::kRunWeightBytes / (plan.weight_block() * (int64_t)sizeof(T));
+    batch = round_up(larger(1, fitting), job.even_odd ? 2 : 1);
   }
 
   void run() const {
     const int64_t row_end = smaller(job.row_begin + plan.rows.size, gather.rows.longest);
     for (int64_t b = 0; b < job.blocks; b += batch) {
       const Range blocks = {b, smaller(job.blocks, b + batch)};
-      for (int64_t at = 0; at < gather.columns.longest; at += segment) {
-        for (int64_t i = job.row_begin; i < row_end; ++i) {
-          for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
-            const AxisPhase rows = gather.rows.phase(pr);
-            if (i < rows.size) run_row(rows, i, blocks, at);
-          }
+      for (int64_t i = job.row_begin; i < row_end; ++i) {
+        for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+          const AxisPhase rows = gather.rows.phase(pr);
+          if (i < rows.size) run_row(rows, i, blocks);
         }
       }
     }
@@ -81,7 +56,7 @@ struct DepthwiseRunLoops {
   // Where a run whose padding repeats elements finds its rows and columns.
   struct Repeated {
     bool any_row;
-    int64_t rows[cost::kInPlaceKernel], columns[kRunColumns];
+    int64_t rows[kMostRunRows], columns[kRunColumns];
   };
 
   struct Row {
@@ -91,7 +66,7 @@ struct DepthwiseRunLoops {
   };
 
   // Destination position i of the phase.
-  void run_row(const AxisPhase& rows, int64_t i, Range blocks, int64_t column) const {
+  void run_row(const AxisPhase& rows, int64_t i, Range blocks) const {
     DepthwiseRun<X> t;
     Repeated repeated;
     t.begin = 0, t.end = rows.taps;
@@ -122,24 +97,21 @@ struct DepthwiseRunLoops {
                      : nullptr,
         destination.row(dst_row) + (in_result ? lane : 0)};
     if (spreads()) {
-      const int64_t step = gather.columns.dst_step, width = gather.columns.dst_size;
-      run_spread(t, row, column * step, smaller(width, (column + segment) * step));
+      run_spread(t, row);
     } else {
-      run_phases(t, row, column, column + segment, repeated);
+      run_phases(t, row, repeated);
     }
     if (destination.finish == Finish::kRows) job.store_row(0, dst_row);
   }
 
   // The phases of a few columns write neighbouring pixels: they take turns.
-  void run_phases(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to,
-                  Repeated& repeated) const {
-    const int64_t begin = t.begin, end = t.end;
-    const int64_t turn = gather.columns.phases > 1 ? kRunPixels : segment;
-    for (int64_t j = from; j < smaller(to, gather.columns.longest); j += turn) {
+  void run_phases(DepthwiseRun<X>& t, const Row& row, Repeated& repeated) const {
+    const int64_t begin = t.begin, end = t.end, longest = gather.columns.longest;
+    const int64_t turn = gather.columns.phases > 1 ? kRunPixels : longest;
+    for (int64_t j = 0; j < longest; j += turn) {
       for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
         t.end = columns[pc].taps ? end : begin;
-        run_columns(t, columns[pc], row, j, smaller(columns[pc].size, smaller(to, j + turn)),
-                    repeated);
+        run_columns(t, columns[pc], row, j, smaller(columns[pc].size, j + turn), repeated);
       }
     }
   }
@@ -175,18 +147,18 @@ struct DepthwiseRunLoops {
 
   // Which of the source columns first, first + unit, ... a run may read: bit j for the j-th. Without
   // skipping, padding is in memory.
-  uint32_t columns_inside(int64_t first, int64_t unit, int64_t count) const {
+  uint64_t columns_inside(int64_t first, int64_t unit, int64_t count) const {
     const int64_t last = first + (count - 1) * unit;
     const auto [begin, end] = job.repeats() ? Range{view.column, view.column + gather.src_width()}
                                             : Range{0, gather.columns.src_size};
-    const uint32_t all = (1u << count) - 1;
+    const uint64_t all = first_columns(count);
     if (!job.skip_padding || (smaller(first, last) >= begin && larger(first, last) < end)) {
       return all;
     }
-    uint32_t inside = 0;
+    uint64_t inside = 0;
     for (int64_t j = 0; j < count; ++j) {
       const int64_t column = first + j * unit;
-      if (column >= begin && column < end) inside |= 1u << j;
+      if (column >= begin && column < end) inside |= (uint64_t)1 << j;
     }
     return inside;
   }
@@ -196,14 +168,14 @@ struct DepthwiseRunLoops {
     return ceil_div(cost::kFetchLines * plan.lanes, t.channels) * elements;
   }
 
-  // Destination columns [from, to); the last run of a row repeats some that the one before it did.
-  void run_spread(DepthwiseRun<X>& t, const Row& row, int64_t from, int64_t to) const {
+  // The last run of a row repeats some columns that the one before it did.
+  void run_spread(DepthwiseRun<X>& t, const Row& row) const {
     const Axis& axis = gather.columns;
     const int64_t pitch = destination.phase_pitch;
     t.w = row.w, t.w_even_odd = row.w_even_odd, t.w_tap = plan.weights.step;
     t.x_column = -view.column_pitch, t.out_step = pitch;
     int64_t pixels = 1;
-    for (int64_t j = from; j < to; j += pixels) {
+    for (int64_t j = 0; j < axis.dst_size; j += pixels) {
       j = smaller(j, axis.dst_size - depthwise_spread<X>(axis.kernel, false).pixels);
       const int64_t place = j + axis.padding;
       const DepthwiseSpread<X> spread = depthwise_spread<X>(axis.kernel, place % 2);
@@ -228,7 +200,7 @@ struct DepthwiseRunLoops {
     const int64_t apart = many ? larger(unit, -unit) : 1;
     const int64_t pitch = destination.column_pitch, taps = larger(1, phase.taps);
     const int64_t x_first = (phase.src_first - view.column) * view.column_pitch;
-    t.w = row.w + phase.kernel_first * plan.weights.step;
+    t.w = row.w + phase.kernel_first * plan.weights.step, t.taps = taps;
     t.w_even_odd =
         row.w_even_odd ? row.w_even_odd + 2 * phase.kernel_first * plan.weights.step : nullptr;
     t.w_tap = phase.kernel_step * plan.weights.step;
@@ -236,7 +208,7 @@ struct DepthwiseRunLoops {
     t.out_step = (unit < 0 ? -apart : apart) * pitch;
     for (int64_t first = from; first < smaller(from + apart, to); ++first) {
       const int64_t count = ceil_div(to - first, apart);
-      const int64_t runs = ceil_div(count, run_pixels<X>(taps)), most = ceil_div(count, runs);
+      const int64_t runs = ceil_div(count, run_pixels<X>(taps, step)), most = ceil_div(count, runs);
       const int64_t longer = count - runs * (most - 1);  // the first ones
       const DepthwiseRunKernel<X> kernel[2] = {
           depthwise_run_kernel<X>(taps, step, larger(1, most - 1)),
@@ -251,7 +223,7 @@ struct DepthwiseRunLoops {
         const int64_t seen = (end - begin - 1) * step + phase.taps;
         t.inside = columns_inside(column, unit, seen);
         if (job.repeats()) {
-          const bool any = repeated.any_row || t.inside != (1u << seen) - 1;
+          const bool any = repeated.any_row || t.inside != first_columns(seen);
           if (any) repeat_columns(column, unit, seen, repeated.columns);
           t.repeated_columns = any ? repeated.columns : nullptr;
         }

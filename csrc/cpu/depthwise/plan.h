@@ -53,6 +53,15 @@ struct DepthwisePlan {
   }
 };
 
+// A contiguous map is transposed for kernels of other sizes with stride two, too: in a plane they load for every
+// tap, mostly across two cache lines.
+inline bool transposes_for_runs(const Gather& gather, int64_t lanes, Isa isa) {
+  return isa >= Isa::kAvx2 && lanes == kRunLanes && gather.src_channels == 1 &&
+         gather.dst_channels == 1 && gather.columns.src_step == 2 && gather.columns.kernel > 2 &&
+         gather.rows.kernel > 1 && rows_are_runs(gather) &&
+         filled_lanes(gather.groups, lanes) >= sum_order::kFilledWithStride;
+}
+
 // How the source is read where padding may be left out.
 inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const Gather& gather,
                                                Dtype dtype, Isa isa) {
@@ -67,7 +76,7 @@ inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const 
   if (plan.channels_in_lanes) {
     const bool small_kernel =
         gather.rows.kernel <= cost::kInPlaceKernel && gather.columns.kernel <= cost::kInPlaceKernel;
-    if (!one_to_one || !small_kernel) return Unpadded::kNever;
+    if (!one_to_one || !(small_kernel || runs)) return Unpadded::kNever;
     // Nothing is loaded beyond a pixel: tiles load whole vectors only.
     if (channels_last) {
       return gather.groups % plan.lanes == 0 || runs ? Unpadded::kInPlace : Unpadded::kNever;
@@ -166,7 +175,8 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   const int64_t element = compute_bytes(dtype), channels = gather.groups * gather.dst_channels;
   DepthwisePlan plan{};
   plan.lanes = block_lanes(dtype);
-  plan.channels_in_lanes = depthwise_channels_in_lanes(gather, plan.lanes);
+  plan.channels_in_lanes = depthwise_channels_in_lanes(gather, plan.lanes) ||
+                           transposes_for_runs(gather, plan.lanes, isa);
   plan.strips = !plan.channels_in_lanes && gather.src_channels == 1 &&
                 gather.columns.src_step == 1 && gather.rows.src_step == 1 &&
                 gather.rows.kernel <= kStripRows && gather.columns.kernel <= kStripPitch;
