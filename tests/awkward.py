@@ -233,6 +233,13 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("many_images_1x1_out", 21, 20, 5, 24, 5, padding=0),
     case("many_images_4x4", 9, 40, 4, 50, 3, bias=True),
     case("many_images_7x7_stride2", 6, 17, 7, 66, 3, 2),
+    # Weights that a job packs for itself, with all of its source or one chunk of the channels
+    # after the other; images too large to be read in place in chunks, or fetched ahead.
+    case("own_weights", 2, 96, 3, 112, 5, bias=True),
+    case("own_weights_stride2", 2, 160, (5, 7), 184, 3, 2),
+    case("own_weights_chunks", 1, 160, 24, 184, 3, 2),
+    case("large_image_in_chunks", 1, 200, 37, 17, 3, 2, padding=0),
+    case("large_image_ahead", 1, 100, 53, 17, 2, 2, padding=0),
     # 4 x 4 tiles of grad that stick out, of images with any padding, in rows longer
     # than are loaded at once; parts of an image, several images, several blocks of the result.
     case("grad_tiles", 3, 17, (11, 15), 35, 3),

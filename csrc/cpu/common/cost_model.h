@@ -46,13 +46,19 @@ constexpr int64_t kJobPixels = 512;  // enough reuse of a panel of weights
 constexpr int64_t kPlanarChannels = 3;
 constexpr int64_t kMostJobImages = 16;
 constexpr int64_t kPatchBytes = 384 << 10;  // of the source, loaded at once
-// A job that uses weights for that many pixels may pack them itself; that is faster where they do not
-// stay in the cache from one stage to the next.
-constexpr int64_t kPackingPixels = 256;
+// From this size on, a job that is alone with its weights packs each part of them just before it is used: they
+// need not stay in a cache from one stage to the next. 26 MB for two 3 x 3 images take 0.2 to 0.4 of the time (Zen 4).
+// Others are fetched a slab ahead: 256 channels at 33 x 33, dilation 12 and 18, take 0.93 to 1 of the time.
 constexpr int64_t kPackedKept = 1 << 20;  // bytes
-constexpr int64_t kTapRowsApart = 4;      // further apart, tap rows are loaded each on its own
-constexpr int64_t kTileImages = 4;        // fewer do not hide the latency of a multiply-add
-constexpr int64_t kShortestRowPart = 6;   // pixels that leave out their own padding
+// A larger image of channels_last is copied part by part of its channels: its lines come one by one where they are
+// read in place. 288 -> 48 channels at 35 x 35, 3 x 3 with stride 2: 0.75 of the time (Zen 4).
+constexpr int64_t kImageKept = 1 << 20;  // bytes
+// Images larger than that together, read in place, are fetched a row ahead of tiles with so many steps: 2 x 2 kernels
+// with stride 2 take 0.8 to 0.9 of the time, 1 x 1 0.86 to 1, of 8 channels 1.02 (Zen 4).
+constexpr int64_t kFetchingSteps = 32;
+constexpr int64_t kTapRowsApart = 4;     // further apart, tap rows are loaded each on its own
+constexpr int64_t kTileImages = 4;       // fewer do not hide the latency of a multiply-add
+constexpr int64_t kShortestRowPart = 6;  // pixels that leave out their own padding
 // Such rows are finished one after the other: tiles that run down all of them write each to another page.
 // 1x1, 24 -> 144 channels at 56x56: 0.85 of the time in float32, 0.89 in bfloat16 (Zen 4).
 constexpr int64_t kLongRowPart = 24;
@@ -62,6 +68,9 @@ constexpr int64_t kLongRowPart = 24;
 // the lanes than this (1.05 to 2.5 times faster), pointwise layers in channels_last only below half,
 // for they are read and written in place by the other.
 constexpr int64_t kFilledPercent = 76, kFilledPercentOfSeveral = 66;  // blocks
+// Pixels of channels_last would have to be taken apart for a stride: 12 channels take 0.65 to 1.03 times as long
+// with channels in the lanes, 20 0.65 to 1, 10 0.8 to 1.2 (3x3, 8 to 96 inputs, Zen 4).
+constexpr int64_t kFilledPercentWithStride = 70, kFilledPercentOfSeveralWithStride = 60;
 constexpr int64_t kFilledPercentPointwise = 70, kFilledPercentInPlace = 50;
 // In contiguous layout pixels win, too, where the sums are so short that dense_channels mostly
 // transposes: pointwise layers (1.05 to 1.4 times) and at most 64 steps, 160 where rows are summed in
@@ -133,8 +142,9 @@ constexpr int64_t kFetchLines = 12;
 
 // grouped_channels, against dense_pixels and dense_channels, whose vectors hold one group: with less of the lanes
 // of all vectors filled, 8, 12 or 24 channels of which 16 are a vector, it takes 1.0 to 1.3 times as long, with
-// more of them 0.5 to 0.9 (groups of 4 and 8, 3 x 3, Zen 4).
-constexpr double kFilledByGroups = 0.8;
+// more of them 0.5 to 0.9 (groups of 4 and 8, 3 x 3, Zen 4). Of 1 x 1 kernels, limited by memory, 24
+// channels take 0.7 to 0.77 times as long in bfloat16 and 0.86 to 1.04 in float32.
+constexpr double kFilledByGroups = 0.8, kFilledByGroupsOfOneTap = 0.7;
 // With vectors of AVX2 it takes 1.2 to 1.5 times as long where these are fewer source channels of a group, or all
 // channels are one vector (37 x 37), else 0.4 to 1.1 times (3 x 3 to 37 x 37, Zen 4).
 constexpr int64_t kShortVectorChannels = 2;

@@ -12,28 +12,89 @@ namespace {
 
 // A: what weights are packed as, numbers of the compute type or pairs of source channels.
 
+// Columns that become rows of lanes at once.
+constexpr int64_t kPackedSpan = 64;
+
+// Column j of `count` columns of lanes, `in_stride` apart, becomes the row that begins at out + row[j].
+template <class In, class T>
+void pack_columns(In in, int64_t in_stride, int64_t valid, int64_t count, const int64_t* row,
+                  T* out) {
+  transpose_to<In, T, T>(
+      in, in_stride, valid, count, [=](int64_t j) { return out + row[j]; }, nullptr);
+}
+
 // From [lane][channel][tap] to [channel / block][tap][channel % block][width]; `far`: fetched ahead.
 template <class S>
 void pack_taps(const S* in, int64_t in_stride, int64_t valid, int64_t channels, int64_t taps,
                int64_t block, int64_t width, bool far, Compute<S>* out) {
-  using T = Compute<S>;
-  constexpr int64_t kSpan = 64;
-  int64_t row[kSpan];
-  for (int64_t span = 0, tap = 0, channel = 0; span < channels * taps; span += kSpan) {
-    const int64_t count = smaller(kSpan, channels * taps - span);
+  int64_t row[kPackedSpan];
+  int64_t first = 0, tap = 0, channel = 0;  // of a block, which begins at `first`
+  for (int64_t span = 0; span < channels * taps; span += kPackedSpan) {
+    const int64_t count = smaller(kPackedSpan, channels * taps - span);
     if (far) {
-      const int64_t rest = channels * taps - span - kSpan;
-      prefetch_rows(in + span + kSpan, in_stride, valid, smaller(kSpan, rest));
+      const int64_t rest = channels * taps - span - kPackedSpan;
+      prefetch_rows(in + span + kPackedSpan, in_stride, valid, smaller(kPackedSpan, rest));
     }
     for (int64_t j = 0; j < count; ++j) {
-      row[j] = ((channel / block * taps + tap) * block + channel % block) * width;
-      if (++tap == taps) tap = 0, ++channel;
+      row[j] = first + (tap * block + channel) * width;
+      if (++tap < taps) continue;
+      tap = 0;
+      if (++channel == block) channel = 0, first += taps * block * width;
     }
-    transpose_to<const S*, T, T>(
-        in + span, in_stride, valid, count, [=, row = &row[0]](int64_t j) { return out + row[j]; },
-        nullptr);
+    pack_columns(in + span, in_stride, valid, count, row, out);
   }
 }
+
+// One tap of the same, from neighbouring channels, [lane][channel]; `next`: where the next tap's are, or null.
+template <class S, class A>
+void pack_channels(const S* in, const S* next, int64_t in_stride, int64_t valid, int64_t channels,
+                   int64_t taps, int64_t block, int64_t width, bool far, A* out) {
+  using Read = Reading<LoadedAs<S, A>>;
+  int64_t row[kPackedSpan];
+  int64_t first = 0, channel = 0;
+  for (int64_t span = 0; span < channels; span += kPackedSpan) {
+    const int64_t count = smaller(kPackedSpan, channels - span),
+                  rest = channels - span - kPackedSpan;
+    const S* const at = in + span * Read::kChannels;
+    const S* const after = rest > 0 ? at + kPackedSpan * Read::kChannels : next;
+    if (far && after)
+      prefetch_rows(after, in_stride, valid,
+                    smaller(kPackedSpan, rest > 0 ? rest : channels) * Read::kChannels);
+    for (int64_t j = 0; j < count; ++j) {
+      row[j] = first + channel * width;
+      if (++channel == block) channel = 0, first += taps * block * width;
+    }
+    pack_columns(Read::channels(at), in_stride / Read::kChannels, valid, count, row, out);
+  }
+}
+
+// Where the phases of an input gradient with a stride have the taps of the kernel: the row of channel 0, and how
+// far it is to that of the next block of channels.
+struct PhaseRows {
+  bool all = false;  // of these: others than a missing phase has, and not too many
+  int64_t first[kPackedSpan], block[kPackedSpan];
+
+  PhaseRows(const Gather& gather, int64_t channels, int64_t width) {
+    if (gather.taps() > kPackedSpan) return;
+    int64_t before = 0;
+    for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
+      const AxisPhase rows = gather.rows.phase(pr);
+      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
+        const AxisPhase columns = gather.columns.phase(pc);
+        const int64_t taps = rows.taps * columns.taps;
+        for (int64_t i = 0; i < taps; ++i) {
+          const int64_t r = rows.kernel_first + i / columns.taps * rows.kernel_step,
+                        s = columns.kernel_first + i % columns.taps * columns.kernel_step;
+          first[r * gather.columns.kernel + s] =
+              (before * channels + i * gather.order.c_block) * width;
+          block[r * gather.columns.kernel + s] = taps * gather.order.c_block * width;
+        }
+        before += taps;
+      }
+    }
+    all = before == gather.taps();
+  }
+};
 
 // Packs the lanes [lane, lane + valid) of one group's destination channels, for the source channels
 // [c_begin, c_begin + channels), as [phase][block][r, s][c][width]; leaves surplus lanes as they are and
@@ -55,8 +116,9 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
   // Lanes are so far apart that no hardware prefetcher sees the next channels coming; few are in a cache.
   const bool far = valid * channels * taps * (int64_t)sizeof(S) > cost::kFarWeights;
   const bool every_tap = gather.rows.dst_step == 1 && gather.columns.dst_step == 1;
-  if (every_tap && stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 && apart > 1) {
-    // All taps of a channel follow each other.
+  const bool taps_follow =
+      stride[3] == 1 && (r == 1 || stride[2] == s) && dst_stride > 1 && apart > 1;
+  if (taps_follow && every_tap) {
     if constexpr (!std::is_same_v<A, Pair>) {
       if (src_stride == taps) {
         pack_taps(weight, dst_stride, valid, channels, taps, gather.order.c_block, width, far, out);
@@ -72,9 +134,19 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
     }
     return out + channels * taps * width;
   }
-  // Neighbouring channels of a lane, and the same of the next lane.
+  if (taps_follow) {
+    const PhaseRows rows(gather, channels, width);
+    for (int64_t c = 0; rows.all && c < channels; ++c) {
+      const int64_t block = c / gather.order.c_block, in_block = c % gather.order.c_block;
+      int64_t row[kPackedSpan];
+      for (int64_t tap = 0; tap < taps; ++tap)
+        row[tap] = rows.first[tap] + block * rows.block[tap] + in_block * width;
+      if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
+      pack_columns(Read::row(weight + c * src_stride, apart), dst_stride, valid, taps, row, out);
+    }
+    if (rows.all) return out + channels * taps * width;
+  }
   const bool neighbours = apart == 1 && dst_stride > 1 && dst_stride % Read::kChannels == 0;
-  const int64_t next_lane = dst_stride / Read::kChannels;
   for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
     const AxisPhase rows = gather.rows.phase(pr);
     for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
@@ -86,12 +158,11 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       };
       // Blocks of one tap follow each other like one block.
       const int64_t block = phase_taps == 1 ? channels : gather.order.c_block;
-      if (block == 1 && neighbours) {
+      if (neighbours) {
         for (int64_t tap = 0; tap < phase_taps; ++tap) {
-          if (far && tap + 1 < phase_taps)
-            prefetch_rows(tap_at(tap + 1), dst_stride, valid, channels * Read::kChannels);
-          transpose_copy(Read::channels(tap_at(tap)), next_lane, valid, channels, out + tap * width,
-                         phase_taps * width);
+          const S* const next = tap + 1 < phase_taps ? tap_at(tap + 1) : nullptr;
+          pack_channels(tap_at(tap), next, dst_stride, valid, channels, phase_taps, block, width,
+                        far, out + tap * block * width);
         }
         out += channels * phase_taps * width;
         continue;
@@ -99,10 +170,6 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       const int64_t spans = channels / block * phase_taps;
       for (int64_t span = 0; span < spans; ++span, out += block * width) {
         const S* const at = tap_at(span % phase_taps) + span / phase_taps * block * src_stride;
-        if (neighbours) {
-          transpose_copy(Read::channels(at), next_lane, valid, block, out, width);
-          continue;
-        }
         for (int64_t c = 0; c < block; ++c) {
           const auto from = Read::row(at + c * src_stride, apart);
           if (dst_stride == 1) {

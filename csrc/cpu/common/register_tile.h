@@ -23,9 +23,9 @@
 namespace torchconv::cpu {
 namespace {
 
-// -0 becomes +0, to which the first partial sum is added for that reason: a product too small for a
-// float leaves -0 behind, a tap of padding that is multiplied turns it into +0 and one that is left
-// out does not, and which are left out may depend on the batch and on the level.
+// -0 becomes +0, to which the first partial sum is added for that reason: a product too small for a float leaves
+// -0 behind, a tap of padding that is multiplied turns it into +0 and one that is left out does not, and which are
+// left out may depend on the batch and on the level.
 template <class V>
 inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
   return V::add(sum, V::zero());
@@ -191,7 +191,7 @@ constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
 
 // rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
 template <class T, Steps kSteps, int kVecs, int kRows, bool kHalf = false>
-void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead, const Below& below) {
+void tiles_of_rows(const Tile<T>& t, int64_t rows, Ahead<T> ahead, const Below& below) {
   const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
   const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
   Tile<T> part = t;
@@ -203,16 +203,17 @@ void tiles_of_rows(const Tile<T>& t, int64_t rows, const Ahead<T>& ahead, const 
   };
   if (below.count > 1) {  // one column of tiles after the other
     for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t count = i < taller ? height : height - 1;
-      tile_rows<T, kSteps, kVecs, kRows, kHalf>(part, count,
-                                                {below.count, below.a, below.c, below.rounded});
+      const int64_t count = height - (i >= taller);
+      tile_rows<T, kSteps, kVecs, kRows, kHalf>(
+          part, count, {below.count, below.a, below.c, below.rounded}, ahead);
+      ahead = ahead.after(count * below.count);
       skip(count);
     }
     return;
   }
-  const auto side_by_side = [&](int64_t count, int64_t height, const Ahead<T>& ahead) {
-    tile_rows<T, kSteps, kVecs, kRows, kHalf>(
-        part, height, {count, height * t.a_row, height * t.c_row, height * t.rounded_row}, ahead);
+  const auto side_by_side = [&](int64_t count, int64_t rows, const Ahead<T>& ahead) {
+    const Tiles next = {count, rows * t.a_row, rows * t.c_row, rows * t.rounded_row};
+    tile_rows<T, kSteps, kVecs, kRows, kHalf>(part, rows, next, ahead);
   };
   side_by_side(taller, height, ahead);
   if (!shorter) return;
@@ -225,9 +226,8 @@ template <class T>
 constexpr int64_t kStoredLanes =
     std::is_void_v<typename HalfOf<Simd<T>>::type> ? Simd<T>::kLanes : Simd<T>::kLanes / 2;
 
-// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kLaneBlock<T>; not kTableB. The last
-// vector is computed and stored as a whole, with kHalves its first half if that is enough; whoever minds calls
-// with whole ones.
+// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kLaneBlock<T>; not kTableB. The last vector is
+// computed and stored as a whole, with kHalves its first half if that is enough; whoever minds calls with whole ones.
 template <class T, Steps kSteps, bool kHalves = false>
 void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahead = {},
               const Below& below = {}) {

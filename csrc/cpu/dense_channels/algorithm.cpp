@@ -11,7 +11,8 @@
 //     a register tile sums up to 16 pixels (a, b, c, ...) x 16 lanes, 12 x 32 or 8 x 48
 //
 // Stage 0 packs the weights, a job for each panel, and sees if they are finite: then taps that only see
-// padding are left out, they would add zeros. A job of stage 1 takes some rows of an image, or several
+// padding are left out, they would add zeros. Large weights that a single job uses are packed by that job, a
+// slab of a chunk at a time. A job of stage 1 takes some rows of an image, or several
 // small images, and a part of the output channels. For each chunk of source channels it loads the rows
 // that it reads into a patch (without padding, in channels_last or of few planes, the source is the
 // patch), then takes slab after slab of weights over all its pixels. A slab is what a register tile has

@@ -2,11 +2,11 @@
 #pragma once
 
 #include "cpu/common/pack_weights.h"
-#include "cpu/common/register_tile.h"
-#include "cpu/dense_channels/load.h"
 #include "cpu/dense_channels/packing.h"
 #include "cpu/dense_channels/padding.h"
 #include "cpu/dense_channels/plan.h"
+#include "cpu/dense_channels/row_tiles.h"
+#include "cpu/dense_channels/slabs.h"
 #include "cpu/dense_channels/store.h"
 
 namespace torchconv::cpu {
@@ -14,35 +14,16 @@ namespace {
 
 // A: the operands, numbers of the compute type or pairs.
 template <class S, class A>
-struct ChannelJob : ChannelSource {
+struct ChannelJob : ChannelSlabs<S, A> {
   using T = Compute<S>;
-  int64_t panel_begin, panel_end;
+  using Slabs = ChannelSlabs<S, A>;
+  using Slabs::image_begin, Slabs::images, Slabs::row_begin, Slabs::row_count, Slabs::group;
+  using Slabs::task, Slabs::gather, Slabs::plan, Slabs::pitch, Slabs::panel_begin;
+  using typename Slabs::Slab;
   int64_t dst_channels, dst_image;
 
-  // What the lanes of a register tile hold, and which part of the sum is being added to it.
-  struct Slab {
-    int64_t blocks, width, valid, first_channel;
-    bool skip_padding;
-    bool direct;   // whole vectors in the result's own layout and type: its memory holds the sums
-    bool rounded;  // the same of pairs: tiles store the last of their sums rounded
-    bool first, last;
-    int64_t channels;  // source channels of this chunk
-    T bias[kPanelBlocks * kLaneBlock<T>] = {};
-  };
-
   ChannelJob(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
-      : ChannelSource(task, gather, plan) {
-    const ChannelPanels& panels = plan.panels;
-    // Pieces come last, so that a thread whose share it is goes on with the same weights.
-    const int64_t jobs = plan.source_jobs(gather);
-    const int64_t piece = index / jobs;
-    index %= jobs;
-    row_begin = plan.rows.begin(index % plan.rows.count);
-    index /= plan.rows.count;
-    group = index % gather.groups, image_begin = index / gather.groups * plan.images;
-    images = smaller(plan.images, gather.n - image_begin);
-    row_count = smaller(plan.rows.size, gather.rows.longest - row_begin);
-    panel_begin = piece * panels.of_piece(), panel_end = panel_begin + panels.of_piece();
+      : Slabs(task, gather, plan, index) {
     dst_channels = gather.groups * gather.dst_channels;
     dst_image = dst_channels * gather.rows.dst_size * gather.columns.dst_size;
   }
@@ -54,32 +35,40 @@ struct ChannelJob : ChannelSource {
     A* const own_weights = (A*)(sums + plan.scratch.sums);
     A* const single = own_weights + plan.scratch.weights;
     const T* const skip_padding = (const T*)(packed + plan.packed_size);
-    const ChannelPanels& panels = plan.panels;
-    const int64_t block_begin = panels.begin(panel_begin), block_end = panels.begin(panel_end);
-    for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk) {
-      const int64_t c_begin = plan.c_chunk.begin(chunk);
-      Slab slab;
-      slab.channels = plan.c_chunk.length(chunk, gather.src_channels);
-      slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
-      const A* const pixels = load<S>(patch, single, c_begin, slab.channels);
-      if (slab.first || slab.channels < plan.c_chunk.size) fill_offsets(offsets, slab.channels);
-      int64_t panel = panel_begin;
-      for (int64_t block = block_begin; block < block_end; block += slab.blocks) {
-        if (block == panels.begin(panel + 1)) ++panel;
-        set_lanes(slab, block, panels.begin(panel + 1));
-        const A* weights = own_weights;
-        if (plan.packing == ChannelPlan::Packing::kInJob) {
-          const A* const end = pack_chunk<S>(task, gather, group, block * plan.lanes, slab.valid,
-                                             slab.width, c_begin, slab.channels, own_weights);
-          slab.skip_padding = plan.padded && all_finite(own_weights, end - own_weights);
-        } else {
-          weights = packed + (group * panels.blocks + block) * plan.lanes * gather.steps() +
-                    c_begin * gather.taps() * slab.width;
-          slab.skip_padding = skip_padding[group * panels.panels + panel] != 0;
+    int64_t table_channels = 0;
+    for (int64_t first = 0; first < plan.c_chunk.count; first += plan.chunks_at_once) {
+      const int64_t end = smaller(first + plan.chunks_at_once, plan.c_chunk.count);
+      const auto patch_of = [&](int64_t chunk) {
+        return patch + (chunk - first) * plan.patch_size;
+      };
+      for (int64_t chunk = first; chunk < end; ++chunk)
+        this->template load<S>(patch_of(chunk), single, plan.c_chunk.begin(chunk),
+                               this->chunk_channels(chunk));
+      this->each_slab([&](Slab& slab, int64_t panel, int64_t block) {
+        const int64_t before = (block - plan.panels.begin(panel_begin)) * gather.phases();
+        for (int64_t chunk = first; chunk < end; ++chunk) {
+          const int64_t c_begin = plan.c_chunk.begin(chunk);
+          slab.channels = this->chunk_channels(chunk);
+          slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
+          slab.fetches = plan.fetches && before == 0;
+          this->set_lanes(slab, block);
+          if (table_channels != slab.channels) this->fill_offsets(offsets, slab.channels);
+          table_channels = slab.channels;
+          slab.ahead = {};
+          const A* weights = own_weights;
+          if (plan.packing == ChannelPlan::Packing::kInJob) {
+            const A* const end = pack_chunk<S>(task, gather, group, block * plan.lanes, slab.valid,
+                                               slab.width, c_begin, slab.channels, own_weights);
+            slab.skip_padding = plan.padded && all_finite(own_weights, end - own_weights);
+          } else {
+            weights = this->weights_of(packed, block, slab.blocks, c_begin);
+            slab.ahead = this->weights_ahead(packed, slab, panel, block, c_begin);
+            slab.skip_padding = skip_padding[group * plan.panels.panels + panel] != 0;
+          }
+          sum_phases(slab, this->pixels(patch_of(chunk), c_begin), weights, offsets,
+                     sums + kept_sums(before));
         }
-        sum_phases(slab, pixels, weights, offsets,
-                   sums + kept_sums((block - block_begin) * gather.phases()));
-      }
+      });
     }
   }
 
@@ -89,20 +78,7 @@ struct ChannelJob : ChannelSource {
     return blocks * plan.images * plan.rows.size * gather.columns.longest * plan.lanes;
   }
 
-  // The slab from `block` on, which ends with its panel.
-  void set_lanes(Slab& slab, int64_t block, int64_t panel_end) const {
-    slab.blocks = smaller(panel_end - block, kSlabBlocks<A>);
-    slab.width = slab.blocks * plan.lanes;
-    slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
-    slab.first_channel = group * gather.dst_channels + block * plan.lanes;
-    const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % kStoredLanes<A> == 0;
-    slab.direct = whole && std::is_same_v<S, T> && !task.replaces_residual();
-    slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
-    if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
-  }
-
-  void sum_phases(const Slab& slab, const A* pixels, const A* weights, const int64_t* table,
-                  T* sums) {
+  void sum_phases(Slab& slab, const A* pixels, const A* weights, const int64_t* table, T* sums) {
     for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
       const AxisPhase rows = gather.rows.phase(pr);
       for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
@@ -165,14 +141,15 @@ struct ChannelJob : ChannelSource {
     return {result, dst_channels, height, width, slab.valid, gather.layout, task};
   }
 
-  void sum_along_rows(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
-                      const A* pixels, const A* weights, const int64_t* table, T* sums) {
+  void sum_along_rows(Slab& slab, const AxisPhase& rows, const AxisPhase& columns, const A* pixels,
+                      const A* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     // Of several rows even a single column is a tile, if it is stored in the result.
     const RowParts all_parts(gather.columns, columns, slab.skip_padding);
     const RowParts long_parts = all_parts.joined();
     const int64_t dst_pixel = gather.columns.dst_step * dst_channels;  // only of channels_last
     const int64_t dst_rows = gather.rows.dst_step * gather.columns.dst_size * dst_channels;
+    const int64_t below_tile = (gather.rows.src_high - gather.rows.src_low + 1) * pitch.row;
     const int64_t kept = plan.c_chunk.count > 1 ? gather.columns.longest * slab.width : 0;
     const bool in_result = slab.direct || slab.rounded;
     for (int64_t n = 0; n < images; ++n) {
@@ -199,7 +176,10 @@ struct ChannelJob : ChannelSource {
               pixels + n * pitch.image + i * plan.patch.row_advance * pitch.row + j * tile.a_row;
           aim(tile, slab, store.pixel(dst_row, columns.dst_first) + j * dst_pixel, dst_pixel,
               sums + j * slab.width, slab.width);
-          run_part(tile, parts.begin[part + 1] - j, below, slab.valid);
+          const int64_t columns = parts.begin[part + 1] - j;
+          if (slab.fetches) slab.ahead = {tile.a + below_tile, ceil_div(below.a, columns)};
+          run_part(tile, columns, below, slab.valid, slab.ahead);
+          slab.ahead = slab.ahead.after(columns * below.count);
         }
         if (in_result && slab.last) {
           const int64_t width = gather.columns.dst_size;
@@ -212,27 +192,8 @@ struct ChannelJob : ChannelSource {
     }
   }
 
-  // Part of several rows: row after row where they are long, else columns of tiles down all of them; the rows
-  // of such a tile are pixels of a row, or of a column where there are few columns.
-  static void run_part(Tile<A>& tile, int64_t columns, const Below& rows, int64_t lanes) {
-    if (columns >= cost::kLongRowPart) {
-      for (int64_t i = 0; i < rows.count; ++i) {
-        run_rows<A, Steps::kTableA, true>(tile, columns, lanes);
-        tile.a += rows.a, tile.c += rows.c, tile.skip(rows.rounded);
-      }
-      return;
-    }
-    if (columns >= cost::kShortestRowPart || columns >= rows.count)
-      return run_rows<A, Steps::kTableA, true>(tile, columns, lanes, {}, rows);
-    const Below across = {columns, tile.a_row, tile.c_row, tile.rounded_row};
-    tile.a_row = rows.a;
-    if (rows.c) tile.c_row = rows.c;  // else sums that do not wait for another chunk
-    if constexpr (std::is_same_v<A, Pair>) tile.rounded_row = rows.rounded;
-    run_rows<A, Steps::kTableA, true>(tile, rows.count, lanes, {}, across);
-  }
-
   // For small maps: no row is too short for a tile, and each pixel leaves out its own padding.
-  void sum_across_images(const Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
+  void sum_across_images(Slab& slab, const AxisPhase& rows, const AxisPhase& columns,
                          const A* pixels, const A* weights, const int64_t* table, T* sums) {
     const int64_t count = smaller(row_count, rows.size - row_begin);
     const int64_t row_sums = columns.size * slab.width, image_sums = plan.rows.size * row_sums;
@@ -252,7 +213,8 @@ struct ChannelJob : ChannelSource {
         tile.a_row = pitch.image;
         aim(tile, slab, first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step),
             dst_image, sums + i * row_sums + j * slab.width, image_sums);
-        run_rows<A, Steps::kTableA, true>(tile, images, slab.valid);
+        run_rows<A, Steps::kTableA, true>(tile, images, slab.valid, slab.ahead);
+        slab.ahead = slab.ahead.after(images);
       }
     }
     if (!slab.last) return;

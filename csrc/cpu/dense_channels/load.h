@@ -16,8 +16,17 @@ struct ChannelSource {
   const PatchPitches pitch;
   int64_t group, image_begin, images, row_begin, row_count;
 
-  ChannelSource(const Task& task, const Gather& gather, const ChannelPlan& plan)
-      : task(task), gather(gather), plan(plan), pitch(plan, gather) {}
+  ChannelSource(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
+      : task(task), gather(gather), plan(plan), pitch(plan, gather) {
+    const int64_t of_images = gather.groups * plan.rows.count, part = index % of_images;
+    // In channels_last groups share the pages of their rows.
+    const bool next_group = gather.layout == Layout::kChannelsLast;
+    group = next_group ? part % gather.groups : part / plan.rows.count;
+    row_begin = plan.rows.begin(next_group ? part / gather.groups : part % plan.rows.count);
+    row_count = smaller(plan.rows.size, gather.rows.longest - row_begin);
+    image_begin = index / of_images * plan.images;
+    images = smaller(plan.images, gather.n - image_begin);
+  }
 
   // One table of offsets per phase, in the order block, r, s, c.
   void fill_offsets(int64_t* offset, int64_t channels) const {
@@ -44,16 +53,21 @@ struct ChannelSource {
   }
 
   // The pixel that position 0 of this job's first row reads with the lowest tap.
+  template <class A>
+  const A* pixels(const A* patch, int64_t c_begin) const {
+    if (!plan.in_place) return patch;
+    const int64_t channel = group * gather.src_channels + c_begin;
+    const A* const source = (const A*)gather_source(task) + image_begin * pitch.image;
+    const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
+    return source + row * pitch.row + gather.columns.src_low * pitch.pixel +
+           channel * pitch.channel;
+  }
+
   // `single`: scratch memory, where pairs of taps are made.
   template <class S, class A>
-  const A* load(A* patch, [[maybe_unused]] A* single, int64_t c_begin, int64_t c_count) const {
+  void load(A* patch, [[maybe_unused]] A* single, int64_t c_begin, int64_t c_count) const {
+    if (plan.in_place) return;
     const int64_t channel = group * gather.src_channels + c_begin;
-    if (plan.in_place) {
-      const A* const source = (const A*)gather_source(task) + image_begin * pitch.image;
-      const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
-      return source + row * pitch.row + gather.columns.src_low * pitch.pixel +
-             channel * pitch.channel;
-    }
     const int64_t at_once = plan.planar ? 1 : c_count;
     if constexpr (std::is_same_v<A, Pair>) {
       if (gather.pairs == InPairs::kTaps) return load_taps(patch, (BFloat16*)single);
@@ -65,7 +79,6 @@ struct ChannelSource {
                       at_once, patch + n * pitch.image + c * pitch.channel, pitch.pixel);
       }
     }
-    return patch;
   }
 
  private:
@@ -84,7 +97,7 @@ struct ChannelSource {
   }
 
   template <class A>
-  const A* load_taps(A* patch, BFloat16* single) const {
+  void load_taps(A* patch, BFloat16* single) const {
     const TapPitches taps = pitch.taps(plan, gather);
     for (int64_t n = 0; n < images; ++n) {
       const auto image = source_image<BFloat16>(task, gather, image_begin + n);
@@ -92,7 +105,6 @@ struct ChannelSource {
                            group * gather.src_channels, plan.planar, single);
       pair_elements(TapSteps(gather), taps, single, image_size(), patch + n * pitch.image);
     }
-    return patch;
   }
 };
 

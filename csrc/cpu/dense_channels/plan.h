@@ -31,12 +31,15 @@ struct ChannelPlan {
   Cut rows;        // positions of the row axis
   int64_t images;  // of a job, where it has all rows
   bool in_place;   // the patch is the source itself
+  bool fetches;    // in place, rows come from beyond the caches
   bool planar;     // the patch is [channel][row][column], else [row][column][channel]
   Patch patch;
   int64_t image_pitch;  // of the patch
   bool padded;          // some taps see padding only and may be left out
   Tiles tiles;
   Packing packing;
+  int64_t chunks_at_once;  // patches that are loaded before the first slab is summed
+  int64_t patch_size;      // elements of each
   struct {
     int64_t patch, single, offsets, sums, weights;  // elements per thread
   } scratch;
@@ -86,6 +89,13 @@ int64_t channel_job_rows(const Gather& gather, const Patch& patch, int64_t row_p
   return Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest).size;
 }
 
+// Images of a job, at most `most`: jobs are of about the same size, and few of them as many for each thread.
+inline int64_t even_images(const Gather& gather, int64_t most, int64_t threads) {
+  const int64_t jobs = ceil_div(gather.n, most), even = round_up(jobs, threads);
+  const bool few = jobs > 1 && jobs < 8 * threads && even < 2 * jobs;
+  return ceil_div(gather.n, few ? even : jobs);
+}
+
 inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t threads,
                                      bool weights_are_kept) {
   using namespace cost;
@@ -97,8 +107,19 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
 
   // A few planes are read as they lie; channels of more would be far apart.
   plan.planar = gather.layout == Layout::kContiguous && c <= kPlanarChannels;
-  plan.in_place = (gather.layout == Layout::kChannelsLast || plan.planar) && !is_half(dtype) &&
-                  gather.rows.inside() && gather.columns.inside() && !gather.margins.any();
+  // So are pixels, but not one part of their channels after the other, unless a cache holds the image.
+  const int64_t image_bytes =
+      gather.groups * c * gather.rows.src_size * gather.columns.src_size * element;
+  const bool in_parts = plan.c_chunk.count > 1 && gather.taps() > 1 && image_bytes > kImageKept;
+  plan.in_place = ((gather.layout == Layout::kChannelsLast && !in_parts) || plan.planar) &&
+                  !is_half(dtype) && gather.rows.inside() && gather.columns.inside() &&
+                  !gather.margins.any();
+  const auto all_read = [](const Axis& axis) {
+    return axis.src_high - axis.src_low + 1 >= axis.src_step;
+  };
+  plan.fetches = plan.in_place && !plan.planar && gather.groups == 1 && plan.c_chunk.count == 1 &&
+                 all_read(gather.rows) && all_read(gather.columns) &&
+                 gather.steps() >= kFetchingSteps && image_bytes > kImageKept / larger(1, gather.n);
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
   const bool tap_pairs = gather.pairs == InPairs::kTaps;
   const int64_t image_copies = tap_pairs ? TapSteps(gather).images() : 1;
@@ -134,6 +155,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
     ++plan.images;
   }
 
+  if (plan.rows.count == 1 && gather.n > plan.images)
+    plan.images = even_images(gather, plan.images, threads);
+
   ChannelPanels& panels = plan.panels;
   panels.blocks = ceil_div(gather.dst_channels, plan.lanes);
   const int64_t lane_sums = plan.images * rows * row_pixels * plan.lanes * element;
@@ -151,13 +175,18 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
       plan.images >= kTileImages && (plan.padded || gather.columns.longest < kTileImages);
   plan.tiles = across ? ChannelPlan::Tiles::kAcrossImages : ChannelPlan::Tiles::kAlongRows;
   plan.packed_size = gather.groups * panels.blocks * plan.lanes * gather.steps();
-  const bool pack_in_job = !tap_pairs && !weights_are_kept && plan.rows.count == 1 &&
-                           plan.packed_size * element > kPackedKept &&
-                           plan.images * rows * row_pixels >= kPackingPixels;
+  // A job that uses all of its weights alone packs them once, and their memory is that of a slab.
+  const bool alone = plan.source_jobs(gather) == gather.groups;
+  const bool pack_in_job =
+      !tap_pairs && !weights_are_kept && alone && plan.packed_size * element > kPackedKept;
   plan.packing = pack_in_job ? ChannelPlan::Packing::kInJob : ChannelPlan::Packing::kOnce;
 
   const int64_t row_sums = gather.columns.longest * plan.lanes, all_rows = rows * plan.images;
-  plan.scratch.patch = patch_bytes(rows, plan.images) / element;
+  plan.patch_size = patch_bytes(rows, plan.images) / element;
+  // Then a slab takes all of its weights as they lie.
+  const bool all = pack_in_job && plan.patch_size * element <= kPatchBytes / plan.c_chunk.count;
+  plan.chunks_at_once = all ? plan.c_chunk.count : 1;
+  plan.scratch.patch = plan.patch_size * plan.chunks_at_once;
   plan.scratch.single = tap_pairs ? ceil_div(image_size(rows), 2) : 0;
   plan.scratch.offsets = plan.c_chunk.size * gather.taps();
   plan.scratch.sums =

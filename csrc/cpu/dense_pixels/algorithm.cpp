@@ -28,6 +28,9 @@ namespace {
 int64_t least_percent_filled(const Gather& gather, int64_t lanes) {
   using namespace cost;
   if (gather.taps() > 1) {
+    if (gather.layout == Layout::kChannelsLast && gather.columns.src_step > 1)
+      return gather.dst_channels > lanes ? kFilledPercentOfSeveralWithStride
+                                         : kFilledPercentWithStride;
     return gather.dst_channels > lanes ? kFilledPercentOfSeveral : kFilledPercent;
   }
   return gather.layout == Layout::kChannelsLast ? kFilledPercentInPlace : kFilledPercentPointwise;

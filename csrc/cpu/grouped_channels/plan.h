@@ -30,7 +30,8 @@ inline const char* not_side_by_side(const Gather& gather, int64_t lanes) {
   const bool few = gather.src_channels < cost::kShortVectorChannels ||
                    gather.groups * gather.dst_channels <= lanes;
   if (few && lanes == kAvx2Lanes) return "too few channels for short vectors";
-  if (filled_lanes(gather.groups * gather.dst_channels, lanes) < cost::kFilledByGroups) {
+  const double least = gather.taps() == 1 ? cost::kFilledByGroupsOfOneTap : cost::kFilledByGroups;
+  if (filled_lanes(gather.groups * gather.dst_channels, lanes) < least) {
     return "the groups fill too few lanes";
   }
   if (gather.src_channels > gather.dst_channels) {

@@ -1,0 +1,91 @@
+// The slabs of a job of dense_channels, which register tiles take one after the other, and their weights.
+#pragma once
+
+#include "cpu/common/register_tile.h"
+#include "cpu/dense_channels/load.h"
+
+namespace torchconv::cpu {
+namespace {
+
+template <class S, class A>
+struct ChannelSlabs : ChannelSource {
+  using T = Compute<S>;
+  int64_t panel_begin, panel_end;
+
+  // What the lanes of a register tile hold, and which part of the sum is being added to it.
+  struct Slab {
+    int64_t blocks, width, valid, first_channel;
+    bool skip_padding;
+    bool direct;   // whole vectors in the result's own layout and type: its memory holds the sums
+    bool rounded;  // the same of pairs: tiles store the last of their sums rounded
+    bool first, last;
+    bool fetches;      // the source rows below, for all slabs
+    Ahead<A> ahead;    // else: the weights that come next
+    int64_t channels;  // source channels of this chunk
+    T bias[kPanelBlocks * kLaneBlock<T>] = {};
+  };
+
+  ChannelSlabs(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
+      : ChannelSource(task, gather, plan, index % plan.source_jobs(gather)) {
+    // Pieces come last, so that a thread whose share it is goes on with the same weights.
+    const int64_t piece = index / plan.source_jobs(gather), panels = plan.panels.of_piece();
+    panel_begin = piece * panels, panel_end = panel_begin + panels;
+  }
+
+  int64_t chunk_channels(int64_t chunk) const {
+    return plan.c_chunk.length(chunk, gather.src_channels);
+  }
+
+  int64_t slab_blocks(int64_t panel, int64_t block) const {
+    return smaller(plan.panels.begin(panel + 1) - block, kSlabBlocks<A>);
+  }
+
+  // f(slab, panel, block) for every slab of this job, which begins with that block of that panel.
+  template <class F>
+  void each_slab(const F& f) const {
+    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+      const int64_t end = plan.panels.begin(panel + 1);
+      Slab slab;
+      for (int64_t block = plan.panels.begin(panel); block < end; block += slab.blocks) {
+        slab.blocks = slab_blocks(panel, block);
+        f(slab, panel, block);
+      }
+    }
+  }
+
+  void set_lanes(Slab& slab, int64_t block) const {
+    slab.width = slab.blocks * plan.lanes;
+    slab.valid = smaller(slab.width, gather.dst_channels - block * plan.lanes);
+    slab.first_channel = group * gather.dst_channels + block * plan.lanes;
+    const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % kStoredLanes<A> == 0;
+    slab.direct = whole && std::is_same_v<S, T> && !task.replaces_residual();
+    slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
+    if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
+  }
+
+  // The packed weights of the slab that begins with `block`, for the source channels from c_begin on.
+  const A* weights_of(const A* packed, int64_t block, int64_t blocks, int64_t c_begin) const {
+    const int64_t before = (group * plan.panels.blocks + block) * gather.steps();
+    return packed + (before + c_begin * gather.taps() * blocks) * plan.lanes;
+  }
+
+  // Those of the slab after this one, a part of them for each of its pixels.
+  Ahead<A> weights_ahead(const A* packed, const Slab& slab, int64_t panel, int64_t block,
+                         int64_t c_begin) const {
+    if (plan.packed_size * (int64_t)sizeof(A) <= cost::kPackedKept) return {};
+    block += slab.blocks;
+    panel += block == plan.panels.begin(panel + 1);
+    if (panel == panel_end) {
+      if (slab.last) return {};
+      panel = panel_begin, block = plan.panels.begin(panel), c_begin += slab.channels;
+    }
+    const int64_t blocks = slab_blocks(panel, block), taps = gather.taps();
+    const int64_t channels = smaller(plan.c_chunk.size, gather.src_channels - c_begin);
+    const int64_t pixels = images * row_count * gather.columns.longest * gather.phases();
+    return {weights_of(packed, block, blocks, c_begin),
+            ceil_div(channels * taps * blocks * plan.lanes, pixels)};
+  }
+};
+
+}  // namespace
+}  // namespace torchconv::cpu
