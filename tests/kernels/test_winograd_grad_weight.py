@@ -215,7 +215,11 @@ def test_float64_is_summed_directly():
         assert reasons(shape, torch.float64)[name_of(shape)] == "float64 is summed directly"
 
 
-@pytest.mark.parametrize("shape", NETWORKS + ODD, ids=ids(NETWORKS + ODD))
+# Odd kernels of parts are forced: their maps are small.
+CHOSEN = NETWORKS + tuple(shape for shape in ODD if "parts" not in name_of(shape))
+
+
+@pytest.mark.parametrize("shape", CHOSEN, ids=ids(CHOSEN))
 def test_the_choice_does_not_depend_on_the_batch(shape):
     for batch in (1, 2, 7, 64, 1000):
         assert reasons(shape.with_batch(batch))[name_of(shape)].endswith("runs")

@@ -1,4 +1,4 @@
-"""Kernels that Winograd's algorithms take as sums of smaller ones: any number of taps, and which layers."""
+"""Kernels that Winograd's algorithms take as sums of smaller ones: of any size, and which."""
 
 import random
 
