@@ -210,6 +210,15 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("one_axis_3x1", 3, 50, (11, 5), 32, (3, 1), padding=(0, 2, 1, 0)),
     case("one_axis_1x5", 2, 64, (1, 39), 70, (1, 5), bias=True),
     case("one_axis_5x1", 2, 65, (14, 6), 64, (5, 1), padding=0),
+    # Large kernels as sums of small ones: all numbers of taps that the last part may have.
+    case("parts_4x4", 2, 33, (9, 14), 40, 4, bias=True),
+    case("parts_9x5", 1, 20, (17, 13), 34, (9, 5), padding=(3, 4, 0, 2)),
+    case("parts_7x8", 1, 64, (11, 15), 17, (7, 8), bias=True),
+    case("parts_3x7_dilated", 2, 32, (20, 33), 32, (3, 7), dilation=(2, 1)),
+    case("parts_1x7", 2, 64, (3, 29), 70, (1, 7), bias=True),
+    case("parts_1x9", 1, 65, (1, 90), 64, (1, 9), padding=(0, 0, 8, 0)),
+    case("parts_8x1", 1, 64, (31, 3), 64, (8, 1)),
+    case("parts_11x1", 1, 70, (40, 2), 65, (11, 1), bias=True),
     # Weight gradients that read a channels_last operand in place, one of them or both.
     case("in_place_1x1", 3, 48, (9, 11), 24, 1),
     case("in_place_1x1_stride2", 2, 80, (7, 9), 40, 1, 2),

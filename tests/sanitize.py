@@ -71,6 +71,12 @@ SHARED = (
         for r, s in ((1, 3), (3, 1), (1, 5), (5, 1))
         for size in (9, 12, 14)
     ),
+    case("parts_4x7", 2, 17, (9, 10), 33, (4, 7), bias=True),
+    case("parts_3x6", 2, 17, (9, 10), 33, (3, 6), dilation=(1, 2)),
+    case("parts_1x7", 2, 17, (3, 14), 33, (1, 7)),
+    case("parts_1x9", 2, 17, (3, 14), 33, (1, 9)),
+    case("parts_7x1", 2, 17, (14, 3), 33, (7, 1)),
+    case("parts_9x1", 2, 17, (14, 3), 33, (9, 1)),
     case("stride2", 3, 20, (9, 10), 40, 3, 2, bias=True),
     case("stride2_even", 2, 16, (8, 12), 20, 3, 2),
     case("4x4_stride2", 3, 20, (9, 11), 40, 4, 2, bias=True),

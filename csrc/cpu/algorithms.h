@@ -7,9 +7,13 @@ namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
     kWinograd2, kWinograd5x5, kWinograd1x3, kWinograd3x1, kWinograd1x5, kWinograd5x1,
-    kWinogradStride2, kWinograd4x4Stride2, kWinograd1x3Stride2, kDensePixels, kDenseChannels,
-    kWinogradGradWeight, kWinograd5x5GradWeight, kWinograd1x3GradWeight, kWinograd3x1GradWeight,
-    kWinograd1x5GradWeight, kWinograd5x1GradWeight, kGradWeight, kReference;
+    kWinogradParts3x3, kWinogradParts1x3, kWinogradParts3x1, kWinogradParts4x4, kWinogradParts1x4,
+    kWinogradParts4x1, kWinogradStride2, kWinograd4x4Stride2, kWinograd1x3Stride2, kDensePixels,
+    kDenseChannels, kWinogradGradWeight, kWinograd5x5GradWeight, kWinograd1x3GradWeight,
+    kWinograd3x1GradWeight, kWinograd1x5GradWeight, kWinograd5x1GradWeight,
+    kWinogradParts3x3GradWeight, kWinogradParts1x3GradWeight, kWinogradParts3x1GradWeight,
+    kWinogradParts4x4GradWeight, kWinogradParts1x4GradWeight, kWinogradParts4x1GradWeight,
+    kGradWeight, kReference;
 
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
@@ -30,6 +34,9 @@ struct Kernels {
   RunJob winograd3x1;
   RunJob winograd1x5;
   RunJob winograd5x1;
+  RunJob winograd4x4;
+  RunJob winograd1x4;
+  RunJob winograd4x1;
   RunJob winograd_stride2;
   RunJob winograd4x4_stride2;
   RunJob winograd1x3_stride2;
@@ -39,6 +46,9 @@ struct Kernels {
   RunJob winograd3x1_grad_weight;
   RunJob winograd1x5_grad_weight;
   RunJob winograd5x1_grad_weight;
+  RunJob winograd4x4_grad_weight;
+  RunJob winograd1x4_grad_weight;
+  RunJob winograd4x1_grad_weight;
   RunJob activate;
   RunJob channel_product;
   // Runs register-only fused multiply-adds; returns how many floating-point operations they were.

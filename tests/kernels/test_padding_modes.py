@@ -36,6 +36,8 @@ CASES = [
     case("winograd_1x3", 40, (1, 37), 33, (1, 3), padding=(0, 0, 3, 2)),
     case("winograd_3x1_dilated", 32, (24, 5), 32, (3, 1), 1, (4, 5, 0, 2), (3, 1)),
     case("winograd_5x1", 64, (16, 6), 64, (5, 1), padding=(2, 3, 0, 0)),
+    case("winograd_parts_4x4", 64, (16, 15), 64, (7, 7), padding=(3, 2, 4, 3)),
+    case("winograd_parts_1x3", 64, (1, 40), 64, (1, 9), padding=(0, 0, 6, 4)),
     case("winograd_stride2", 64, (16, 15), 66, (3, 3), 2, (1, 1, 2, 1)),
     case("winograd_4x4_stride2", 64, (16, 15), 66, (4, 4), 2, (1, 1, 2, 1)),
     case("dilation", 16, (9, 9), 16, (3, 3), 2, (4, 3, 2, 5), 3),

@@ -21,6 +21,14 @@ from tests.reference import Operands, exact, random_operands, run, threads
 KERNELS = {"winograd_f4": (3, 3), "winograd_f2": (3, 3)} | {
     f"winograd_{r}x{s}": (r, s) for r, s in ((5, 5), (1, 3), (3, 1), (1, 5), (5, 1))
 }
+KERNELS |= {  # sums of smaller kernels
+    "winograd_parts_3x3": (9, 5),
+    "winograd_parts_1x3": (1, 9),
+    "winograd_parts_3x1": (11, 1),
+    "winograd_parts_4x4": (7, 7),
+    "winograd_parts_1x4": (1, 7),
+    "winograd_parts_4x1": (7, 1),
+}
 ALGORITHMS = tuple(KERNELS)
 GATHERS = ("forward", "grad_input")
 # Of the rms of the exact result: the rms error and the largest.
@@ -221,6 +229,7 @@ def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
     down, across = (taps // 2 for taps in KERNELS[algorithm])
+    tall, wide = (max(5, taps - 1) for taps in KERNELS[algorithm])  # what tiles see, at most
     source = t.input if op == "forward" else t.grad
     for row, column in ((0, 0), (3, 4), (4, 3), (8, 10), (5, 6)):
         kept = source[1, 7, row, column].clone()
@@ -233,7 +242,7 @@ def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
             :, max(0, row - down) : row + down + 1, max(0, column - across) : column + across + 1
         ].any()
         far = torch.ones(shape.h, shape.w, dtype=torch.bool)
-        far[max(0, row - 5) : row + 6, max(0, column - 5) : column + 6] = False
+        far[max(0, row - tall) : row + tall + 1, max(0, column - wide) : column + wide + 1] = False
         assert same_bits(found[1][:, far], ordinary[1][:, far])
     t.weight[5, 7, -1, -1] = value
     channel = 5 if op == "forward" else 7
@@ -286,12 +295,20 @@ def test_denormals_are_no_cliff_and_no_error(algorithm):
 def test_other_layers_are_refused(algorithm):
     kernel = KERNELS[algorithm]
     plain = build_case("", 2, 32, 12, 32, kernel)
-    for shape, dtype, reason in (
+    other, reason = replace(plain, r=2), f"{kernel[0]} x {kernel[1]}"
+    if "parts" in algorithm:
+        other = replace(plain, r=3, s=3)
+        reason = "one row" if kernel[0] == 1 else "one column" if kernel[1] == 1 else "of its own"
+    for shape, dtype, expected in (
         (replace(plain, stride=(2, 1)), torch.float32, "stride"),
-        (build_case("", 2, 32, 12, 32, kernel, dilation=257), torch.float32, "dilation"),
-        (replace(plain, r=2), torch.float32, f"{kernel[0]} x {kernel[1]}"),
+        (
+            build_case("", 2, 32, 12, 32, kernel, dilation=400),
+            torch.float32,
+            "reaches too far" if "parts" in algorithm else "dilation",
+        ),
+        (other, torch.float32, reason),
         (replace(plain, groups=2), torch.float32, "groups"),
         (plain, torch.float64, "float64"),
     ):
-        assert reason in explanation("forward", shape, dtype)[0]
+        assert expected in explanation("forward", shape, dtype)[0]
     assert "forward and input gradient" in explanation("grad_weight", plain)[0]

@@ -68,6 +68,20 @@ constexpr WinogradMaps kWinograd5x5Maps = {9, 70, 0, 0};
 constexpr double kMostOneAxisProducts = 70;
 constexpr int64_t kLeastOneAxisPixels = 8;
 constexpr int64_t kLeastOneAxisChannels3 = 32, kLeastOneAxisChannels5 = 64;
+// Other kernels as sums of 3 x 3 or 4 x 4 ones, F(4, 3) and F(3, 4), in all directions; products are counted as those
+// of dilated layers (16 to 512 channels, 2 x 2 to 15 x 3 taps, maps of 7 x 7 to 56 x 56, 1 to 8 images, Zen 4): with
+// 25 to 37 % of them 1.5 to 2.6 times as fast as direct sums, with 42 to 49 % 1.3 to 2.1, with 55 to 68 % 0.95 to 1.7,
+// with 73 % 0.8 to 1.3; with 16 channels on both sides 1.2 to 1.5 times, one small image 0.8 to 1. Along one axis, with
+// 50 to 67 %, 1.15 to 1.5 times from 64 channels on, with 32 0.9 to 1.15, with 16 or 24 0.6 to 0.9. The weight gradient
+// of one image needs 11 x 11 pixels to win: with 8 x 8 it takes 1.3 to 2.8 times as long. Of bfloat16, where the CPU
+// multiplies pairs, with 29 to 32 % 1.2 to 1.5 times as fast, with 42 to 49 % 0.8 to 1, along one axis 0.65 to 0.85.
+constexpr double kMostPartsProducts = 68, kMostPartsOneAxisProducts = 70,
+                 kMostPartsBFloat16Products = 35;
+constexpr int64_t kLeastPartsChannels = 16, kLeastPartsChannelsOfMost = 64;
+constexpr int64_t kManyPartsChannels = 32, kManyPartsPixels = 400;  // one of them, at least
+constexpr int64_t kLeastPartsGradPixels = 120;
+// Values at the points of the channels of all parts of a tile; more would leave room for few tiles.
+constexpr int64_t kMostPartsValues = 36 * 8192;
 // Strided algorithms against direct sums (16 to 512 channels, maps of 8 x 8 to 64 x 64, one image and 8, Zen 4).
 // 3 x 3: with full tiles and 64 channels or more forward is 1 to 1.35 times as fast and the input gradient 0.95 to
 // 1.35 times, with 16 or 32 channels 0.7 to 1.1. Maps of 7 x 7 and 14 x 14, or 14 x 14 and 28 x 28 inputs, fill 77 %

@@ -6,6 +6,9 @@
 // winograd_1x3, winograd_3x1, winograd_1x5, winograd_5x1: kernels of one row or column, with half or 60 % of the
 // products. Along their axis a tile has six points as above, along the other one it is one pixel, which F(1, 1)
 // leaves as it is.
+// winograd_parts_3x3, winograd_parts_1x3 and so on: kernels of other sizes as sums of such kernels, whose channels
+// are more source channels (parts.h). winograd_parts_4x4, ... have tiles of three destinations, F(3, 4), which suit
+// 4, 7 or 8 taps: of both kinds the one with fewer products.
 // winograd_stride2: of 3 x 3 kernels with a stride of two, with 56 % of the products: 9 points along each axis,
 // of which five are F(4, 2) and four plain products with one tap (filtering.h).
 // winograd_4x4_stride2, winograd_1x3_stride2: of 4 x 4 kernels, 39 %, 10 points of two F(4, 2) along each axis; and
@@ -46,15 +49,15 @@ namespace torchconv::cpu {
 namespace {
 
 // Why such sums are none of ours, or null.
-template <class F>
+template <class F, Kernel kKernel = Kernel::kWhole>
 const char* refusal(Op op, const Conv2dShape& shape) {
   return op == Op::kGradWeight ? "computes forward and input gradient only"
-                               : not_winograd<F>(shape);
+                               : not_winograd<F, kKernel>(shape);
 }
 
-template <class F, class GradInput = F>
+template <class F, class GradInput = F, Kernel kKernel = Kernel::kWhole>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (const char* reason = refusal<F>(op, shape)) return reason;
+  if (const char* reason = refusal<F, kKernel>(op, shape)) return reason;
   const Gather gather = make_gather(op, shape);
   const bool forward = op == Op::kForward;
   const WinogradPlan winograd = make_winograd_plan(gather, forward ? F::kDown : GradInput::kDown,
@@ -131,6 +134,14 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
 }
 
 // As unsuited.
+template <class F>
+const char* unsuited_as_parts(Op op, const Conv2dShape& shape) {
+  if (const char* reason = refusal<F, Kernel::kParts>(op, shape)) return reason;
+  const bool forward = op == Op::kForward;
+  return unsuited_parts<F>(shape, forward ? shape.p : shape.h, forward ? shape.q : shape.w);
+}
+
+// As unsuited.
 template <class F, class GradInput>
 const char* unsuited_strided(Op op, const Conv2dShape& shape) {
   using namespace sum_order;
@@ -165,6 +176,15 @@ Algorithm strided_algorithm(const char* name, RunJob Kernels::* kernel) {
           unsuited_strided<F, GradInput>};
 }
 
+template <class F>
+Algorithm parts_of_kernel(const char* name, RunJob Kernels::* kernel) {
+  return {name,
+          make_plan<F, F, Kernel::kParts>,
+          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
+          Sums::kF4,
+          unsuited_as_parts<F>};
+}
+
 }  // namespace
 
 const Algorithm kWinograd4 = algorithm_of<Square<4, 3>>("winograd_f4", &Kernels::winograd4);
@@ -175,6 +195,19 @@ const Algorithm kWinograd1x3 = algorithm_of<Row<4, 3>>("winograd_1x3", &Kernels:
 const Algorithm kWinograd3x1 = algorithm_of<Column<4, 3>>("winograd_3x1", &Kernels::winograd3x1);
 const Algorithm kWinograd1x5 = algorithm_of<Row<2, 5>>("winograd_1x5", &Kernels::winograd1x5);
 const Algorithm kWinograd5x1 = algorithm_of<Column<2, 5>>("winograd_5x1", &Kernels::winograd5x1);
+
+const Algorithm kWinogradParts3x3 =
+    parts_of_kernel<Square<4, 3>>("winograd_parts_3x3", &Kernels::winograd4);
+const Algorithm kWinogradParts1x3 =
+    parts_of_kernel<Row<4, 3>>("winograd_parts_1x3", &Kernels::winograd1x3);
+const Algorithm kWinogradParts3x1 =
+    parts_of_kernel<Column<4, 3>>("winograd_parts_3x1", &Kernels::winograd3x1);
+const Algorithm kWinogradParts4x4 =
+    parts_of_kernel<Square<3, 4>>("winograd_parts_4x4", &Kernels::winograd4x4);
+const Algorithm kWinogradParts1x4 =
+    parts_of_kernel<Row<3, 4>>("winograd_parts_1x4", &Kernels::winograd1x4);
+const Algorithm kWinogradParts4x1 =
+    parts_of_kernel<Column<3, 4>>("winograd_parts_4x1", &Kernels::winograd4x1);
 
 const Algorithm kWinogradStride2 = strided_algorithm<StrideTwo<3>, StrideTwoGradInput<3>>(
     "winograd_stride2", &Kernels::winograd_stride2);

@@ -56,7 +56,7 @@ struct WinogradJob {
   void sum_point(int64_t tiles, int64_t block, int64_t width, const T* source, const T* weights,
                  T* sums, const Ahead<T>& ahead) const {
     Tile<T> tile;
-    tile.partials = {plan.c_block.length(block, gather.src_channels)};
+    tile.partials = {plan.c_block.length(block, plan.channels)};
     tile.a = source + block * plan.block_pitch;
     tile.a_row = plan.c_pitch;
     tile.b = weights;
@@ -94,7 +94,7 @@ struct WinogradJob {
   void pack_shared(int64_t index, T* shared) const {
     const int64_t parts = plan.c_block.count;
     const int64_t panel = index / parts, block = index % parts;
-    const int64_t channels = plan.c_block.length(block, gather.src_channels);
+    const int64_t channels = plan.c_block.length(block, plan.channels);
     pack_winograd<F, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
                         shared + plan.weights_at(panel, block));
   }
@@ -146,7 +146,7 @@ struct WinogradJob {
     const T* const from = shared + in_repeat * F::kPoints * plan.source_pitch;
     const int64_t tiles = tiles_of(group), width = plan.panel_width(panel);
     for (int64_t block = 0; block < plan.c_block.count; ++block) {
-      const int64_t channels = plan.c_block.length(block, gather.src_channels);
+      const int64_t channels = plan.c_block.length(block, plan.channels);
       pack_winograd<F, S>(task, gather, plan, panel, plan.c_block.begin(block), channels, packed,
                           weights);
       for (int point = 0; point < F::kPoints; ++point) {

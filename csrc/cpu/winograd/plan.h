@@ -3,6 +3,7 @@
 
 #include "cpu/common/gather.h"
 #include "cpu/winograd/filtering.h"
+#include "cpu/winograd/parts.h"
 #include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
@@ -47,14 +48,18 @@ struct WinogradPlan {
   int64_t lanes;   // of a block
   int64_t points;  // of a tile
   int64_t values;  // of a kernel: fewer where points share them
+  KernelParts parts;
+  int64_t
+      part_channels;  // of the source, for a part of the kernel: whole blocks where there are several
+  int64_t channels;  // of all parts
   TileGrid grid;
   int64_t units, groups;   // of the call; a group is a share of the units, what a job sums
   int64_t group_tiles;     // at most
   int64_t repeat_groups;   // transformed at once where the source comes first
   int64_t blocks, panels;  // of destination channels; a panel is a share of the blocks
   int64_t width;           // lanes of the widest panel
-  Cut c_block;             // source channels that are summed together
-  Cut c_chunk;             // source channels that are loaded at once
+  Cut c_block;             // source channels that are summed together, of the parts' channels
+  Cut c_chunk;             // source channels that are loaded at once, for all parts
   // The transformed source of a group is [point][block of source channels][tile][c_pitch], its sums are
   // [point][tile][lanes].
   int64_t c_pitch, block_pitch, source_pitch, sums_pitch;
@@ -72,6 +77,11 @@ struct WinogradPlan {
   int64_t panel_width(int64_t index) const {
     const Range range = panel(index);
     return (range.end - range.begin) * lanes;
+  }
+  // Of a part's row: all of the kernel, where the rows of a part are then one run of taps.
+  int64_t packed_columns() const {
+    return parts.kernel_rows > 1 ? parts.kernel_columns
+                                 : smaller(parts.across.size, parts.kernel_columns);
   }
   // Elements from one point to the next of the weights of a panel and a block of source channels, which
   // are [point][c][lanes].
@@ -94,8 +104,11 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   grid.rows = grid.down.count(), grid.columns = grid.across.count();
   const int64_t points = plan.points = down.points * across.points;
   const int64_t values = plan.values = down.weights * across.weights;
-  plan.c_block = Cut::of(sum_order::kWinogradChannels, c);
-  plan.c_pitch = smaller(plan.c_block.size, round_up(c, plan.lanes));
+  plan.parts = KernelParts(gather.rows.kernel, gather.columns.kernel, down, across);
+  plan.part_channels = plan.parts.count() > 1 ? round_up(c, plan.lanes) : c;
+  plan.channels = plan.parts.count() * plan.part_channels;
+  plan.c_block = Cut::of(sum_order::kWinogradChannels, plan.channels);
+  plan.c_pitch = smaller(plan.c_block.size, round_up(plan.channels, plan.lanes));
   const int64_t c_all = plan.c_block.count * plan.c_pitch;
 
   plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
@@ -134,18 +147,23 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
 
   // Of the units of a segment that are loaded and stored at once.
   const int64_t rows = grid.parts.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
-  const int64_t window_pixels =
-      (rows * down.advance + down.reach - down.advance) *
-      smaller(grid.across.span(grid.parts.size, across), gather.columns.src_size);
+  const int64_t window_rows = rows * down.advance + down.reach - down.advance;
+  const int64_t window_columns =
+      grid.across.span(grid.parts.size, across) + plan.parts.last_column() * grid.across.step;
+  const int64_t window_pixels = smaller(window_rows + plan.parts.last_row(), gather.rows.src_size) *
+                                smaller(window_columns, gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
   const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
-  plan.c_chunk = Cut::of(in_place ? c_all : smaller(c_all, fitting * plan.lanes), c);
+  const int64_t c_lanes = round_up(c, plan.lanes);
+  plan.c_chunk = Cut::of(in_place ? c_lanes : smaller(c_lanes, fitting * plan.lanes), c);
 
   plan.block_pitch = plan.group_tiles * plan.c_pitch;
   plan.source_pitch = odd_lines(plan.c_block.count * plan.block_pitch, plan.lanes);
   plan.sums_pitch = odd_lines(plan.group_tiles * plan.width, plan.lanes);
   plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
-  plan.scratch.packed = smaller(c, plan.c_block.size) * gather.taps() * plan.lanes;
+  plan.scratch.packed = smaller(plan.channels, plan.c_block.size) *
+                        smaller(plan.parts.down.size, gather.rows.kernel) * plan.packed_columns() *
+                        plan.lanes;
   plan.scratch.sums = points * plan.sums_pitch;
   plan.scratch.pixels =
       (in_place ? 1 : rows) * grid.parts.size * down.tile * across.tile * plan.width;

@@ -5,7 +5,7 @@
 //
 // computes F(m, r): m neighbouring destinations from m + r - 1 source elements d and r weights w, with
 // m + r - 1 products instead of r m. d and w make polynomials that are evaluated at m + r - 2 points and
-// infinity; the products are the values of another one there. F(4, 3) and F(2, 5) have the points 0, +-a, +-b
+// infinity; the products are the values of another one there. F(4, 3), F(3, 4) and F(2, 5) have the points 0, +-a, +-b
 // and infinity, a = 5/8 and b = 3/2, and with them B^T: the rms error is about half of that with 0, +-1, +-2
 // (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural
 // Networks", 2018, explains why). F(2, 3) has 0, +-1 and infinity.
@@ -92,6 +92,27 @@ inline void weight_transform(Along<4, 3>, const typename V::Vec (&w)[3],
   out[5] = w[2];
 }
 
+// Of F(3, 4), whose rows go on to a3 and b3.
+template <class V>
+inline void weight_transform(Along<3, 4>, const typename V::Vec (&w)[4],
+                             typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  const auto pair = [](double at_low, Vec low, double at_high, Vec high) {
+    return add_scaled<V>(add_scaled<V>(V::zero(), at_low, low), at_high, high);
+  };
+  out[0] = add_scaled<V>(V::zero(), 1 / P::n0, w[0]);
+  const Vec even_a = pair(1 / P::na, w[0], P::a2 / P::na, w[2]),
+            odd_a = pair(1 / P::na, w[1], P::a2 / P::na, w[3]);
+  out[1] = add_scaled<V>(even_a, P::a, odd_a);
+  out[2] = add_scaled<V>(even_a, -P::a, odd_a);
+  const Vec even_b = pair(1 / P::nb, w[0], P::b2 / P::nb, w[2]),
+            odd_b = pair(1 / P::nb, w[1], P::b2 / P::nb, w[3]);
+  out[3] = add_scaled<V>(even_b, P::b, odd_b);
+  out[4] = add_scaled<V>(even_b, -P::b, odd_b);
+  out[5] = w[3];
+}
+
 // Of F(2, 5), whose rows go on to a4 and b4.
 template <class V>
 inline void weight_transform(Along<2, 5>, const typename V::Vec (&w)[5],
@@ -122,7 +143,7 @@ inline void weight_transform(Along<2, 5>, const typename V::Vec (&w)[5],
 //     | 0  a2  a2  b2  b2   0 |
 //     | 0  a3 -a3  b3 -b3   1 |
 //
-// F(2, 5) has the first two rows; infinity counts in the last.
+// F(3, 4) and F(2, 5) have the first three and two rows; infinity counts in the last.
 template <class V, int kTile, int r>
 inline void destination_transform(Along<kTile, r>, const typename V::Vec (&m)[6],
                                   typename V::Vec (&out)[kTile]) {

@@ -1,7 +1,8 @@
 // winograd_grad_weight: the weight gradient of dense 3x3 layers with stride 1, by Winograd's algorithm;
 // winograd_5x5_grad_weight: of 5x5 layers, with tiles of 2x2 pixels of grad. A dilation parts the pixels of a
 // tile (winograd/tile_axis.h). winograd_1x3_grad_weight and so on, of kernels of one row or column: tiles of four or
-// two pixels along it, at six points.
+// two pixels along it, at six points. winograd_parts_3x3_grad_weight and so on: the taps of other kernels, in parts of 3x3
+// or 4x4 that see the input shifted (winograd/parts.h); each part is some blocks of the result.
 //
 //      grad          input                   values at 36 points
 //      . . . .       . . . . . .     each tile of    of grad      of the input
@@ -32,14 +33,15 @@ namespace torchconv::cpu {
 namespace {
 
 // Why such sums are none of ours, or null.
-template <class F>
+template <class F, Kernel kKernel = Kernel::kWhole>
 const char* refusal(Op op, const Conv2dShape& shape) {
-  return op == Op::kGradWeight ? not_winograd<F>(shape) : "computes the weight gradient only";
+  return op == Op::kGradWeight ? not_winograd<F, kKernel>(shape)
+                               : "computes the weight gradient only";
 }
 
-template <class F>
+template <class F, Kernel kKernel = Kernel::kWhole>
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (const char* reason = refusal<F>(op, shape)) return reason;
+  if (const char* reason = refusal<F, kKernel>(op, shape)) return reason;
   const WinogradGradWeightPlan made = make_winograd_grad_weight_plan(shape, F::kDown, F::kAcross);
   plan.keep(made);
   plan.scratch_bytes = made.scratch_bytes();
@@ -47,7 +49,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
                          made.blocks * made.block_size() * (int64_t)sizeof(float), plan);
   if (made.operands == WinogradGradWeightPlan::Operands::kShared) {
     plan.stages = 2;
-    plan.jobs[0] = made.passes * (made.input.cut.count + made.grad.cut.count);
+    plan.jobs[0] = made.passes * (made.input_blocks() + made.grad.cut.count);
     plan.jobs[1] = made.blocks;
     plan.shared_bytes = made.shared_bytes();
   }
@@ -77,6 +79,14 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   return nullptr;
 }
 
+// As unsuited.
+template <class F>
+const char* unsuited_as_parts(Op op, const Conv2dShape& shape) {
+  if (const char* reason = refusal<F, Kernel::kParts>(op, shape)) return reason;
+  if (shape.p * shape.q < sum_order::kLeastPartsGradPixels) return "small maps are summed directly";
+  return unsuited_parts<F>(shape, shape.p, shape.q);
+}
+
 template <class F>
 Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel) {
   return {name,
@@ -84,6 +94,15 @@ Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel) {
           {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
           Sums::kF4,
           unsuited<F>};
+}
+
+template <class F>
+Algorithm parts_of_kernel(const char* name, RunJob Kernels::* kernel) {
+  return {name,
+          make_plan<F, Kernel::kParts>,
+          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
+          Sums::kF4,
+          unsuited_as_parts<F>};
 }
 
 }  // namespace
@@ -100,5 +119,17 @@ const Algorithm kWinograd1x5GradWeight =
     algorithm_of<Row<2, 5>>("winograd_1x5_grad_weight", &Kernels::winograd1x5_grad_weight);
 const Algorithm kWinograd5x1GradWeight =
     algorithm_of<Column<2, 5>>("winograd_5x1_grad_weight", &Kernels::winograd5x1_grad_weight);
+const Algorithm kWinogradParts3x3GradWeight =
+    parts_of_kernel<Square<4, 3>>("winograd_parts_3x3_grad_weight", &Kernels::winograd_grad_weight);
+const Algorithm kWinogradParts1x3GradWeight =
+    parts_of_kernel<Row<4, 3>>("winograd_parts_1x3_grad_weight", &Kernels::winograd1x3_grad_weight);
+const Algorithm kWinogradParts3x1GradWeight = parts_of_kernel<Column<4, 3>>(
+    "winograd_parts_3x1_grad_weight", &Kernels::winograd3x1_grad_weight);
+const Algorithm kWinogradParts4x4GradWeight = parts_of_kernel<Square<3, 4>>(
+    "winograd_parts_4x4_grad_weight", &Kernels::winograd4x4_grad_weight);
+const Algorithm kWinogradParts1x4GradWeight =
+    parts_of_kernel<Row<3, 4>>("winograd_parts_1x4_grad_weight", &Kernels::winograd1x4_grad_weight);
+const Algorithm kWinogradParts4x1GradWeight = parts_of_kernel<Column<3, 4>>(
+    "winograd_parts_4x1_grad_weight", &Kernels::winograd4x1_grad_weight);
 
 }  // namespace torchconv::cpu

@@ -22,27 +22,31 @@ struct WinogradGradWeightJob {
   WinogradGradWeightJob(const Task& task, const Plan& plan, char* memory)
       : task(task), plan(plan), scratch(plan, memory) {}
 
+  // Of a block of the channels of a part.
   void load_input(int64_t block, Range tiles, float* out) const {
-    load_tiles<SourceTile<F>, S>(plan, plan.input, task.input, block, tiles, scratch.patch, out);
+    const int64_t blocks = plan.input.cut.count;
+    load_tiles<SourceTile<F>, S>(plan, plan.input, task.input, block % blocks,
+                                 plan.parts.taps(block / blocks), tiles, scratch.patch, out);
   }
   void load_grad(int64_t block, Range tiles, float* out) const {
-    load_tiles<GradTile<F>, S>(plan, plan.grad, task.grad, block, tiles, scratch.patch, out);
+    load_tiles<GradTile<F>, S>(plan, plan.grad, task.grad, block, {}, tiles, scratch.patch, out);
   }
 
   // Stage 0 of shared operands: a pass of one block of channels.
   void load_shared(int64_t index, float* shared) const {
     const int64_t block = index / plan.passes, begin = index % plan.passes * plan.pass_tiles;
     const Range tiles = {begin, smaller(begin + plan.pass_tiles, task.shape.n * plan.tiles())};
-    if (block < plan.input.cut.count)
+    if (block < plan.input_blocks())
       return load_input(block, tiles, shared + plan.input_at(block) + begin * plan.input.cut.size);
-    const int64_t k_block = block - plan.input.cut.count;
+    const int64_t k_block = block - plan.input_blocks();
     load_grad(k_block, tiles, shared + plan.grad_at(k_block) + begin * plan.grad.cut.size);
   }
 
   // sums [c][tap][k] = the tiles of the batch, of block `block`; `shared`: operands that are, or null
   void sum(int64_t block, Range tiles, float* sums, const float* shared) const {
     const int64_t c_block = block / plan.grad.cut.count, k_block = block % plan.grad.cut.count;
-    const int64_t inputs = plan.input.cut.length(c_block, plan.input.channels);
+    const int64_t inputs =
+        plan.input.cut.length(c_block % plan.input.cut.count, plan.input.channels);
     const int64_t outputs = plan.grad.cut.length(k_block, plan.grad.channels);
     for (int64_t begin = tiles.begin, end; begin < tiles.end; begin = end) {
       end = smaller(begin + plan.pass_tiles, tiles.end);

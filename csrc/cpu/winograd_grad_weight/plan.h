@@ -8,6 +8,7 @@
 #include "cpu/common/sum_order.h"
 #include "cpu/plan.h"
 #include "cpu/winograd/filtering.h"
+#include "cpu/winograd/parts.h"
 #include "cpu/winograd/tile_axis.h"
 
 namespace torchconv::cpu {
@@ -25,7 +26,8 @@ struct WinogradOperand {
 
 struct WinogradGradWeightPlan {
   int64_t points;                   // of a tile
-  int64_t taps;                     // of the kernel
+  KernelParts parts;                // each has blocks of the result of its own
+  int64_t taps;                     // of a part
   TileAxis down, across;            // where the tiles of grad are
   int64_t tile_rows, tile_columns;  // of an image
   WinogradOperand input, grad;
@@ -50,8 +52,10 @@ struct WinogradGradWeightPlan {
            2 * pass_tiles * (int64_t)sizeof(int64_t);
   }
   // Where shared memory has an operand's block of channels: the input's first.
+  // The input has the blocks of all parts.
+  int64_t input_blocks() const { return parts.count() * input.cut.count; }
   int64_t input_at(int64_t block) const { return block * input.size; }
-  int64_t grad_at(int64_t block) const { return input_at(input.cut.count) + block * grad.size; }
+  int64_t grad_at(int64_t block) const { return input_at(input_blocks()) + block * grad.size; }
   int64_t shared_bytes() const { return grad_at(grad.cut.count) * (int64_t)sizeof(float); }
 };
 
@@ -74,7 +78,8 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
   using Plan = WinogradGradWeightPlan;
   const int64_t lanes = block_lanes(shape.dtype);
   Plan plan{};
-  plan.points = down.points * across.points, plan.taps = shape.r * shape.s;
+  plan.points = down.points * across.points, plan.taps = (int64_t)down.taps * across.taps;
+  plan.parts = KernelParts(shape.r, shape.s, down, across);
   plan.down = {shape.p, down.tile, shape.dilation_h};
   plan.across = {shape.q, across.tile, shape.dilation_w};
   plan.tile_rows = plan.down.count(), plan.tile_columns = plan.across.count();
@@ -94,7 +99,7 @@ inline WinogradGradWeightPlan make_winograd_grad_weight_plan(const Conv2dShape& 
                 shape.pad_left, margins(shape), {},      0,       0};
   plan.grad = {shape.layout, shape.k, shape.p, shape.q, 0, 0, {}, {}, 0, 0};
   cut(plan.input), cut(plan.grad);
-  plan.blocks = plan.input.cut.count * plan.grad.cut.count;
+  plan.blocks = plan.input_blocks() * plan.grad.cut.count;
   plan.chunks = winograd_chunks(plan.blocks, plan.tile_rows, plan.tile_columns);
   const int64_t all_tiles = plan.passes * plan.pass_tiles;
   place(plan.input, all_tiles), place(plan.grad, all_tiles);

@@ -37,6 +37,21 @@ inline void grad_transform(Along<4, 3>, const typename V::Vec (&g)[4], typename 
   out[5] = g[3];
 }
 
+// Of three elements, the first three columns.
+template <class V>
+inline void grad_transform(Along<3, 4>, const typename V::Vec (&g)[3], typename V::Vec (&out)[6]) {
+  using P = WinogradPoints;
+  using Vec = typename V::Vec;
+  out[0] = g[0];
+  const Vec even_a = add_scaled<V>(g[0], P::a2, g[2]);
+  out[1] = add_scaled<V>(even_a, P::a, g[1]);
+  out[2] = add_scaled<V>(even_a, -P::a, g[1]);
+  const Vec even_b = add_scaled<V>(g[0], P::b2, g[2]);
+  out[3] = add_scaled<V>(even_b, P::b, g[1]);
+  out[4] = add_scaled<V>(even_b, -P::b, g[1]);
+  out[5] = g[2];
+}
+
 // Of two elements, the first two columns.
 template <class V>
 inline void grad_transform(Along<2, 5>, const typename V::Vec (&g)[2], typename V::Vec (&out)[6]) {
@@ -73,7 +88,7 @@ using GradTile = TileKind<GradAxis<typename F::Down>, GradAxis<typename F::Acros
 //     |  0    a/na  -a/na   b/nb  -b/nb  0 |
 //     |  0   a2/na  a2/na  b2/nb  b2/nb  1 |
 //
-// The rows of F(5, 2) go on to a4 and b4; infinity counts in the last.
+// The rows of F(4, 3) go on to a3 and b3, those of F(5, 2) to a4 and b4; infinity counts in the last.
 template <class V, int tile, int kTaps>
 inline void taps_transform(Along<tile, kTaps>, const typename V::Vec (&m)[6],
                            typename V::Vec (&out)[kTaps]) {
