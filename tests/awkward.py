@@ -59,6 +59,8 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("stride2x3", 2, 4, (13, 17), 6, 3, (2, 3)),
     case("stride1x2", 2, 4, (9, 18), 6, (3, 5), (1, 2)),
     case("stride_over_kernel", 2, 3, 19, 4, 2, 5, padding=0),
+    case("4x4_stride2", 2, 17, (10, 11), 20, 4, 2, bias=True),
+    case("1x3_stride2", 2, 20, (3, 19), 17, (1, 3), (1, 2)),
     case("1x1_stride2", 2, 17, 13, 9, 1, 2),
     case("1x1_stride3_pad", 2, 5, 10, 7, 1, 3, padding=1, bias=True),
     case("patchify", 2, 3, 32, 24, 4, 4, padding=0, bias=True),

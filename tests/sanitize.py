@@ -73,15 +73,19 @@ SHARED = (
     ),
     case("parts_4x7", 2, 17, (9, 10), 33, (4, 7), bias=True),
     case("parts_3x6", 2, 17, (9, 10), 33, (3, 6), dilation=(1, 2)),
-    case("parts_1x7", 2, 17, (3, 14), 33, (1, 7)),
-    case("parts_1x9", 2, 17, (3, 14), 33, (1, 9)),
-    case("parts_7x1", 2, 17, (14, 3), 33, (7, 1)),
-    case("parts_9x1", 2, 17, (14, 3), 33, (9, 1)),
+    case("parts_7x7", 1, 16, (8, 9), 20, 7),
+    case("parts_9x9", 1, 16, (9, 11), 20, 9),
+    *(
+        case(f"parts_{r}x{s}_{size}", 2, 17, (3, size) if r == 1 else (size, 3), 33, (r, s))
+        for r, s in ((1, 7), (1, 9), (7, 1), (9, 1))
+        for size in (10, 14)
+    ),
     case("stride2", 3, 20, (9, 10), 40, 3, 2, bias=True),
     case("stride2_even", 2, 16, (8, 12), 20, 3, 2),
     case("4x4_stride2", 3, 20, (9, 11), 40, 4, 2, bias=True),
     case("4x4_stride2_even", 2, 16, (8, 12), 20, 4, 2, padding=2),
     case("1x3_stride2", 3, 20, (2, 19), 40, (1, 3), (1, 2), bias=True),
+    case("1x3_stride2_even", 2, 16, (1, 18), 20, (1, 3), (1, 2), padding=(0, 2)),
 )
 
 

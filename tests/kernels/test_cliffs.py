@@ -207,8 +207,8 @@ def test_large_scratch_is_given_back():
     """What a call needs beyond some megabytes for all its threads, as for the packed weights of a
     large layer, is gone after it. Each thread that calls has such a buffer of its own: a new one
     has none of an earlier call."""
-    # So few pixels that the weights are packed once for all jobs, not by each for itself.
-    shape = case("37 MB of weights", 1, 1024, 3, 1024, 3)
+    # So many pixels that the weights are packed once for all jobs, and no algorithm of Winograd's.
+    shape = case("37 MB of weights", 4, 1024, 20, 1024, 3, 3)
     t = random_operands(shape, torch.float32)
     trim = ctypes.CDLL(None).malloc_trim
     most_memory_beside_result(lambda: torch.empty(0))  # skips here rather than in a thread

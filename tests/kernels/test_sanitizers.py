@@ -56,10 +56,9 @@ def test_the_host_program_has_every_algorithm(address):
 @pytest.mark.slow
 def test_no_read_outside_and_nothing_undefined(address):
     computed = run_address(address, (*AWKWARD, *FAR, *SHARED), everything=False)
-    # Few shapes are kernels of one row or column.
-    assert all(n >= (2 if "1x" in name or "x1" in name else 10) for name, n in computed.items()), (
-        computed
-    )
+    # Few shapes are kernels of one row or column, or of four with a stride.
+    rare = {name for name in computed if "1x" in name or "x1" in name or "4x4_stride2" in name}
+    assert all(n >= (2 if name in rare else 10) for name, n in computed.items()), computed
 
 
 @pytest.mark.slow
