@@ -72,10 +72,11 @@ constexpr int64_t kLeastOneAxisChannels3 = 32, kLeastOneAxisChannels5 = 64;
 // of dilated layers (16 to 512 channels, 2 x 2 to 15 x 3 taps, maps of 7 x 7 to 56 x 56, 1 to 8 images, Zen 4): with
 // 25 to 37 % of them 1.5 to 2.6 times as fast as direct sums, with 42 to 49 % 1.3 to 2.1, with 55 to 68 % 0.95 to 1.7,
 // with 73 % 0.8 to 1.3; with 16 channels on both sides 1.2 to 1.5 times, one small image 0.8 to 1. Along one axis, with
-// 50 to 67 %, 1.15 to 1.5 times from 64 channels on, with 32 0.9 to 1.15, with 16 or 24 0.6 to 0.9. The weight gradient
+// 50 to 60 %, 1.15 to 1.6 times from 64 channels on, with 67 % 0.95 to 1.25, with 32 channels 0.9 to 1.15, with 16 or
+// 24 0.6 to 0.9; the weight gradient of contiguous ones, which stores a few taps at a time, 0.4 to 1.25 times. That
 // of one image needs 11 x 11 pixels to win: with 8 x 8 it takes 1.3 to 2.8 times as long. Of bfloat16, where the CPU
 // multiplies pairs, with 29 to 32 % 1.2 to 1.5 times as fast, with 42 to 49 % 0.8 to 1, along one axis 0.65 to 0.85.
-constexpr double kMostPartsProducts = 68, kMostPartsOneAxisProducts = 70,
+constexpr double kMostPartsProducts = 68, kMostPartsOneAxisProducts = 61,
                  kMostPartsBFloat16Products = 35;
 constexpr int64_t kLeastPartsChannels = 16, kLeastPartsChannelsOfMost = 64;
 constexpr int64_t kManyPartsChannels = 32, kManyPartsPixels = 400;  // one of them, at least

@@ -84,6 +84,8 @@ template <class F>
 const char* unsuited_as_parts(Op op, const Conv2dShape& shape) {
   if (const char* reason = refusal<F, Kernel::kParts>(op, shape)) return reason;
   if (shape.p * shape.q < sum_order::kLeastPartsGradPixels) return "small maps are summed directly";
+  if (is_one_axis<F>() && shape.layout == Layout::kContiguous)
+    return "contiguous kernels of one row or column are summed directly";
   return unsuited_parts<F>(shape, shape.p, shape.q);
 }
 
