@@ -13,6 +13,7 @@ import torch
 from tests.awkward import AWKWARD
 from tests.compare import same_bits
 from tests.kernels.test_same_bits import random_cases
+from tests.kernels.test_store_stage import FORWARD
 from tests.reference import DTYPES, random_operands, threads
 from torchconv import ConvActivation2d, convert
 from torchconv._kept_weights import keep_packed
@@ -261,22 +262,7 @@ def test_compiled():
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(
-    "algorithm",
-    [
-        "",
-        "pointwise",
-        "depthwise",
-        "grouped_channels",
-        "winograd_f4",
-        "winograd_f2",
-        "winograd_5x5",
-        "winograd_stride2",
-        "winograd_4x4_stride2",
-        "dense_pixels",
-        "dense_channels",
-    ],
-)
+@pytest.mark.parametrize("algorithm", ["", *sorted({*FORWARD} - {"reference"})])
 def test_same_bits_from_packed_weights(algorithm, dtype, channels_last):
     OPERATORS._force_algorithm(algorithm)
     try:

@@ -292,26 +292,3 @@ def test_denormals_are_no_cliff_and_no_error(algorithm):
     torch.testing.assert_close(
         found, F.conv2d(t.input, tiny.weight, padding=shape.torch_padding), rtol=0, atol=1e-38
     )
-
-
-@every_algorithm
-def test_other_layers_are_refused(algorithm):
-    kernel = KERNELS[algorithm]
-    plain = build_case("", 2, 32, 12, 32, kernel)
-    other, reason = replace(plain, r=2), f"{kernel[0]} x {kernel[1]}"
-    if "parts" in algorithm:
-        other = replace(plain, r=3, s=3)
-        reason = "one row" if kernel[0] == 1 else "one column" if kernel[1] == 1 else "of its own"
-    for shape, dtype, expected in (
-        (replace(plain, stride=(2, 1)), torch.float32, "stride"),
-        (
-            build_case("", 2, 32, 12, 32, kernel, dilation=400),
-            torch.float32,
-            "reaches too far" if "parts" in algorithm else "dilation",
-        ),
-        (other, torch.float32, reason),
-        (replace(plain, groups=2), torch.float32, "groups"),
-        (plain, torch.float64, "float64"),
-    ):
-        assert expected in explanation("forward", shape, dtype)[0]
-    assert "forward and input gradient" in explanation("grad_weight", plain)[0]

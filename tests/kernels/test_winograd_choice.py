@@ -1,13 +1,21 @@
 """Which layers Winograd's algorithms compute: by the shape of an image, the dtype and direction."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.cases import case as build_case
 from tests.compare import same_bits
-from tests.kernels.test_winograd import ALGORITHMS, GATHERS, every_gather, explanation
+from tests.kernels.test_winograd import (
+    ALGORITHMS,
+    GATHERS,
+    KERNELS,
+    every_algorithm,
+    every_gather,
+    explanation,
+)
 from tests.reference import random_operands, run
 
 
@@ -131,3 +139,27 @@ def test_f2_leaves_out_the_5x5_layers(op):
     direct, fast = (run(op, shape, t, winograd=mode) for mode in ("off", "auto"))
     assert same_bits(run(op, shape, t, winograd="f2"), direct)
     assert not same_bits(fast, direct)
+
+
+@every_algorithm
+def test_other_layers_are_refused(algorithm):
+    torch.ops.torchconv._force_algorithm(algorithm)
+    kernel = KERNELS[algorithm]
+    plain = build_case("", 2, 32, 12, 32, kernel)
+    other, reason = replace(plain, r=2), f"{kernel[0]} x {kernel[1]}"
+    if "parts" in algorithm:
+        other = replace(plain, r=3, s=3)
+        reason = "one row" if kernel[0] == 1 else "one column" if kernel[1] == 1 else "of its own"
+    for shape, dtype, expected in (
+        (replace(plain, stride=(2, 1)), torch.float32, "stride"),
+        (
+            build_case("", 2, 32, 12, 32, kernel, dilation=400),
+            torch.float32,
+            "reaches too far" if "parts" in algorithm else "dilation",
+        ),
+        (other, torch.float32, reason),
+        (replace(plain, groups=2), torch.float32, "groups"),
+        (plain, torch.float64, "float64"),
+    ):
+        assert expected in explanation("forward", shape, dtype)[0]
+    assert "forward and input gradient" in explanation("grad_weight", plain)[0]
