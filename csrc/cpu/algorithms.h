@@ -85,4 +85,15 @@ inline int64_t vector_lanes(Isa isa) {
   return isa == Isa::kAvx512Bf16 ? kAvx512PairKernels.lanes : kernels_of(isa).lanes;
 }
 
+// An algorithm with one kernel, compiled for each level.
+inline Algorithm at_each_level(const char* name, RunJob Kernels::* kernel,
+                               decltype(Algorithm::make_plan) make_plan, Sums sums,
+                               decltype(Algorithm::unsuited) unsuited) {
+  return {name,
+          make_plan,
+          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
+          sums,
+          unsuited};
+}
+
 }  // namespace torchconv::cpu

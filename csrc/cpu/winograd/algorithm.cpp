@@ -160,29 +160,19 @@ const char* unsuited_strided(Op op, const Conv2dShape& shape) {
 
 template <class F>
 Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel, Sums sums = Sums::kF4) {
-  return {name,
-          make_plan<F>,
-          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
-          sums,
-          unsuited<F>};
+  return at_each_level(name, kernel, make_plan<F>, sums, unsuited<F>);
 }
 
 template <class F, class GradInput>
 Algorithm strided_algorithm(const char* name, RunJob Kernels::* kernel) {
-  return {name,
-          make_plan<F, GradInput>,
-          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
-          Sums::kF4,
-          unsuited_strided<F, GradInput>};
+  return at_each_level(name, kernel, make_plan<F, GradInput>, Sums::kF4,
+                       unsuited_strided<F, GradInput>);
 }
 
 template <class F>
 Algorithm parts_of_kernel(const char* name, RunJob Kernels::* kernel) {
-  return {name,
-          make_plan<F, F, Kernel::kParts>,
-          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
-          Sums::kF4,
-          unsuited_as_parts<F>};
+  return at_each_level(name, kernel, make_plan<F, F, Kernel::kParts>, Sums::kF4,
+                       unsuited_as_parts<F>);
 }
 
 }  // namespace

@@ -91,20 +91,12 @@ const char* unsuited_as_parts(Op op, const Conv2dShape& shape) {
 
 template <class F>
 Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel) {
-  return {name,
-          make_plan<F>,
-          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
-          Sums::kF4,
-          unsuited<F>};
+  return at_each_level(name, kernel, make_plan<F>, Sums::kF4, unsuited<F>);
 }
 
 template <class F>
 Algorithm parts_of_kernel(const char* name, RunJob Kernels::* kernel) {
-  return {name,
-          make_plan<F, Kernel::kParts>,
-          {kPortableKernels.*kernel, kAvx2Kernels.*kernel, kAvx512Kernels.*kernel},
-          Sums::kF4,
-          unsuited_as_parts<F>};
+  return at_each_level(name, kernel, make_plan<F, Kernel::kParts>, Sums::kF4, unsuited_as_parts<F>);
 }
 
 }  // namespace
