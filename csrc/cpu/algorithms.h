@@ -15,6 +15,44 @@ extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPoin
     kWinogradParts4x4GradWeight, kWinogradParts1x4GradWeight, kWinogradParts4x1GradWeight,
     kGradWeight, kReference;
 
+// In the order in which they are asked: the first that suits a layer computes it.
+constexpr const Algorithm* kAlgorithms[] = {&kDepthwise,
+                                            &kDepthwiseGradWeight,
+                                            &kGroupedChannels,
+                                            &kPointwise,
+                                            &kWinograd4,
+                                            &kWinograd2,
+                                            &kWinograd5x5,
+                                            &kWinograd1x3,
+                                            &kWinograd3x1,
+                                            &kWinograd1x5,
+                                            &kWinograd5x1,
+                                            &kWinogradParts3x3,
+                                            &kWinogradParts1x3,
+                                            &kWinogradParts3x1,
+                                            &kWinogradParts4x4,
+                                            &kWinogradParts1x4,
+                                            &kWinogradParts4x1,
+                                            &kWinogradStride2,
+                                            &kWinograd4x4Stride2,
+                                            &kWinograd1x3Stride2,
+                                            &kDensePixels,
+                                            &kDenseChannels,
+                                            &kWinogradGradWeight,
+                                            &kWinograd5x5GradWeight,
+                                            &kWinograd1x3GradWeight,
+                                            &kWinograd3x1GradWeight,
+                                            &kWinograd1x5GradWeight,
+                                            &kWinograd5x1GradWeight,
+                                            &kWinogradParts3x3GradWeight,
+                                            &kWinogradParts1x3GradWeight,
+                                            &kWinogradParts3x1GradWeight,
+                                            &kWinogradParts4x4GradWeight,
+                                            &kWinogradParts1x4GradWeight,
+                                            &kWinogradParts4x1GradWeight,
+                                            &kGradWeight,
+                                            &kReference};
+
 // Beside the list: no operator of its own.
 extern const Algorithm kGradBias;
 

@@ -1,9 +1,10 @@
-// The ordered list: the first algorithm that does not refuse runs, the readable reference takes the
+// Of the list in algorithms.h the first algorithm that does not refuse runs, the readable reference takes the
 // rest.
 #include "cpu/select.h"
 
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 
 #include "choice.h"
 #include "cpu/algorithms.h"
@@ -14,42 +15,8 @@ namespace {
 
 // Never destroyed: a thread may still compute when the process ends.
 Choice<Algorithm>& choice() {
-  static Choice<Algorithm>& only = *new Choice<Algorithm>({&kDepthwise,
-                                                           &kDepthwiseGradWeight,
-                                                           &kGroupedChannels,
-                                                           &kPointwise,
-                                                           &kWinograd4,
-                                                           &kWinograd2,
-                                                           &kWinograd5x5,
-                                                           &kWinograd1x3,
-                                                           &kWinograd3x1,
-                                                           &kWinograd1x5,
-                                                           &kWinograd5x1,
-                                                           &kWinogradParts3x3,
-                                                           &kWinogradParts1x3,
-                                                           &kWinogradParts3x1,
-                                                           &kWinogradParts4x4,
-                                                           &kWinogradParts1x4,
-                                                           &kWinogradParts4x1,
-                                                           &kWinogradStride2,
-                                                           &kWinograd4x4Stride2,
-                                                           &kWinograd1x3Stride2,
-                                                           &kDensePixels,
-                                                           &kDenseChannels,
-                                                           &kWinogradGradWeight,
-                                                           &kWinograd5x5GradWeight,
-                                                           &kWinograd1x3GradWeight,
-                                                           &kWinograd3x1GradWeight,
-                                                           &kWinograd1x5GradWeight,
-                                                           &kWinograd5x1GradWeight,
-                                                           &kWinogradParts3x3GradWeight,
-                                                           &kWinogradParts1x3GradWeight,
-                                                           &kWinogradParts3x1GradWeight,
-                                                           &kWinogradParts4x4GradWeight,
-                                                           &kWinogradParts1x4GradWeight,
-                                                           &kWinogradParts4x1GradWeight,
-                                                           &kGradWeight,
-                                                           &kReference});
+  static Choice<Algorithm>& only =
+      *new Choice<Algorithm>({std::begin(kAlgorithms), std::end(kAlgorithms)});
   return only;
 }
 

@@ -5,6 +5,7 @@
 // one full of NaN for every job, in place of the arenas, which are larger and remember.
 // `callers`: as many threads make the same call at once and must get the same bits.
 // The algorithm "each" is run_each.h, with the images of a batch as its tasks; for integers see integers.h.
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,43 +23,12 @@ namespace {
 using namespace torchconv;
 using namespace torchconv::cpu;
 
-const Algorithm* const kAlgorithms[] = {&kDepthwise,
-                                        &kDepthwiseGradWeight,
-                                        &kPointwise,
-                                        &kWinograd4,
-                                        &kWinograd2,
-                                        &kWinograd5x5,
-                                        &kWinograd1x3,
-                                        &kWinograd3x1,
-                                        &kWinograd1x5,
-                                        &kWinograd5x1,
-                                        &kWinogradParts3x3,
-                                        &kWinogradParts1x3,
-                                        &kWinogradParts3x1,
-                                        &kWinogradParts4x4,
-                                        &kWinogradParts1x4,
-                                        &kWinogradParts4x1,
-                                        &kWinogradStride2,
-                                        &kWinograd4x4Stride2,
-                                        &kWinograd1x3Stride2,
-                                        &kDensePixels,
-                                        &kDenseChannels,
-                                        &kWinogradGradWeight,
-                                        &kWinograd5x5GradWeight,
-                                        &kWinograd1x3GradWeight,
-                                        &kWinograd3x1GradWeight,
-                                        &kWinograd1x5GradWeight,
-                                        &kWinograd5x1GradWeight,
-                                        &kWinogradParts3x3GradWeight,
-                                        &kWinogradParts1x3GradWeight,
-                                        &kWinogradParts3x1GradWeight,
-                                        &kWinogradParts4x4GradWeight,
-                                        &kWinogradParts1x4GradWeight,
-                                        &kWinogradParts4x1GradWeight,
-                                        &kGradWeight,
-                                        &kGradBias,
-                                        &kReference,
-                                        &kGroupedChannels};
+// With the one that has no operator of its own.
+const std::vector<const Algorithm*> kEveryAlgorithm = [] {
+  std::vector<const Algorithm*> all(std::begin(kAlgorithms), std::end(kAlgorithms));
+  all.push_back(&kGradBias);
+  return all;
+}();
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
 struct HostThreads {
@@ -130,7 +100,7 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
     });
   }
   if (!std::strcmp(request.algorithm, "each")) return run_images(given, request);
-  for (const Algorithm* algorithm : kAlgorithms) {
+  for (const Algorithm* algorithm : kEveryAlgorithm) {
     if (std::strcmp(algorithm->name, request.algorithm)) continue;
     const SimplifiedTask simplified(given);
     const Task task = algorithm == &kGradBias ? given : simplified();
@@ -166,7 +136,7 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
 int main(int count, char** arguments) {
   const std::string wanted = count == 2 ? arguments[1] : "";
   if (wanted == "--list") {
-    for (const Algorithm* algorithm : kAlgorithms) std::puts(algorithm->name);
+    for (const Algorithm* algorithm : kEveryAlgorithm) std::puts(algorithm->name);
     return 0;
   }
   if (wanted == "--levels") {  // that the machine has and that some kernels are compiled for
