@@ -174,8 +174,7 @@ def run_images(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) 
     computed = 0
     for turn, one in enumerate(cases):
         for op in OPS[:2]:
-            for call in calls(running, turn, everything):
-                computed += check(running, "each", op, one, call, threads=3)
+            computed += check_calls(running, "each", op, one, turn, everything, threads=3)
     return computed
 
 
@@ -194,11 +193,18 @@ def ops_of(algorithm: str) -> tuple[str, ...]:
     return ("grad_bias",) if algorithm == "grad_bias" else OPS
 
 
-def calls(running: CpuHost, turn: int, everything: bool) -> Iterable[Call]:
-    """All dtypes, layouts and levels, or the one of the first level whose turn it is."""
+def check_calls(
+    running: CpuHost, algorithm: str, op: str, one: Conv2dCase, turn: int, everything: bool, **how
+) -> int:
+    """How many calls were computed: of all dtypes, layouts and levels, or one of the first level,
+    the first that can be from that on whose turn it is."""
     every = list(product(running.levels if everything else running.levels[:1], COMBINATIONS))
-    for level, (dtype, channels_last) in every if everything else [every[turn * 5 % len(every)]]:
-        yield Call(dtype, channels_last, level, misaligned=turn % 2 == 1)
+    first = 0 if everything else turn * 5 % len(every)
+    computed = (
+        check(running, algorithm, op, one, Call(*combination, level, turn % 2 == 1), **how)
+        for level, combination in every[first:] + every[:first]
+    )
+    return sum(computed) if everything else any(computed)
 
 
 def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> dict[str, int]:
@@ -212,8 +218,9 @@ def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool)
                 continue
             for op in ops_of(algorithm):
                 turn = index + number + len(op)
-                for call in calls(running, turn, everything):
-                    computed[algorithm] += check(running, algorithm, op, one, call, exact=True)
+                computed[algorithm] += check_calls(
+                    running, algorithm, op, one, turn, everything, exact=True
+                )
     return computed
 
 
@@ -223,9 +230,9 @@ def run_threads(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool)
     for index, one in enumerate(cases):
         for number, algorithm in enumerate(running.algorithms):
             for op in ops_of(algorithm):
-                for call in calls(running, index + number, everything):
-                    how = dict(threads=3, callers=2)
-                    computed[algorithm] += check(running, algorithm, op, one, call, **how)
+                computed[algorithm] += check_calls(
+                    running, algorithm, op, one, index + number, everything, threads=3, callers=2
+                )
     return computed
 
 

@@ -104,6 +104,11 @@ template <int m, int r>
 using Column = Filtering<Along<m, r>, Along<1, 1>>;
 
 template <class F>
+constexpr bool may_be_dilated() {
+  return F::Down::kStride == 1 && F::Across::kStride == 1;
+}
+
+template <class F>
 constexpr bool is_one_axis() {
   return F::Down::kTaps == 1 || F::Across::kTaps == 1;
 }

@@ -78,7 +78,10 @@ struct WinogradJob {
       int64_t stop;
       const Segment segment(plan.grid, unit, units.end, stop);
       const int64_t tile = plan.grid.tiles_before(unit) - plan.grid.tiles_before(units.begin);
-      const auto store = plan.grid.dilated() ? store_dilated_segment<F, S> : store_segment<F, S>;
+      auto store = store_segment<F, S>;
+      if constexpr (may_be_dilated<F>()) {
+        if (plan.grid.dilated()) store = store_dilated_segment<F, S>;
+      }
       store(task, gather, plan, segment, first, width, sums + tile * width,
             task.bias ? bias : nullptr, pixels);
       unit = stop;

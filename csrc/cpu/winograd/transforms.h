@@ -14,6 +14,8 @@
 // is one fixed sequence of fused multiply-adds: the same bits on every level.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/simd/simd.h"
 #include "cpu/winograd/filtering.h"
 
@@ -204,6 +206,18 @@ inline void destination_transform(Along<1, 1>, const typename V::Vec (&m)[1],
   out[0] = m[0];
 }
 
+// f(0), f(1) ... f(count - 1), unrolled so that vectors stay in registers. Those of the portable level are arrays in
+// memory, of which unrolled transforms would be two megabytes of code.
+template <class V, class F>
+[[gnu::always_inline]] inline void each_of(int count, const F& f) {
+  if constexpr (!std::is_class_v<typename V::Vec>) {
+#pragma GCC unroll 10
+    for (int i = 0; i < count; ++i) f(i);
+  } else {
+    for (int i = 0; i < count; ++i) f(i);
+  }
+}
+
 // One transform down the columns of a tile and then another across its rows: load(i, j) gives an element of
 // kRows x kColumns, store(i, j, vector) takes one of kOutRows x kOutColumns, of whose rows only the first `rows`
 // are wanted.
@@ -214,23 +228,18 @@ template <class V, int kRows, int kOutRows, int kColumns, int kOutColumns, class
                                                        int64_t rows = kOutRows) {
   using Vec = typename V::Vec;
   Vec half[kOutRows][kColumns];
-#pragma GCC unroll 10
-  for (int j = 0; j < kColumns; ++j) {
+  each_of<V>(kColumns, [&](int j) {
     Vec in[kRows], out[kOutRows];
-#pragma GCC unroll 10
-    for (int i = 0; i < kRows; ++i) in[i] = load(i, j);
+    each_of<V>(kRows, [&](int i) { in[i] = load(i, j); });
     down(in, out);
-#pragma GCC unroll 10
-    for (int i = 0; i < kOutRows; ++i) half[i][j] = out[i];
-  }
-#pragma GCC unroll 10
-  for (int i = 0; i < kOutRows; ++i) {
-    if (i >= rows) break;
+    each_of<V>(kOutRows, [&](int i) { half[i][j] = out[i]; });
+  });
+  each_of<V>(kOutRows, [&](int i) {
+    if (i >= rows) return;
     Vec out[kOutColumns];
     across(half[i], out);
-#pragma GCC unroll 10
-    for (int j = 0; j < kOutColumns; ++j) store(i, j, out[j]);
-  }
+    each_of<V>(kOutColumns, [&](int j) { store(i, j, out[j]); });
+  });
 }
 
 }  // namespace
