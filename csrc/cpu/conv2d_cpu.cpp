@@ -186,6 +186,7 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
                     const Sizes& geometry, const std::string& dtype) {
   Conv2dShape shape =
       with_padding_mode(make_shape(input_size, weight_size, geometry, to_dtype(dtype)), geometry);
+  require(shape.h && shape.w && shape.p && shape.q, "there are no pixels to compute");
   if (to_op(op) == Op::kGradInput) shape.padding_mode = PaddingMode::kZeros;  // the most of it
   return explain_choice(to_op(op), simplified(shape), winograd_of(geometry));
 }

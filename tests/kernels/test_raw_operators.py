@@ -117,3 +117,14 @@ def test_sizes_of_a_result_that_do_not_fit(axis):
         arguments = (t.grad, t.weight if op == "grad_input" else t.input)
         with pytest.raises(RuntimeError, match=r"(grad must have size|input channels per group)"):
             getattr(torch.ops.torchconv, f"conv2d_{op}")(*arguments, size, SHAPE.geometry(False))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("size", [(0, 7), (6, 0), (2, 7), (6, 1)], ids=str)
+def test_explaining_a_layer_without_pixels(op, size):
+    """Neither an input nor, where the kernel does not fit into it, an output has any."""
+    empty = case("", 2, 4, size, 6, 3, padding=0, groups=2)
+    with pytest.raises(RuntimeError, match="no pixels to compute"):
+        torch.ops.torchconv._explain(
+            op, empty.input_size, empty.weight_size, empty.geometry(False), "float32"
+        )

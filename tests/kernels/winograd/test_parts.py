@@ -5,10 +5,9 @@ import random
 import pytest
 import torch
 
-from tests.cases import Conv2dCase, ids
-from tests.cases import case as build_case
+from tests.cases import Conv2dCase, case, ids
 from tests.compare import same_bits
-from tests.kernels.test_winograd import explanation
+from tests.kernels.winograd.algorithms import explanation
 from tests.reference import OPS, exact, random_operands, run
 
 OWN = {(3, 3), (5, 5), (1, 3), (3, 1), (1, 5), (5, 1)}
@@ -26,7 +25,7 @@ def random_shape(generator: random.Random, part: str) -> Conv2dCase:
         for i, (taps, step) in enumerate(zip(kernel, dilation, strict=True))
     ]
     channels = (1, 7, 16, 17, 33, 48, 64, 65, 130)
-    return build_case("", generator.randint(1, 3), pick(channels), tuple(size), pick(channels),
+    return case("", generator.randint(1, 3), pick(channels), tuple(size), pick(channels),
                       tuple(kernel), padding=padding, dilation=dilation,
                       bias=pick([True, False]))  # fmt: skip
 
@@ -49,8 +48,8 @@ def test_kernels_of_any_size(part):
 
 
 LARGE = (
-    build_case("9x9_of_128", 1, 128, 28, 64, 9),
-    build_case("13x2_of_96", 2, 96, 20, 96, (13, 2)),
+    case("9x9_of_128", 1, 128, 28, 64, 9),
+    case("13x2_of_96", 2, 96, 20, 96, (13, 2)),
 )
 
 

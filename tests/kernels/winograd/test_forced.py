@@ -1,10 +1,8 @@
-"""winograd_f4, winograd_f2 and those of other kernels, forced: errors within limits, the
-same bits in any batch, layout, level and number of threads, at every size and padding, in every
-dtype."""
+"""Winograd's algorithms, forced: errors within limits, the same bits in any batch, layout, level
+and number of threads, at every size and padding, in every dtype."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
@@ -13,32 +11,23 @@ import torch.nn.functional as F
 
 import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import isa_levels
-from tests.cases import Conv2dCase, ids
-from tests.cases import case as build_case
+from tests.cases import case, ids
 from tests.compare import same_bits
+from tests.kernels.winograd.algorithms import (
+    GATHERS,
+    KERNELS,
+    LIMITS,
+    WITHOUT_STRIDE,
+    both_layouts,
+    every_algorithm,
+    every_gather,
+    explanation,
+    random_cases,
+    with_kernel,
+)
 from tests.reference import Operands, exact, random_operands, run, threads
 
-KERNELS = {"winograd_f4": (3, 3), "winograd_f2": (3, 3)} | {
-    f"winograd_{r}x{s}": (r, s) for r, s in ((5, 5), (1, 3), (3, 1), (1, 5), (5, 1))
-}
-KERNELS |= {  # sums of smaller kernels
-    "winograd_parts_3x3": (9, 5),
-    "winograd_parts_1x3": (1, 9),
-    "winograd_parts_3x1": (11, 1),
-    "winograd_parts_4x4": (7, 7),
-    "winograd_parts_1x4": (1, 7),
-    "winograd_parts_4x1": (7, 1),
-}
-ALGORITHMS = tuple(KERNELS)
-GATHERS = ("forward", "grad_input")
-# Of the rms of the exact result: the rms error and the largest.
-LIMITS = dict.fromkeys(KERNELS, (1.2e-6, 1.5e-5)) | {"winograd_f2": (5e-7, 5e-6)}
-
-every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-every_gather = pytest.mark.parametrize("op", GATHERS)
-both_layouts = pytest.mark.parametrize(
-    "channels_last", [False, True], ids=["contiguous", "channels_last"]
-)
+without_stride = pytest.mark.parametrize("algorithm", WITHOUT_STRIDE)
 
 
 @pytest.fixture(autouse=True)
@@ -47,63 +36,20 @@ def _forced(request):
         torch.ops.torchconv._force_algorithm(request.getfixturevalue("algorithm"))
 
 
-def explanation(op: str, case: Conv2dCase, dtype=torch.float32, channels_last=False) -> list[str]:
-    return torch.ops.torchconv._explain(
-        op, case.input_size, case.weight_size, case.geometry(channels_last),
-        str(dtype).removeprefix("torch."),
-    ).splitlines()  # fmt: skip
-
-
-def random_case(
-    generator: random.Random, kernel: tuple[int, int], batch: int | None = None
-) -> Conv2dCase:
-    """Any size from 1 x 1 on, any padding, channels around the lanes; half are dilated."""
-    pick = generator.choice
-    padding = tuple(generator.randint(0, 4) for _ in range(4))
-    size = [generator.randint(1, 13) for _ in range(2)]
-    if generator.random() < 0.1:
-        size[1] = generator.randint(200, 300)  # rows of tiles that one job does not take
-    dilation = [1, 1]
-    if generator.random() < 0.5:
-        dilation = [generator.randint(1, 5), pick((1, 2, 3, 5, 70) if size[1] > 150 else (1, 2, 4))]
-    for axis in (0, 1):
-        span = (kernel[axis] - 1) * dilation[axis] + 1
-        size[axis] = max(size[axis], span - padding[2 * axis] - padding[2 * axis + 1])
-    channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
-    return build_case("random", batch or generator.randint(1, 5), pick(channels), tuple(size),
-                      pick(channels), kernel, padding=padding, dilation=tuple(dilation),
-                      bias=pick([True, False]))  # fmt: skip
-
-
-def random_cases(
-    algorithm: str, count: int, seed: int, batch: int | None = None
-) -> list[Conv2dCase]:
-    generator = random.Random(seed)
-    if "parts" in algorithm:  # more of them are in test_winograd_parts.py
-        count //= 3
-    return [random_case(generator, KERNELS[algorithm], batch) for _ in range(count)]
-
-
 def errors(found: torch.Tensor, value: torch.Tensor) -> tuple[float, float]:
     error, rms = found.double() - value, value.square().mean().sqrt()
     return float(error.square().mean().sqrt() / rms), float(error.abs().max() / rms)
 
 
 LAYERS = (
-    build_case("64", 2, 64, 28, 64, 3),
-    build_case("128", 2, 128, 14, 128, 3),
-    build_case("256", 2, 256, 14, 256, 3),
-    build_case("512", 2, 512, 7, 512, 3),
-    build_case("512_to_64", 3, 512, 10, 64, 3),
-    build_case("64_to_512", 3, 64, 10, 512, 3),
-    build_case("256_dilated", 2, 256, 21, 128, 3, dilation=(2, 3)),
+    case("64", 2, 64, 28, 64, 3),
+    case("128", 2, 128, 14, 128, 3),
+    case("256", 2, 256, 14, 256, 3),
+    case("512", 2, 512, 7, 512, 3),
+    case("512_to_64", 3, 512, 10, 64, 3),
+    case("64_to_512", 3, 64, 10, 512, 3),
+    case("256_dilated", 2, 256, 21, 128, 3, dilation=(2, 3)),
 )
-
-
-def with_kernel(shape: Conv2dCase, algorithm: str) -> Conv2dCase:
-    """The same layer, padded to the same size, with the kernel of an algorithm."""
-    r, s = KERNELS[algorithm]
-    return replace(shape, r=r, s=s, padding=(r // 2, r // 2, s // 2, s // 2))
 
 
 @both_layouts
@@ -119,10 +65,10 @@ def test_errors(shape, algorithm, op, channels_last):
 
 
 @every_gather
-@every_algorithm
+@without_stride
 def test_one_large_pixel_among_small_ones(algorithm, op):
     """Its tiles have errors relative to it, and all others to their own size."""
-    shape = build_case("", 1, 64, 28, 64, KERNELS[algorithm])
+    shape = with_kernel(case("", 1, 64, 28, 64, 3), algorithm)
     t = random_operands(shape, torch.float32)
     source = (t.input if op == "forward" else t.grad).mul_(1e-2)
     source[:, :, 13, 13] *= 1e6
@@ -154,8 +100,9 @@ def test_any_batch_and_layout(algorithm, op):
     """A sample has the same bits in any batch, at any place in it, in both layouts."""
     shapes = [
         *random_cases(algorithm, 25, seed=2, batch=9),
-        build_case("", 9, 512, 7, 512, KERNELS[algorithm]),  # weights that are transformed by jobs
-        build_case("", 40, 64, 8, 64, KERNELS[algorithm]),  # more than one group of tiles
+        # Weights that are transformed by jobs; more than one group of tiles.
+        with_kernel(case("", 9, 512, 7, 512, 3), algorithm),
+        with_kernel(case("", 40, 64, 8, 64, 3), algorithm),
     ]
     for index, shape in enumerate(shapes):
         t = random_operands(shape, torch.float32, seed=index)
@@ -171,8 +118,8 @@ def test_any_batch_and_layout(algorithm, op):
 @every_algorithm
 def test_any_number_of_threads_and_level(algorithm, op):
     shapes = random_cases(algorithm, 25, seed=3)
-    some = LAYERS[1:2] if "parts" in algorithm else LAYERS[1:4]
-    for shape in (*some, build_case("", 9, 48, 28, 40, 3)):
+    some = LAYERS[1:4] if algorithm == "winograd_f4" else LAYERS[1:2]
+    for shape in (*some, case("", 5, 48, 28, 40, 3)):
         shapes.append(with_kernel(shape, algorithm))
     for index, shape in enumerate(shapes):
         t = random_operands(shape, torch.float32, seed=index)
@@ -207,7 +154,7 @@ def test_weights_of_any_strides(algorithm, op):
         expected = run(op, shape, t)
         w = t.weight
         k, c = w.shape[:2]
-        r, s = KERNELS[algorithm]
+        r, s, _ = KERNELS[algorithm]
         wide = torch.randn(2 * k, c + 3, r + 1, s + 2)
         wide[::2, 1:-2, :r, 1:-1] = w
         for strided in (
@@ -227,46 +174,49 @@ def test_weights_of_any_strides(algorithm, op):
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan], ids=str)
 def test_what_is_not_finite_is_not_lost(value, algorithm, op, channels_last):
     """It reaches every element of the result that sees it, perhaps as NaN, beside them only those
-    of their tiles, and no other sample."""
-    shape = build_case("", 3, 20, (9, 11), 24, KERNELS[algorithm])
+    of their tiles, and no other image."""
+    shape = with_kernel(case("", 3, 20, (9, 11), 24, 3), algorithm)
+    r, s, stride = KERNELS[algorithm]
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
-    down, across = (taps // 2 for taps in KERNELS[algorithm])
-    tall, wide = (max(5, taps - 1) for taps in KERNELS[algorithm])  # what tiles see, at most
+    tall, wide = max(5, r - 1), max(5, s - 1)  # what tiles see, at most
     source = t.input if op == "forward" else t.grad
     for row, column in ((0, 0), (3, 4), (4, 3), (8, 10), (5, 6)):
         kept = source[1, 7, row, column].clone()
         source[1, 7, row, column] = value
-        found = run(op, shape, t, channels_last)
+        found, expected = run(op, shape, t, channels_last), exact(op, shape, t)
         source[1, 7, row, column] = kept
         assert same_bits(found[::2], ordinary[::2])
-        finite = found[1].isfinite()
-        assert not finite[
-            :, max(0, row - down) : row + down + 1, max(0, column - across) : column + across + 1
-        ].any()
-        far = torch.ones(shape.h, shape.w, dtype=torch.bool)
-        far[max(0, row - tall) : row + tall + 1, max(0, column - wide) : column + wide + 1] = False
-        assert same_bits(found[1][:, far], ordinary[1][:, far])
+        seen = ~expected.isfinite()
+        assert seen[1].any() and not found[seen].isfinite().any(), (row, column)
+        if stride == (1, 1):
+            far = torch.ones(found.shape[2:], dtype=torch.bool)
+            far[max(0, row - tall) : row + tall + 1, max(0, column - wide) : column + wide + 1] = 0
+            assert same_bits(found[1][:, far], ordinary[1][:, far])
     t.weight[5, 7, -1, -1] = value
     channel = 5 if op == "forward" else 7
-    assert not run(op, shape, t, channels_last)[:, channel].isfinite().any()
+    seen = ~exact(op, shape, t).isfinite()
+    assert seen[:, channel].any()
+    assert not run(op, shape, t, channels_last)[seen].isfinite().any()
 
 
 @both_layouts
 @every_gather
-@every_algorithm
+@without_stride
 def test_a_dilation_parts_an_image(algorithm, op, channels_last):
     """What is not finite reaches no pixel that a dilation of (2, 3) does not take to it."""
-    shape = build_case("", 2, 17, (13, 14), 20, 3, dilation=(2, 3))
+    shape = with_kernel(case("", 2, 17, (13, 14), 20, 3, dilation=(2, 3)), algorithm)
+    assert explanation(op, shape)[0] == f"{algorithm}: forced, runs"
     t = random_operands(shape, torch.float32)
     ordinary = run(op, shape, t, channels_last)
     source = t.input if op == "forward" else t.grad
     source[1, 7, 6, 4] = torch.nan
-    found = run(op, shape, t, channels_last)
+    found, seen = run(op, shape, t, channels_last), exact(op, shape, t).isnan()
     assert same_bits(found[0], ordinary[0])
-    assert found[1][:, 4:9:2, 1:8:3].isnan().all()
-    other = torch.ones(13, 14, dtype=torch.bool)
-    other[::2, 1::3] = False
+    assert seen[1].any() and found[seen].isnan().all()
+    r, s, _ = KERNELS[algorithm]
+    other = torch.ones(found.shape[2:], dtype=torch.bool)
+    other[slice(0, None, 2) if r > 1 else 6, slice(1, None, 3) if s > 1 else 4] = False
     assert same_bits(found[1][:, other], ordinary[1][:, other])
 
 
@@ -274,7 +224,7 @@ def test_a_dilation_parts_an_image(algorithm, op, channels_last):
 @every_gather
 @every_algorithm
 def test_zeros_are_positive(algorithm, op, channels_last):
-    shape = build_case("", 2, 17, 6, 18, KERNELS[algorithm])
+    shape = with_kernel(case("", 2, 17, 6, 18, 3), algorithm)
     t = random_operands(shape, torch.float32)
     for zero in (0.0, -0.0):
         nothing = t.map(lambda x, zero=zero: torch.full_like(x, zero))
@@ -285,10 +235,13 @@ def test_zeros_are_positive(algorithm, op, channels_last):
 
 @every_algorithm
 def test_denormals_are_no_cliff_and_no_error(algorithm):
-    shape = build_case("", 1, 32, 12, 32, KERNELS[algorithm])
+    shape = with_kernel(case("", 1, 32, 12, 32, 3), algorithm)
     t = random_operands(shape, torch.float32)
     tiny = replace(t, weight=t.weight * 1e-42)
     found = run("forward", shape, tiny)
     torch.testing.assert_close(
-        found, F.conv2d(t.input, tiny.weight, padding=shape.torch_padding), rtol=0, atol=1e-38
+        found,
+        F.conv2d(t.input, tiny.weight, None, shape.stride, shape.torch_padding),
+        rtol=0,
+        atol=1e-38,
     )
