@@ -106,14 +106,14 @@ constexpr int64_t kPointwiseImages = 16;
 constexpr int64_t kPiecePanels = 2, kPiecePanelsWithStride = 4;
 
 // winograd
-constexpr int64_t kGroupTiles = 48;               // uses of a weight, where all come first
-constexpr int64_t kSharedGroupTiles = 96;         // where a job transforms its own
-constexpr int64_t kMostPoints = 36;               // tiles with more come in half of such groups
-constexpr int64_t kWeightsKept = 3 << 20;         // bytes of them that come first, at most
-constexpr int64_t kLeastGroups = 4;               // fewer share their transformed source
-constexpr int64_t kEvenGroups = 16;               // fewer are an even number
-constexpr int64_t kLeastPartedTiles = 16;         // a single row of so many has several parts
-constexpr int64_t kGroupSourceBytes = 9 << 20;    // transformed, of a group
+constexpr int64_t kGroupTiles = 48;             // uses of a weight, where all come first
+constexpr int64_t kSharedGroupTiles = 96;       // where a job transforms its own
+constexpr int64_t kMostPoints = 36;             // tiles with more come in half of such groups
+constexpr int64_t kWeightsKept = 3 << 20;       // bytes of them that come first, at most
+constexpr int64_t kLeastGroups = 4;             // fewer share their transformed source
+constexpr int64_t kEvenGroups = 16;             // fewer are an even number
+constexpr int64_t kLeastCutTiles = 16;          // a single row of so many is cut into several units
+constexpr int64_t kGroupSourceBytes = 9 << 20;  // transformed, of a group
 constexpr int64_t kRepeatSourceBytes = 14 << 20;  // and of those that are transformed at once
 constexpr int64_t kWindowBytes = 192 << 10;       // of the source, loaded at once
 

@@ -60,7 +60,8 @@ const char* not_winograd(const Conv2dShape& shape) {
   constexpr int kDown = F::Down::kStride, kAcross = F::Across::kStride;
   if (shape.stride_h != kDown || shape.stride_w != kAcross)
     return kDown * kAcross > 1 ? "the stride is not two" : "there is a stride";
-  if (!may_be_dilated<F>() && (shape.dilation_h > 1 || shape.dilation_w > 1)) return "there is a dilation";
+  if (!may_be_dilated<F>() && (shape.dilation_h > 1 || shape.dilation_w > 1))
+    return "there is a dilation";
   if (larger(shape.dilation_h, shape.dilation_w) > sum_order::kMostWinogradDilation)
     return "the dilation is too large";
   if (shape.groups != 1) return "there are groups";

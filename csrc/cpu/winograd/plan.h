@@ -9,19 +9,19 @@
 namespace torchconv::cpu {
 
 // The tiles of the destination of a call, row after row of tiles, image after image. A unit is a row of
-// tiles, or a part of one where it is long.
+// tiles, or a stretch of one where it is long.
 struct TileGrid {
   TileAxis down, across;  // where they are
   int64_t rows, columns;  // tiles of an image
-  Cut parts;              // of a row
+  Cut row_cut;            // of a row into units
 
   bool dilated() const { return down.step > 1 || across.step > 1; }
-  // Whether the destinations of a part are side by side.
-  bool parts_are_spans() const { return parts.count == 1 || parts.size % across.step == 0; }
-  int64_t image_units() const { return rows * parts.count; }
+  // Whether the destinations of a unit are side by side.
+  bool units_are_spans() const { return row_cut.count == 1 || row_cut.size % across.step == 0; }
+  int64_t image_units() const { return rows * row_cut.count; }
   // Tiles of all units before this one.
   int64_t tiles_before(int64_t unit) const {
-    return unit / parts.count * columns + unit % parts.count * parts.size;
+    return unit / row_cut.count * columns + unit % row_cut.count * row_cut.size;
   }
 };
 
@@ -32,10 +32,10 @@ struct Segment {
   // The first segment of the units [begin, end); ends at unit `stop`.
   Segment(const TileGrid& grid, int64_t begin, int64_t end, int64_t& stop) {
     const int64_t units = grid.image_units();
-    image = begin / units, row = begin % units / grid.parts.count;
-    column = begin % grid.parts.count * grid.parts.size;
-    columns = smaller(grid.parts.size, grid.columns - column);
-    stop = grid.parts.count > 1 ? begin + 1 : smaller(end, (image + 1) * units);
+    image = begin / units, row = begin % units / grid.row_cut.count;
+    column = begin % grid.row_cut.count * grid.row_cut.size;
+    columns = smaller(grid.row_cut.size, grid.columns - column);
+    stop = grid.row_cut.count > 1 ? begin + 1 : smaller(end, (image + 1) * units);
     rows = stop - begin;
   }
 };
@@ -131,25 +131,27 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
   if (points > kMostPoints) wanted /= 2;
   const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
-  int64_t parts = ceil_div(grid.columns, tiles);
-  // A single row has as many parts as there should be groups.
-  if (gather.n * grid.rows == 1 && parts < kEvenGroups && grid.columns >= kLeastPartedTiles)
-    parts = round_up(parts, 2);
-  grid.parts = Cut::into(parts, grid.columns);
-  if (grid.parts.count > 1 && grid.parts.size > grid.across.step)
-    grid.parts = Cut::of(grid.parts.size / grid.across.step * grid.across.step, grid.columns);
+  int64_t row_units = ceil_div(grid.columns, tiles);
+  // A single row has as many units as there should be groups.
+  if (gather.n * grid.rows == 1 && row_units < kEvenGroups && grid.columns >= kLeastCutTiles)
+    row_units = round_up(row_units, 2);
+  grid.row_cut = Cut::into(row_units, grid.columns);
+  if (grid.row_cut.count > 1 && grid.row_cut.size > grid.across.step)
+    grid.row_cut = Cut::of(grid.row_cut.size / grid.across.step * grid.across.step, grid.columns);
   plan.units = gather.n * grid.image_units();
-  plan.groups = ceil_div(plan.units, larger(1, (tiles + grid.parts.size / 2) / grid.parts.size));
+  plan.groups =
+      ceil_div(plan.units, larger(1, (tiles + grid.row_cut.size / 2) / grid.row_cut.size));
   if (weights_first && plan.groups < kEvenGroups)
     plan.groups = smaller(plan.units, round_up(plan.groups, 2));
   const int64_t group_units = ceil_div(plan.units, plan.groups);
-  plan.group_tiles = group_units * grid.parts.size;
+  plan.group_tiles = group_units * grid.row_cut.size;
 
   // Of the units of a segment that are loaded and stored at once.
-  const int64_t rows = grid.parts.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
+  const int64_t rows =
+      grid.row_cut.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
   const int64_t window_rows = rows * down.advance + down.reach - down.advance;
   const int64_t window_columns =
-      grid.across.span(grid.parts.size, across) + plan.parts.last_column() * grid.across.step;
+      grid.across.span(grid.row_cut.size, across) + plan.parts.last_column() * grid.across.step;
   const int64_t window_pixels = smaller(window_rows + plan.parts.last_row(), gather.rows.src_size) *
                                 smaller(window_columns, gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
@@ -166,7 +168,7 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
                         plan.lanes;
   plan.scratch.sums = points * plan.sums_pitch;
   plan.scratch.pixels =
-      (in_place ? 1 : rows) * grid.parts.size * down.tile * across.tile * plan.width;
+      (in_place ? 1 : rows) * grid.row_cut.size * down.tile * across.tile * plan.width;
   if (weights_first) {
     plan.scratch.source = points * plan.source_pitch;
     plan.shared_size = plan.weights_at(plan.panels, 0);

@@ -19,8 +19,8 @@ void store_dilated_segment(const Task& task, const Gather& gather, const Winogra
   const int64_t valid = smaller(width, gather.dst_channels - first);
   const int64_t left = across.first(segment.column);
   // Pixels of a row that are collected in `space`, in contiguous layout: those of the segment, or of a tile.
-  const bool span = !in_place && plan.grid.parts_are_spans();
-  const int64_t line = span ? smaller(plan.grid.parts.size * kTile, across.size - left) : kTile;
+  const bool span = !in_place && plan.grid.units_are_spans();
+  const int64_t line = span ? smaller(plan.grid.row_cut.size * kTile, across.size - left) : kTile;
   S* const image = (S*)task.result + segment.image * at.image + first * at.channel;
   // `pixels` of a row from `from` on to the result.
   const auto store_line = [&](const T* from, S* to, int64_t pixels) {
