@@ -174,7 +174,8 @@ def run_images(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) 
     computed = 0
     for turn, one in enumerate(cases):
         for op in OPS[:2]:
-            computed += check_calls(running, "each", op, one, turn, everything, threads=3)
+            for call in calls(running, turn, everything):
+                computed += check(running, "each", op, one, call, threads=3)
     return computed
 
 
@@ -193,18 +194,11 @@ def ops_of(algorithm: str) -> tuple[str, ...]:
     return ("grad_bias",) if algorithm == "grad_bias" else OPS
 
 
-def check_calls(
-    running: CpuHost, algorithm: str, op: str, one: Conv2dCase, turn: int, everything: bool, **how
-) -> int:
-    """How many calls were computed: of all dtypes, layouts and levels, or one of the first level,
-    the first that can be from that on whose turn it is."""
+def calls(running: CpuHost, turn: int, everything: bool) -> Iterable[Call]:
+    """All dtypes, layouts and levels, or the one of the first level whose turn it is."""
     every = list(product(running.levels if everything else running.levels[:1], COMBINATIONS))
-    first = 0 if everything else turn * 5 % len(every)
-    computed = (
-        check(running, algorithm, op, one, Call(*combination, level, turn % 2 == 1), **how)
-        for level, combination in every[first:] + every[:first]
-    )
-    return sum(computed) if everything else any(computed)
+    for level, (dtype, channels_last) in every if everything else [every[turn * 5 % len(every)]]:
+        yield Call(dtype, channels_last, level, misaligned=turn % 2 == 1)
 
 
 def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> dict[str, int]:
@@ -218,21 +212,23 @@ def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool)
                 continue
             for op in ops_of(algorithm):
                 turn = index + number + len(op)
-                computed[algorithm] += check_calls(
-                    running, algorithm, op, one, turn, everything, exact=True
-                )
+                for call in calls(running, turn, everything):
+                    computed[algorithm] += check(running, algorithm, op, one, call, exact=True)
     return computed
 
 
 def run_threads(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> dict[str, int]:
-    """Every call from two threads at once, each of which brings two others."""
+    """Every call from two threads at once, each of which brings two others. Algorithms that were
+    not computed twice, because it was the turn of other dtypes and layouts, have further turns."""
     computed = dict.fromkeys(running.algorithms, 0)
-    for index, one in enumerate(cases):
-        for number, algorithm in enumerate(running.algorithms):
-            for op in ops_of(algorithm):
-                computed[algorithm] += check_calls(
-                    running, algorithm, op, one, index + number, everything, threads=3, callers=2
-                )
+    for extra in range(1 if everything else len(COMBINATIONS)):
+        wanted = [name for name in computed if computed[name] < 2]
+        for index, one in enumerate(cases):
+            for number, algorithm in enumerate(running.algorithms):
+                for op in ops_of(algorithm) if algorithm in wanted else ():
+                    for call in calls(running, index + number + extra, everything):
+                        how = dict(threads=3, callers=2)
+                        computed[algorithm] += check(running, algorithm, op, one, call, **how)
     return computed
 
 
