@@ -97,6 +97,14 @@ struct QuadFilter {
       }
       for (int64_t i = 0; i < r; ++i) {
         const int8_t* const row = in + i * stride[2];
+        if (quads.planes) {
+          const int64_t in_row = ceil_div(s, 4);
+          for (int64_t b = 0; b < in_row; ++b) {
+            put_quad(i * in_row + b, 0,
+                     quad(row + 4 * b * stride[3], stride[3], smaller(4, s - 4 * b)));
+          }
+          continue;
+        }
         if (quads.of == Quads::Of::kWindows) {
           const uint32_t four = quad(row, stride[3], s);
           for (int64_t o = 0; o < (quads.three_rows ? 1 : quads.outputs); ++o) {
