@@ -82,9 +82,10 @@ inline bool choose_quads(const Gather& gather, const IntegerKernels& kernels, Qu
   quads.outputs = quads.of != Of::kChannels ? rows_together(gather, kernels, quads.of)
                   : columns                 ? smaller(k, kernels.outputs)
                                             : 1;
-  if (quads.planes) quads.outputs = kernels.outputs;
+  if (quads.planes) quads.outputs = 1;  // whose weights all output rows share
   quads.three_rows = is_three_rows(gather, quads.of);
-  quads.shift = quads.outputs > 1 ? gather.rows.src_step / gather.rows.dilation : 0;
+  const bool shifted = quads.outputs > 1 || quads.planes;
+  quads.shift = shifted ? gather.rows.src_step / gather.rows.dilation : 0;
   quads.blocks = quads.of == Of::kRows ? row_blocks : quads.of == Of::kWindows ? 1 : channel_blocks;
   if (terms > kMostQuadTerms) return false;
   quads.terms = (int64_t)terms;
@@ -148,7 +149,8 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
   made.rows =
       integer_rows(gather, pixels, [&](int64_t rows) { return lines(rows) * quads.line_bytes; });
   if (quads.of != Quads::Of::kChannels) {
-    made.rows = Cut::of(round_up(made.rows.size, quads.outputs), gather.rows.longest);
+    const int64_t together = quads.planes ? kernels.outputs : quads.outputs;
+    made.rows = Cut::of(round_up(made.rows.size, together), gather.rows.longest);
   }
   made.patch_bytes = round_up(lines(made.rows.size) * quads.line_bytes, 64);
   made.row_bytes = quads.residues > 1 ? round_up(4 * quads.wanted, 64) : 0;

@@ -26,7 +26,8 @@ struct PlaneTile {
   const char *weights[2], *starts[2];
   int64_t weight_step;
   char* sums[2];
-  int64_t outputs_apart, valid;  // columns: of all vectors
+  int64_t outputs_apart;
+  typename D::Lanes stored[D::kQuadVectors];  // of each vector, or of each of two planes
 };
 
 template <class D, int kPlanes>
@@ -73,17 +74,19 @@ void sum_planes(const PlaneTile<D>& t) {
       }
     }
   }
+  char *out = t.sums[0], *second = t.sums[1];
+  const int64_t apart = t.outputs_apart;
+  typename D::Lanes stored[D::kQuadVectors];
+  __builtin_memcpy(stored, t.stored, sizeof(stored));
 #pragma GCC unroll 4
-  for (int i = 0; i < kOutputs; ++i) {
+  for (int i = 0; i < kOutputs; ++i, out += apart, second += apart) {
     if constexpr (kPlanes == 2) {
-      D::store_first(t.sums[0] + i * t.outputs_apart, sums[i][0], t.valid);
-      D::store_second(t.sums[1] + i * t.outputs_apart, sums[i][0], t.valid);
-      continue;
-    }
+      D::store_lanes(out, sums[i][0], stored[0]);
+      D::store_lanes(second - 2 * D::kLanes, sums[i][0], stored[1]);
+    } else {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      D::store_first(t.sums[0] + i * t.outputs_apart + v * 4 * D::kLanes, sums[i][v],
-                     t.valid - v * D::kLanes);
+      for (int v = 0; v < kVectors; ++v)
+        D::store_lanes(out + v * 4 * D::kLanes, sums[i][v], stored[v]);
     }
   }
 }
@@ -94,77 +97,112 @@ constexpr int plane_vectors(int rows) {
   return rows == 3 ? D::kQuadVectors : 2;
 }
 
+template <class D>
+using PlaneKernel = void (*)(const PlaneTile<D>&);
+
 template <class D, int kRows, int kShift>
-void sum_planes(const PlaneTile<D>& t, bool two, int64_t outputs, int64_t vectors) {
-  dispatch_int<1, D::kOutputs>(outputs, [&](auto count) {
-    if (two) return sum_planes<D, kRows, kShift, 2, count.value, 1>(t);
-    dispatch_int<1, plane_vectors<D>(kRows)>(
-        vectors, [&](auto wide) { sum_planes<D, kRows, kShift, 1, count.value, wide.value>(t); });
+PlaneKernel<D> plane_kernel(bool two, int64_t outputs, int64_t vectors) {
+  return dispatch_int<1, D::kOutputs>(outputs, [&](auto count) -> PlaneKernel<D> {
+    constexpr int kOutputs = decltype(count)::value;
+    if (two) return sum_planes<D, kRows, kShift, 2, kOutputs, 1>;
+    return dispatch_int<1, plane_vectors<D>(kRows)>(vectors, [](auto wide) -> PlaneKernel<D> {
+      return sum_planes<D, kRows, kShift, 1, kOutputs, decltype(wide)::value>;
+    });
   });
 }
 
 template <class D>
-void sum_planes(const PlaneTile<D>& t, int64_t rows, int64_t shift, bool two, int64_t outputs,
-                int64_t vectors) {
-  const auto run = [&](auto of_rows) {
-    constexpr int kRows = decltype(of_rows)::value;
-    shift == 1 ? sum_planes<D, kRows, 1>(t, two, outputs, vectors)
-               : sum_planes<D, kRows, 2>(t, two, outputs, vectors);
+PlaneKernel<D> plane_kernel(const IntegerPlan& plan, bool two, int64_t outputs, int64_t vectors) {
+  const auto of = [&](auto rows) {
+    constexpr int kRows = decltype(rows)::value;
+    return plan.quads.shift == 1 ? plane_kernel<D, kRows, 1>(two, outputs, vectors)
+                                 : plane_kernel<D, kRows, 2>(two, outputs, vectors);
   };
-  if (rows == 3) return run(std::integral_constant<int, 3>());
-  if (rows == 5) return run(std::integral_constant<int, 5>());
-  run(std::integral_constant<int, 7>());
+  const int64_t rows = plan.gather.rows.kernel;
+  if (rows == 3) return of(std::integral_constant<int, 3>());
+  if (rows == 5) return of(std::integral_constant<int, 5>());
+  return of(std::integral_constant<int, 7>());
 }
 
-// Output rows [first_row, first_row + rows) of image n, for the planes `loads` of the source.
+// Output rows [first_row, first_row + rows) of some output channels of image n.
 template <class D>
-void integer_planes(const Task& task, const IntegerPlan& plan, int64_t n, Range loads,
-                    int64_t first_row, int64_t rows, const char* packed, const uint8_t* zeros) {
-  const Quads& quads = plan.quads;
-  const Axis &down = plan.gather.rows, &across = plan.gather.columns;
-  const int64_t k = plan.gather.dst_channels, width = across.dst_size;
-  const int64_t source_plane = down.src_size * across.src_size;
-  const bool short_rows = 2 * width <= D::kLanes;
-  PlaneTile<D> tile{};
-  tile.zeros = zeros, tile.height = down.src_size;
-  tile.row_pitch = across.src_size, tile.down = down.dilation;
-  tile.vectors_apart = D::kLanes * across.src_step;
-  tile.flips = D::bytes((int)plan.offset);
-  tile.weight_step = quads.start_bytes, tile.outputs_apart = 4 * width;
-  const int64_t tiles = ceil_div(rows, quads.outputs);
-  for (int64_t unit = loads.begin * k, count; unit < loads.end * k; unit += count) {
-    count = short_rows ? smaller(2, loads.end * k - unit) : 1;
-    const bool two = count == 2;
-    for (int b = 0; b < 2; ++b)
-      tile.windows[b] = D::window(across.src_step, across.dilation, b, two);
-    char* results[2];
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t channel = unit + i;
-      tile.planes[i] =
-          (const uint8_t*)task.input + (n * plan.gather.groups + channel / k) * source_plane;
-      tile.weights[i] = packed + channel * quads.unit_bytes;
-      tile.starts[i] = packed + quads.units * quads.unit_bytes + channel * quads.start_bytes;
-      results[i] =
-          (char*)task.result + 4 * (n * plan.gather.groups * k + channel) * down.dst_size * width;
-    }
-    const int64_t most = plane_vectors<D>((int)down.kernel);
-    for (int64_t q = 0; q < width; q += most * D::kLanes) {
-      const int64_t vectors = smaller(most, ceil_div(width - q, D::kLanes));
-      tile.column = q * across.src_step - across.padding, tile.valid = width - q;
+struct IntegerPlanes {
+  const Task& task;
+  const IntegerPlan& plan;
+  int64_t n, first_row;
+  Cut tiles;
+  int64_t last;  // rows of the last tile
+  const char* packed;
+  const uint8_t* zeros;
+
+  IntegerPlanes(const Task& task, const IntegerPlan& plan, int64_t n, int64_t first_row,
+                int64_t rows, const char* packed, const uint8_t* zeros)
+      : task(task), plan(plan), n(n), first_row(first_row), packed(packed), zeros(zeros) {
+    tiles = Cut::into(ceil_div(rows, D::kOutputs), rows);
+    last = tiles.length(tiles.count - 1, rows);
+  }
+
+  void run(Range channels) const {
+    const Axis& axis = plan.gather.columns;
+    const int64_t width = axis.dst_size;
+    const int64_t most = plane_vectors<D>((int)plan.gather.rows.kernel) * D::kLanes;
+    const int64_t in_pairs = 2 * width <= D::kLanes ? (channels.end - channels.begin) / 2 * 2 : 0;
+    const Range pairs = {channels.begin, channels.begin + in_pairs};
+    PlaneTile<D> tile{};
+    tile.zeros = zeros, tile.height = plan.gather.rows.src_size;
+    tile.row_pitch = axis.src_size, tile.down = plan.gather.rows.dilation;
+    tile.vectors_apart = D::kLanes * axis.src_step;
+    tile.flips = D::bytes((int)plan.offset);
+    tile.weight_step = plan.quads.start_bytes, tile.outputs_apart = 4 * width;
+    for (int64_t q = 0; q < width; q += most) {
+      const int64_t columns = smaller(most, width - q), vectors = ceil_div(columns, D::kLanes);
+      tile.column = q * axis.src_step - axis.padding;
       for (int64_t v = 0; v < vectors; ++v) {
         const int64_t column = tile.column + v * tile.vectors_apart;
-        tile.spans[v] = D::span(-column, across.src_size - column);
+        tile.spans[v] = D::span(-column, axis.src_size - column);
+        tile.stored[v] = D::lanes(0, columns - v * D::kLanes);
       }
-      for (int64_t i = 0; i < tiles; ++i) {
-        const Range part = share(i, tiles, rows);
-        const int64_t row = first_row + part.begin;
-        tile.top = row * down.src_step - down.padding;
-        for (int64_t j = 0; j < count; ++j) tile.sums[j] = results[j] + 4 * (row * width + q);
-        sum_planes(tile, down.kernel, quads.shift, two, part.end - part.begin, vectors);
+      run_channels(tile, 1, vectors, q, {pairs.end, channels.end});
+      if (in_pairs) {
+        tile.stored[1] = D::lanes(D::kLanes / 2, D::kLanes / 2 + columns);
+        run_channels(tile, 2, 1, q, pairs);
       }
     }
   }
-}
+
+  // Columns of the result from q on, so many channels at once.
+  void run_channels(PlaneTile<D> tile, int64_t together, int64_t vectors, int64_t q,
+                    Range channels) const {
+    const Quads& quads = plan.quads;
+    const Axis &down = plan.gather.rows, &across = plan.gather.columns;
+    const int64_t k = plan.gather.dst_channels, source = down.src_size * across.src_size;
+    const bool two = together == 2;
+    for (int b = 0; b < 2; ++b) {
+      tile.windows[b] = D::window(across.src_step, across.dilation, b, two);
+    }
+    const PlaneKernel<D> whole = plane_kernel<D>(plan, two, tiles.size, vectors),
+                         rest = plane_kernel<D>(plan, two, last, vectors);
+    const int64_t tile_rows = tiles.size * down.src_step, row = 4 * across.dst_size;
+    for (int64_t channel = channels.begin; channel < channels.end; channel += together) {
+      for (int64_t i = 0; i < together; ++i) {
+        const int64_t one = channel + i, plane = k == 1 ? one : one / k;
+        tile.planes[i] = (const uint8_t*)task.input + (n * plan.gather.groups + plane) * source;
+        tile.weights[i] = packed + one * quads.unit_bytes;
+        tile.starts[i] = packed + quads.units * quads.unit_bytes + one * quads.start_bytes;
+        tile.sums[i] = (char*)task.result +
+                       ((n * plan.gather.groups * k + one) * down.dst_size + first_row) * row +
+                       4 * q;
+      }
+      tile.top = first_row * down.src_step - down.padding;
+      for (int64_t i = 1; i < tiles.count; ++i) {
+        whole(tile);
+        tile.top += tile_rows;
+        for (char*& sums : tile.sums) sums += tiles.size * row;
+      }
+      rest(tile);
+    }
+  }
+};
 
 }  // namespace
 }  // namespace torchconv::cpu

@@ -228,9 +228,10 @@ void integer_quads(const Task& task, const IntegerPlan& plan, const Job& job) {
   const Range loads = share(piece, plan.pieces, quads.loads);
   if constexpr (D::kLoadsSpans) {
     if (quads.planes) {
-      return integer_planes<D>(task, plan, n, loads, plan.rows.begin(part),
-                               plan.rows.length(part, gather.rows.longest), job.shared,
-                               (const uint8_t*)zeros);
+      const IntegerPlanes<D> planes(task, plan, n, plan.rows.begin(part),
+                                    plan.rows.length(part, gather.rows.longest), job.shared,
+                                    (const uint8_t*)zeros);
+      return planes.run({loads.begin * gather.dst_channels, loads.end * gather.dst_channels});
     }
   }
   const Range real = inside(-gather.columns.padding, 1, quads.wanted, gather.columns.src_size);

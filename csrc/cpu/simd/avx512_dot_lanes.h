@@ -59,10 +59,9 @@ struct Avx512DotLanes {
     return _mm512_shuffle_epi8(both, window.bytes);
   }
   static Vec halves(Vec a, Vec b) { return _mm512_mask_blend_epi32(0xff00, a, b); }
-  static void store_second(void* p, Vec v, int64_t count) {
-    const __mmask16 lanes = (__mmask16)(first(count) << (kLanes / 2));
-    _mm512_mask_storeu_epi32((int32_t*)p - kLanes / 2, lanes, v);
-  }
+  using Lanes = __mmask16;
+  static Lanes lanes(int64_t begin, int64_t end) { return (Lanes)(first(end) & ~first(begin)); }
+  static void store_lanes(void* p, Vec v, Lanes some) { _mm512_mask_storeu_epi32(p, some, v); }
   static void pad_row(const uint8_t* from, int64_t begin, int64_t end, int64_t bytes, int flip,
                       char* out) {
     const Vec flips = _mm512_set1_epi8((char)flip);
