@@ -127,13 +127,14 @@ bool padding_is_outside(const DepthwiseTile<T>& t, int64_t column, int64_t width
 // elements is seen by the first vector and by the last.
 template <class T, StripEdges kEdges, bool kFirst, bool kLast, int kFrom, int kTo, int kTaps,
           int kVecs>
-[[gnu::always_inline]] inline void strip_taps(const DepthwiseTile<T>& t, const T* row, int64_t from,
-                                              int64_t to, const StripLanes<T, kEdges>* lanes,
+[[gnu::always_inline]] inline void strip_taps(const T* row, int64_t x_column, const T* w,
+                                              int64_t from, int64_t to,
+                                              const StripLanes<T, kEdges>* lanes,
                                               typename Simd<T>::Vec (&sum)[kTaps][kVecs]) {
   using V = Simd<T>;
-  const T* const w = t.w;
-  const T* at = row + from * t.x_column;
-  for (int64_t s = from; s < to; ++s, at += t.x_column) {
+  const T* at = row + from * x_column;
+  w += from;
+  for (int64_t s = from; s < to; ++s, at += x_column, ++w) {
     typename V::Vec v[kVecs];
 #pragma GCC unroll 8
     for (int i = 0; i < kVecs; ++i) {
@@ -150,7 +151,7 @@ template <class T, StripEdges kEdges, bool kFirst, bool kLast, int kFrom, int kT
     }
 #pragma GCC unroll 8
     for (int m = kFrom; m <= kTo; ++m) {
-      const auto weight = V::broadcast(w[m * kStripPitch + s]);
+      const auto weight = V::broadcast(w[m * kStripPitch]);
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) sum[m][i] = V::fma(weight, v[i], sum[m][i]);
     }
@@ -159,24 +160,25 @@ template <class T, StripEdges kEdges, bool kFirst, bool kLast, int kFrom, int kT
 
 // All taps of a source row where padding repeats elements.
 template <class T, StripEdges kEdges, int kTaps, int kVecs>
-[[gnu::always_inline]] inline void strip_repeating_row(const DepthwiseTile<T>& t, const T* row,
-                                                       int64_t y, int64_t rows,
+[[gnu::always_inline]] inline void strip_repeating_row(const T* row, int64_t x_column, const T* w,
+                                                       int64_t all, int64_t y, int64_t rows,
                                                        const StripTaps& taps,
                                                        const StripLanes<T, kEdges>* lanes,
                                                        typename Simd<T>::Vec (&sum)[kTaps][kVecs]) {
   // Rows of padding are tap rows of few destination rows.
   constexpr int kFew = kTaps / 2;
   if (y < kFew) {
-    strip_taps<T, kEdges, true, true, 0, kFew - 1>(t, row, 0, t.tap_end, lanes, sum);
+    strip_taps<T, kEdges, true, true, 0, kFew - 1>(row, x_column, w, 0, all, lanes, sum);
   } else if (y >= rows + kTaps - 1 - kFew) {
-    strip_taps<T, kEdges, true, true, kTaps - kFew, kTaps - 1>(t, row, 0, t.tap_end, lanes, sum);
+    strip_taps<T, kEdges, true, true, kTaps - kFew, kTaps - 1>(row, x_column, w, 0, all, lanes,
+                                                               sum);
   } else if (kVecs > 1 && taps.apart) {
     const int64_t begin = taps.inner_begin, end = taps.inner_end;
-    strip_taps<T, kEdges, true, false, 0, kTaps - 1>(t, row, 0, begin, lanes, sum);
-    strip_taps<T, kEdges, false, false, 0, kTaps - 1>(t, row, begin, end, lanes, sum);
-    strip_taps<T, kEdges, false, true, 0, kTaps - 1>(t, row, end, t.tap_end, lanes, sum);
+    strip_taps<T, kEdges, true, false, 0, kTaps - 1>(row, x_column, w, 0, begin, lanes, sum);
+    strip_taps<T, kEdges, false, false, 0, kTaps - 1>(row, x_column, w, begin, end, lanes, sum);
+    strip_taps<T, kEdges, false, true, 0, kTaps - 1>(row, x_column, w, end, all, lanes, sum);
   } else {
-    strip_taps<T, kEdges, true, true, 0, kTaps - 1>(t, row, 0, t.tap_end, lanes, sum);
+    strip_taps<T, kEdges, true, true, 0, kTaps - 1>(row, x_column, w, 0, all, lanes, sum);
   }
 }
 
@@ -187,6 +189,7 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
   constexpr int64_t kLanes = V::kLanes;
   typename V::Vec sum[kTaps][kVecs];
   zero_tile<T>(sum);
+  const int64_t all = t.tap_end, x_column = t.x_column;
   const bool whole = t.count >= kVecs * kLanes;
   const auto bias = t.bias ? without_sign_of_zero<V>(V::broadcast(*t.bias)) : V::zero();
   const T* x = t.x + t.begin * t.x_tap;
@@ -194,9 +197,9 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
   // Source row y is tap row m of destination row y - m.
   for (int64_t y = 0; y < rows + kTaps - 1; ++y) {
     if constexpr (repeats(kEdges)) {
-      strip_repeating_row(t, t.x + t.repeated[y], y, rows, taps, lanes, sum);
+      strip_repeating_row(t.x + t.repeated[y], x_column, t.w, all, y, rows, taps, lanes, sum);
     } else if (y >= t.begin && y < t.end) {
-      strip_taps<T, kEdges, false, false, 0, kTaps - 1>(t, x, 0, t.tap_end, lanes, sum);
+      strip_taps<T, kEdges, false, false, 0, kTaps - 1>(x, x_column, t.w, 0, all, lanes, sum);
       x += t.x_tap;
     }
     if (y >= kTaps - 1) {
