@@ -12,7 +12,7 @@
 #include "cpu/common/cost_model.h"
 #include "cpu/kept_weights.h"
 #include "cpu/margins.h"
-#include "cpu/run_plan.h"
+#include "cpu/run_margins.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
 #include "cpu/torch_arguments.h"
@@ -52,9 +52,20 @@ void run(const Task& given, Winograd winograd);
 // See margins.h.
 void run_with_margins(const Task& given, Winograd winograd) {
   const Conv2dShape& shape = given.shape;
+  const TorchThreads threads = TorchThreads::for_work(multiply_adds(shape));
+  const auto tell = [](const MarginLayer& layer) {
+    print_call(Op::kGradInput, layer.shape, layer.algorithm->name, isa_name(layer.plan.isa));
+  };
+  const auto fits = [](bool enough) {
+    require(enough, "out of memory: scratch for the gradient of the padding");
+  };
+  const bool small_groups = has_small_groups(shape);
+  const Cut folded = small_groups ? folded_groups(shape, threads.count()) : Cut{0, 0};
+  if (folded.count > 0) return fits(run_folded(given, winograd, folded, threads, tell));
   Task task = given;
   task.shape.padding_mode = PaddingMode::kZeros;
   run(task, winograd);
+  if (small_groups) return fits(run_strips(given, winograd, threads, tell));
   const MarginStrips margins(shape);
   int64_t most = 0;
   for (int64_t i = 0; i < margins.count; ++i)
@@ -64,18 +75,25 @@ void run_with_margins(const Task& given, Winograd winograd) {
   require(gradient != nullptr, "out of memory: the gradient of the padding needs ", bytes,
           " bytes");
   task.result = gradient.get();
-  const int64_t parts = ceil_div(shape.c, kStripChannels);
+  const int64_t parts = ceil_div(shape.c, kStripChannels), element = stored_bytes(shape.dtype);
   for (int64_t i = 0; i < margins.count; ++i) {
     const MarginStrip& strip = margins.strips[i];
     task.shape = strip.shape;
     run(task, winograd);
+    const PaddedGradient from = {input_strides(strip.shape), strip.row, strip.column};
+    std::vector<MarginSpan> spans;
+    append_spans(shape, strip, from, spans);
     torch::stable::parallel_for(0, shape.n * parts, ceil_div(kStripElements, kStripChannels * most),
                                 [&](int64_t begin, int64_t end) {
                                   for (int64_t job = begin; job < end; ++job) {
-                                    const int64_t first = job % parts * kStripChannels;
-                                    add_strip(shape, strip, gradient.get(), job / parts, first,
-                                              smaller(shape.c, first + kStripChannels),
-                                              given.result);
+                                    const int64_t image = job / parts,
+                                                  first = job % parts * kStripChannels;
+                                    const auto at = [&](const Strides& of) {
+                                      return (image * of.image + first * of.channel) * element;
+                                    };
+                                    add_spans(shape, spans, from, gradient.get() + at(from.strides),
+                                              smaller(shape.c - first, kStripChannels),
+                                              (char*)given.result + at(input_strides(shape)));
                                   }
                                 });
   }

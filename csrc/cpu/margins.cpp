@@ -7,50 +7,32 @@ namespace torchconv::cpu {
 namespace {
 
 template <class S>
-void add_row(const S* in, int64_t in_step, int64_t count, S* out, int64_t out_step) {
-  for (int64_t i = 0; i < count; ++i) {
-    S* const sum = out + i * out_step;
-    from_compute(sum, to_compute(*sum) + to_compute(in[i * in_step]));
+[[gnu::always_inline]] inline void add(const S* from, S* sum) {
+  from_compute(sum, to_compute(*sum) + to_compute(*from));
+}
+
+template <class S>
+void add_channels(const S* in, int64_t count, S* out) {
+  for (int64_t i = 0; i < count; ++i) add(in + i, out + i);
+}
+
+template <class S>
+void add_plane(const std::vector<MarginSpan>& spans, const S* in, S* out) {
+  for (const MarginSpan& span : spans) {
+    const S* const from = in + span.from;
+    S* const to = out + span.to;
+    if (span.from_step == 1 && span.to_step == 1) {
+      for (int64_t i = 0; i < span.count; ++i) add(from + i, to + i);
+    } else {
+      for (int64_t i = 0; i < span.count; ++i)
+        add(from + i * span.from_step, to + i * span.to_step);
+    }
   }
 }
 
 template <class S>
-void add_strip_of(const Conv2dShape& shape, const MarginStrip& strip, const S* from, int64_t begin,
-                  int64_t end, S* to) {
-  const Margins around = margins(shape);
-  const Strides source = input_strides(strip.shape), place = input_strides(shape);
-  const int64_t height = strip.shape.h, width = strip.shape.w;
-  const auto in_at = [&](int64_t y, int64_t x) {
-    return from + y * source.row + x * source.column;
-  };
-  const auto out_at = [&](int64_t y, int64_t x) {
-    return to + around.row(strip.row + y, shape.h) * place.row +
-           around.column(strip.column + x, shape.w) * place.column;
-  };
-  if (shape.layout == Layout::kChannelsLast) {
-    for (int64_t y = 0; y < height; ++y) {
-      for (int64_t x = 0; x < width; ++x)
-        add_row(in_at(y, x) + begin, 1, end - begin, out_at(y, x) + begin, 1);
-    }
-    return;
-  }
-  // A column beside the input has the rows of the input; a row above or below it its columns, and corners.
-  const Range rows = inside(strip.row, 1, height, shape.h);
-  const bool beside = rows.begin == 0 && rows.end == height;
-  const Range columns = inside(strip.column, 1, width, shape.w);
-  for (int64_t c = begin; c < end; ++c) {
-    const int64_t in = c * source.channel, out = c * place.channel;
-    for (int64_t x = 0; beside && x < width; ++x)
-      add_row(in_at(0, x) + in, source.row, height, out_at(0, x) + out, place.row);
-    for (int64_t y = 0; !beside && y < height; ++y) {
-      for (int64_t x = 0; x < columns.begin; ++x)
-        add_row(in_at(y, x) + in, 1, 1, out_at(y, x) + out, 1);
-      add_row(in_at(y, columns.begin) + in, 1, columns.end - columns.begin,
-              out_at(y, columns.begin) + out, 1);
-      for (int64_t x = columns.end; x < width; ++x)
-        add_row(in_at(y, x) + in, 1, 1, out_at(y, x) + out, 1);
-    }
-  }
+void copy_elements(const S* in, int64_t count, S* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = in[i];
 }
 
 }  // namespace
@@ -74,12 +56,73 @@ MarginStrips::MarginStrips(const Conv2dShape& shape) {
   cut(shape.pad_top, bottom, right, width);
 }
 
-void add_strip(const Conv2dShape& shape, const MarginStrip& strip, const void* gradient,
-               int64_t image, int64_t begin, int64_t end, void* result) {
+void append_spans(const Conv2dShape& shape, const MarginStrip& strip, const PaddedGradient& from,
+                  std::vector<MarginSpan>& spans) {
+  const Margins around = margins(shape);
+  const Strides source = from.strides, place = input_strides(shape);
+  const auto append = [&](int64_t y, int64_t x, int64_t count, bool down) {
+    spans.push_back({(y - from.row) * source.row + (x - from.column) * source.column,
+                     down ? source.row : source.column,
+                     around.row(y, shape.h) * place.row + around.column(x, shape.w) * place.column,
+                     down ? place.row : place.column, count});
+  };
+  const int64_t bottom = strip.row + strip.shape.h, right = strip.column + strip.shape.w;
+  // A column beside the input has the rows of the input; a row above or below it its columns, and corners.
+  if (strip.row == 0 && bottom == shape.h) {
+    for (int64_t x = strip.column; x < right; ++x) append(strip.row, x, shape.h, true);
+    return;
+  }
+  for (int64_t y = strip.row; y < bottom; ++y) {
+    for (int64_t x = strip.column; x < 0; ++x) append(y, x, 1, false);
+    append(y, 0, shape.w, false);
+    for (int64_t x = shape.w; x < right; ++x) append(y, x, 1, false);
+  }
+}
+
+void add_spans(const Conv2dShape& shape, const std::vector<MarginSpan>& spans,
+               const PaddedGradient& from, const void* gradient, int64_t channels, void* result) {
   dispatch_dtype(shape.dtype, [&](auto* storage) {
     using S = std::remove_pointer_t<decltype(storage)>;
-    add_strip_of<S>(shape, strip, (const S*)gradient + image * input_strides(strip.shape).image,
-                    begin, end, (S*)result + image * input_strides(shape).image);
+    const S* const in = (const S*)gradient;
+    S* const out = (S*)result;
+    if (shape.layout == Layout::kContiguous) {
+      const int64_t plane = shape.h * shape.w;
+      for (int64_t c = 0; c < channels; ++c)
+        add_plane(spans, in + c * from.strides.channel, out + c * plane);
+      return;
+    }
+    for (const MarginSpan& span : spans) {
+      for (int64_t i = 0; i < span.count; ++i) {
+        add_channels(in + span.from + i * span.from_step, channels,
+                     out + span.to + i * span.to_step);
+      }
+    }
+  });
+}
+
+void fold_padding(const Conv2dShape& shape, const std::vector<MarginSpan>& spans,
+                  const PaddedGradient& from, const void* gradient, int64_t channels,
+                  void* result) {
+  const Strides source = from.strides, place = input_strides(shape);
+  const int64_t inside = -from.row * source.row - from.column * source.column;
+  dispatch_dtype(shape.dtype, [&](auto* storage) {
+    using S = std::remove_pointer_t<decltype(storage)>;
+    const S* const in = (const S*)gradient;
+    S* const out = (S*)result;
+    const auto copy = [&](int64_t channel, int64_t length) {
+      const S* const plane = in + channel * source.channel + inside;
+      for (int64_t y = 0; y < shape.h; ++y)
+        copy_elements(plane + y * source.row, length,
+                      out + channel * place.channel + y * place.row);
+    };
+    if (shape.layout == Layout::kChannelsLast) {
+      copy(0, shape.w * channels);
+      return add_spans(shape, spans, from, in, channels, out);
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      copy(c, shape.w);
+      add_plane(spans, in + c * source.channel, out + c * place.channel);
+    }
   });
 }
 

@@ -1,5 +1,5 @@
 // The input gradient of a layer whose padding repeats elements of its input: that of the input among zeros,
-// and added to it that of the padding, which is computed in up to four strips:
+// and added to it that of the padding, in up to four strips:
 //
 //      t t t t t t
 //      l . . . . r      Each is a layer of its own, of an image that is cut out of the padded one: what is
@@ -9,6 +9,9 @@
 // In this order, so that a sum depends on the shape alone. No torch, no SIMD.
 #pragma once
 
+#include <vector>
+
+#include "cpu/common/arithmetic.h"
 #include "cpu/plan.h"
 
 namespace torchconv::cpu {
@@ -25,8 +28,27 @@ struct MarginStrips {
   explicit MarginStrips(const Conv2dShape& shape);
 };
 
-// Adds the gradient of a strip, of the channels [begin, end) of one image, to that of the input.
-void add_strip(const Conv2dShape& shape, const MarginStrip& strip, const void* gradient,
-               int64_t image, int64_t begin, int64_t end, void* result);
+// The gradient of one padded image, or of a part of it, in memory.
+struct PaddedGradient {
+  Strides strides;
+  int64_t row, column;  // of its first pixel, as coordinates of the input
+};
+
+// Pixels of the padding and those of the input that they repeat, as elements of one channel of both gradients.
+struct MarginSpan {
+  int64_t from, from_step, to, to_step, count;
+};
+
+// Of a strip, in the order of its sums.
+void append_spans(const Conv2dShape& shape, const MarginStrip& strip, const PaddedGradient& from,
+                  std::vector<MarginSpan>& spans);
+
+// result += gradient, for some channels of one image. Both pointers are those of the first pixel and channel.
+void add_spans(const Conv2dShape& shape, const std::vector<MarginSpan>& spans,
+               const PaddedGradient& from, const void* gradient, int64_t channels, void* result);
+
+// The same of the whole padded image, whose inside the result is before.
+void fold_padding(const Conv2dShape& shape, const std::vector<MarginSpan>& spans,
+                  const PaddedGradient& from, const void* gradient, int64_t channels, void* result);
 
 }  // namespace torchconv::cpu

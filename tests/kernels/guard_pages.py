@@ -19,7 +19,7 @@ import torch
 import torchconv  # noqa: F401  (registers the operators)
 from tests.awkward import AWKWARD
 from tests.kernels import test_padding_modes as padding_modes
-from tests.kernels.test_integers import random_layer
+from tests.kernels.test_integers import random_layer, random_planes
 from tests.reference import DTYPES, OPS, random_operands, run
 from torchconv._activation import NAMES
 
@@ -89,13 +89,13 @@ def main(side: str) -> None:
             print(NAMES[number], count, dtype, flush=True)
             torch.ops.torchconv.activate(x, None, number, 0.1)
             torch.ops.torchconv.activate(x, residual, number, 0.1)
-    for seed in range(48):
-        *operands, geometry = random_layer(seed)
+    for seed, layer in product(range(48), (random_layer, random_planes)):
+        *operands, geometry = layer(seed)
         guarded_operands = [
             None if tensor is None else buffer.copy_of(tensor, side)
             for buffer, tensor in zip(buffers, operands, strict=False)
         ]
-        print("integers", seed, flush=True)
+        print("integers", layer.__name__, seed, flush=True)
         torch.ops.torchconv.conv2d_int32(*guarded_operands, geometry)
     print("done")
 

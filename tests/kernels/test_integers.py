@@ -83,6 +83,34 @@ def random_layer(seed: int):
     return x, weight, bias, geometry
 
 
+def random_planes(seed: int):
+    """Depthwise, with the kernels and strides whose planes are read where they lie."""
+    choose = random.Random(seed)
+    generator = torch.Generator().manual_seed(seed)
+    r, s = choose.choice([(3, 3), (3, 2), (3, 4), (5, 5), (7, 7), (5, 8), (7, 6)])
+    step = choose.choice([1, 2])
+    dilation = [choose.choice([1, 1, 2, 3]), choose.choice([1, 1, 3])]
+    stride = [dilation[0] * choose.choice([1, 2]), step]
+    sides = [choose.randint(0, 9) for _ in range(4)]
+    h = max(1, dilation[0] * (r - 1) + 1 - sides[0] - sides[1]) + choose.randint(0, 17)
+    wide = choose.choice([4, 14, 14, 40, 150])
+    w = max(1, dilation[1] * (s - 1) + 1 - sides[2] - sides[3]) + choose.randint(0, wide)
+    channels, multiplier = choose.choice([(1, 1), (2, 1), (7, 1), (24, 1), (5, 3), (33, 1)])
+    extreme = choose.random() < 0.3
+    dtype = choose.choice([torch.uint8, torch.int8])
+    x = numbers((choose.choice([1, 3]), channels, h, w), dtype, generator, extreme)
+    weight = numbers((channels * multiplier, 1, r, s), torch.int8, generator, extreme)
+    bias = numbers((channels * multiplier,), torch.int32, generator, False) // 2**12
+    geometry = [*stride, *sides, *dilation, channels, 0]
+    return x, weight, choose.choice([bias, None]), geometry
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_random_planes(part):
+    for seed in range(24 * part, 24 * part + 24):
+        check(*random_planes(seed))
+
+
 @pytest.mark.parametrize("part", range(8))
 def test_random_layers(part):
     for seed in range(12 * part, 12 * part + 12):

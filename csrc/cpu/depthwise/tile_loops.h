@@ -151,11 +151,15 @@ struct DepthwiseTileLoops {
     bool gathered;  // the taps of a phase lie apart
     T phase[kStripRows * kStripPitch];
 
+    const T* source(int64_t plane) const {
+      const Gather& gather = rows.gather;
+      const int64_t channel =
+          (rows.block + plane) / gather.dst_channels - rows.block / gather.dst_channels;
+      return x + channel * gather.src_height() * gather.src_width();
+    }
     void operator()(DepthwiseTile<T>& tile, int64_t plane) {
       const Gather& gather = rows.gather;
-      const int64_t source =
-          (rows.block + plane) / gather.dst_channels - rows.block / gather.dst_channels;
-      tile.x = x + source * gather.src_height() * gather.src_width();
+      tile.x = source(plane);
       tile.out = out + plane * gather.rows.dst_size * gather.columns.dst_size;
       tile.w = w + plane * rows.plan.weight_block();
       tile.bias = bias ? bias + plane : nullptr;
@@ -178,7 +182,11 @@ struct DepthwiseTileLoops {
     const int64_t column = columns.src_first - view.column, width = gather.src_width();
     if constexpr (kRepeats<T>) {
       if (job.repeats()) {
-        const StripRow<StripEdges::kRepeated> row = {column, width, gather.margins};
+        if (gather.margins.mode == PaddingMode::kCircular && width > Simd<T>::kLanes) {
+          const StripRow<StripEdges::kOtherEnd> row = {column, width, gather.margins};
+          return run_depthwise_strips<T>(tile, count, row, planes);
+        }
+        const StripRow<StripEdges::kNear> row = {column, width, gather.margins};
         return run_depthwise_strips<T>(tile, count, row, planes);
       }
     }

@@ -94,7 +94,7 @@ inline void integer_tiles(const Task& task, const IntegerPlan& plan, const Job& 
 inline void integers(const Task& task, const Job& job) {
   const auto& plan = *(const IntegerPlan*)job.details;
   if (plan.way == IntegerPlan::Way::kTiles) return integer_tiles(task, plan, job);
-  if (plan.way == IntegerPlan::Way::kQuads) return integer_quads(task, plan, job);
+  if (plan.way == IntegerPlan::Way::kQuads) return integer_quads<Dot>(task, plan, job);
   if (plan.is_signed) {
     integer_maps<int8_t>(task, plan, job);
   } else {

@@ -5,6 +5,7 @@
 //     load.h    part of an image as a patch [row][column][channel], padded; packs weights
 //     job.h     one job: register tiles over a patch
 //     quads.h   groups of few channels (plan_quads.h, load_quads.h, pack_quads.h, sum_quads.h)
+//     planes.h  depthwise planes, read in place
 //     maps.h    what has no patch
 //     tile.h    the inner loop
 //
@@ -28,6 +29,7 @@ struct IntegerKernels {
   int step;     // neighbouring channels of a step
   int offset;   // added to int8
   int outputs;  // of a tile of quads
+  bool planes;  // has those of planes.h
 };
 
 extern const IntegerKernels kPortableIntegers, kAvx2Integers, kAvx512Integers, kVnniIntegers;

@@ -55,23 +55,53 @@ struct QuadFilter {
   void pack_columns() {
     const Gather& gather = plan.gather;
     const Quads& quads = plan.quads;
-    const int64_t columns = gather.columns.kernel;
+    const int64_t columns = gather.columns.kernel, outputs = quads.outputs, pitch = 4 * lanes;
+    const int64_t shift = 8 * quads.shift, down = stride[2], right = stride[3];
+    char* out = weights;  // what is stored there might be anything but these variables
+    uint32_t all = 0;
     dispatch_int<1, 4>(gather.rows.kernel, [&](auto rows) {
       for (int64_t c = 0; c < gather.src_channels; ++c) {
-        for (int64_t s = 0; s < columns; ++s) {
-          const int8_t* const in = filter + c * stride[1] + s * stride[3];
+        const int8_t* in = filter + c * stride[1];
+        for (int64_t s = 0; s < columns; ++s, in += right) {
           uint32_t column = 0;
 #pragma GCC unroll 4
           for (int r = 0; r < rows.value; ++r) {
-            const int8_t weight = in[r * stride[2]];
+            const int8_t weight = in[r * down];
             column |= (uint32_t)(uint8_t)weight << (8 * r);
-            sum += (uint32_t)weight;
+            all += (uint32_t)weight;
           }
-          for (int64_t i = 0; i < quads.outputs; ++i)
-            put_quad(c * columns + s, i, column << (8 * i * quads.shift));
+          for (int64_t i = 0; i < outputs; ++i, out += pitch) {
+            const uint32_t quad = column << (i * shift);
+            __builtin_memcpy(out, &quad, sizeof(quad));
+          }
         }
       }
     });
+    sum += all;
+  }
+
+  // The kernel rows of planes.h: one quad each, or two.
+  void pack_rows() {
+    const int64_t columns = plan.gather.columns.kernel, in_row = ceil_div(columns, 4);
+    const int64_t rows = plan.gather.rows.kernel, down = stride[2], right = stride[3];
+    char* out = weights;
+    uint32_t all = 0;
+    for (int64_t b = 0; b < in_row; ++b) {
+      dispatch_int<1, 4>(smaller(4, columns - 4 * b), [&](auto taps) {
+        const int8_t* in = filter + 4 * b * right;
+        for (int64_t i = 0; i < rows; ++i, in += down) {
+          uint32_t quad = 0;
+#pragma GCC unroll 4
+          for (int j = 0; j < taps.value; ++j) {
+            const int8_t weight = in[j * right];
+            quad |= (uint32_t)(uint8_t)weight << (8 * j);
+            all += (uint32_t)weight;
+          }
+          __builtin_memcpy(out + 4 * (i * in_row + b), &quad, sizeof(quad));
+        }
+      });
+    }
+    sum += all;
   }
 
   void add_quad(int64_t term, int64_t output, uint32_t quad) const {
@@ -87,6 +117,7 @@ struct QuadFilter {
     const int64_t r = gather.rows.kernel, s = gather.columns.kernel;
     const int64_t window_rows = quads.terms / gather.src_channels;
     if (quads.of == Quads::Of::kRows && quads.blocks == 1) return pack_columns();
+    if (quads.planes) return pack_rows();
     for (int64_t c = 0; c < gather.src_channels; c += quads.of == Quads::Of::kChannels ? 4 : 1) {
       const int8_t* const in = filter + c * stride[1];
       if (quads.of == Quads::Of::kRows) {
@@ -127,6 +158,45 @@ inline void pack_filter(const Task& task, const IntegerPlan& plan, int64_t k, in
   }
 }
 
+// The depthwise filters of a vector of channels: taps of all of them, row by row, are quads as pixels are.
+inline void pack_lanes(const Task& task, const IntegerPlan& plan, int64_t unit, char* weights,
+                       char* starts) {
+  constexpr int64_t kLanes = Dot::kLanes;
+  const Quads& quads = plan.quads;
+  const int64_t* const stride = task.weight_stride;
+  const int64_t rows = plan.gather.rows.kernel, columns = plan.gather.columns.kernel;
+  const int64_t first = unit * kLanes, valid = smaller(kLanes, plan.gather.groups - first);
+  int32_t sums[kLanes] = {};
+  for (int64_t s = 0; s < columns; ++s) {
+    // The rows of a quad behind those of the quad before: outputs further down begin with these.
+    uint8_t taps[8][kLanes] = {};
+    for (int64_t b = 0; b < quads.blocks; ++b) {
+      __builtin_memcpy(taps[0], taps[4], sizeof(taps) / 2);
+      __builtin_memset(taps[4], 0, sizeof(taps) / 2);
+      for (int64_t r = 4 * b; r < smaller(rows, 4 * b + 4); ++r) {
+        uint8_t* const tap = taps[4 + r % 4];
+        const uint8_t* in =
+            (const uint8_t*)task.weight + first * stride[0] + r * stride[2] + s * stride[3];
+        for (int64_t l = 0; l < valid; ++l, in += stride[0]) tap[l] = *in;
+        for (int64_t l = 0; l < kLanes; ++l) sums[l] += (int8_t)tap[l];
+      }
+      for (int64_t i = 0; i < quads.outputs; ++i) {
+        const uint8_t* four[4];
+        for (int64_t j = 0; j < 4; ++j) four[j] = taps[4 + j - i * quads.shift];
+        Dot::interleave(four, kLanes, 0,
+                        weights + 4 * kLanes * ((b * columns + s) * quads.outputs + i));
+      }
+    }
+  }
+  for (int64_t l = 0; l < kLanes; ++l) {
+    const bool has_bias = task.bias && l < valid;
+    uint32_t start = has_bias ? (uint32_t)((const int32_t*)task.bias)[first + l] : 0;
+    start -= (uint32_t)plan.offset * (uint32_t)sums[l];
+    for (int64_t i = 0; i < quads.outputs; ++i)
+      __builtin_memcpy(starts + 4 * (i * kLanes + l), &start, sizeof(start));
+  }
+}
+
 inline void pack_quads(const Task& task, const IntegerPlan& plan, const Range& units,
                        char* packed) {
   const Gather& gather = plan.gather;
@@ -138,6 +208,10 @@ inline void pack_quads(const Task& task, const IntegerPlan& plan, const Range& u
   for (int64_t unit = units.begin; unit < units.end; ++unit) {
     char* const weights = packed + unit * quads.unit_bytes;
     char* const starts = packed + quads.units * quads.unit_bytes + unit * quads.start_bytes;
+    if (last && quads.of == Quads::Of::kRows) {
+      pack_lanes(task, plan, unit, weights, starts);
+      continue;
+    }
     __builtin_memset(weights, 0, (size_t)quads.unit_bytes);
     __builtin_memset(starts, 0, (size_t)quads.start_bytes);
     if (last) {

@@ -15,6 +15,18 @@ inline bool is_three_rows(const Gather& gather, Quads::Of of) {
          (rows.src_step == rows.dilation || rows.src_step == 2 * rows.dilation);
 }
 
+// See planes.h: the windows of a kernel row lie in 16 bytes, and in the next four.
+inline bool are_planes(const Gather& gather) {
+  const Axis &rows = gather.rows, &columns = gather.columns;
+  const int64_t shift = rows.src_step / rows.dilation;
+  const bool three = rows.kernel == 3 && columns.kernel <= 4;
+  const bool more =
+      (rows.kernel == 5 || rows.kernel == 7) && columns.kernel > 4 && columns.kernel <= 8;
+  return gather.layout == Layout::kContiguous && gather.src_channels == 1 && (three || more) &&
+         columns.src_step <= 2 && columns.src_step + columns.dilation <= 5 &&
+         rows.src_step % rows.dilation == 0 && (shift == 1 || shift == 2);
+}
+
 // How many output rows share the quads that one of them needs, or that two need whose windows are taken together.
 inline int64_t rows_together(const Gather& gather, const IntegerKernels& kernels, Quads::Of of) {
   const Axis& rows = gather.rows;
@@ -58,10 +70,11 @@ inline bool choose_quads(const Gather& gather, const IntegerKernels& kernels, Qu
     if (quads.of == Of::kChannels && (c % 4 || together * channel_blocks > lanes)) return false;
     terms = quads.of == Of::kRows ? of_rows : of_channels;
   } else {
-    const bool windows = windows_fit(gather) && of_windows <= of_rows;
-    terms = windows ? of_windows : of_rows;
+    quads.planes = kernels.planes && are_planes(gather);
+    const bool windows = quads.planes || (windows_fit(gather) && of_windows <= of_rows);
+    terms = windows ? of_windows * (gather.columns.kernel > 4 ? 2 : 1) : of_rows;
     quads.of = windows ? Of::kWindows : Of::kRows;
-    if (of_channels <= terms) terms = of_channels, quads.of = Of::kChannels;
+    if (of_channels <= terms && !quads.planes) terms = of_channels, quads.of = Of::kChannels;
     // Loading counts as one more output channel.
     if (!quads_are_fewer(gather, kernels, (double)(k + 1) * terms)) return false;
   }
@@ -69,12 +82,15 @@ inline bool choose_quads(const Gather& gather, const IntegerKernels& kernels, Qu
   quads.outputs = quads.of != Of::kChannels ? rows_together(gather, kernels, quads.of)
                   : columns                 ? smaller(k, kernels.outputs)
                                             : 1;
+  if (quads.planes) quads.outputs = 1;  // whose weights all output rows share
   quads.three_rows = is_three_rows(gather, quads.of);
-  quads.shift = quads.outputs > 1 ? gather.rows.src_step / gather.rows.dilation : 0;
+  const bool shifted = quads.outputs > 1 || quads.planes;
+  quads.shift = shifted ? gather.rows.src_step / gather.rows.dilation : 0;
   quads.blocks = quads.of == Of::kRows ? row_blocks : quads.of == Of::kWindows ? 1 : channel_blocks;
   if (terms > kMostQuadTerms) return false;
   quads.terms = (int64_t)terms;
-  if (quads.of == Of::kWindows) quads.terms += c * (quads.outputs - 1) * quads.shift;
+  if (quads.of == Of::kWindows && !quads.planes)
+    quads.terms += c * (quads.outputs - 1) * quads.shift;
   return true;
 }
 
@@ -125,6 +141,7 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
   const bool whole = !last || quads.lanes == d.c;  // rows are interleaved at once
   quads.spare_bytes = round_up(quads.lanes * (whole ? columns.src_size : 1), 64);
   const auto lines = [&](int64_t count) {
+    if (quads.planes) return int64_t{0};
     if (rows) return quads.blocks * gather.src_channels;
     return (windows ? gather.src_channels : quads.blocks) * made.source_rows(count);
   };
@@ -132,7 +149,8 @@ inline bool plan_quads(const Conv2dShape& d, const IntegerKernels& kernels, Inte
   made.rows =
       integer_rows(gather, pixels, [&](int64_t rows) { return lines(rows) * quads.line_bytes; });
   if (quads.of != Quads::Of::kChannels) {
-    made.rows = Cut::of(round_up(made.rows.size, quads.outputs), gather.rows.longest);
+    const int64_t together = quads.planes ? kernels.outputs : quads.outputs;
+    made.rows = Cut::of(round_up(made.rows.size, together), gather.rows.longest);
   }
   made.patch_bytes = round_up(lines(made.rows.size) * quads.line_bytes, 64);
   made.row_bytes = quads.residues > 1 ? round_up(4 * quads.wanted, 64) : 0;

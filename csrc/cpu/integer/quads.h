@@ -18,6 +18,7 @@ struct Quads {
   int64_t
       outputs;  // sums that share a load: output rows, or, of channels in columns, output channels
   bool three_rows;   // see three_rows.h
+  bool planes;       // see planes.h
   int64_t shift;     // source rows, in tap rows, from one output row to the next
   int64_t blocks;    // quads of a kernel column, a kernel row, or the channels
   int64_t terms;     // of a sum

@@ -4,6 +4,7 @@
 #include "cpu/common/dispatch.h"
 #include "cpu/integer/load_quads.h"
 #include "cpu/integer/pack_quads.h"
+#include "cpu/integer/planes.h"
 #include "cpu/integer/three_rows.h"
 
 namespace torchconv::cpu {
@@ -209,7 +210,8 @@ struct QuadRows {
   }
 };
 
-inline void integer_quads(const Task& task, const IntegerPlan& plan, const Job& job) {
+template <class D>
+void integer_quads(const Task& task, const IntegerPlan& plan, const Job& job) {
   const Gather& gather = plan.gather;
   const Quads& quads = plan.quads;
   if (job.stage == 0) {
@@ -223,6 +225,15 @@ inline void integer_quads(const Task& task, const IntegerPlan& plan, const Job& 
   char* const line = job.scratch + plan.patch_bytes;
   char* const zeros = line + plan.row_bytes;
   __builtin_memset(zeros, 0, (size_t)quads.spare_bytes);
+  const Range loads = share(piece, plan.pieces, quads.loads);
+  if constexpr (D::kLoadsSpans) {
+    if (quads.planes) {
+      const IntegerPlanes<D> planes(task, plan, n, plan.rows.begin(part),
+                                    plan.rows.length(part, gather.rows.longest), job.shared,
+                                    (const uint8_t*)zeros);
+      return planes.run({loads.begin * gather.dst_channels, loads.end * gather.dst_channels});
+    }
+  }
   const Range real = inside(-gather.columns.padding, 1, quads.wanted, gather.columns.src_size);
   const QuadLoader loader{
       plan, (const uint8_t*)task.input + n * strides.image, strides, line, (const uint8_t*)zeros,
@@ -238,7 +249,6 @@ inline void integer_quads(const Task& task, const IntegerPlan& plan, const Job& 
                       job.shared,
                       Dot::window(gather.columns.src_step, gather.columns.dilation)};
   rows.make_offsets();
-  const Range loads = share(piece, plan.pieces, quads.loads);
   for (int64_t i = loads.begin; i < loads.end; ++i) {
     if (quads.of == Quads::Of::kRows) {
       rows.quads_of_rows(i);

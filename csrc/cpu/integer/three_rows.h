@@ -1,5 +1,6 @@
-// The most frequent windows (quads.h): of a kernel with three rows, stride 1 or 2 and one source channel. Its three
-// quads of weights stay in registers, and each source row is multiplied by those only that an output row has for it.
+// The most frequent windows (quads.h) where planes.h does not apply: of a kernel with three rows, stride 1 or 2 and
+// one source channel. Its three quads of weights stay in registers, and each source row is multiplied by those only
+// that an output row has for it.
 #pragma once
 
 #include "cpu/common/dispatch.h"

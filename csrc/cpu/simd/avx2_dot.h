@@ -12,6 +12,7 @@ namespace {
 struct Dot {
   static constexpr int kLanes = 8, kTileRows = 6, kStep = 2, kOffset = 0;
   static constexpr int kOutputs = 2, kQuadVectors = 2;
+  static constexpr bool kLoadsSpans = false;
   using Element = int16_t;
   using Vec = __m256i;
 

@@ -10,6 +10,7 @@ namespace {
 
 struct Avx512DotLanes {
   static constexpr int kLanes = 16, kTileRows = 12, kOutputs = 4, kQuadVectors = 4;
+  static constexpr bool kLoadsSpans = true;
   using Vec = __m512i;
 
   static Vec load(const void* p) { return _mm512_loadu_si512(p); }
@@ -29,17 +30,38 @@ struct Avx512DotLanes {
   struct Window {
     Vec dwords, bytes;
   };
-  // Lane i of 128 bits gets the 16 bytes from 4 i * step on, and then of those its four windows.
-  static Window window(int64_t step, int64_t apart) {
+  // Lane i of 128 bits gets the 16 bytes from 4 i * step on, and then of those its four windows. Of `two` vectors
+  // the second gives the upper half.
+  static Window window(int64_t step, int64_t apart, int quad = 0, bool two = false) {
     alignas(64) int32_t dwords[kLanes];
     alignas(64) char bytes[4 * kLanes];
-    for (int i = 0; i < kLanes; ++i) dwords[i] = (int32_t)(i / 4 * step + i % 4);
+    for (int i = 0; i < kLanes; ++i) {
+      const int lane = two ? i % (kLanes / 2) : i;
+      dwords[i] = (int32_t)(lane / 4 * step + lane % 4 + quad * apart) + (lane < i ? kLanes : 0);
+    }
     for (int i = 0; i < 4 * kLanes; ++i) bytes[i] = (char)(i / 4 % 4 * step + i % 4 * apart);
     return {load(dwords), load(bytes)};
   }
   static Vec windows(const char* p, const Window& window) {
     return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(window.dwords, load(p)), window.bytes);
   }
+  using Span = __mmask64;
+  static Span span(int64_t begin, int64_t end) { return bits(end) & ~bits(begin); }
+  static Vec bytes(int value) { return _mm512_set1_epi8((char)value); }
+  static Vec load_span(const void* p, Span some, Vec flips) {
+    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(some, p), flips);
+  }
+  static Vec windows_of(const Vec (&bytes)[1], const Window& window) {
+    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(window.dwords, bytes[0]), window.bytes);
+  }
+  static Vec windows_of(const Vec (&bytes)[2], const Window& window) {
+    const Vec both = _mm512_permutex2var_epi32(bytes[0], window.dwords, bytes[1]);
+    return _mm512_shuffle_epi8(both, window.bytes);
+  }
+  static Vec halves(Vec a, Vec b) { return _mm512_mask_blend_epi32(0xff00, a, b); }
+  using Lanes = __mmask16;
+  static Lanes lanes(int64_t begin, int64_t end) { return (Lanes)(first(end) & ~first(begin)); }
+  static void store_lanes(void* p, Vec v, Lanes some) { _mm512_mask_storeu_epi32(p, some, v); }
   static void pad_row(const uint8_t* from, int64_t begin, int64_t end, int64_t bytes, int flip,
                       char* out) {
     const Vec flips = _mm512_set1_epi8((char)flip);

@@ -12,6 +12,7 @@
 //     store_first(p, v, n), pick(p, n, which, flip)    the first lanes; lane i: which[i] of n groups of 4 bytes at p
 //     interleave(rows, n, flip, out)                   out[i] = the four bytes rows[j][i], each ^ flip
 //     Window, window(step, apart), windows(p, window)  lane i: the bytes p[i * step + j * apart]
+//     kLoadsSpans              whether any bytes of a vector are loaded alone: integer/planes.h
 //     pad_row(from, begin, end, n, flip, out)          bytes [begin, end) of out; 0 before and after; each ^ flip
 //
 // Sums are modulo 2^32, and exact where their value fits into 32 bits: none of them saturates on the way.

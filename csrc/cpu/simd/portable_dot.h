@@ -9,6 +9,7 @@ namespace {
 struct Dot {
   static constexpr int kLanes = 4, kTileRows = 4, kStep = 2, kOffset = 0;
   static constexpr int kOutputs = 2, kQuadVectors = 2;
+  static constexpr bool kLoadsSpans = false;
   using Element = int16_t;
   struct Vec {
     uint32_t lane[kLanes];
