@@ -37,11 +37,12 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   Gather gather = make_gather(Op::kForward, shape);
   const int64_t merged = merge_groups(gather, shape.dtype);
-  const GradWeightPlan weight = make_grad_weight_plan(gather, merged, shape.dtype);
+  GradWeightPlan weight = make_grad_weight_plan(gather, merged, shape.dtype);
+  load_groups_together(weight, gather, plan.threads);
   if (has_pairs(plan.isa, shape.dtype)) gather.pairs = InPairs::kPixels;
   plan.keep(Planned<GradWeightPlan>{gather, weight});
   plan.scratch_bytes = grad_weight_scratch_bytes(weight, shape.dtype);
-  weight.chunks.plan_waves(shape.n, weight.blocks,
+  weight.chunks.plan_waves(shape.n, weight.together.count,
                            weight.blocks * weight.block_size * compute_bytes(shape.dtype), plan);
   return nullptr;
 }
