@@ -255,7 +255,8 @@ inline void load_groups_together(GradWeightPlan& plan, const Gather& gather, int
     }
     return most <= ceil_div(plan.blocks * at_once, threads);
   };
-  int64_t groups = beside ? kPanelBlocks * plan.block_lanes / plan.lanes.channels : 1;
+  const int64_t room = kPanelBlocks * plan.block_lanes / larger(1, plan.lanes.channels);
+  int64_t groups = beside ? larger(1, room) : 1;
   while (groups > 1 && !even(Cut::of(groups, plan.blocks))) --groups;
   plan.together = Cut::of(groups, plan.blocks);
   plan.rows.pixel_pitch *= groups, plan.rows.size *= groups;
