@@ -104,6 +104,7 @@ struct GradWeightSums {
     if (one_input) tile.a_row = tap_column;
     const SumPitches pitch(plan, gather);
     tile.c_row = pitch.row;
+    const int64_t before = at * block.lanes.count;  // lanes of other blocks
     const int64_t tile_rows = joined              ? columns.taps * block.rows.count
                               : plan.channel_rows ? rows.taps * block.rows.count
                                                   : block.rows.count;
@@ -120,8 +121,8 @@ struct GradWeightSums {
         T* const tap_sums = sums + i * pitch.tap_row + j * pitch.tap;
         for (int64_t lane = 0; lane < block.lanes.count; lane += kSlab) {
           tile.a = pass.broadcast.data + at * block.rows.count + (input_rows ? tap : 0);
-          tile.b = pass.lanes.data + at * block.lanes.count +
-                   lane / kSlab * pass.lanes.channel_pitch + (input_rows ? 0 : tap);
+          tile.b = pass.lanes.data + (before + lane) / kSlab * pass.lanes.channel_pitch +
+                   before % kSlab + (input_rows ? 0 : tap);
           tile.c = tap_sums + lane;
           run_rows<Element, Steps::kTables>(tile, tile_rows,
                                             smaller(kSlab, block.lanes.count - lane));

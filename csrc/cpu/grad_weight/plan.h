@@ -238,11 +238,12 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& layer, int64_t merged,
   return plan;
 }
 
-// Groups that are a block each and lie side by side in a pixel of channels_last: as many of them as share the memory
-// that the lanes of one take, and as leave the threads even shares.
+// Groups that are a block of whole lanes and lie side by side in a pixel of channels_last: as many of them as share
+// the memory that the lanes of one take, and as leave the threads even shares.
 inline void load_groups_together(GradWeightPlan& plan, const Gather& gather, int64_t threads) {
   const bool beside = gather.layout == Layout::kChannelsLast && plan.lanes.is_input &&
-                      plan.blocks == gather.groups && !plan.unfolded;
+                      plan.blocks == gather.groups && !plan.unfolded &&
+                      plan.lanes.channels % plan.block_lanes == 0;
   const int64_t at_once = smaller(larger(1, plan.chunks.wave), plan.chunks.count(gather.n));
   const auto even = [&](Cut cut) {
     const auto before = [&](int64_t job) {
@@ -255,8 +256,7 @@ inline void load_groups_together(GradWeightPlan& plan, const Gather& gather, int
     }
     return most <= ceil_div(plan.blocks * at_once, threads);
   };
-  const int64_t room = kPanelBlocks * plan.block_lanes / larger(1, plan.lanes.channels);
-  int64_t groups = beside ? larger(1, room) : 1;
+  int64_t groups = beside ? larger(1, kPanelBlocks * plan.block_lanes / plan.lanes.channels) : 1;
   while (groups > 1 && !even(Cut::of(groups, plan.blocks))) --groups;
   plan.together = Cut::of(groups, plan.blocks);
   plan.rows.pixel_pitch *= groups, plan.rows.size *= groups;
