@@ -125,6 +125,8 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("run_of_rows_stride2", 1, 32, (17, 15), 32, 3, 2, groups=2, bias=True),
     case("half_vector", 2, 48, (9, 13), 48, 3, groups=2, bias=True),
     case("half_vector_5x5", 1, 6, (12, 9), 40, 5),
+    case("rows_together", 2, 5, (11, 40), 48, 3, bias=True),
+    case("groups_together", 2, 102, (5, 9), 102, 3, 2, groups=17, bias=True),
     grouped("multiplier2", 2, 7, (9, 17), 2, 3, bias=True),
     grouped("multiplier3_stride2", 2, 5, 11, 3, 3, stride=2),
     grouped("multiplier2_one_column", 2, 7, 11, 2, (3, 1), stride=2),

@@ -142,7 +142,7 @@ inline void transpose_square(In in, int64_t in_stride, int64_t rows, int64_t fir
 #pragma GCC unroll 16
   for (int i = 0; i < V::kLanes; ++i) {
     const In from = in + i * in_stride;
-    if (kWhole) prefetch_row(from + ahead);
+    if (kWhole || (ahead && i < rows)) prefetch_row(from + ahead);
     m[i] = kWhole ? V::load(from) : i < rows ? V::load_first(from, columns) : V::zero();
   }
   V::transpose(m);

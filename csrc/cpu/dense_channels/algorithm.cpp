@@ -15,10 +15,11 @@
 // slab of a chunk at a time. A job of stage 1 takes some rows of an image, or several
 // small images, and a part of the output channels. For each chunk of source channels it loads the rows
 // that it reads into a patch (without padding, in channels_last or of few planes, the source is the
-// patch), then takes slab after slab of weights over all its pixels. A slab is what a register tile has
+// patch; groups of few channels come several at a time in channels_last), then takes slab after slab of weights
+// over all its pixels. A slab is what a register tile has
 // in its lanes; with AVX-512 the last of its vectors is half of one where that is enough. Rows that see the
-// same taps are one run of tiles, where sums need no store stage: then columns at the edges, which leave out
-// more taps, are tiles down all of them.
+// same taps are one run of tiles, in contiguous layout as many of them as are transposed together: then columns
+// at the edges, which leave out more taps, are tiles down all of them.
 //
 // At the level AVX-512 with BF16 a broadcast operand is a pair of bfloat16: of neighbouring channels or, where
 // a forward layer has at most three, of taps that follow each other, for which the patch holds every pair of

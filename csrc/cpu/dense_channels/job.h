@@ -150,21 +150,24 @@ struct ChannelJob : ChannelSlabs<S, A> {
     const int64_t dst_pixel = gather.columns.dst_step * dst_channels;  // only of channels_last
     const int64_t dst_rows = gather.rows.dst_step * gather.columns.dst_size * dst_channels;
     const int64_t below_tile = (gather.rows.src_high - gather.rows.src_low + 1) * pitch.row;
-    const int64_t kept = plan.c_chunk.count > 1 ? gather.columns.longest * slab.width : 0;
+    const bool waits = plan.c_chunk.count > 1;
+    const int64_t kept = waits || plan.stored_rows > 1 ? gather.columns.longest * slab.width : 0;
     const bool in_result = slab.direct || slab.rounded;
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       for (int64_t i = 0, end; i < count; i = end) {
-        // Rows that see the same taps are one run of tiles, unless each is stored by itself.
-        const int64_t last = in_result || !slab.last ? count : i + 1;
+        // Rows that see the same taps are one run of tiles, as far as they are stored together.
+        const int64_t last = in_result || !slab.last ? count : smaller(count, i + plan.stored_rows);
         const TapSpan span(gather.rows, rows, row_begin + i, row_begin + last);
         const int64_t r_begin = slab.skip_padding ? span.tap_begin : 0,
                       r_end = slab.skip_padding ? span.tap_end : rows.taps;
         end = slab.skip_padding ? span.end - row_begin : last;
+        if (slab.last && gather.phases() == 1)
+          store.fetch((row_begin + i) * columns.size, (end - i) * columns.size);
         const Below below = {end - i, plan.patch.row_advance * pitch.row,
                              slab.direct ? dst_rows : kept, dst_rows};
         const int64_t dst_row = rows.dst_first + (row_begin + i) * gather.rows.dst_step;
-        const bool several = (in_result || !slab.last) && below.count >= cost::kShortestRowPart;
+        const bool several = below.count >= cost::kShortestRowPart;
         const RowParts& parts = several ? all_parts : long_parts;
         for (int64_t part = 0; part < parts.count; ++part) {
           const int64_t j = parts.begin[part];
@@ -184,10 +187,14 @@ struct ChannelJob : ChannelSlabs<S, A> {
         if (in_result && slab.last) {
           const int64_t width = gather.columns.dst_size;
           store.activate_pixels(dst_row * width, (end - i) * width);
+        } else if (slab.last && gather.phases() == 1) {  // one run of pixels
+          store.run(sums, slab.width, dst_row * columns.size, (end - i) * columns.size, 1);
         } else if (slab.last) {
-          store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
+          for (int64_t row = 0; row < end - i; ++row)
+            store(sums + row * kept, slab.width, dst_row + row * gather.rows.dst_step, columns,
+                  gather.columns.dst_step);
         }
-        sums += (end - i) * kept;
+        if (waits) sums += (end - i) * kept;
       }
     }
   }

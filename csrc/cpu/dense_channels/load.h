@@ -14,15 +14,18 @@ struct ChannelSource {
   const Gather& gather;
   const ChannelPlan& plan;
   const PatchPitches pitch;
-  int64_t group, image_begin, images, row_begin, row_count;
+  int64_t group_begin, group_end, image_begin, images, row_begin, row_count;
+  int64_t group;  // the one that is summed
 
   ChannelSource(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
       : task(task), gather(gather), plan(plan), pitch(plan, gather) {
-    const int64_t of_images = gather.groups * plan.rows.count, part = index % of_images;
+    const int64_t of_images = plan.groups.count * plan.rows.count, part = index % of_images;
     // In channels_last groups share the pages of their rows.
     const bool next_group = gather.layout == Layout::kChannelsLast;
-    group = next_group ? part % gather.groups : part / plan.rows.count;
-    row_begin = plan.rows.begin(next_group ? part / gather.groups : part % plan.rows.count);
+    group_begin = plan.groups.begin(next_group ? part % plan.groups.count : part / plan.rows.count);
+    group_end = smaller(group_begin + plan.groups.size, gather.groups);
+    group = group_begin;
+    row_begin = plan.rows.begin(next_group ? part / plan.groups.count : part % plan.rows.count);
     row_count = smaller(plan.rows.size, gather.rows.longest - row_begin);
     image_begin = index / of_images * plan.images;
     images = smaller(plan.images, gather.n - image_begin);
@@ -55,7 +58,7 @@ struct ChannelSource {
   // The pixel that position 0 of this job's first row reads with the lowest tap.
   template <class A>
   const A* pixels(const A* patch, int64_t c_begin) const {
-    if (!plan.in_place) return patch;
+    if (!plan.in_place) return patch + (group - group_begin) * gather.src_channels;
     const int64_t channel = group * gather.src_channels + c_begin;
     const A* const source = (const A*)gather_source(task) + image_begin * pitch.image;
     const int64_t row = row_begin * gather.rows.src_step + gather.rows.src_low;
@@ -63,11 +66,12 @@ struct ChannelSource {
            channel * pitch.channel;
   }
 
-  // `single`: scratch memory, where pairs of taps are made.
+  // For all groups of the job. `single`: scratch memory, where pairs of taps are made.
   template <class S, class A>
   void load(A* patch, [[maybe_unused]] A* single, int64_t c_begin, int64_t c_count) const {
     if (plan.in_place) return;
-    const int64_t channel = group * gather.src_channels + c_begin;
+    const int64_t channel = group_begin * gather.src_channels + c_begin;
+    c_count += (group_end - group_begin - 1) * gather.src_channels;
     const int64_t at_once = plan.planar ? 1 : c_count;
     if constexpr (std::is_same_v<A, Pair>) {
       if (gather.pairs == InPairs::kTaps) return load_taps(patch, (BFloat16*)single);

@@ -28,6 +28,7 @@ struct ChannelPlan {
   int64_t lanes;  // of a block
   ChannelPanels panels;
   Cut c_chunk;     // source channels are summed in these
+  Cut groups;      // of a job: several where those of a pixel are loaded together
   Cut rows;        // positions of the row axis
   int64_t images;  // of a job, where it has all rows
   bool in_place;   // the patch is the source itself
@@ -36,6 +37,7 @@ struct ChannelPlan {
   Patch patch;
   int64_t image_pitch;  // of the patch
   bool padded;          // some taps see padding only and may be left out
+  int64_t stored_rows;  // rows of a contiguous result that are summed before they are stored
   Tiles tiles;
   Packing packing;
   int64_t chunks_at_once;  // patches that are loaded before the first slab is summed
@@ -47,7 +49,7 @@ struct ChannelPlan {
 
   // Jobs with a part of the source of their own; the pieces of one share it.
   int64_t source_jobs(const Gather& gather) const {
-    return ceil_div(gather.n, images) * gather.groups * rows.count;
+    return ceil_div(gather.n, images) * groups.count * rows.count;
   }
 };
 
@@ -58,7 +60,7 @@ struct PatchPitches {
   PatchPitches(const ChannelPlan& plan, const Gather& gather) {
     const int64_t channels = gather.groups * gather.src_channels;
     const int64_t rows = plan.in_place ? gather.rows.src_size : plan.patch.rows(plan.rows.size);
-    pixel = plan.planar ? 1 : plan.in_place ? channels : plan.c_chunk.size;
+    pixel = plan.planar ? 1 : plan.in_place ? channels : plan.c_chunk.size * plan.groups.size;
     row = pixel * (plan.in_place ? gather.columns.src_size : plan.patch.columns);
     channel = plan.planar ? rows * row : 1;
     image = plan.in_place ? channels * rows * gather.columns.src_size : plan.image_pitch;
@@ -122,9 +124,15 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
                  gather.steps() >= kFetchingSteps && image_bytes > kImageKept / larger(1, gather.n);
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
   const bool tap_pairs = gather.pairs == InPairs::kTaps;
+  // In channels_last the groups that lie side by side in a pixel, as far as each thread has jobs.
+  const bool beside = gather.layout == Layout::kChannelsLast && !plan.in_place && !tap_pairs &&
+                      plan.c_chunk.count == 1 && c < plan.lanes;
+  const int64_t groups = smaller(kLoadedTogether / (c * element),
+                                 gather.n * gather.groups / (kJobsPerThread * threads));
+  plan.groups = Cut::into(ceil_div(gather.groups, beside ? larger(1, groups) : 1), gather.groups);
   const int64_t image_copies = tap_pairs ? TapSteps(gather).images() : 1;
   const auto image_size = [&](int64_t rows) {
-    return plan.patch.rows(rows) * plan.patch.columns * plan.c_chunk.size;
+    return plan.patch.rows(rows) * plan.patch.columns * plan.c_chunk.size * plan.groups.size;
   };
   const auto image_pitch = [&](int64_t rows) {
     return odd_lines(image_copies * image_size(rows), plan.lanes);
@@ -176,12 +184,16 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.tiles = across ? ChannelPlan::Tiles::kAcrossImages : ChannelPlan::Tiles::kAlongRows;
   plan.packed_size = gather.groups * panels.blocks * plan.lanes * gather.steps();
   // A job that uses all of its weights alone packs them once, and their memory is that of a slab.
-  const bool alone = plan.source_jobs(gather) == gather.groups;
+  const bool alone = plan.source_jobs(gather) == plan.groups.count;
   const bool pack_in_job =
       !tap_pairs && !weights_are_kept && alone && plan.packed_size * element > kPackedKept;
   plan.packing = pack_in_job ? ChannelPlan::Packing::kInJob : ChannelPlan::Packing::kOnce;
 
   const int64_t row_sums = gather.columns.longest * plan.lanes, all_rows = rows * plan.images;
+  const int64_t slab_row = row_sums * smaller(panels.most_blocks(), kPanelBlocks) * element;
+  plan.stored_rows = gather.layout == Layout::kContiguous
+                         ? larger(1, smaller(rows, kStoredTogether / slab_row))
+                         : 1;
   plan.patch_size = patch_bytes(rows, plan.images) / element;
   // Then a slab takes all of its weights as they lie.
   const bool all = pack_in_job && plan.patch_size * element <= kPatchBytes / plan.c_chunk.count;
@@ -191,8 +203,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.scratch.offsets = plan.c_chunk.size * gather.taps();
   plan.scratch.sums =
       plan.c_chunk.count > 1 ? row_sums * all_rows * gather.phases() * panels.most_blocks()
-      : across ? row_sums * all_rows * kPanelBlocks
-               : (row_sums + rows * plan.lanes) * kPanelBlocks;  // of a row or a column
+      : across
+          ? row_sums * all_rows * kPanelBlocks
+          : (row_sums * plan.stored_rows + rows * plan.lanes) * kPanelBlocks;  // or of a column
   plan.scratch.weights =
       pack_in_job ? kPanelBlocks * plan.lanes * plan.c_chunk.size * gather.taps() : 0;
   return plan;

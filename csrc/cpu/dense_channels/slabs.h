@@ -40,15 +40,17 @@ struct ChannelSlabs : ChannelSource {
     return smaller(plan.panels.begin(panel + 1) - block, kSlabBlocks<A>);
   }
 
-  // f(slab, panel, block) for every slab of this job, which begins with that block of that panel.
+  // f(slab, panel, block) for every slab of each group of this job, which begins with that block of that panel.
   template <class F>
-  void each_slab(const F& f) const {
-    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-      const int64_t end = plan.panels.begin(panel + 1);
-      Slab slab;
-      for (int64_t block = plan.panels.begin(panel); block < end; block += slab.blocks) {
-        slab.blocks = slab_blocks(panel, block);
-        f(slab, panel, block);
+  void each_slab(const F& f) {
+    for (group = group_begin; group < group_end; ++group) {
+      for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+        const int64_t end = plan.panels.begin(panel + 1);
+        Slab slab;
+        for (int64_t block = plan.panels.begin(panel); block < end; block += slab.blocks) {
+          slab.blocks = slab_blocks(panel, block);
+          f(slab, panel, block);
+        }
       }
     }
   }

@@ -22,6 +22,11 @@ struct RowStore {
     return result + (row * width + column) * (layout == Layout::kChannelsLast ? channels : 1);
   }
 
+  // Asks for the lines of `count` pixels from `first` on.
+  void fetch(int64_t first, int64_t count) const {
+    if (layout == Layout::kContiguous) prefetch_rows(pixel(0, first), height * width, valid, count);
+  }
+
   // `count` pixels, `step` apart, from pixel `first` of the image on.
   void run(const T* sums, int64_t sums_width, int64_t first, int64_t count, int64_t step) const {
     S* const out = pixel(0, first);

@@ -10,7 +10,8 @@
 //
 // The input's channels are in the lanes, or those of grad where they fill them better; several groups of
 // few channels are computed as one. A job of stage 0 takes one block of the result, some channels of
-// both x all taps, over a chunk of the samples, or over all of them. It goes over its pixels in passes:
+// both x all taps, over a chunk of the samples, or over all of them; in channels_last those of several groups of
+// few channels, which it loads together. It goes over its pixels in passes:
 // a pass loads the operands of some rows or images, groups of its pixels are summed in registers, then
 // added to the block. Stage 1 adds the chunks in the order of the samples (common/ordered_sum.h).
 //
@@ -37,11 +38,12 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (shape.c == 0 || shape.k == 0) return "no channels";
   Gather gather = make_gather(Op::kForward, shape);
   const int64_t merged = merge_groups(gather, shape.dtype);
-  const GradWeightPlan weight = make_grad_weight_plan(gather, merged, shape.dtype);
+  GradWeightPlan weight = make_grad_weight_plan(gather, merged, shape.dtype);
+  load_groups_together(weight, gather, plan.threads);
   if (has_pairs(plan.isa, shape.dtype)) gather.pairs = InPairs::kPixels;
   plan.keep(Planned<GradWeightPlan>{gather, weight});
   plan.scratch_bytes = grad_weight_scratch_bytes(weight, shape.dtype);
-  weight.chunks.plan_waves(shape.n, weight.blocks,
+  weight.chunks.plan_waves(shape.n, weight.together.count,
                            weight.blocks * weight.block_size * compute_bytes(shape.dtype), plan);
   return nullptr;
 }

@@ -28,6 +28,13 @@ struct GradWeightBlock {
       : group(block / plan.lanes.cut.count / plan.rows.cut.count),
         lanes(plan.lanes, block % plan.lanes.cut.count),
         rows(plan.rows, block / plan.lanes.cut.count % plan.rows.cut.count) {}
+
+  // Where a group is a block: the channels of so many groups.
+  GradWeightBlock of_groups(int64_t count) const {
+    GradWeightBlock all = *this;
+    all.lanes.count *= count, all.rows.count *= count;
+    return all;
+  }
 };
 
 }  // namespace

@@ -29,15 +29,20 @@ struct GradWeightSums {
   const Task& task;
   const Gather& layer;
   const GradWeightPlan& plan;
-  const Gather gather;  // of the layer or, where it is unfolded, of the one that it is then
-  const GradWeightBlock block;
+  const Gather gather;          // of the layer or, where it is unfolded, of the one that it is then
+  const int64_t first, count;   // blocks, whose sums follow each other
+  const GradWeightBlock block;  // the first one
+  const GradWeightBlock loaded;
 
-  GradWeightSums(const Task& task, const Gather& layer, const GradWeightPlan& plan, int64_t index)
+  GradWeightSums(const Task& task, const Gather& layer, const GradWeightPlan& plan, int64_t job)
       : task(task),
         layer(layer),
         plan(plan),
         gather(plan.unfolded ? unfolded(layer) : layer),
-        block(plan, index) {}
+        first(plan.together.begin(job)),
+        count(plan.together.length(job, plan.blocks)),
+        block(plan, first),
+        loaded(block.of_groups(count)) {}
 
   // sums += these output rows of the images [n_begin, n_end)
   void add(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
@@ -55,7 +60,7 @@ struct GradWeightSums {
   bool add_pass(const GradWeightPart& part, char* scratch, T* sums) const {
     using Pass = GradWeightPass<S, Element>;
     constexpr int64_t kUnit = std::is_same_v<S, BFloat16> ? 2 : 1;
-    Pass pass(task, layer, gather, plan, block, part, scratch);
+    Pass pass(task, layer, gather, plan, loaded, part, scratch);
     pass.load();
     if (Pass::kPairs && !pass.singles_are_exact()) return false;
     const int64_t q = gather.columns.dst_size, row_units = ceil_div(q, kUnit);
@@ -67,13 +72,15 @@ struct GradWeightSums {
       const int64_t rest = units - first;
       end = first + ceil_div(rest, ceil_div(rest * kUnit, plan.pass.sum_pixels));
       const int64_t pixel = pixels_before(first);
-      add_pixels(pass, pixel, pixels_before(end) - pixel, sums);
+      for (int64_t i = 0; i < count; ++i)
+        add_pixels(pass, i, pixel, pixels_before(end) - pixel, sums + i * plan.block_size);
     }
     return true;
   }
 
+  // To the block `at` of those that are loaded.
   template <class Element>
-  void add_pixels(const GradWeightPass<S, Element>& pass, int64_t first, int64_t count,
+  void add_pixels(const GradWeightPass<S, Element>& pass, int64_t at, int64_t first, int64_t count,
                   T* sums) const {
     constexpr int64_t kSlab = GradWeightPass<S, Element>::kSlab;
     const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
@@ -97,6 +104,7 @@ struct GradWeightSums {
     if (one_input) tile.a_row = tap_column;
     const SumPitches pitch(plan, gather);
     tile.c_row = pitch.row;
+    const int64_t before = at * block.lanes.count;  // lanes of other blocks
     const int64_t tile_rows = joined              ? columns.taps * block.rows.count
                               : plan.channel_rows ? rows.taps * block.rows.count
                                                   : block.rows.count;
@@ -112,9 +120,9 @@ struct GradWeightSums {
         }
         T* const tap_sums = sums + i * pitch.tap_row + j * pitch.tap;
         for (int64_t lane = 0; lane < block.lanes.count; lane += kSlab) {
-          tile.a = pass.broadcast.data + (input_rows ? tap : 0);
-          tile.b =
-              pass.lanes.data + lane / kSlab * pass.lanes.channel_pitch + (input_rows ? 0 : tap);
+          tile.a = pass.broadcast.data + at * block.rows.count + (input_rows ? tap : 0);
+          tile.b = pass.lanes.data + (before + lane) / kSlab * pass.lanes.channel_pitch +
+                   before % kSlab + (input_rows ? 0 : tap);
           tile.c = tap_sums + lane;
           run_rows<Element, Steps::kTables>(tile, tile_rows,
                                             smaller(kSlab, block.lanes.count - lane));
@@ -123,15 +131,19 @@ struct GradWeightSums {
     }
   }
 
-  // Writes the block's part of the result, [k][c][r][s] or [k][r][s][c].
   void store(const T* sums) const {
+    for (int64_t i = 0; i < count; ++i) store_block(sums + i * plan.block_size, block.group + i);
+  }
+
+  // Writes a block's part of the result, [k][c][r][s] or [k][r][s][c].
+  void store_block(const T* sums, int64_t group) const {
     const int64_t c = gather.src_channels / plan.merged, k = gather.dst_channels / plan.merged;
     const int64_t taps = gather.taps();
     // From one input or output channel of the result to the next.
     const int64_t input = gather.layout == Layout::kContiguous ? taps : 1, output = c * taps;
     const int64_t lane = plan.lanes.is_input ? input : output;
     const int64_t row = plan.lanes.is_input ? output : input;
-    S* const result = (S*)task.result + block.group * gather.dst_channels * output;
+    S* const result = (S*)task.result + group * gather.dst_channels * output;
     if (plan.merged == 1) {
       return store_part(sums, block.rows.count, block.lanes.count,
                         result + block.rows.begin * row + block.lanes.begin * lane, row, lane);
@@ -177,25 +189,25 @@ void grad_weight_of(const Task& task, const Job& job) {
   using T = Compute<S>;
   const auto& [gather, plan] = *(const Planned<GradWeightPlan>*)job.details;
   const int64_t p = gather.rows.dst_size;
-  const GradWeightSums<S, A> block(task, gather, plan, job.index % plan.blocks);
+  const GradWeightSums<S, A> blocks(task, gather, plan, job.index % plan.together.count);
+  const int64_t size = blocks.count * plan.block_size;
   if (plan.chunks.whole_batch()) {
-    T* const sums =
-        (T*)(job.scratch + grad_weight_scratch_bytes(plan, task.shape.dtype)) - plan.block_size;
-    fill_zero(sums, plan.block_size);
-    block.add(0, gather.n, {0, p}, job.scratch, sums);
-    return block.store(sums);
+    T* const sums = (T*)(job.scratch + grad_weight_scratch_bytes(plan, task.shape.dtype)) - size;
+    fill_zero(sums, size);
+    blocks.add(0, gather.n, {0, p}, job.scratch, sums);
+    return blocks.store(sums);
   }
   const WaveSums<T> wave(plan.chunks, gather.n, plan.blocks * plan.block_size, job);
-  const int64_t at = job.index % plan.blocks * plan.block_size;
+  const int64_t at = blocks.first * plan.block_size;
   if (job.stage == 0) {
-    const int64_t in_wave = job.index / plan.blocks;
+    const int64_t in_wave = job.index / plan.together.count;
     if (in_wave >= wave.waiting()) return;
     T* const sums = wave.partial(in_wave) + at;
-    fill_zero(sums, plan.block_size);
+    fill_zero(sums, size);
     const SampleChunk chunk = wave.chunk(in_wave);
-    return block.add(chunk.image_begin, chunk.image_end, chunk.share_of(p), job.scratch, sums);
+    return blocks.add(chunk.image_begin, chunk.image_end, chunk.share_of(p), job.scratch, sums);
   }
-  if (const T* const sums = add_wave(wave, at, plan.block_size)) block.store(sums);
+  if (const T* const sums = add_wave(wave, at, size)) blocks.store(sums);
 }
 
 inline void grad_weight(const Task& task, const Job& job) {

@@ -29,6 +29,7 @@ struct GradWeightPlan {
   GradWeightOperand lanes, rows;
   int64_t blocks;      // over all groups
   int64_t block_size;  // elements of one block's sums
+  Cut together;        // blocks of a job: several where those of a pixel are loaded together
   SampleChunks chunks;
   // A pass: `rows` output rows of one image, or `images` whole images, whose operands are loaded. The
   // one in the lanes as [slab][image][row][column][lane], the broadcast one as
@@ -237,8 +238,33 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& layer, int64_t merged,
   return plan;
 }
 
+// Groups that are a block of whole lanes and lie side by side in a pixel of channels_last: as many of them as share
+// the memory that the lanes of one take, and as leave the threads even shares.
+inline void load_groups_together(GradWeightPlan& plan, const Gather& gather, int64_t threads) {
+  const bool beside = gather.layout == Layout::kChannelsLast && plan.lanes.is_input &&
+                      plan.blocks == gather.groups && !plan.unfolded &&
+                      plan.lanes.channels % plan.block_lanes == 0;
+  const int64_t at_once = smaller(larger(1, plan.chunks.wave), plan.chunks.count(gather.n));
+  const auto even = [&](Cut cut) {
+    const auto before = [&](int64_t job) {
+      return job / cut.count * plan.blocks + smaller(plan.blocks, cut.begin(job % cut.count));
+    };
+    int64_t most = 0;
+    for (int64_t i = 0; i < threads; ++i) {
+      const Range jobs = share(i, threads, cut.count * at_once);
+      most = larger(most, before(jobs.end) - before(jobs.begin));
+    }
+    return most <= ceil_div(plan.blocks * at_once, threads);
+  };
+  int64_t groups = beside ? larger(1, kPanelBlocks * plan.block_lanes / plan.lanes.channels) : 1;
+  while (groups > 1 && !even(Cut::of(groups, plan.blocks))) --groups;
+  plan.together = Cut::of(groups, plan.blocks);
+  plan.rows.pixel_pitch *= groups, plan.rows.size *= groups;
+}
+
 inline int64_t grad_weight_scratch_bytes(const GradWeightPlan& plan, Dtype dtype) {
-  return (plan.lanes.size + plan.rows.size + plan.block_size) * compute_bytes(dtype) +
+  const int64_t sums = plan.together.size * plan.block_size;
+  return (plan.lanes.size + plan.rows.size + sums) * compute_bytes(dtype) +
          kGradWeightTables * plan.pixels * (int64_t)sizeof(int64_t);
 }
 
