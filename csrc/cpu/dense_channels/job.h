@@ -50,7 +50,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
           const int64_t c_begin = plan.c_chunk.begin(chunk);
           slab.channels = this->chunk_channels(chunk);
           slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
-          slab.fetches = plan.fetches && before == 0;
+          slab.fetches = plan.fetches && plan.in_place && before == 0;
           this->set_lanes(slab, block);
           if (table_channels != slab.channels) this->fill_offsets(offsets, slab.channels);
           table_channels = slab.channels;
@@ -64,6 +64,9 @@ struct ChannelJob : ChannelSlabs<S, A> {
             weights = this->weights_of(packed, block, slab.blocks, c_begin);
             slab.ahead = this->weights_ahead(packed, slab, panel, block, c_begin);
             slab.skip_padding = skip_padding[group * plan.panels.panels + panel] != 0;
+            if (plan.fetches && !plan.in_place && !slab.ahead.data &&
+                block == plan.panels.begin(panel))
+              slab.ahead = this->source_ahead(panel);
           }
           sum_phases(slab, this->pixels(patch_of(chunk), c_begin), weights, offsets,
                      sums + kept_sums(before));
