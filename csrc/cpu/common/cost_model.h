@@ -54,8 +54,7 @@ constexpr int64_t kPackedKept = 1 << 20;  // bytes
 // read in place. 288 -> 48 channels at 35 x 35, 3 x 3 with stride 2: 0.75 of the time (Zen 4).
 constexpr int64_t kImageKept = 1 << 20;  // bytes
 // Images larger than that together, read in place, are fetched a row ahead of tiles with so many steps: 2 x 2 kernels
-// with stride 2 take 0.8 to 0.9 of the time, 1 x 1 0.86 to 1, of 8 channels 1.02 (Zen 4). Rows that the next job
-// copies are fetched whatever the steps: 1 x 1 of bfloat16 0.8 to 1, 3 x 3 0.95 to 1.
+// with stride 2 take 0.8 to 0.9 of the time, 1 x 1 0.86 to 1, of 8 channels 1.02 (Zen 4).
 constexpr int64_t kFetchingSteps = 32;
 constexpr int64_t kTapRowsApart = 4;     // further apart, tap rows are loaded each on its own
 constexpr int64_t kTileImages = 4;       // fewer do not hide the latency of a multiply-add

@@ -154,12 +154,16 @@ struct ChannelJob : ChannelSlabs<S, A> {
     const int64_t dst_rows = gather.rows.dst_step * gather.columns.dst_size * dst_channels;
     const int64_t below_tile = (gather.rows.src_high - gather.rows.src_low + 1) * pitch.row;
     const int64_t kept = plan.c_chunk.count > 1 ? gather.columns.longest * slab.width : 0;
+    const int64_t width = gather.columns.dst_size;
     const bool in_result = slab.direct || slab.rounded;
+    // The sums of all rows that wait for another chunk are stored as one run of pixels.
+    const bool one_run = slab.last && !in_result && kept && gather.phases() == 1;
+    const bool all_rows = in_result || one_run || !slab.last;
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       for (int64_t i = 0, end; i < count; i = end) {
         // Rows that see the same taps are one run of tiles, unless each is stored by itself.
-        const int64_t last = in_result || !slab.last ? count : i + 1;
+        const int64_t last = all_rows ? count : i + 1;
         const TapSpan span(gather.rows, rows, row_begin + i, row_begin + last);
         const int64_t r_begin = slab.skip_padding ? span.tap_begin : 0,
                       r_end = slab.skip_padding ? span.tap_end : rows.taps;
@@ -167,7 +171,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
         const Below below = {end - i, plan.patch.row_advance * pitch.row,
                              slab.direct ? dst_rows : kept, dst_rows};
         const int64_t dst_row = rows.dst_first + (row_begin + i) * gather.rows.dst_step;
-        const bool several = (in_result || !slab.last) && below.count >= cost::kShortestRowPart;
+        const bool several = all_rows && below.count >= cost::kShortestRowPart;
         const RowParts& parts = several ? all_parts : long_parts;
         for (int64_t part = 0; part < parts.count; ++part) {
           const int64_t j = parts.begin[part];
@@ -185,13 +189,13 @@ struct ChannelJob : ChannelSlabs<S, A> {
           slab.ahead = slab.ahead.after(columns * below.count);
         }
         if (in_result && slab.last) {
-          const int64_t width = gather.columns.dst_size;
           store.activate_pixels(dst_row * width, (end - i) * width);
-        } else if (slab.last) {
+        } else if (!all_rows) {
           store(sums, slab.width, dst_row, columns, gather.columns.dst_step);
         }
         sums += (end - i) * kept;
       }
+      if (one_run) store.run(sums - count * kept, slab.width, row_begin * width, count * width, 1);
     }
   }
 

@@ -117,6 +117,7 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   const auto all_read = [](const Axis& axis) {
     return axis.src_high - axis.src_low + 1 >= axis.src_step;
   };
+  // Rows that the next job copies are fetched whatever the steps: 1 x 1 of bfloat16 takes 0.8 to 1 of the time (Zen 4).
   const bool copied = gather.layout == Layout::kChannelsLast && !plan.in_place;
   const bool repays = copied ? !gather.margins.any()
                              : plan.in_place && !plan.planar && gather.steps() >= kFetchingSteps;
