@@ -34,10 +34,11 @@ inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
 // Where a tile will store its sums: lines that have left the caches come back while it is summed.
 template <int kRows, int kVecs, class T>
 inline void prefetch_sums(T* sums, int64_t row, int64_t lanes) {
+  constexpr int kOfLine = sizeof(T) == 2 ? 2 : 1;  // vectors
 #pragma GCC unroll 32
   for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVecs; ++v) __builtin_prefetch(sums + m * row + v * lanes, 1);
+    for (int v = 0; v < kVecs; v += kOfLine) __builtin_prefetch(sums + m * row + v * lanes, 1);
   }
 }
 

@@ -50,7 +50,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
           const int64_t c_begin = plan.c_chunk.begin(chunk);
           slab.channels = this->chunk_channels(chunk);
           slab.first = chunk == 0, slab.last = chunk == plan.c_chunk.count - 1;
-          slab.fetches = plan.fetches && before == 0;
+          slab.fetches = plan.fetches && plan.in_place && before == 0;
           this->set_lanes(slab, block);
           if (table_channels != slab.channels) this->fill_offsets(offsets, slab.channels);
           table_channels = slab.channels;
@@ -64,6 +64,9 @@ struct ChannelJob : ChannelSlabs<S, A> {
             weights = this->weights_of(packed, block, slab.blocks, c_begin);
             slab.ahead = this->weights_ahead(packed, slab, panel, block, c_begin);
             slab.skip_padding = skip_padding[group * plan.panels.panels + panel] != 0;
+            if (plan.fetches && !plan.in_place && !slab.ahead.data &&
+                block == plan.panels.begin(panel))
+              slab.ahead = this->source_ahead(panel);
           }
           sum_phases(slab, this->pixels(patch_of(chunk), c_begin), weights, offsets,
                      sums + kept_sums(before));
@@ -153,11 +156,13 @@ struct ChannelJob : ChannelSlabs<S, A> {
     const bool waits = plan.c_chunk.count > 1;
     const int64_t kept = waits || plan.stored_rows > 1 ? gather.columns.longest * slab.width : 0;
     const bool in_result = slab.direct || slab.rounded;
+    // Sums that are in the result, or that wait for another chunk, are kept for all rows.
+    const bool all_rows = in_result || waits;
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       for (int64_t i = 0, end; i < count; i = end) {
         // Rows that see the same taps are one run of tiles, as far as they are stored together.
-        const int64_t last = in_result || !slab.last ? count : smaller(count, i + plan.stored_rows);
+        const int64_t last = all_rows ? count : smaller(count, i + plan.stored_rows);
         const TapSpan span(gather.rows, rows, row_begin + i, row_begin + last);
         const int64_t r_begin = slab.skip_padding ? span.tap_begin : 0,
                       r_end = slab.skip_padding ? span.tap_end : rows.taps;

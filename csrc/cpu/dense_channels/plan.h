@@ -32,7 +32,7 @@ struct ChannelPlan {
   Cut rows;        // positions of the row axis
   int64_t images;  // of a job, where it has all rows
   bool in_place;   // the patch is the source itself
-  bool fetches;    // in place, rows come from beyond the caches
+  bool fetches;    // rows of channels_last come from beyond the caches
   bool planar;     // the patch is [channel][row][column], else [row][column][channel]
   Patch patch;
   int64_t image_pitch;  // of the patch
@@ -119,9 +119,12 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   const auto all_read = [](const Axis& axis) {
     return axis.src_high - axis.src_low + 1 >= axis.src_step;
   };
-  plan.fetches = plan.in_place && !plan.planar && gather.groups == 1 && plan.c_chunk.count == 1 &&
-                 all_read(gather.rows) && all_read(gather.columns) &&
-                 gather.steps() >= kFetchingSteps && image_bytes > kImageKept / larger(1, gather.n);
+  // Rows that the next job copies are fetched whatever the steps: 1 x 1 of bfloat16 takes 0.8 to 1 of the time (Zen 4).
+  const bool copied = gather.layout == Layout::kChannelsLast && !plan.in_place;
+  const bool repays = copied ? !gather.margins.any()
+                             : plan.in_place && !plan.planar && gather.steps() >= kFetchingSteps;
+  plan.fetches = repays && gather.groups == 1 && plan.c_chunk.count == 1 && all_read(gather.rows) &&
+                 all_read(gather.columns) && image_bytes > kImageKept / larger(1, gather.n);
   plan.patch = make_patch(gather, plan.in_place, kTapRowsApart);
   const bool tap_pairs = gather.pairs == InPairs::kTaps;
   // In channels_last the groups that lie side by side in a pixel, as far as each thread has jobs.

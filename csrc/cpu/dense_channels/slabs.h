@@ -83,9 +83,28 @@ struct ChannelSlabs : ChannelSource {
     }
     const int64_t blocks = slab_blocks(panel, block), taps = gather.taps();
     const int64_t channels = smaller(plan.c_chunk.size, gather.src_channels - c_begin);
-    const int64_t pixels = images * row_count * gather.columns.longest * gather.phases();
     return {weights_of(packed, block, blocks, c_begin),
-            ceil_div(channels * taps * blocks * plan.lanes, pixels)};
+            ceil_div(channels * taps * blocks * plan.lanes, job_pixels())};
+  }
+
+  // What the next job copies of channels_last, a part of it for each pixel of each panel.
+  Ahead<A> source_ahead(int64_t panel) const {
+    const Axis& rows = gather.rows;
+    const int64_t pixel = gather.src_channels * gather.order.step_channels;
+    const int64_t row = gather.columns.src_size * pixel;
+    const int64_t last = (row_begin + row_count - 1) * rows.src_step + rows.src_high;
+    const int64_t end =
+        (image_begin + images - 1) * rows.src_size + smaller(last + 1, rows.src_size);
+    const int64_t bytes = images * row_count * rows.src_step * row * (int64_t)sizeof(S);
+    const int64_t parts = plan.panels.of_piece() * job_pixels() * (int64_t)sizeof(A);
+    const Ahead<A> ahead = {(const A*)((const S*)gather_source(task) + end * row),
+                            ceil_div(bytes, parts)};
+    return ahead.after((panel - panel_begin) * job_pixels());
+  }
+
+ private:
+  int64_t job_pixels() const {
+    return images * row_count * gather.columns.longest * gather.phases();
   }
 };
 
