@@ -14,8 +14,6 @@
 // is one fixed sequence of fused multiply-adds: the same bits on every level.
 #pragma once
 
-#include <type_traits>
-
 #include "cpu/simd/simd.h"
 #include "cpu/winograd/filtering.h"
 
@@ -210,7 +208,7 @@ inline void destination_transform(Along<1, 1>, const typename V::Vec (&m)[1],
 // memory, of which unrolled transforms would be two megabytes of code.
 template <class V, class F>
 [[gnu::always_inline]] inline void each_of(int count, const F& f) {
-  if constexpr (!std::is_class_v<typename V::Vec>) {
+  if constexpr (!__is_class(typename V::Vec)) {
 #pragma GCC unroll 10
     for (int i = 0; i < count; ++i) f(i);
   } else {
