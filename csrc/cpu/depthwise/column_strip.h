@@ -139,12 +139,11 @@ template <class T, StripEdges kEdges, bool kFirst, bool kLast, int kFrom, int kT
 #pragma GCC unroll 8
     for (int i = 0; i < kVecs; ++i) {
       const T* const x = at + i * V::kLanes;
-      const StripLanes<T, kEdges>& of = lanes[s * kVecs + i];
       const bool first = i == 0, last = i == kVecs - 1;
       if (kEdges == StripEdges::kZeros || (kFirst && first) || (kLast && last)) {
-        v[i] = of.load(x);
+        v[i] = lanes[s * kVecs + i].load(x);
       } else if (repeats(kEdges) && last) {
-        v[i] = V::load_masked(x, of.inside);
+        v[i] = V::load_masked(x, lanes[s * kVecs + i].inside);
       } else {
         v[i] = V::held(V::load(x));
       }

@@ -94,6 +94,6 @@ def random_cases(
     algorithm: str, count: int, seed: int, batch: int | None = None
 ) -> list[Conv2dCase]:
     generator = random.Random(seed)
-    if "parts" in algorithm:  # more of them are in test_parts.py
+    if "parts" in algorithm:  # more of them are in test_kernel_parts.py
         count //= 3
     return [random_case(generator, algorithm, batch) for _ in range(count)]
