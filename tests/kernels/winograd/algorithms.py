@@ -50,6 +50,12 @@ both_layouts = pytest.mark.parametrize(
 )
 
 
+def errors(found: torch.Tensor, value: torch.Tensor) -> tuple[float, float]:
+    """The rms and the largest error, both of the rms of the exact value."""
+    error, rms = found.double() - value, value.square().mean().sqrt()
+    return float(error.square().mean().sqrt() / rms), float(error.abs().max() / rms)
+
+
 def explanation(op: str, shape: Conv2dCase, dtype=torch.float32, channels_last=False) -> list[str]:
     return torch.ops.torchconv._explain(
         op, shape.input_size, shape.weight_size, shape.geometry(channels_last),

@@ -19,6 +19,7 @@ from tests.kernels.winograd.algorithms import (
     LIMITS,
     WITHOUT_STRIDE,
     both_layouts,
+    errors,
     every_algorithm,
     every_gather,
     explanation,
@@ -34,11 +35,6 @@ without_stride = pytest.mark.parametrize("algorithm", WITHOUT_STRIDE)
 def _forced(request):
     if "algorithm" in request.fixturenames:
         torch.ops.torchconv._force_algorithm(request.getfixturevalue("algorithm"))
-
-
-def errors(found: torch.Tensor, value: torch.Tensor) -> tuple[float, float]:
-    error, rms = found.double() - value, value.square().mean().sqrt()
-    return float(error.square().mean().sqrt() / rms), float(error.abs().max() / rms)
 
 
 LAYERS = (

@@ -12,6 +12,7 @@ import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, case, ids
 from tests.compare import same_bits
+from tests.kernels.winograd.algorithms import errors
 from tests.reference import Operands, exact, random_operands, run, threads
 
 NAMES = {  # by the kernel
@@ -108,12 +109,6 @@ def gradient(shape: Conv2dCase, t: Operands, channels_last=False) -> torch.Tenso
         return run("grad_weight", shape, t.contiguous(layout), channels_last)
     finally:
         torch.ops.torchconv._force_algorithm("")
-
-
-def errors(found: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
-    """The rms and the largest error, both of rms(expected)."""
-    error, rms = found.double() - expected, expected.square().mean().sqrt()
-    return (error.square().mean().sqrt() / rms).item(), (error.abs().max() / rms).item()
 
 
 @pytest.mark.parametrize("kind", ["normal", "relu"])
