@@ -51,6 +51,18 @@ struct QuadFilter {
     }
   }
 
+  // So many weights, `step` apart, which are added to `all`.
+  template <int count>
+  static uint32_t quad_of(const int8_t* in, int64_t step, uint32_t& all) {
+    uint32_t quad = 0;
+#pragma GCC unroll 4
+    for (int i = 0; i < count; ++i) {
+      quad |= (uint32_t)(uint8_t)in[i * step] << (8 * i);
+      all += (uint32_t)in[i * step];
+    }
+    return quad;
+  }
+
   // All kernel columns, where each is one quad even for the output that is furthest down.
   void pack_columns() {
     const Gather& gather = plan.gather;
@@ -63,13 +75,7 @@ struct QuadFilter {
       for (int64_t c = 0; c < gather.src_channels; ++c) {
         const int8_t* in = filter + c * stride[1];
         for (int64_t s = 0; s < columns; ++s, in += right) {
-          uint32_t column = 0;
-#pragma GCC unroll 4
-          for (int r = 0; r < rows.value; ++r) {
-            const int8_t weight = in[r * down];
-            column |= (uint32_t)(uint8_t)weight << (8 * r);
-            all += (uint32_t)weight;
-          }
+          const uint32_t column = quad_of<rows.value>(in, down, all);
           for (int64_t i = 0; i < outputs; ++i, out += pitch) {
             const uint32_t quad = column << (i * shift);
             __builtin_memcpy(out, &quad, sizeof(quad));
@@ -90,13 +96,7 @@ struct QuadFilter {
       dispatch_int<1, 4>(smaller(4, columns - 4 * b), [&](auto taps) {
         const int8_t* in = filter + 4 * b * right;
         for (int64_t i = 0; i < rows; ++i, in += down) {
-          uint32_t quad = 0;
-#pragma GCC unroll 4
-          for (int j = 0; j < taps.value; ++j) {
-            const int8_t weight = in[j * right];
-            quad |= (uint32_t)(uint8_t)weight << (8 * j);
-            all += (uint32_t)weight;
-          }
+          const uint32_t quad = quad_of<taps.value>(in, right, all);
           __builtin_memcpy(out + 4 * (i * in_row + b), &quad, sizeof(quad));
         }
       });
