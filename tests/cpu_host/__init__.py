@@ -67,11 +67,30 @@ def _without_kernels(file: Path, parts: set[str]) -> Path:
 
 
 class CpuHost(kernel_host.HostProgram):
-    """One process; `compute` sends it one call and gets the result."""
+    """One process; `compute` sends it one call and gets the result, `applies` only asks for it."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.levels = self._list("--levels")
+
+    def applies(
+        self,
+        algorithm: str,
+        op: str,
+        case: Conv2dCase,
+        dtype: torch.dtype,
+        channels_last: bool = False,
+        level: str = "portable",
+        threads: int = 1,
+    ) -> bool:
+        """Whether `compute` would compute this. Not for integers and single images."""
+
+        def empty(size):
+            return torch.empty(size, dtype=dtype, device="meta")
+
+        t = Operands(empty(case.input_size), empty(case.weight_size), None, empty(case.output_size))
+        options = (LEVELS.index(level), threads, False, 0)
+        return bool(self.request(algorithm, op, case, t, channels_last, False, options)[0])
 
     def compute(
         self,

@@ -3,7 +3,8 @@
 //
 // `exact`: scratch memory, too, lies in blocks of exactly the size that the plan asks for, a new
 // one full of NaN for every job, in place of the arenas, which are larger and remember.
-// `callers`: as many threads make the same call at once and must get the same bits.
+// `callers`: as many threads make the same call at once and must get the same bits; 0 only asks whether
+// the algorithm applies.
 // The algorithm "each" is run_each.h, with the images of a batch as its tasks; for integers see integers.h.
 #include <iterator>
 #include <string>
@@ -85,7 +86,7 @@ int64_t run_images(const Task& given, const host::Request& request) {
   return run_each(each, Winograd::kOff, threads, EachCaller{}) ? 1 : 2;
 }
 
-// 1: computed, 0: the algorithm does not apply or is not compiled for the level, 2: no memory,
+// 1: computed, or would be; 0: the algorithm does not apply or is not compiled for the level, 2: no memory,
 // 3: callers got different bits.
 int64_t run(const host::Request& request, void* const (&data)[5]) {
   Task given{};
@@ -114,6 +115,7 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
     }
     const RunJob run_job = algorithm->run_at(plan.isa);
     if (!run_job) return 0;
+    if (request.options[3] == 0) return 1;
     if (request.options[3] < 2) return compute(task, run_job, plan, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
     const host::Buffer result(bytes);

@@ -28,10 +28,13 @@ COMPILER = os.environ.get("CXX", "g++")
 OPTIONS = 4  # of a Request
 
 # -O0 compiles many times faster than -O1 under a sanitizer, and no faulty access is optimised away.
+_STOPS = "-fno-sanitize-recover=all"
 SANITIZERS = {
-    "address": ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "address": ("-O0", "-fsanitize=address,undefined", _STOPS),
     "thread": ("-O0", "-fsanitize=thread"),
 }
+# A part of "address" that compiles in half the time, for programs with planted faults.
+SOME_OF_ADDRESS = ("-O0", "-fsanitize=address,signed-integer-overflow", _STOPS)
 
 
 def build(
@@ -137,7 +140,8 @@ class HostProgram:
         options: Sequence[int] = (),
     ) -> tuple[int, torch.Tensor]:
         """The status and the result. `misaligned` begins all tensors one element past an aligned
-        address. The op "grad_bias" sums `t.grad` for each channel.
+        address. The op "grad_bias" sums `t.grad` for each channel. Of operands on the device "meta"
+        no byte is sent, and none of a result comes back.
 
         Raises:
             ProgramDied: the process ended, with what it wrote to stderr.
@@ -150,7 +154,7 @@ class HostProgram:
             grad_weight=case.weight_size,
             grad_bias=(case.k,),
         )[op]
-        result = torch.empty(size, dtype=dtype)
+        result = torch.empty(size, dtype=dtype, device=t.grad.device)
         if op != "grad_bias":
             result = result.contiguous(memory_format=format)
         x = t.input.contiguous(memory_format=format)
@@ -170,7 +174,7 @@ class HostProgram:
             DTYPES.index(dtype) if dtype in DTYPES else 0,  # integers are an algorithm
             channels_last, misaligned * dtype.itemsize,
             *case.input_size, case.k, case.r, case.s, case.p, case.q, *geometry,
-            *weight.stride(), *map(len, buffers), result.numel() * result.element_size(),
+            *weight.stride(), *map(len, buffers), 0 if result.is_meta else result.nbytes,
         )  # fmt: skip
         request = struct.pack(f"32s{len(numbers)}q", algorithm.encode(), *map(int, numbers))
         try:
@@ -179,6 +183,8 @@ class HostProgram:
         except BrokenPipeError:
             raise ProgramDied(self._errors()) from None
         status = struct.unpack("q", self._read(8))[0]
+        if result.is_meta:
+            return status, result
         flat = torch.frombuffer(bytearray(self._read(numbers[-1])), dtype=dtype)
         return status, flat.as_strided(size, result.stride())
 
@@ -200,6 +206,8 @@ class ProgramDied(Exception):
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
-    """The memory of a dense tensor, in the order in which it lies there."""
+    """The memory of a dense tensor, in the order in which it lies there; of a meta tensor, none."""
+    if tensor.is_meta:
+        return b""
     flat = tensor.as_strided((tensor.numel(),), (1,))
     return flat.view(torch.uint8).numpy().tobytes()

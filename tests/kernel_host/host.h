@@ -87,7 +87,7 @@ int serve(const Run& run) {
     const int64_t status = run(request, data);
     alarm(0);
     std::fwrite(&status, sizeof status, 1, stdout);
-    std::fwrite(result.data, 1, request.bytes[4], stdout);
+    if (result.data) std::fwrite(result.data, 1, request.bytes[4], stdout);
     std::fflush(stdout);
   }
   return 0;

@@ -11,7 +11,7 @@ from tests.awkward import AWKWARD
 from tests.cases import Conv2dCase, case
 from tests.compare import same_bits
 from tests.cpu_host import EMULATED_PAIRS
-from tests.kernel_host import COMPILER, ProgramDied, compiler_is_missing, damaged
+from tests.kernel_host import COMPILER, SOME_OF_ADDRESS, ProgramDied, compiler_is_missing, damaged
 from tests.kernels.test_accuracy import algorithm_names
 from tests.kernels.test_pairs import CASES, LEVEL, PIXELS, TAPS
 from tests.reference import DTYPES, Operands, random_operands
@@ -21,11 +21,11 @@ from tests.sanitize import (
     Call,
     check,
     check_integers,
-    is_too_large,
     run_address,
     run_images,
     run_integers,
     run_threads,
+    small_enough_for_integers,
     start,
 )
 
@@ -33,8 +33,7 @@ pytestmark = pytest.mark.skipif(
     compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
 )
 
-DENSE = ("portable_dense",)
-PAIRS = (*DENSE, EMULATED_PAIRS)
+PAIRS = ("portable_dense", EMULATED_PAIRS)
 # `make sanitize` has the other levels, and guard_pages.py what they read outside of operands.
 PORTABLE = ("portable_dense", "portable_depthwise", "portable_integer")
 
@@ -76,8 +75,8 @@ def test_no_data_race():
         integers = run_integers(running, SHARED, everything=False, threads=3, callers=2)
         images = run_images(running, SHARED, everything=False)
     assert min(computed.values()) >= 2, computed
-    small = [one for one in SHARED if not is_too_large("reference", one)]
-    assert (integers["portable"], images) == (len(small), 2 * len(SHARED)) and len(small) >= 4
+    small = len(small_enough_for_integers(SHARED))
+    assert (integers["portable"], images) == (small, 2 * len(SHARED)) and small >= 4
 
 
 ROW = "row = p * shape.stride_h - shape.pad_top + r * shape.dilation_h;\n      const int64_t"
@@ -101,9 +100,8 @@ def faulty(tmp_path_factory):
     """Starts a program with some faults, each of which other calls meet."""
     folder = tmp_path_factory.mktemp("faulty")
     sources = damaged(folder, *FAULTS)
-    return partial(
-        start, "address", (*PAIRS, "portable_integer"), folder / "build", sources=sources
-    )
+    parts = (*PAIRS, "portable_integer")
+    return partial(start, "address", parts, folder / "build", SOME_OF_ADDRESS, sources=sources)
 
 
 @pytest.mark.slow
@@ -154,11 +152,11 @@ def test_a_data_race_is_found(tmp_path):
 def test_scratch_memory_of_two_threads_is_a_race(tmp_path):
     before = "Arena& scratch_arena() {\n  static thread_local"
     sources = damaged(tmp_path, ("cpu/runtime.cpp", before, before.replace(" thread_local", "")))
-    with start("thread", DENSE, tmp_path / "build", sources=sources) as running:
+    with start("thread", ("portable_depthwise",), tmp_path / "build", sources=sources) as running:
         with pytest.raises(ProgramDied, match="data race|heap-use-after-free"):
             for one in SHARED:
                 call = Call(DTYPES[0], True, "portable")
-                check(running, "dense_channels", "forward", one, call, threads=3)
+                check(running, "depthwise", "forward", one, call, threads=3)
 
 
 ALGORITHMS = {
