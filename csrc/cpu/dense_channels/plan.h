@@ -82,10 +82,11 @@ int64_t channel_job_rows(const Gather& gather, const Patch& patch, int64_t row_p
   // Rows that overlap are loaded again by the next job.
   const bool overlap = patch.sections == 1;
   const int64_t halo = gather.rows.src_high - gather.rows.src_low + 1;
+  const int64_t most_bytes = overlap ? kPatchBytes : kSectionsBytes;
   int64_t rows = 1;
   while (rows < gather.rows.longest &&
          (rows * row_pixels < kJobPixels || (overlap && rows * patch.row_advance < halo)) &&
-         rows * row_pixels < 4 * kJobPixels && patch_bytes(rows + 1, 1) <= kPatchBytes) {
+         rows * row_pixels < 4 * kJobPixels && patch_bytes(rows + 1, 1) <= most_bytes) {
     ++rows;
   }
   return Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest).size;
