@@ -163,6 +163,9 @@ constexpr int64_t kGroupWeightBytes = 128 << 10;
 
 // grad_weight: sums of one tap, above which it repays to look for taps that only see padding.
 constexpr int64_t kSkippingSums = 2048;
+// Operands of a 1 x 1 layer in channels_last beyond this are fetched a pass ahead: 0.92 to 1 of the time with 12 to
+// 38 MB, 1 to 1.03 with 4 to 8 MB (Zen 4).
+constexpr double kNextPassBytes = 10 << 20;
 // Chunks whose sums are kept at once, where they are small: longer waves than the threads need.
 constexpr int64_t kLongestWave = 64;
 constexpr int64_t kWaveBytes = 1 << 20;

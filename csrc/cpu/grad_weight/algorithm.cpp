@@ -26,7 +26,8 @@
 // infinite input, which zero must not meet, is then summed one by one.
 //
 // Costs: each operand is copied once for every block of the other's channels, none in channels_last with
-// 1x1 kernels; the sums of a block are read and written once for each group of pixels.
+// 1x1 kernels, unless its pixels meet few sets of a cache; what the next pass copies is fetched meanwhile (next_pass.h).
+// The sums of a block are read and written once for each group of pixels.
 #include "cpu/algorithms.h"
 #include "cpu/grad_weight/plan.h"
 

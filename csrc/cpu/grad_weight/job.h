@@ -4,6 +4,7 @@
 #include "cpu/common/ordered_sum.h"
 #include "cpu/common/register_tile.h"
 #include "cpu/grad_weight/load.h"
+#include "cpu/grad_weight/next_pass.h"
 #include "cpu/grad_weight/plan.h"
 
 namespace torchconv::cpu {
@@ -68,12 +69,16 @@ struct GradWeightSums {
       return Pass::kPairs ? unit : unit / row_units * q + unit % row_units * kUnit;
     };
     const int64_t units = pass.images * pass.rows * row_units;
+    NextPass<S> next(task, layer, plan, loaded, part);
+    const int64_t slabs = ceil_div(block.lanes.count, Pass::kSlab) * count;
+    next.spread(ceil_div(units * kUnit, plan.pass.sum_pixels) * slabs *
+                ceil_div(block.rows.count, NextPass<S>::kRows));
     for (int64_t first = 0, end; first < units; first = end) {
       const int64_t rest = units - first;
       end = first + ceil_div(rest, ceil_div(rest * kUnit, plan.pass.sum_pixels));
       const int64_t pixel = pixels_before(first);
       for (int64_t i = 0; i < count; ++i)
-        add_pixels(pass, i, pixel, pixels_before(end) - pixel, sums + i * plan.block_size);
+        add_pixels(pass, i, pixel, pixels_before(end) - pixel, sums + i * plan.block_size, next);
     }
     return true;
   }
@@ -81,7 +86,7 @@ struct GradWeightSums {
   // To the block `at` of those that are loaded.
   template <class Element>
   void add_pixels(const GradWeightPass<S, Element>& pass, int64_t at, int64_t first, int64_t count,
-                  T* sums) const {
+                  T* sums, NextPass<S>& next) const {
     constexpr int64_t kSlab = GradWeightPass<S, Element>::kSlab;
     const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
     const bool input_rows = plan.rows.is_input;
@@ -124,10 +129,23 @@ struct GradWeightSums {
           tile.b = pass.lanes.data + (before + lane) / kSlab * pass.lanes.channel_pitch +
                    before % kSlab + (input_rows ? 0 : tap);
           tile.c = tap_sums + lane;
-          run_rows<Element, Steps::kTables>(tile, tile_rows,
-                                            smaller(kSlab, block.lanes.count - lane));
+          const int64_t lanes = smaller(kSlab, block.lanes.count - lane);
+          if (next.any()) {
+            add_rows(tile, tile_rows, lanes, next);
+          } else {
+            run_rows<Element, Steps::kTables>(tile, tile_rows, lanes);
+          }
         }
       }
+    }
+  }
+
+  template <class Element>
+  static void add_rows(Tile<Element> tile, int64_t rows, int64_t lanes, NextPass<S>& next) {
+    for (int64_t m = 0; m < rows; m += NextPass<S>::kRows) {
+      next.fetch();
+      run_rows<Element, Steps::kTables>(tile, smaller(NextPass<S>::kRows, rows - m), lanes);
+      tile.a += NextPass<S>::kRows * tile.a_row, tile.c += NextPass<S>::kRows * tile.c_row;
     }
   }
 
