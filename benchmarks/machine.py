@@ -29,12 +29,14 @@ def isa_levels() -> tuple[str, ...]:
     return tuple(found)
 
 
-def environment() -> str:
-    """Slug of torch, processor, ISA level and threads, such as `torch215-amd-epyc-avx512-2t`."""
+def environment(level: str | None = None) -> str:
+    """Slug of torch, processor, ISA level and threads, such as `torch215-amd-epyc-avx512-2t`.
+
+    `level`: another than the one in use."""
     major, minor = torch.__version__.split(".")[:2]
     name = re.sub(r"\((r|tm)\)|\bcpu\b|@.*|\bprocessor\b", " ", cpu_name().lower())
     name = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
-    isa = torch.ops.torchconv._isa()
+    isa = level or torch.ops.torchconv._isa()
     return f"torch{major}{minor}-{name}-{isa}-{torch.get_num_threads()}t"
 
 

@@ -31,15 +31,16 @@ class Results:
     held_out: list[Row]
     models: list[ModelRow]
     inference: list[InferenceRow]
+    avx2: list[Row]  # of the layers of `main`, where more than AVX2 is in use
 
     @classmethod
     def read(cls, folder: Path) -> Results:
-        here = environment()
+        here, avx2 = environment(), environment("avx2")
 
-        def rows_of(name: str, kind: type) -> list:
+        def rows_of(name: str, kind: type, environment: str = here) -> list:
             return [
                 row
-                for path in sorted(folder.glob(f"{name}-{here}.csv"))
+                for path in sorted(folder.glob(f"{name}-{environment}.csv"))
                 for row in read_csv(path, kind)
             ]
 
@@ -48,6 +49,7 @@ class Results:
             rows_of("conv2d-held_out-*", Row),
             rows_of("models-*", ModelRow),
             rows_of("inference-*", InferenceRow),
+            rows_of("conv2d-main-*-float32-*", Row, avx2) if avx2 != here else [],
         )
 
     def of(self, dtype: str) -> tuple[list[Row], list[Row]]:
@@ -96,7 +98,7 @@ def render(results: Results) -> dict[str, str]:
     optimized = [row for row in results.inference if row.dtype == "float32"]
     figures = {
         "headline": tables.headline(
-            single, held_out, results.models, optimized, conditions(single)
+            single, held_out, results.avx2, results.models, optimized, conditions(single)
         ),
         "benchmark": "\n\n".join(part for part in parts if part),
     }

@@ -29,6 +29,7 @@ RESULTS = {
 def headline(
     main: list[Row],
     held_out: list[Row],
+    avx2: list[Row],
     models: list[ModelRow],
     optimized: list[InferenceRow],
     conditions: str,
@@ -43,6 +44,8 @@ def headline(
         lines.append(
             f"- {_layers(held_out)} of networks it was not tuned on: {_overall(held_out)}."
         )
+    if avx2:
+        lines.append(f"- torchconv and PyTorch both limited to AVX2: {_overall(avx2)}.")
     means = grouped_means(_forward(main), lambda row: (row.network,))
     (low,), (high,) = min(means, key=means.get), max(means, key=means.get)
     lines.append(

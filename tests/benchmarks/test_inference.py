@@ -249,7 +249,7 @@ def test_the_table_of_the_readme(tmp_path, monkeypatch):
     report.write_csv(tmp_path / "inference-float32-here.csv", rows)
     half = [replace(row, dtype="bfloat16") for row in rows[:2]]
     report.write_csv(tmp_path / "inference-bfloat16-here.csv", half)
-    monkeypatch.setattr(readme, "environment", lambda: "here")
+    monkeypatch.setattr(readme, "environment", lambda level=None: level or "here")
     found = readme.Results.read(tmp_path).inference
     assert sorted(map(str, found)) == sorted(map(str, rows + half))
     text = readme.inference(found)
@@ -271,9 +271,9 @@ def test_the_first_screen_has_the_best_peer_of_one_image():
     rows = [ROW, peer("eager", 4.0), peer("openvino", 0.5)]
     rows += [replace(row, batch=4, optimized=9.0) for row in rows]
     layers = [replace(LAYER, layout="nchw")]
-    text = tables.headline(layers, [], [], rows, "conditions")
+    text = tables.headline(layers, [], [], [], rows, "conditions")
     assert text.splitlines()[-1].endswith("ONNX Runtime and OpenVINO: ResNet-18 0.50x.")
-    assert "OpenVINO" not in tables.headline(layers, [], [], [ROW], "conditions")
+    assert "OpenVINO" not in tables.headline(layers, [], [], [], [ROW], "conditions")
 
 
 def test_subjects_have_the_threads_of_torch():

@@ -113,8 +113,11 @@ def test_figures_are_written_between_the_markers(tmp_path, monkeypatch):
         other = replace(row, layout="nchw", speedup=2.0)
         half = replace(row, dtype="bfloat16", speedup=1.75)
         report.write_results(tmp_path, "main", environment, [row, other, half])
+    narrow = [replace(ROW, layout="nchw", speedup=speedup) for speedup in (2.5, 10)]
+    report.write_results(tmp_path, "main", "here-avx2", narrow)
     report.write_csv(tmp_path / "models-float32-here.csv", [MODEL])
-    monkeypatch.setattr(readme, "environment", lambda: "here")
+    slug = {None: "here", "avx2": "here-avx2"}
+    monkeypatch.setattr(readme, "environment", lambda level=None: slug[level])
     path = tmp_path / "README.md"
     markers = "".join(f"<!-- {m}:start -->old<!-- {m}:end -->\n" for m in ("headline", "benchmark"))
     path.write_text(f"before\n{markers}after\n")
@@ -124,12 +127,16 @@ def test_figures_are_written_between_the_markers(tmp_path, monkeypatch):
     assert "old" not in text and "VGG" not in text and "NHWC" in text
     assert "By network, forward: from 2.00x (MobileNetV2) to 2.00x (MobileNetV2)." in text
     assert "1 layer of well-known networks" in text and "FMA peak 200 GFLOP/s" in text
+    assert "torchconv and PyTorch both limited to AVX2: 5.00x forward;" in text
     assert "A training step of a whole model: ResNet-50 1.25x." in text
     assert "| MobileNetV2 | 2.00x | 0.75x |" in text and "| ResNet-50 | 4 | 1.25x |" in text
     half_table = text.partition("| `bfloat16` |")[2]
     assert re.search(r"\| MobileNetV2 \|  \| 1.75x", half_table)
     readme.update(tmp_path, path)
     assert path.read_text() == text
+    slug[None] = "here-avx2"  # where nothing is wider than AVX2
+    readme.update(tmp_path, path)
+    assert "limited to AVX2" not in path.read_text() and "5.00x forward" in path.read_text()
 
 
 def test_a_missing_marker_is_an_error():
