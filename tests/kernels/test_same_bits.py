@@ -3,6 +3,7 @@ in every run; output and input gradient also in both layouts and as in the reada
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -15,11 +16,19 @@ import torch
 import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import ISA_LEVELS, isa_levels
 from tests.awkward import AWKWARD
-from tests.cases import Conv2dCase, grouped
+from tests.cases import Conv2dCase, grouped, ids
 from tests.cases import case as build_case
 from tests.compare import same_bits
 from tests.networks import HELD_OUT, NETWORKS, layers
-from tests.reference import DTYPES, OPS, Operands, random_operands, run, threads
+from tests.reference import (
+    DTYPES,
+    OPS,
+    Operands,
+    assert_accurate,
+    random_operands,
+    run,
+    threads,
+)
 
 # One of each kind: by its algorithm and how it cuts an image.
 MANY_IMAGES = (
@@ -135,6 +144,29 @@ def test_any_isa_level(op, dtype):
                 results[level] = run(op, shape, t, channels_last)
             for level in levels[1:]:
                 assert same_bits(results[level], results[levels[0]]), (level, shape)
+
+
+# 1 x 1, in channels_last: lanes of inputs and of outputs, not in whole vectors, in several slabs.
+LARGER_THAN_CACHES = (
+    build_case("inputs_in_lanes", 2, 15, 171, 30, 1),
+    build_case("outputs_in_lanes", 3, 40, (90, 83), 80, 1),
+    build_case("few_sets", 5, 128, 56, 50, 1),
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", LARGER_THAN_CACHES, ids=ids(LARGER_THAN_CACHES))
+def test_what_the_next_pass_reads_is_fetched_and_nothing_else_changes(shape, dtype):
+    if dtype == torch.bfloat16:
+        shape = shape.with_batch(2 * shape.n)
+    t = random_operands(shape, dtype).contiguous(torch.channels_last)
+    assert t.input.nbytes + t.grad.nbytes > 10 * 2**20  # cost::kNextPassBytes
+    expected = run("grad_weight", shape, t, channels_last=True)
+    assert_accurate(expected, "grad_weight", shape, t)
+    for level, count in itertools.product(isa_levels(), (1, 2)):
+        torch.ops.torchconv._force_isa(level)
+        with threads(count):
+            assert same_bits(run("grad_weight", shape, t, channels_last=True), expected), level
 
 
 @pytest.mark.parametrize("op", OPS)
