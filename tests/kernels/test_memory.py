@@ -141,7 +141,7 @@ def test_results_and_scratch_hold_nothing_old(op):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect and glibc")
-@pytest.mark.parametrize("isa", ISA_LEVELS[1:])  # test_sanitizers.py has the portable one
+@pytest.mark.parametrize("isa", ISA_LEVELS)
 @pytest.mark.parametrize("side", ["after", "before"])
 def test_nothing_outside_of_the_operands_is_touched(isa, side):
     """A process whose operands end (or begin) at a page it may not touch, and whose allocator

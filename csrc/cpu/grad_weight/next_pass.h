@@ -14,8 +14,8 @@ class NextPass {
   // Tile rows between two fetches: whole tiles of one, two and three vectors.
   static constexpr int64_t kRows = 24;
 
-  // Fetches nothing where the pixels of a pass do not follow each other, where tiles read both operands in place, which
-  // takes so long that the hardware keeps up, or where a cache has all of them.
+  // Fetches nothing where the pixels of a pass do not follow each other, where a cache has all of them, or where tiles
+  // read both operands in place (16 -> 96 channels at 112 x 112 took 1.07 to 1.14 times as long with it, Zen 4).
   NextPass(const Task& task, const Gather& layer, const GradWeightPlan& plan,
            const GradWeightBlock& loaded, const GradWeightPart& part) {
     const Axis &rows = layer.rows, &columns = layer.columns;
