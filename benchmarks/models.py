@@ -9,11 +9,13 @@ import argparse
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 import torchconv
+from benchmarks import own_cores
 from benchmarks.machine import environment
 from benchmarks.subjects import FORMAT_NAMES, MEMORY_FORMATS
 from tests.layer_names import network_name
@@ -104,7 +106,9 @@ def measure_model(name: str, dtype: str, layouts: list[str], seconds: float) -> 
         ours = torchconv.convert(copy.deepcopy(theirs))
         x = torch.randn(size).to(getattr(torch, dtype)).contiguous(memory_format=memory_format)
         for what, step in (("train", training_step), ("inference", inference)):
-            pairs = measure_pairs(step(ours, x), step(theirs, x), seconds, min_pairs=5)
+            pairs = own_cores.measured(
+                partial(measure_pairs, step(ours, x), step(theirs, x), seconds, min_pairs=5)
+            )
             yield ModelRow(
                 name, what, dtype, layout, size[0], pairs.speedup, *pairs.quartiles,
                 pairs.our_seconds * 1e3, pairs.their_seconds * 1e3, len(pairs.ours),
@@ -141,6 +145,7 @@ def main() -> None:
         arguments.layout.split(","),
         arguments.seconds,
     )
+    print(own_cores.summary())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import report
+from benchmarks import own_cores, report
 from benchmarks.kinds import kind_of
 from benchmarks.layer_text import from_text
 from benchmarks.machine import environment, fma_peak
@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = measure(arguments, layers)
     print_distributions(rows)
     print_lowest(rows, arguments.lowest, arguments.threads)
-    print(f"\nmeasured in {(time.monotonic() - start) / 60:.1f} minutes")
+    print(f"\n{own_cores.summary()}\nmeasured in {(time.monotonic() - start) / 60:.1f} minutes")
     if arguments.csv:
         report.write_csv(arguments.csv, rows)
         print(f"wrote {arguments.csv}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from benchmarks import own_cores
 from benchmarks.rows import AnyRow, Row, as_strings, from_strings
 from benchmarks.subjects import FORMAT_NAMES, OPERATORS
 from benchmarks.timing import geometric_mean
@@ -129,7 +130,7 @@ def print_summary(rows: list[Row], worst: int = 12) -> None:
     print(HEADER)
     for row in sorted(rows, key=lambda row: row.speedup)[:worst]:
         print(table_line(row))
-    print()
+    print(f"{own_cores.summary()}\n")
     print_errors(rows, worst)
 
 

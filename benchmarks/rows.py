@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from benchmarks import own_cores
 from benchmarks.kinds import kind_of
 from benchmarks.machine import fma_peak
 from benchmarks.subjects import OPERATORS, Subject
@@ -62,9 +63,8 @@ def measure_row(
     subject: Subject, what: str, budget: float, min_pairs: int, with_errors: bool
 ) -> Row:
     case, dtype = subject.case, subject.dtype
-    pairs = measure_pairs(
-        subject.call(subject.ours, what), subject.call(subject.theirs, what), budget, min_pairs
-    )
+    ours, theirs = subject.call(subject.ours, what), subject.call(subject.theirs, what)
+    pairs = own_cores.measured(lambda: measure_pairs(ours, theirs, budget, min_pairs))
     peak = fma_peak(dtype)
     measured = subject.errors(what) if with_errors else {}
     errors = {}

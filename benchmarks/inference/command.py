@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import report
+from benchmarks import own_cores, report
 from benchmarks.inference import networks
 from benchmarks.inference.rows import (
     Built,
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = [pair for name in options.models for pair in measure_model(options, name, wanted)]
     rows = [row for _, measured in found for row in measured]
     print("\nbeside the best peer of each model, geometric means by number of images")
-    print(*means(rows), sep="\n")
+    print(*means(rows), own_cores.summary(), sep="\n")
     if options.csv and rows:
         path = options.csv
         if path.suffix != ".csv":

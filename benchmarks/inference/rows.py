@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from benchmarks import own_cores
 from benchmarks.inference.subjects import OURS, PEERS, SUBJECTS, Call, LeftOut
 from benchmarks.turns import Turns, in_turns
 
@@ -94,7 +95,9 @@ def difference(found: Tensor, expected: Tensor) -> float:
 def measure(
     model: str, batch: int, dtype: torch.dtype, built: Built, budget: float
 ) -> list[InferenceRow]:
-    turns = in_turns(built.calls, budget) if built.calls else Turns({})
+    turns = Turns({})
+    if built.calls:
+        turns = own_cores.measured(lambda: in_turns(built.calls, budget))
     return [
         InferenceRow(
             model, batch, str(dtype).removeprefix("torch."), name,
