@@ -227,6 +227,32 @@ def test_inputs_of_another_layout_are_converted():
     assert same_bits(program(strided)[0], one(strided.contiguous(memory_format=LAST)))
 
 
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("size", [(14, 14), (9, 11), (40, 28)], ids=str)
+def test_threads_share_an_image_whose_residual_is_replaced(size, count):
+    """With weights that are packed before, so that each thread has all channels of its pixels."""
+    torch.manual_seed(5)
+    first, second = layer(24, 64, 1, None), layer(64, 40, 1, "relu")
+    last = layer(40, 64, 1, "relu6")
+    x = images(1, 24, *size)
+
+    def packed(one: torchconv.ConvActivation2d, example: torch.Tensor) -> torch.Tensor:
+        geometry = functional.resolve(example, one.weight, one.bias, (1, 1), (0, 0), (1, 1), 1)
+        return ops._pack_weights(one.weight, example.shape, geometry)
+
+    with threads(count):
+        program = Program(x)
+        value = program.conv2d(program.inputs[0], first, x, packed=packed(first, x))
+        wide, narrow = images(1, 64, *size), images(1, 40, *size)
+        inside = program.conv2d(value, second, wide, packed=packed(second, wide))
+        sums = program.conv2d(inside, last, narrow, value, packed=packed(last, narrow))
+        kept = program.finish(program.conv2d(sums, second, wide, packed=packed(second, wide)))
+        found = program(x)[0]
+    assert kept < 4 * (64 + 40 + 8) * size[0] * size[1]
+    residual = first(x)
+    assert same_bits(found, second(last(second(residual), residual)))
+
+
 def test_packed_weights_are_used():
     """A program reads what was packed, not the weight: here that of another one."""
     one, other = layer(64, 64, bias=False), layer(64, 64, bias=False)

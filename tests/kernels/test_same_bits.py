@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import ISA_LEVELS, isa_levels
@@ -144,6 +145,56 @@ def test_any_isa_level(op, dtype):
                 results[level] = run(op, shape, t, channels_last)
             for level in levels[1:]:
                 assert same_bits(results[level], results[levels[0]]), (level, shape)
+
+
+# More threads than images, which share the pixels of each, in channels_last.
+SHARED_BY_THREADS = (
+    build_case("one_pixel_in_a_row", 1, 24, (15, 17), 40, 1),
+    build_case("too_few_pixels", 1, 40, (7, 9), 130, 1),
+    build_case("long_rows", 1, 31, 28, 24, 1),
+    build_case("no_such_rows", 1, 16, (23, 29), 50, 1),
+    build_case("three_images", 3, 32, 14, 48, 1),
+    build_case("groups", 1, 48, 14, 96, 1, groups=3),
+    build_case("rows_of_taps", 1, 20, 24, 36, 3, stride=2, padding=1),
+    build_case("depthwise", 1, 48, 7, 48, 3, padding=1, groups=48),
+    build_case("depthwise_strided", 2, 144, 13, 144, 5, stride=2, padding=2, groups=144),
+)
+
+
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", SHARED_BY_THREADS, ids=ids(SHARED_BY_THREADS))
+def test_threads_that_share_an_image(shape, dtype, op):
+    t = random_operands(shape, dtype)
+    with threads(1):
+        alone = run(op, shape, t, channels_last=True)
+    assert_accurate(alone, op, shape, t)
+    for level, count in itertools.product(isa_levels(), (2, 3, 4, 7)):
+        torch.ops.torchconv._force_isa(level)
+        with threads(count):
+            assert same_bits(run(op, shape, t, channels_last=True), alone), (level, count)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", SHARED_BY_THREADS, ids=ids(SHARED_BY_THREADS))
+def test_threads_that_share_an_image_and_kept_weights(shape, dtype):
+    ops = torch.ops.torchconv
+    t = random_operands(shape, dtype).contiguous(torch.channels_last)
+    geometry = shape.geometry(True)
+    with threads(1):
+        alone = ops.conv2d(t.input, t.weight, t.bias, geometry)
+    residual = torch.randn_like(alone)
+    added = F.relu(alone + residual)
+    for level, count in itertools.product(isa_levels(), (2, 3, 4, 7)):
+        ops._force_isa(level)
+        with threads(count):
+            packed = ops._pack_weights(t.weight, t.input.shape, geometry)
+            rest = (geometry, 0, 0.0, packed)
+            found = ops.conv2d_activation(t.input, t.weight, t.bias, None, *rest)
+            assert same_bits(found, alone), (level, count)
+            rest = (geometry, 1, 0.0, packed)
+            found = ops.conv2d_activation(t.input, t.weight, t.bias, residual, *rest)
+            assert same_bits(found, added), (level, count)
 
 
 # 1 x 1, in channels_last: lanes of inputs and of outputs, not in whole vectors, in several slabs.

@@ -36,7 +36,8 @@ namespace {
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
-  const Gather direct = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
+  const Gather direct = with_shared_rows(in_pairs(plan.isa, shape.dtype, make_gather(op, shape)),
+                                         shape.dtype, plan.threads, plan.weights_are_kept);
   Gather gather = in_tap_pairs(plan.isa, shape.dtype, direct);
   ChannelPlan channels =
       make_channel_plan(gather, shape.dtype, plan.threads, plan.weights_are_kept);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/patch.h"
+#include "cpu/dense_channels/shared_rows.h"
 #include "cpu/dense_channels/tap_steps.h"
 
 namespace torchconv::cpu {
@@ -31,6 +32,7 @@ struct ChannelPlan {
   Cut groups;      // of a job: several where those of a pixel are loaded together
   Cut rows;        // positions of the row axis
   int64_t images;  // of a job, where it has all rows
+  bool by_source;  // the jobs that follow each other have a source in common, else weights
   bool in_place;   // the patch is the source itself
   bool fetches;    // rows of channels_last come from beyond the caches
   bool planar;     // the patch is [channel][row][column], else [row][column][channel]
@@ -50,6 +52,12 @@ struct ChannelPlan {
   // Jobs with a part of the source of their own; the pieces of one share it.
   int64_t source_jobs(const Gather& gather) const {
     return ceil_div(gather.n, images) * groups.count * rows.count;
+  }
+  int64_t source_of(int64_t job, const Gather& gather) const {
+    return by_source ? job / panels.pieces : job % source_jobs(gather);
+  }
+  int64_t piece_of(int64_t job, const Gather& gather) const {
+    return by_source ? job % panels.pieces : job / source_jobs(gather);
   }
 };
 
@@ -156,7 +164,9 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
     return images * rows * gather.columns.longest * gather.steps() * element;
   };
   const int64_t row_pixels = gather.columns.longest * gather.phases();
-  const int64_t rows = channel_job_rows(gather, plan.patch, row_pixels, read_bytes);
+  plan.by_source = threads_share_pixels(gather, dtype, weights_are_kept);
+  int64_t rows = channel_job_rows(gather, plan.patch, row_pixels, read_bytes);
+  if (plan.by_source) rows = shared_rows(gather, rows, threads);
   plan.rows = Cut::of(rows, gather.rows.longest);
   plan.images = 1;
   // Images of one pixel are rows of a matrix: a job that takes more of them reads the weights less often.
@@ -195,9 +205,8 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
 
   const int64_t row_sums = gather.columns.longest * plan.lanes, all_rows = rows * plan.images;
   const int64_t slab_row = row_sums * smaller(panels.most_blocks(), kPanelBlocks) * element;
-  plan.stored_rows = gather.layout == Layout::kContiguous
-                         ? larger(1, smaller(rows, kStoredTogether / slab_row))
-                         : 1;
+  const bool short_rows = gather.layout == Layout::kContiguous || gather.columns.longest == 1;
+  plan.stored_rows = short_rows ? larger(1, smaller(rows, kStoredTogether / slab_row)) : 1;
   plan.patch_size = patch_bytes(rows, plan.images) / element;
   // Then a slab takes all of its weights as they lie.
   const bool all = pack_in_job && plan.patch_size * element <= kPatchBytes / plan.c_chunk.count;

@@ -26,9 +26,8 @@ struct ChannelSlabs : ChannelSource {
   };
 
   ChannelSlabs(const Task& task, const Gather& gather, const ChannelPlan& plan, int64_t index)
-      : ChannelSource(task, gather, plan, index % plan.source_jobs(gather)) {
-    // Pieces come last, so that a thread whose share it is goes on with the same weights.
-    const int64_t piece = index / plan.source_jobs(gather), panels = plan.panels.of_piece();
+      : ChannelSource(task, gather, plan, plan.source_of(index, gather)) {
+    const int64_t piece = plan.piece_of(index, gather), panels = plan.panels.of_piece();
     panel_begin = piece * panels, panel_end = panel_begin + panels;
   }
 

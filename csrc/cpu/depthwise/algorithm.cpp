@@ -30,7 +30,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (const char* reason = not_depthwise(shape)) return reason;
   const Gather gather = make_gather(op, shape);
-  const DepthwisePlan depthwise = make_depthwise_plan(gather, shape.dtype, plan.isa);
+  const DepthwisePlan depthwise = make_depthwise_plan(gather, shape.dtype, plan.isa, plan.threads);
   plan.keep(Planned<DepthwisePlan>{gather, depthwise});
   plan.stages = 2;
   plan.jobs[0] = ceil_div(depthwise.blocks, depthwise.weights.pack_blocks);

@@ -171,7 +171,8 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
       round_up(larger(gather.columns.phases * gather.columns.kernel, repeated_rows), 8);
 }
 
-inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa isa) {
+inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa isa,
+                                         int64_t threads) {
   const int64_t element = compute_bytes(dtype), channels = gather.groups * gather.dst_channels;
   DepthwisePlan plan{};
   plan.lanes = block_lanes(dtype);
@@ -193,7 +194,12 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   plan.even_odd = in_pixels && isa >= Isa::kAvx512 && dtype == Dtype::kBFloat16 &&
                   rows_are_runs(gather) && gather.columns.kernel <= kEvenOddTaps &&
                   !gather.margins.any() && plan.blocks > 1;
-  const int64_t rows = depthwise_job_rows(plan, gather, element, in_pixels);
+  int64_t rows = depthwise_job_rows(plan, gather, element, in_pixels);
+  // Threads that share an image have a part of its rows each, as in dense_channels/shared_rows.h.
+  if (in_pixels && gather.n < threads) {
+    const int64_t share = ceil_div(gather.rows.longest, ceil_div(threads, gather.n));
+    rows = smaller(rows, larger(cost::kLeastSharedRows, share));
+  }
   plan.rows = Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest);
   plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels,
                                     plan.rows.size, plan.lanes);
