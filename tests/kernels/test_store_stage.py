@@ -64,6 +64,27 @@ def test_every_level(level):
         check(shape, DTYPES[i % len(DTYPES)], i % 3 == 0, stage)
 
 
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("algorithm", ["dense_channels", "pointwise"])
+def test_register_tiles_that_end_with_an_activation(algorithm, dtype, channels_last):
+    """With sums that are infinite or no numbers, on every level."""
+    OPERATORS._force_algorithm(algorithm)
+    for shape in AWKWARD:
+        t = random_operands(shape, dtype, seed=shape.k)
+        for i, value in enumerate((torch.inf, -torch.inf, torch.nan)):
+            t.input.view(-1)[7 * i :: 611] = value
+        geometry = shape.geometry(channels_last)
+        sums = OPERATORS.conv2d(t.input, t.weight, t.bias, geometry)
+        for level, name in itertools.product(isa_levels(), ("relu", "relu6")):
+            OPERATORS._force_isa(level)
+            rest = (geometry, NAMES.index(name), 0.0)
+            found = OPERATORS.conv2d_activation(t.input, t.weight, t.bias, None, *rest)
+            expected = OPERATORS.activate(sums, None, *rest[1:])
+            assert same_bits(found, expected, any_nan=True), (shape, level, name)
+        OPERATORS._force_isa("")
+
+
 def test_any_number_of_threads():
     shapes = [*random_cases(60, batch=4, seed=4), *MANY_IMAGES]
     for i, (shape, stage) in enumerate(zip(shapes, itertools.cycle(STAGES))):

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/special_functions.h"
+#include "cpu/common/tile_operands.h"
 #include "cpu/plan.h"
 
 namespace torchconv::cpu {
@@ -25,6 +26,14 @@ template <Activation kActivation, class T>
     return V::mul(x, V::if_positive(x, one, V::broadcast(slope)));
   }
   return x;
+}
+
+// The whole of what is to become of results, if register tiles can do that with the same bits.
+inline Clamp clamp_of(const Task& task) {
+  if (task.residual) return Clamp::kNone;
+  return task.activation == Activation::kRelu    ? Clamp::kRelu
+         : task.activation == Activation::kRelu6 ? Clamp::kRelu6
+                                                 : Clamp::kNone;
 }
 
 template <Activation kActivation, class S>

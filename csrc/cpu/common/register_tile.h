@@ -152,6 +152,16 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
           each([&](auto w, auto& sum, int m, int64_t)
                    __attribute__((always_inline)) { sum = w.add(sum, w.broadcast(row_bias[m])); });
         }
+        if constexpr (!std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
+          if (t.clamp != Clamp::kNone) {
+            each([](auto w, auto& sum, int, int64_t)
+                     __attribute__((always_inline)) { sum = w.max(w.zero(), sum); });
+          }
+          if (t.clamp == Clamp::kRelu6) {
+            each([](auto w, auto& sum, int, int64_t)
+                     __attribute__((always_inline)) { sum = w.min(w.broadcast(6), sum); });
+          }
+        }
         if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
           if (result.rounded) {
 #pragma GCC unroll 32
@@ -258,44 +268,6 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahe
     }
   }
 }
-
-// rows x vecs vectors, any number of them, in tiles of at most kRows x kVecs.
-template <class T, int kVecs, int kRows>
-void tiles_of_blocks(const Tile<T>& t, int64_t rows, int64_t vecs) {
-  const int64_t passes = (rows + kRows - 1) / kRows, tiles = vecs / kVecs;
-  for (int64_t pass = 0; pass < passes; ++pass) {
-    const int64_t m = pass * rows / passes, count = (pass + 1) * rows / passes - m;
-    Tile<T> part = t;
-    part.a += m;
-    part.c += m * t.c_row;
-    if (part.row_bias) part.row_bias += m;
-    const auto along = [](int64_t tiles, int64_t vecs) {
-      return Tiles{tiles, 0, vecs * Simd<T>::kLanes, 0};
-    };
-    if (tiles) tile_rows<T, Steps::kTableB, kVecs, kRows>(part, count, along(tiles, kVecs));
-    part.b += tiles * kVecs * Simd<T>::kLanes;
-    part.c += tiles * kVecs * Simd<T>::kLanes;
-    if (kVecs > 2 && vecs % kVecs == 2)
-      tile_rows<T, Steps::kTableB, 2, kRows>(part, count, along(1, 2));
-    if (kVecs > 1 && vecs % kVecs == 1)
-      tile_rows<T, Steps::kTableB, 1, kRows>(part, count, along(1, 1));
-  }
-}
-
-// rows x (blocks * kLaneBlock<T>) sums of Steps::kTableB, rows <= kTileRows, any number of blocks.
-template <class T>
-void run_blocks(const Tile<T>& t, int64_t rows, int64_t blocks) {
-  const int64_t vecs = blocks * (kLaneBlock<T> / Simd<T>::kLanes);
-  if constexpr (Simd<T>::kRegisters == 32) {
-    tiles_of_blocks<T, 3, 8>(t, rows, vecs);
-  } else if (rows == 5 || rows == 6) {
-    tiles_of_blocks<T, 2, 6>(t, rows, vecs);
-  } else {
-    tiles_of_blocks<T, 3, 4>(t, rows, vecs);
-  }
-}
-
-constexpr int64_t kTileRows = 8;  // what callers of run_blocks cut their rows into
 
 }  // namespace
 }  // namespace torchconv::cpu

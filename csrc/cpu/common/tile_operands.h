@@ -9,6 +9,8 @@ namespace {
 
 enum class Steps { kTableA, kTableB, kTables };
 enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
+// What whole sums become before they are stored: max(0, sum), and that at most 6.
+enum class Clamp { kNone, kRelu, kRelu6 };
 
 // Where a tile of pairs stores its sums once they are whole, rounded, in the place of c, if not null;
 // Steps::kTableA alone.
@@ -43,6 +45,7 @@ struct Tile : RoundedResult<T> {
   Compute<T>* c;
   int64_t c_row;
   Sum sum;
+  Clamp clamp = Clamp::kNone;  // kTableA, not of pairs
   // Added after the last step, where not null.
   const Compute<T>* lane_bias = nullptr;  // [j]
   const Compute<T>* row_bias = nullptr;   // [m]

@@ -124,6 +124,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
     tile.offset = table;
     tile.lane_bias = task.bias && slab.last ? slab.bias : nullptr;
     tile.sum = slab.first ? Sum::kStart : Sum::kAdd;
+    tile.clamp = slab.clamp;
     return tile;
   }
 
@@ -191,7 +192,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
         }
         if (in_result && slab.last) {
           const int64_t width = gather.columns.dst_size;
-          store.activate_pixels(dst_row * width, (end - i) * width);
+          if (slab.clamp == Clamp::kNone) store.activate_pixels(dst_row * width, (end - i) * width);
         } else if (slab.last && gather.phases() == 1) {  // one run of pixels
           store.run(sums, slab.width, dst_row * columns.size, (end - i) * columns.size, 1);
         } else if (slab.last) {
@@ -233,6 +234,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
     for (int64_t n = 0; n < images; ++n) {
       const RowStore<S> store = this->store(slab, n);
       if (slab.direct || slab.rounded) {
+        if (slab.clamp != Clamp::kNone) continue;
         store.activate_pixels(row_begin * gather.columns.dst_size, count * gather.columns.dst_size);
         continue;
       }

@@ -1,6 +1,7 @@
 // The slabs of a job of dense_channels, which register tiles take one after the other, and their weights.
 #pragma once
 
+#include "cpu/common/activate.h"
 #include "cpu/common/register_tile.h"
 #include "cpu/dense_channels/load.h"
 
@@ -19,6 +20,7 @@ struct ChannelSlabs : ChannelSource {
     bool direct;   // whole vectors in the result's own layout and type: its memory holds the sums
     bool rounded;  // the same of pairs: tiles store the last of their sums rounded
     bool first, last;
+    Clamp clamp;       // then nothing else is to become of whole sums
     bool fetches;      // the source rows below, for all slabs
     Ahead<A> ahead;    // else: the weights that come next
     int64_t channels;  // source channels of this chunk
@@ -60,6 +62,7 @@ struct ChannelSlabs : ChannelSource {
     slab.first_channel = group * gather.dst_channels + block * plan.lanes;
     const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % kStoredLanes<A> == 0;
     slab.direct = whole && std::is_same_v<S, T> && !task.replaces_residual();
+    slab.clamp = slab.direct && slab.last ? clamp_of(task) : Clamp::kNone;
     slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
     if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
   }

@@ -1,7 +1,7 @@
 // One job of dense_pixels: see algorithm.cpp.
 #pragma once
 
-#include "cpu/common/register_tile.h"
+#include "cpu/dense_pixels/block_tiles.h"
 #include "cpu/dense_pixels/load.h"
 #include "cpu/dense_pixels/packing.h"
 #include "cpu/dense_pixels/plan.h"

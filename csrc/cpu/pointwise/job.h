@@ -183,12 +183,14 @@ struct PointwiseJob {
             tile.rounded_row = dst_plane;
           }
           tile.sum = chunk ? Sum::kAdd : Sum::kStart;
+          tile.clamp = direct && last ? clamp_of(task) : Clamp::kNone;
           if (task.bias && last) {
             copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
             tile.row_bias = bias;
           }
           run_rows<A, Steps::kTableA>(tile, k_count, count);
-          if (last && (direct || rounded)) activate_span(span, k, k_count);
+          if (last && (direct || rounded) && tile.clamp == Clamp::kNone)
+            activate_span(span, k, k_count);
           panel += kPanelChannels * gather.src_channels;
         }
         if (last && !direct && !rounded) store(slab_sums, first, count, channel_begin, channels);
