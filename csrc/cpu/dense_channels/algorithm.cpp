@@ -20,6 +20,7 @@
 // in its lanes; with AVX-512 the last of its vectors is half of one where that is enough. Rows that see the
 // same taps are one run of tiles, in contiguous layout as many of them as are transposed together: then columns
 // at the edges, which leave out more taps, are tiles down all of them.
+// Threads that share an image have rows of it each where that repays (shared_rows.h).
 //
 // At the level AVX-512 with BF16 a broadcast operand is a pair of bfloat16: of neighbouring channels or, where
 // a forward layer has at most three, of taps that follow each other, for which the patch holds every pair of
