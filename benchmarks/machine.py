@@ -40,9 +40,10 @@ def environment(level: str | None = None) -> str:
     return f"torch{major}{minor}-{name}-{isa}-{torch.get_num_threads()}t"
 
 
-def fma_peak(dtype: torch.dtype) -> float:
-    """GF/s of fused multiply-adds on registers alone, now, on all threads torch may use.
+def fma_peak(dtype: torch.dtype, threads: int | None = None) -> float:
+    """GF/s of fused multiply-adds on registers alone, now, on all threads torch may use or on so
+    many.
 
     Half types are multiplied in float32; float64 has half as many lanes."""
-    peak = torch.ops.torchconv._fma_peak(torch.get_num_threads())
+    peak = torch.ops.torchconv._fma_peak(threads or torch.get_num_threads())
     return peak / 2 if dtype == torch.float64 else peak

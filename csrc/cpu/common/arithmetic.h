@@ -27,6 +27,11 @@ constexpr int64_t parts_for_threads(int64_t jobs, int64_t threads, int64_t most)
   return parts;
 }
 
+// Rows of each thread where they share those of one image, or of fewer images than there are threads.
+constexpr int64_t rows_of_thread(int64_t rows, int64_t images, int64_t threads) {
+  return ceil_div(rows, ceil_div(threads, images));
+}
+
 constexpr int64_t greatest_common_divisor(int64_t a, int64_t b) {
   while (b) {
     const int64_t rest = a % b;

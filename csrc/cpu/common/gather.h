@@ -161,16 +161,28 @@ struct Gather {
   }
 };
 
+// The longest row, of those that leave few pixels to a last tile, that so many pixels are a multiple of, or 0.
+inline int64_t long_row(int64_t pixels) {
+  for (int64_t row = cost::kLongestRow; row >= cost::kShortestRow; --row) {
+    if (pixels % row == 0) return row;
+  }
+  return 0;
+}
+
 // The row length that a pointwise layer is given, see cost_model.h.
 inline int64_t pointwise_row(const Conv2dShape& shape) {
   using namespace cost;
   const int64_t pixels = shape.h * shape.w;
   if (shape.layout == Layout::kChannelsLast && pixels > kLongestRow) {
-    for (int64_t row = kLongestRow; row >= kShortestRow; --row) {
-      if (pixels % row == 0) return row;
-    }
+    if (const int64_t row = long_row(pixels)) return row;
   }
   return pixels <= kOneRow ? pixels : shape.w;
+}
+
+// Of a pointwise layer: so many pixels, in rows of that length.
+inline void set_rows_of_pixels(Gather& gather, bool forward, int64_t pixels, int64_t row) {
+  gather.rows = make_axis(forward, pixels / row, pixels / row, 1, 1, 0, 1);
+  gather.columns = make_axis(forward, row, row, 1, 1, 0, 1);
 }
 
 inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false) {
@@ -184,10 +196,8 @@ inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false)
                          shape.stride_w == 1 && shape.h == shape.p && shape.w == shape.q &&
                          !shape.pad_top && !shape.pad_left;
   if (pointwise) {
-    const int64_t width = one_row ? shape.h * shape.w : pointwise_row(shape),
-                  height = shape.h * shape.w / width;
-    gather.rows = make_axis(forward, height, height, 1, 1, 0, 1);
-    gather.columns = make_axis(forward, width, width, 1, 1, 0, 1);
+    const int64_t pixels = shape.h * shape.w;
+    set_rows_of_pixels(gather, forward, pixels, one_row ? pixels : pointwise_row(shape));
   } else if (forward && shape.padding_mode != PaddingMode::kZeros) {
     gather.margins = margins(shape);
     gather.rows = make_axis(true, shape.h + shape.pad_top + shape.pad_bottom, shape.p, shape.r,

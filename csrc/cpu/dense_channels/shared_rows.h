@@ -31,12 +31,13 @@ inline Gather with_shared_rows(Gather gather, Dtype dtype, int64_t threads, bool
       !threads_share_pixels(gather, dtype, weights_are_kept)) {
     return gather;
   }
-  int64_t row = pixels <= cost::kOneRow ? 1 : cost::kLongestRow;
-  while (row >= cost::kShortestRow && pixels % (threads * row)) --row;
-  if (row == 1 ? pixels < threads * cost::kLeastShare : row < cost::kShortestRow) return gather;
-  const bool forward = rows.forward;
-  gather.rows = make_axis(forward, pixels / row, pixels / row, 1, 1, 0, 1);
-  gather.columns = make_axis(forward, row, row, 1, 1, 0, 1);
+  int64_t row = 0;
+  if (pixels <= cost::kOneRow) {
+    row = pixels >= threads * cost::kLeastShare;
+  } else if (pixels % threads == 0) {
+    row = long_row(pixels / threads);
+  }
+  if (row) set_rows_of_pixels(gather, rows.forward, pixels, row);
   return gather;
 }
 
@@ -50,7 +51,7 @@ inline int64_t shared_rows(const Gather& gather, int64_t rows, int64_t threads) 
   for (int64_t other = ceil_div(rows, 2); other < 2 * rows && other <= all; ++other) {
     if (load(other) < load(best)) best = other;
   }
-  return smaller(best, ceil_div(all, ceil_div(threads, gather.n)));
+  return smaller(best, rows_of_thread(all, gather.n, threads));
 }
 
 }  // namespace torchconv::cpu

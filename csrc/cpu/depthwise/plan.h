@@ -197,8 +197,8 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   int64_t rows = depthwise_job_rows(plan, gather, element, in_pixels);
   // Threads that share an image have a part of its rows each, as in dense_channels/shared_rows.h.
   if (in_pixels && gather.n < threads) {
-    const int64_t share = ceil_div(gather.rows.longest, ceil_div(threads, gather.n));
-    rows = smaller(rows, larger(cost::kLeastSharedRows, share));
+    rows = smaller(rows, larger(cost::kLeastSharedRows,
+                                rows_of_thread(gather.rows.longest, gather.n, threads)));
   }
   plan.rows = Cut::into(ceil_div(gather.rows.longest, rows), gather.rows.longest);
   plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, gather.src_channels,
