@@ -36,7 +36,8 @@ FORBIDDEN = re.compile(r"LDL\b|STL\b|I2F\.U64|ATOM|RED\b|REDG?\.E")
 REQUIRED = (
     (r"TensorCore<.*Float16", r"HMMA\.16816"),
     (r"TensorCore<float", r"HMMA\.1688.*TF32"),
-    (r"^toeplitz_kernel<.*Float16", r"HMMA\.16816"),
+    (r"^toeplitz_(images_)?kernel<.*Float16", r"HMMA\.16816"),
+    (r"^(toeplitz_images|depthwise_halves)_kernel<", r"LDGSTS\.E"),
     (r"^depthwise_channels_kernel<", r"LDG\.E\.128"),
 )
 

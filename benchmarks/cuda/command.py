@@ -9,7 +9,8 @@ compares with the faster of both formats. `percent_of_floor` is how near the ker
 its operands and writing its result once at the speed of a copy.
 
 Every row is in the file as soon as it is measured, and a run goes on where the last one ended. What
-is wrong, or ends the process, is a row that says so. The depthwise layers come first.
+is wrong, or ends the process, is a row that says so. Kernels that wait for a GPU come first, each
+beside the one in whose place it would run, then the depthwise layers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,6 +44,7 @@ from benchmarks.cuda.peers import (
 )
 from benchmarks.cuda.timing import graph_seconds, seconds, warm_up
 from benchmarks.timing import geometric_mean
+from tests.cuda.gpu.operators import forced
 from torchconv import _accepted, _cuda
 
 TF32 = 2
@@ -87,12 +90,18 @@ class Peer:
     graph: float
 
 
+def wanted_algorithm(wanted: Wanted) -> AbstractContextManager[None]:
+    """In which torchconv computes a row with the algorithm that is wanted for it."""
+    return forced(wanted.algorithm) if wanted.algorithm else nullcontext()
+
+
 def place(wanted: Wanted, device: str) -> _accepted.Key:
     """What an acceptance calls the kernel that torchconv has for a row."""
-    case, op, dtype, layout = wanted
+    case, op, dtype, layout = wanted[:4]
     arguments = (case.input_size, case.weight_size, case.geometry(layout == "nhwc"))
     if device != "cpu":
-        return _cuda.key(machine(device).capability, op, *arguments, dtype)
+        with wanted_algorithm(wanted):
+            return _cuda.key(machine(device).capability, op, *arguments, dtype)
     text = torch.ops.torchconv._explain(op, *arguments, str(DTYPES[dtype]).removeprefix("torch."))
     name = text.splitlines()[-1].partition(":")[0]
     pairs = (arguments[1][2:], case.stride, case.dilation)
@@ -158,10 +167,11 @@ def peer(wanted: Wanted, device: str) -> Peer:
 
 def measure(wanted: Wanted, bytes_per_second: float, device: str) -> CudaRow:
     """Both sides of a row; a wrong result is not timed."""
-    case, op, dtype, layout = wanted
+    case, op, dtype, layout = wanted[:4]
     layer = Layer.build(case, DTYPES[dtype], layout, device)
     call, count = ours(layer, op, dtype), len(layer.input)
-    with precision(dtype), torch.no_grad(), torchconv.backend("native"):
+    native = torchconv.backend("native")
+    with precision(dtype), torch.no_grad(), native, wanted_algorithm(wanted):
         error, limit = error_of(call(0), layer, op), WRONG.get(dtype, 1e-4)
         if not error <= limit:  # also for NaN
             return new_row(wanted, f"wrong result (limit {limit:g})", device, error=error)
@@ -169,7 +179,8 @@ def measure(wanted: Wanted, bytes_per_second: float, device: str) -> CudaRow:
         if device != "cpu":
             graph = graph_seconds(call, count)
     here, there = (
-        peer(wanted._replace(layout=name), device) for name in sorted(FORMATS, key=layout.__ne__)
+        peer(wanted._replace(layout=name, algorithm=""), device)
+        for name in sorted(FORMATS, key=layout.__ne__)
     )
     floor = operands_bytes(case, DTYPES[dtype]) / bytes_per_second
     return new_row(
@@ -191,8 +202,10 @@ def missing(arguments, path: Path) -> list[Wanted]:
     }
     found = []
     for wanted in wanted_rows(arguments.layers, arguments.dtypes, arguments.batch):
+        if wanted.algorithm and device == "cpu":
+            continue
         key = place(wanted, device)
-        here = (key.capability, wanted.case.name, str(wanted.case.n), *wanted[1:])
+        here = (key.capability, wanted.case.name, str(wanted.case.n), *wanted[1:4])
         if (*here, key.kernel, sources().get(key.algorithm, "")) not in done:
             found.append(wanted)
     return found

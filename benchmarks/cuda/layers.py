@@ -1,12 +1,13 @@
 """What is measured on a GPU, in the order in which it is worth knowing.
 
-First the depthwise layers that torchconv's kernels should win, two of every kernel size and stride,
-which is what an acceptance needs: all of them in bfloat16, then in float16, then in float32. Then
-layers of every other kind.
+First the kernels that wait for a GPU. Then the depthwise layers that torchconv's kernels should
+win, two of every kernel size and stride, which is what an acceptance needs: all of them in
+bfloat16, then in float16, then in float32. Then layers of every other kind.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -48,6 +49,13 @@ WINNERS = (
     (STRIDED, (*PIXELS, *WEIGHT)),
 )
 WINNERS_DTYPES = ("bfloat16", "float16", "tf32", "float32")
+# Algorithms that stand behind others in csrc/cuda/algorithms.cpp until they have been found faster,
+# and their layers.
+WAITING = {
+    "depthwise_toeplitz_images": (*LARGE_7, *LARGE_31, *LARGE_13),
+    "depthwise_halves": (*SMALL, *STRIDED),
+}
+HALF_TYPES = ("bfloat16", "float16")
 
 # One layer of each class at a time, then the next of each.
 TELLING = (
@@ -70,8 +78,10 @@ class Wanted(NamedTuple):
     op: str
     dtype: str
     layout: str
+    algorithm: str = ""  # forced; empty: the one that runs by itself
 
 
+@functools.cache
 def named() -> dict[str, Conv2dCase]:
     return {one.name: one for one in (*layers(NETWORKS), *layers(HELD_OUT), *MORE)}
 
@@ -95,13 +105,28 @@ def every_kind(found: list[Conv2dCase], dtypes: str, ops: tuple[str, ...]) -> It
                         yield Wanted(one, op, dtype, layout)
 
 
+def in_its_batch(name: str) -> Conv2dCase:
+    """A depthwise layer with as many images as it is measured with."""
+    one = named()[name]
+    return one if name == LARGE_31[1] else one.with_batch(BATCH)
+
+
+def waiting() -> Iterator[Wanted]:
+    """Rows of the algorithms that wait for a GPU, beside those that run by themselves."""
+    for dtype in HALF_TYPES:
+        for algorithm, names in WAITING.items():
+            for one in map(in_its_batch, names):
+                for op in PIXELS:
+                    if op == "forward" or one.stride == (1, 1):
+                        yield Wanted(one, op, dtype, "nchw")
+                        yield Wanted(one, op, dtype, "nchw", algorithm)
+
+
 def winners() -> Iterator[Wanted]:
     """Rows of the depthwise layers."""
-    known = named()
     for dtype in WINNERS_DTYPES:
         for names, ops in WINNERS:
-            for name in names:
-                one = known[name] if name == LARGE_31[1] else known[name].with_batch(BATCH)
+            for one in map(in_its_batch, names):
                 for op in ops:
                     for layout in ("nchw", "nhwc"):
                         yield Wanted(one, op, dtype, layout)
@@ -109,7 +134,8 @@ def winners() -> Iterator[Wanted]:
 
 def wanted_rows(pattern: str, dtypes: str, batch: int) -> list[Wanted]:
     """All rows that match, each once."""
-    rows = [*winners(), *every_kind(telling_layers("", batch), dtypes, (*PIXELS, *WEIGHT))]
+    rows = [*waiting(), *winners()]
+    rows += every_kind(telling_layers("", batch), dtypes, (*PIXELS, *WEIGHT))
     if batch != BATCH:
         rows = [row._replace(case=row.case.with_batch(batch)) for row in rows]
     return [

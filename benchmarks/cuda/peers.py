@@ -247,7 +247,7 @@ def measure_all(arguments: argparse.Namespace, bytes_per_second: float) -> None:
     for combination in wanted:
         if time.monotonic() > end:
             break
-        row, _ = measure(*combination, bytes_per_second, arguments.device)
+        row, _ = measure(*combination[:4], bytes_per_second, arguments.device)
         csv_rows.append(path, row)
         print(_line(row), flush=True)
         done += 1

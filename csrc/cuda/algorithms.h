@@ -1,4 +1,5 @@
-// The ordered list of CUDA algorithms: the first that applies runs, the last one takes any shape.
+// The ordered list of CUDA algorithms: the first that applies runs, the last one takes any shape. One
+// that waits for a GPU stands behind those whose layers it computes, and runs where it is forced.
 // Every choice depends on the operator and the per-image shape, dtype and layout, never on the batch
 // size or the GPU, and no kernel uses atomics: same bits for any batch and from run to run.
 #pragma once
@@ -25,7 +26,8 @@ struct Algorithm {
 };
 
 extern const Algorithm kDepthwiseToeplitz, kDepthwiseToeplitzGradWeight, kDepthwise,
-    kDepthwiseGradWeight, kGrouped, kGeneral, kReference;
+    kDepthwiseGradWeight, kDepthwiseToeplitzImages, kDepthwiseHalves, kGrouped, kGeneral,
+    kReference;
 
 struct Algorithms {
   const Algorithm* first;

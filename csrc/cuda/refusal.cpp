@@ -13,16 +13,34 @@ const char* depthwise_reason(const Conv2dShape& d) {
   return d.groups != d.c ? "a group has several input channels" : kTooLarge;
 }
 
-const char* toeplitz_reason(const Conv2dShape& d) {
+// Of the algorithms for planes of half types, whatever their kernels.
+const char* half_planes_reason(const Conv2dShape& d) {
   if (d.groups != d.c) return "a group has several input channels";
   if (d.k != d.c) return "a group has several output channels";
   if (d.dtype != Dtype::kBFloat16 && d.dtype != Dtype::kFloat16)
     return "the dtype is not a half type";
-  if (d.layout != Layout::kContiguous) return "channels lie side by side in memory";
+  return d.layout == Layout::kContiguous ? nullptr : "channels lie side by side in memory";
+}
+
+const char* too_large_reason(const Conv2dShape& d) {
+  return d.c >= 1 << 16 ? "there are more than 65535 channels" : kTooLarge;
+}
+
+const char* toeplitz_reason(const Conv2dShape& d) {
+  if (const char* const reason = half_planes_reason(d)) return reason;
   if (d.r != d.s || d.r < 7 || d.r > 32) return "the kernel is not square, of 7 to 32 rows";
   if (d.stride_h != 1 || d.stride_w != 1) return "the stride is not 1";
   if (d.dilation_h != 1 || d.dilation_w != 1) return "the kernel is dilated";
-  return d.c >= 1 << 16 ? "there are more than 65535 channels" : kTooLarge;
+  return too_large_reason(d);
+}
+
+const char* halves_reason(Op op, const Conv2dShape& d) {
+  if (const char* const reason = half_planes_reason(d)) return reason;
+  if (d.r != d.s || (d.r != 3 && d.r != 5)) return "the kernel is neither 3x3 nor 5x5";
+  if (d.stride_h != d.stride_w || d.stride_h > 2) return "the strides are not both 1 or both 2";
+  if (op == Op::kGradInput && d.stride_h != 1) return "the input gradient of stride 2";
+  if (d.dilation_h != 1 || d.dilation_w != 1) return "the kernel is dilated";
+  return too_large_reason(d);
 }
 
 const char* grouped_reason(const Conv2dShape& d) {
@@ -38,11 +56,13 @@ const char* refusal(const Algorithm& algorithm, Op op, const Conv2dShape& shape)
   // The list holds copies, which share their names.
   const auto is = [&](const Algorithm& one) { return algorithm.name == one.name; };
   const bool of_weight = is(kDepthwiseGradWeight) || is(kDepthwiseToeplitzGradWeight);
-  const bool gathers = is(kDepthwise) || is(kDepthwiseToeplitz);
+  const bool of_toeplitz = is(kDepthwiseToeplitz) || is(kDepthwiseToeplitzImages);
+  const bool gathers = is(kDepthwise) || is(kDepthwiseHalves) || of_toeplitz;
   if (of_weight && op != Op::kGradWeight) return "computes the weight gradient only";
   if (gathers && op == Op::kGradWeight) return "computes forward and input gradient only";
   if (is(kDepthwise) || is(kDepthwiseGradWeight)) return depthwise_reason(shape);
-  if (of_weight || gathers) return toeplitz_reason(shape);
+  if (is(kDepthwiseHalves)) return halves_reason(op, shape);
+  if (of_weight || of_toeplitz) return toeplitz_reason(shape);
   return is(kGrouped) ? grouped_reason(shape) : kTooLarge;
 }
 

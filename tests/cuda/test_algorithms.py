@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 import torchconv
+from benchmarks.cuda import layers
 from tests.awkward import AWKWARD
 from tests.cases import case, grouped
 from tests.cuda.dispatched import CAPABILITY, needs_library
+from tests.cuda.gpu import operators
 from tests.reference import OPS
+from torchconv import _accepted
 
 
 @needs_library
@@ -64,6 +69,11 @@ REASONS = {
     "computes forward and input gradient only": lambda op, *_: op == "grad_weight",
     "a group has several input channels": lambda op, row, *_: row.c > row.groups,
     "a group has several output channels": lambda op, row, *_: row.k > row.groups,
+    "the kernel is neither 3x3 nor 5x5": lambda op, row, *_: (row.r, row.s) not in ((3, 3), (5, 5)),
+    "the strides are not both 1 or both 2": lambda op, row, *_: row.stride not in ((1, 1), (2, 2)),
+    "the input gradient of stride 2": lambda op, row, *_: (
+        op == "grad_input" and row.stride == (2, 2)
+    ),
     "the dtype is not a half type": lambda op, row, dtype, _: dtype.itemsize > 2,
     "channels lie side by side in memory": lambda op, row, dtype, last: last,
     "the kernel is not square, of 7 to 32 rows": lambda op, row, *_: (
@@ -83,7 +93,8 @@ REFUSED = (
     grouped("depthwise7_s2", 1, 4, 9, 1, 7, stride=2),
     grouped("depthwise7_dilated", 1, 4, 13, 1, 7, dilation=2),
     grouped("depthwise7_multiplier", 1, 4, 9, 2, 7),
-    grouped("depthwise7_wide", 1, 65536, 9, 1, 7),
+    *(grouped("depthwise_wide", 1, 65536, 9, 1, size) for size in (3, 7)),
+    *(grouped("depthwise3_strided", 1, 4, 9, 1, 3, stride=stride) for stride in (2, (1, 2))),
     *(case("", 1, 2, (3, wide), 4, 3, groups=groups) for wide in (5, 2**28) for groups in (1, 2)),
     *(case("", 1, 40, 6, per * 2, 3, groups=2) for per in (3, 20)),
 )
@@ -91,20 +102,50 @@ REFUSED = (
 
 @needs_library
 def test_every_refusal_has_a_true_reason():
-    seen = set()
+    """Of the algorithms up to the one that runs, and of those behind it, as they are forced."""
+    ops, seen = torch.ops.torchconv, set()
+    names = [line.split()[0] for line in ops._algorithms_cuda().splitlines()]
+    try:
+        for name in ("", *names):
+            ops._force_algorithm_cuda(name)
+            seen |= set(refusals(name))
+    finally:
+        ops._force_algorithm_cuda("")
+    assert seen == REASONS.keys()
+
+
+def refusals(forced: str) -> Iterator[str]:
+    """Those of one algorithm, or of all that come before the one that runs, each held against
+    what is true of the call."""
     for row in (*AWKWARD, *REFUSED):
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
             for last in (False, True):
                 for op in OPS:
                     sizes = (row.input_size, row.weight_size, row.geometry(last))
                     text = torch.ops.torchconv._explain_cuda(op, *sizes, str(dtype)[6:])
-                    *refused, runs = text.splitlines()
-                    assert runs.endswith(": runs")
-                    for line in refused:
-                        reason = line.partition(": ")[2]
-                        assert REASONS[reason](op, row, dtype, last), (line, op, row)
-                        seen.add(reason)
-    assert seen == REASONS.keys()
+                    lines = text.splitlines()
+                    assert lines[-1].endswith("runs")
+                    for line in lines[:1] if forced else lines:
+                        reason = line.partition(": ")[2].removeprefix("forced, ")
+                        if reason != "runs":
+                            assert REASONS[reason](op, row, dtype, last), (line, op, row)
+                            yield reason
+
+
+@needs_library
+def test_what_waits_for_a_gpu_stands_behind_what_has_been_accepted():
+    """A call that a GPU computes faster today still runs the kernel that was measured there."""
+    names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
+    measured = {entry.key.algorithm for entry in _accepted.read()}
+    assert set(layers.WAITING) <= set(names) - measured
+    for row in layers.waiting():
+        arguments = (row.case.input_size, row.case.weight_size, row.case.geometry(False))
+        *_, runs = torch.ops.torchconv._explain_cuda(row.op, *arguments, row.dtype).splitlines()
+        assert runs.partition(":")[0].partition(".")[0] in measured
+        if row.algorithm:
+            with operators.forced(row.algorithm):
+                text = torch.ops.torchconv._explain_cuda(row.op, *arguments, row.dtype)
+            assert text == f"{row.algorithm}: forced, runs"
 
 
 @needs_library

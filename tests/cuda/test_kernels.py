@@ -184,6 +184,38 @@ def test_same_bits(one, program):
                     assert same_bits(alone, together[images]), (algorithm, op, dtype)
 
 
+# Rows of every alignment, several tiles along an axis, more planes than a tile has.
+HALVES = tuple(
+    grouped(f"{r}x{r}_s{stride}_{size}_{padding}", 3, 3, size, 1, r, stride=stride, padding=padding)
+    for r in (3, 5)
+    for stride in (1, 2)
+    for size in (5, 7, 14, (9, 28), (30, 16), (5, 66), (70, 5), (6, 130))
+    for padding in (None, 0, (1, 0, 2, 3))
+)
+
+
+@pytest.mark.parametrize("one", HALVES, ids=ids(HALVES))
+def test_halves_have_the_bits_of_planes(one, program):
+    t = random_operands(one, torch.bfloat16).contiguous(FORMATS[False])
+    for op in OPS[:2] if one.stride == (1, 1) else OPS[:1]:
+        found = program.compute("depthwise_halves", op, one, t)
+        assert same_bits(found, program.compute("depthwise", op, one, t)), op
+
+
+# As many blocks as make each of them take several groups of images: two stages, and one.
+LOOPS = (
+    grouped("two", 17, 350, 2, 1, 7, bias=True),
+    grouped("one", 5, 512, (2, 3), 1, 27),
+)
+
+
+@pytest.mark.parametrize("one", LOOPS, ids=ids(LOOPS))
+def test_looped_images_have_the_bits_of_single_ones(one, program):
+    t = random_operands(one, torch.float16)
+    found = program.compute("depthwise_toeplitz_images", "forward", one, t)
+    assert same_bits(found, program.compute("depthwise_toeplitz", "forward", one, t))
+
+
 def test_every_float16_survives(program):
     """Subnormal values too, and those that round to infinity."""
     values = torch.tensor([6e-8, 1.2e-7, 3e-6, 6e-5, -6e-8, 65504.0, 65520.0]).half()
@@ -225,7 +257,7 @@ def run_sanitized(running: CudaHost, cases=SANITIZED_CASES) -> None:
             for op in OPS:
                 turn += 1
                 dtype, channels_last = COMBINATIONS[turn * 3 % len(COMBINATIONS)]
-                if "toeplitz" in algorithm:
+                if "toeplitz" in algorithm or "halves" in algorithm:
                     dtype, channels_last = DTYPES[2 + turn % 2], False
                 t = random_operands(one, dtype).contiguous(FORMATS[channels_last])
                 found = running.compute(algorithm, op, one, t, channels_last)
