@@ -200,7 +200,7 @@ def test_an_infinity_beside_the_last_tap_is_not_multiplied(taps, dense_channels)
 def test_an_infinity_beside_the_last_pixel_of_a_row_is_not_multiplied(one):
     """Which is a pair with a gradient of zero, and 0 * inf would be NaN."""
     t = random_operands(one, torch.bfloat16)
-    for column in range(max(0, one.w - 4), one.w):
+    for column in range(one.w):
         values = t.input.clone()
         values[:, 0, :, column] = torch.inf
         operands = Operands(values, t.weight, t.bias, t.grad)

@@ -233,21 +233,27 @@ struct GradWeightPass {
   }
 
   // A single pixel is followed by one that its grad, then a zero, must not meet where that is infinite.
-  bool singles_are_exact() const { return gather.columns.dst_size % 2 == 0 || input_is_finite(); }
+  bool singles_are_exact() const { return gather.columns.dst_size % 2 == 0 || last_is_finite(); }
 
-  bool input_is_finite() const {
+  // The input that the last pair of each row meets.
+  bool last_is_finite() const {
     const Loaded& input = this->input();
-    const int64_t channels = input.channels.count;
+    const int64_t last = (across - 1) * patch.column_advance;
+    const int64_t image_rows = images * patch.rows(plan.pass.rows);
+    bool finite = true;
     if (plan.channel_rows) {
-      bool finite = true;
-      for (int64_t i = 0; i < images * patch.rows(rows) * channels; ++i)
-        finite &= all_finite(input.data + i * plan.row_pitch, patch.columns);
+      for (int64_t i = 0; i < image_rows * input.channels.count; ++i)
+        finite &= all_finite(input.data + i * plan.row_pitch + last, patch.columns - last);
       return finite;
     }
-    const int64_t pixels = copied_pixels(input.operand);
-    if (&input == &broadcast && input.pixel_pitch == channels)
-      return all_finite(input.data, pixels * channels);
-    return is_finite(input, pixels, [&](int64_t i) { return i * input.pixel_pitch; });
+    const AxisPhase taps = gather.columns.phase(0);
+    for (int64_t j = 0; j < taps.taps; ++j) {
+      const int64_t column = last + j * taps.src_delta;
+      finite &= is_finite(input, image_rows, [&](int64_t i) {
+        return (i * patch.columns + column) * input.pixel_pitch;
+      });
+    }
+    return finite;
   }
 
   // `at`: where the operand has each of so many pixels.
