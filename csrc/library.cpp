@@ -51,10 +51,10 @@ STABLE_TORCH_LIBRARY(torchconv, m) {
       "_grad_weight_squares(Tensor grad, Tensor input, SymInt[] weight_size, int[] geometry) "
       "-> Tensor");
   // activation(input + residual), as what ends a convolution. The numbers of the activations are their
-  // places in NAMES of torchconv/_named_activations.py; slope is that of leaky_relu. input is dense in the order
+  // places in NAMES of torchconv/_activations/names.py; slope is that of leaky_relu. input is dense in the order
   // of any dimensions, the residual in any order of the same size.
   m.def("activate(Tensor input, Tensor? residual, int activation, float slope) -> Tensor");
-  // Programs, see cpu/program_cpu.cpp: layers that are computed in one call. Values are numbered in the order
+  // Programs, see cpu/torch/program_cpu.cpp: layers that are computed in one call. Values are numbered in the order
   // in which they are added; residual is -1 for none.
   m.def("_program_new() -> int");
   m.def("_program_input(int program, Tensor example, bool channels_last) -> int");

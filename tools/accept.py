@@ -18,19 +18,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.cuda import csv_rows
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 Row = dict[str, str]
 FILES = ("smoke.csv", "tests.csv", "benchmark.csv")
 
 
-def key_of(row: Row) -> _accepted.Key:
-    return _accepted.Key(*(row[name] for name in _accepted.Key._fields))
+def key_of(row: Row) -> acceptance.Key:
+    return acceptance.Key(*(row[name] for name in acceptance.Key._fields))
 
 
 def entries_of(
     benchmark: Iterable[Row], smoke: Iterable[Row], tests: Iterable[Row], date: str
-) -> list[_accepted.Entry]:
+) -> list[acceptance.Entry]:
     """An entry for every key among the rows of a benchmark.
 
     Raises:
@@ -38,7 +38,7 @@ def entries_of(
             measured from several.
     """
     smoke, tests = list(smoke), list(tests)
-    groups: dict[_accepted.Key, list[Row]] = {}
+    groups: dict[acceptance.Key, list[Row]] = {}
     for row in benchmark:
         if not row["source"]:
             raise ValueError(f"{row['case']}: no hash of {row['kernel']}'s source")
@@ -62,7 +62,7 @@ def entries_of(
         machines = (" + ".join(sorted({row[name] for row in group})) for name in ("gpu", "torch"))
         layers = len({row["case"] for row in timed})
         entries.append(
-            _accepted.Entry(
+            acceptance.Entry(
                 *key, group[0]["source"], ratio, eager, layers, problem, *machines, date
             )
         )
@@ -81,10 +81,10 @@ def problem_of(rows: list[Row], measured: Row, **place: str) -> str:
     return "" if tried else f"no {'tests' if 'algorithm' in place else 'smoke run'} of it"
 
 
-def update(path: Path, new: list[_accepted.Entry]) -> None:
+def update(path: Path, new: list[acceptance.Entry]) -> None:
     """Puts entries into the file, each in the place of an earlier one."""
-    merged = {entry.key: entry for entry in (*_accepted.read(path), *new)}
-    _accepted.write(list(merged.values()), path)
+    merged = {entry.key: entry for entry in (*acceptance.read(path), *new)}
+    acceptance.write(list(merged.values()), path)
 
 
 def rows_of(folders: list[Path], name: str) -> list[Row]:
@@ -97,7 +97,7 @@ def main(argv=None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--file", type=Path, default=_accepted.FILE)
+    parser.add_argument("--file", type=Path, default=acceptance.FILE)
     arguments = parser.parse_args(argv)
     smoke, tests, benchmark = (rows_of(arguments.folders, name) for name in FILES)
     names = ", ".join(map(str, arguments.folders))
@@ -110,7 +110,7 @@ def main(argv=None) -> None:
         raise SystemExit(f"nothing was accepted: {error}") from None
     update(arguments.file, new)
     measured = {entry.key.algorithm: entry.source for entry in new}
-    judge = _accepted.Accepted(new, measured)
+    judge = acceptance.Accepted(new, measured)
     for entry in sorted(new, key=lambda entry: entry.key):
         why = judge.why_not(entry.key)
         print(

@@ -23,7 +23,7 @@ from tests.cuda.gpu.operators import algorithms, applicable, forced, kernel_of, 
 from tests.reference import DTYPES, OPS, assert_accurate, random_operands, run
 from tools.gpu_processes import Ended, run_all
 from tools.gpu_small_cases import CASES, MORE
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 LIMIT = 60  # seconds of one process, of which starting PyTorch may take the most
 AT_ONCE = 8
@@ -102,7 +102,7 @@ def main(argv=None) -> None:
     if not arguments.csv:
         parser.error("--csv is needed")
     end = time.monotonic() + arguments.seconds
-    sources = _accepted.sources(torch.ops.torchconv._algorithms_cuda())
+    sources = acceptance.sources(torch.ops.torchconv._algorithms_cuda())
     here = asdict(machine(arguments.device))
     bad = 0
 

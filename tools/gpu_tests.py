@@ -21,7 +21,7 @@ import torch
 from benchmarks.cuda import csv_rows
 from benchmarks.cuda.machine import Machine, machine
 from tools.gpu_processes import Ended, run_all
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 AT_ONCE = 6  # more would only wait for their turns on the GPU
 NO_ALGORITHM = "-"
@@ -75,7 +75,7 @@ def main(argv=None) -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to try it")
     arguments = parser.parse_args(argv)
     end = time.monotonic() + arguments.seconds
-    sources = _accepted.sources(torch.ops.torchconv._algorithms_cuda())
+    sources = acceptance.sources(torch.ops.torchconv._algorithms_cuda())
     here = asdict(machine(arguments.device))
     bad = []
 

@@ -14,10 +14,10 @@ _load.load_library()
 _load.load_cuda_library()
 
 from torchconv import functional  # noqa: E402  (needs the operators, as all that follows)
-from torchconv._activation import conv2d_activation  # noqa: E402
+from torchconv._activations.function import conv2d_activation  # noqa: E402
+from torchconv._activations.layer import ConvActivation2d  # noqa: E402
 from torchconv._compare import compare  # noqa: E402
 from torchconv._config import backend, get_backend, set_backend  # noqa: E402
-from torchconv._conv_activation import ConvActivation2d  # noqa: E402
 from torchconv._convert.convert import convert, is_converted  # noqa: E402
 from torchconv._convert.patched import patched  # noqa: E402
 from torchconv._convert.registry import register  # noqa: E402

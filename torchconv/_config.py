@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
 
-from torchconv import _cuda
 from torchconv._arguments import refuse_tensors
+from torchconv._gpu import dispatch
 from torchconv._operators import load
 from torchconv._setting import Block, Setting
 
@@ -136,7 +136,7 @@ def _elsewhere(
     """Why there is no kernel for tensors that are not all on the CPU, or None if there may be."""
     if len(devices) > 1 or not input.is_cuda:
         return f"torchconv has no kernels for {' and '.join(sorted(map(str, devices)))}"
-    return _cuda.reason_for_aten(input, weight, chosen)
+    return dispatch.reason_for_aten(input, weight, chosen)
 
 
 def _not_computed(input: Tensor, weight: Tensor, dtypes: frozenset[torch.dtype]) -> str | None:

@@ -1,7 +1,7 @@
 """``conv2d(..., out_dtype=torch.int32)``: exact sums of products of integers of 8 bits.
 
 What such a call takes, and how ATen computes it: in float64, which holds every sum that is allowed.
-The operator and its kernels are in csrc/cpu/integer_cpu.cpp.
+The operator and its kernels are in csrc/cpu/torch/integer_cpu.cpp.
 """
 
 from collections.abc import Sequence

@@ -16,12 +16,13 @@ from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_dynamo_compiling
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _arguments, _cuda, _integers, _padding, _winograd
+from torchconv import _arguments, _integers, _padding, _winograd
 from torchconv._arguments import output_extent, pair
 from torchconv._autocast import autocast
 from torchconv._config import ON_CUDA, get_backend, reason_for_aten
 from torchconv._geometry import resolve as resolve
 from torchconv._geometry import resolved as resolved
+from torchconv._gpu import dispatch
 from torchconv._integrations.overrides import overridden
 from torchconv._operators import autograd
 from torchconv._relatives.conv1d import conv1d as conv1d
@@ -239,7 +240,7 @@ def _on_cuda(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) 
         from torchconv._integrations import dynamo  # noqa: F401
     backend = get_backend()
     input, weight, bias, geometry = resolved(input, weight, bias, *options)
-    geometry, _ = _cuda.choice(input, weight, geometry, backend)
-    if backend != "native" and _cuda.all_left_to_aten(input, weight, geometry):
+    geometry, _ = dispatch.choice(input, weight, geometry, backend)
+    if backend != "native" and dispatch.all_left_to_aten(input, weight, geometry):
         return _padding.conv2d(*as_given, *options)
     return autograd.conv2d(input, weight, bias, geometry)

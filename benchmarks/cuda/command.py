@@ -45,7 +45,7 @@ from benchmarks.cuda.peers import (
 from benchmarks.cuda.timing import graph_seconds, seconds, warm_up
 from benchmarks.timing import geometric_mean
 from tests.cuda.gpu.operators import forced
-from torchconv import _accepted, _cuda
+from torchconv._gpu import acceptance, dispatch
 
 TF32 = 2
 # Least error that is no rounding, of the largest element; the tests hold small layers to less.
@@ -95,17 +95,17 @@ def wanted_algorithm(wanted: Wanted) -> AbstractContextManager[None]:
     return forced(wanted.algorithm) if wanted.algorithm else nullcontext()
 
 
-def place(wanted: Wanted, device: str) -> _accepted.Key:
+def place(wanted: Wanted, device: str) -> acceptance.Key:
     """What an acceptance calls the kernel that torchconv has for a row."""
     case, op, dtype, layout = wanted[:4]
     arguments = (case.input_size, case.weight_size, case.geometry(layout == "nhwc"))
     if device != "cpu":
         with wanted_algorithm(wanted):
-            return _cuda.key(machine(device).capability, op, *arguments, dtype)
+            return dispatch.key(machine(device).capability, op, *arguments, dtype)
     text = torch.ops.torchconv._explain(op, *arguments, str(DTYPES[dtype]).removeprefix("torch."))
     name = text.splitlines()[-1].partition(":")[0]
     pairs = (arguments[1][2:], case.stride, case.dilation)
-    return _accepted.Key("none", name, *(f"{a}x{b}" for a, b in pairs), op, dtype, layout)
+    return acceptance.Key("none", name, *(f"{a}x{b}" for a, b in pairs), op, dtype, layout)
 
 
 @functools.cache
@@ -113,7 +113,7 @@ def sources() -> dict[str, str]:
     """The hash of every CUDA algorithm's source as it was compiled."""
     if not hasattr(torch.ops.torchconv, "_algorithms_cuda"):
         return {}
-    return _accepted.sources(torch.ops.torchconv._algorithms_cuda())
+    return acceptance.sources(torch.ops.torchconv._algorithms_cuda())
 
 
 def new_row(wanted: Wanted, status: str, device: str, **measured: float) -> CudaRow:

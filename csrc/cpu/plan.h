@@ -28,7 +28,7 @@ enum class Sums { kDirect, kF2, kF4 };
 // Which of Winograd's a call allows: all, F(2x2, 3x3) alone, or none.
 enum class Winograd { kAuto, kF2, kOff };
 
-// What a result becomes before it is stored; numbered as the names of torchconv/_named_activations.py.
+// What a result becomes before it is stored; numbered as the names of torchconv/_activations/names.py.
 enum class Activation { kNone, kRelu, kRelu6, kSilu, kHardswish, kGelu, kSigmoid, kLeakyRelu };
 
 // One call of one operator. Tensors are dense in shape.layout; the weight has any strides.

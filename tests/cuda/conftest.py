@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.cuda.dispatched import CAPABILITY, ENTRY
-from torchconv import _accepted, _cuda
+from torchconv._gpu import acceptance, dispatch
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def accept(monkeypatch):
             for name in names
             for op, dtype, layout in wanted
         ]
-        answers = _accepted.Accepted(entries, dict.fromkeys(names, ENTRY.source))
-        monkeypatch.setattr(_cuda, "accepted", lambda: answers)
-        monkeypatch.setattr(_cuda, "capability", lambda index: CAPABILITY)
-        _cuda._reasons.cache_clear()
+        answers = acceptance.Accepted(entries, dict.fromkeys(names, ENTRY.source))
+        monkeypatch.setattr(dispatch, "accepted", lambda: answers)
+        monkeypatch.setattr(dispatch, "capability", lambda index: CAPABILITY)
+        dispatch._reasons.cache_clear()
 
     yield accept_all
-    _cuda._reasons.cache_clear()
+    dispatch._reasons.cache_clear()

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchconv
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 from torchconv._operators import load
 
 needs_library = pytest.mark.skipif(
@@ -17,7 +17,7 @@ ATEN = {"forward": 4, "grad_input": 8, "grad_weight": 16}
 
 # A GPU that there is not, and what it has accepted.
 CAPABILITY = "9.9"
-ENTRY = _accepted.Entry(
+ENTRY = acceptance.Entry(
     capability=CAPABILITY, kernel="fast.planes", size="3x3", stride="1x1", dilation="1x1",
     op="forward", dtype="float16", layout="nhwc", source="c0ffee", ratio=1.2, eager_ratio=0.8,
     layers=5, problem="", gpu="Test GPU", torch="2.14.1", date="2026-11-01",

@@ -9,11 +9,11 @@ import pytest
 
 from tests.cuda.dispatched import CAPABILITY, ENTRY
 from tests.reference import OPS
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 
-def why_not(entry: _accepted.Entry, **asked) -> str | None:
-    accepted = _accepted.Accepted([entry], {"fast": "c0ffee"})
+def why_not(entry: acceptance.Entry, **asked) -> str | None:
+    accepted = acceptance.Accepted([entry], {"fast": "c0ffee"})
     return accepted.why_not(ENTRY.key._replace(**asked))
 
 
@@ -45,9 +45,9 @@ def test_acceptance_is_for_one_kind_of_call(asked):
 
 def test_a_kernel_whose_source_has_changed_is_not_accepted():
     assert "has changed" in why_not(replace(ENTRY, source="another"))
-    assert "has changed" in _accepted.Accepted([ENTRY], {}).why_not(ENTRY.key)
+    assert "has changed" in acceptance.Accepted([ENTRY], {}).why_not(ENTRY.key)
     unknown = replace(ENTRY, source="")
-    assert _accepted.Accepted([unknown], {"fast": ""}).why_not(ENTRY.key) is not None
+    assert acceptance.Accepted([unknown], {"fast": ""}).why_not(ENTRY.key) is not None
 
 
 @pytest.mark.parametrize("ratio, runs", [(1.0, True), (0.99, False), (float("nan"), False)])
@@ -66,24 +66,24 @@ def test_a_kernel_that_failed_is_not_accepted():
 
 def test_an_entry_keeps_no_other_kernel_out():
     slow = replace(ENTRY, kernel="fast.channels", ratio=0.5)
-    accepted = _accepted.Accepted([ENTRY, slow], {"fast": "c0ffee"})
+    accepted = acceptance.Accepted([ENTRY, slow], {"fast": "c0ffee"})
     assert accepted.why_not(ENTRY.key) is None and "0.50" in accepted.why_not(slow.key)
 
 
 def test_capabilities_are_those_with_something_to_run():
     slow = replace(ENTRY, capability="8.0", ratio=0.5)
-    assert _accepted.Accepted([ENTRY, slow], {"fast": "c0ffee"}).capabilities == {CAPABILITY}
-    assert _accepted.Accepted([ENTRY], {"fast": "other"}).capabilities == frozenset()
+    assert acceptance.Accepted([ENTRY, slow], {"fast": "c0ffee"}).capabilities == {CAPABILITY}
+    assert acceptance.Accepted([ENTRY], {"fast": "other"}).capabilities == frozenset()
 
 
 def test_the_file_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "accepted.json"
-    assert _accepted.read(path) == []
+    assert acceptance.read(path) == []
     entries = [replace(ENTRY, op=op) for op in OPS]
-    _accepted.write(entries[::-1], path)
-    assert _accepted.read(path) == entries
+    acceptance.write(entries[::-1], path)
+    assert acceptance.read(path) == entries
     assert len(path.read_text().splitlines()) == len(entries) + 2
-    loaded = _accepted.load("fast c0ffee\nslow \n", path)
+    loaded = acceptance.load("fast c0ffee\nslow \n", path)
     assert loaded.why_not(ENTRY.key) is None
 
 
@@ -95,17 +95,17 @@ def test_a_broken_file_is_named(tmp_path, text):
     path = tmp_path / "accepted.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="accepted.json"):
-        _accepted.read(path)
+        acceptance.read(path)
 
 
 def test_a_value_of_the_wrong_type_is_named(tmp_path):
     path = tmp_path / "accepted.json"
-    _accepted.write([ENTRY], path)
+    acceptance.write([ENTRY], path)
     path.write_text(path.read_text().replace("1.2", '"1.2"'))
     with pytest.raises(ValueError, match="ratio must be float"):
-        _accepted.read(path)
+        acceptance.read(path)
 
 
 def test_the_file_of_the_package_can_be_read():
-    assert json.loads(_accepted.FILE.read_text()).keys() == {"accepted"}
-    _accepted.read()
+    assert json.loads(acceptance.FILE.read_text()).keys() == {"accepted"}
+    acceptance.read()

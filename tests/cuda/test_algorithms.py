@@ -14,7 +14,7 @@ from tests.cases import case, grouped
 from tests.cuda.dispatched import CAPABILITY, needs_library
 from tests.cuda.gpu import operators
 from tests.reference import OPS
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 
 @needs_library
@@ -136,7 +136,7 @@ def refusals(forced: str) -> Iterator[str]:
 def test_what_waits_for_a_gpu_stands_behind_what_has_been_accepted():
     """A call that a GPU computes faster today still runs the kernel that was measured there."""
     names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
-    measured = {entry.key.algorithm for entry in _accepted.read()}
+    measured = {entry.key.algorithm for entry in acceptance.read()}
     assert set(layers.WAITING) <= set(names) - measured
     for row in layers.waiting():
         arguments = (row.case.input_size, row.case.weight_size, row.case.geometry(False))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import torchconv
 from tests.cuda.dispatched import ATEN, CAPABILITY, ENTRY, conv, dispatched, flags_of, needs_library
 from tests.reference import OPS
-from torchconv import _accepted, _cuda
+from torchconv._gpu import acceptance, dispatch
 from torchconv._operators import load
 
 
@@ -82,7 +82,7 @@ def test_a_kernel_size_that_nothing_serves_is_left_to_aten_at_once(gpu, accept, 
 @needs_library
 def test_another_kind_of_gpu_has_accepted_nothing(gpu, accept, monkeypatch):
     accept(*((op, "float16", "nhwc") for op in OPS))
-    monkeypatch.setattr(_cuda, "capability", lambda index: "7.7")
+    monkeypatch.setattr(dispatch, "capability", lambda index: "7.7")
     assert [name for name, _ in conv(gpu)] == ["aten::convolution"]
     assert "7.7" in torchconv.explain(gpu(2, 4, 8, 8), gpu(6, 4, 3, 3))
 
@@ -120,9 +120,9 @@ def test_one_of_several_kernels_is_accepted_alone(gpu, monkeypatch):
     """Of one algorithm, by kernel, kernel size and stride: a slow one keeps no other out."""
     fast = replace(ENTRY, kernel="depthwise.planes", layout="nchw", size="3x3")
     slow = replace(fast, kernel="depthwise.channels", layout="nhwc", ratio=0.9)
-    answers = _accepted.Accepted([fast, slow], {"depthwise": ENTRY.source})
-    monkeypatch.setattr(_cuda, "accepted", lambda: answers)
-    monkeypatch.setattr(_cuda, "capability", lambda index: CAPABILITY)
+    answers = acceptance.Accepted([fast, slow], {"depthwise": ENTRY.source})
+    monkeypatch.setattr(dispatch, "accepted", lambda: answers)
+    monkeypatch.setattr(dispatch, "capability", lambda index: CAPABILITY)
 
     def left_to_aten(layout, size=3, stride=1, channels=64):
         layout = torch.channels_last if layout == "nhwc" else torch.contiguous_format
@@ -131,11 +131,11 @@ def test_one_of_several_kernels_is_accepted_alone(gpu, monkeypatch):
         calls = dispatched(torchconv.conv2d, x, weight, None, stride, groups=channels)
         return [name for name, _ in calls] == ["aten::convolution"]
 
-    _cuda._reasons.cache_clear()
+    dispatch._reasons.cache_clear()
     assert not left_to_aten("nchw")
     assert left_to_aten("nhwc") and left_to_aten("nchw", 5) and left_to_aten("nchw", stride=2)
     assert left_to_aten("nhwc", channels=9)  # which another kernel computes
-    _cuda._reasons.cache_clear()
+    dispatch._reasons.cache_clear()
 
 
 @needs_library
@@ -186,7 +186,7 @@ def test_the_cpu_is_not_asked(monkeypatch):
         raise AssertionError("asked for a tensor on the CPU")
 
     for name in ("reason_for_aten", "choice", "accepted", "capability", "allow_tf32"):
-        monkeypatch.setattr(_cuda, name, never)
+        monkeypatch.setattr(dispatch, name, never)
     layer = torchconv.Conv2d(4, 6, 3)
     layer(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()
     assert torchconv.explain(torch.ones(1, 4, 8, 8), layer.weight)

@@ -10,13 +10,14 @@ from tests.awkward import AWKWARD
 from tests.cases import ids
 from tests.cuda.dispatched import ATEN, Recorder, needs_library
 from tests.reference import OPS, assert_accurate, random_operands
-from torchconv import _cuda, _padding
+from torchconv import _padding
+from torchconv._gpu import dispatch
 from torchconv._operators import autograd
 
 
 def test_derivatives_keep_the_flags():
     """The CPU ignores them, so it can show that every derivative passes them on."""
-    geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0 | _cuda.TF32 | ATEN["grad_input"])
+    geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, 0 | dispatch.TF32 | ATEN["grad_input"])
     x = torch.randn(2, 4, 6, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 4, 3, 3, dtype=torch.float64, requires_grad=True)
     with Recorder() as recorder:
@@ -108,7 +109,7 @@ def test_gradients_that_are_differentiated_ignore_the_flags(channels_last):
     input = torch.randn(2, 4, 5, 6, requires_grad=True)
     weight, grad = torch.randn(4, 4, 3, 3), torch.randn(2, 4, 5, 6)
     found = []
-    for flags in (0, _cuda.TF32 + sum(ATEN.values())):
+    for flags in (0, dispatch.TF32 + sum(ATEN.values())):
         geometry = (1, 1, 1, 1, 1, 1, 1, 1, 1, channels_last + flags)
         output = autograd.conv2d(input, weight, None, geometry)
         found.append(torch.autograd.grad(output, input, grad)[0])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import torchconv
 from tests.cuda.dispatched import ATEN, conv, dispatched, flags_of, needs_library
-from torchconv import _cuda
+from torchconv._gpu import dispatch
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def precision():
 def test_float32_and_tf32_are_accepted_apart(gpu, accept, precision):
     accept(("forward", "tf32", "nchw"))
     precision("tf32")
-    assert flags_of(conv(gpu, torch.float32, "nchw")) & ~28 == _cuda.TF32
+    assert flags_of(conv(gpu, torch.float32, "nchw")) & ~28 == dispatch.TF32
     precision("ieee")
     assert [name for name, _ in conv(gpu, torch.float32, "nchw")] == ["aten::convolution"]
 
@@ -37,7 +37,7 @@ def test_tf32_is_for_float32_where_torch_allows_it(gpu, precision):
             ("ieee", torch.float32, 0),
             ("tf32", torch.float64, 0),
             ("tf32", torch.bfloat16, 0),
-            ("tf32", torch.float32, _cuda.TF32),
+            ("tf32", torch.float32, dispatch.TF32),
         ):
             precision(value)
             assert flags_of(conv(gpu, dtype, "nchw")) == expected

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.explain.test_compare import measured
-from torchconv._activation import Activation
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._activations.function import Activation
+from torchconv._activations.layer import ConvActivation2d
 
 
 @pytest.mark.parametrize("with_residual", [False, True])

@@ -21,7 +21,7 @@ from tests.awkward import AWKWARD
 from tests.kernels import test_padding_modes as padding_modes
 from tests.kernels.test_integers import random_layer, random_planes
 from tests.reference import DTYPES, OPS, random_operands, run
-from torchconv._activation import NAMES
+from torchconv._activations.function import NAMES
 
 PAGE = mmap.PAGESIZE
 PROT_NONE, PROT_READ_WRITE = 0, 3

@@ -15,7 +15,7 @@ import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import isa_levels
 from tests.compare import FLOATS, bits, same_bits, same_layout
 from tests.reference import threads
-from torchconv._activation import NAMES, Activation, apply_activation
+from torchconv._activations.function import NAMES, Activation, apply_activation
 
 SLOPE = 0.3
 EXACT = ("none", "relu", "relu6", "hardswish", "leaky_relu")  # with the bits of ATen

@@ -14,8 +14,8 @@ from benchmarks.machine import isa_levels
 from tests.compare import FLOATS, same_bits
 from tests.reference import threads
 from torchconv import functional
-from torchconv._activation import Activation
-from torchconv._named_activations import NAMES
+from torchconv._activations.function import Activation
+from torchconv._activations.names import NAMES
 
 ops = torch.ops.torchconv
 LAST = torch.channels_last

@@ -14,7 +14,7 @@ from tests.cases import Conv2dCase
 from tests.compare import same_bits
 from tests.kernels.test_same_bits import MANY_IMAGES, random_cases
 from tests.reference import DTYPES, random_operands, threads
-from torchconv._named_activations import LEAKY_RELU, NAMES, NONE
+from torchconv._activations.names import LEAKY_RELU, NAMES, NONE
 
 OPERATORS = torch.ops.torchconv
 FORWARD = (

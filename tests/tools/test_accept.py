@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools import accept
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 GPU = "Test GPU"
 ROW = dict(
@@ -29,13 +29,13 @@ SMOKE = dict(
 TESTS = dict(capability="9.9", algorithm="fast", source="c0ffee", status="passed", detail="")
 
 
-def entry(rows, smoke=(SMOKE,), tests=(TESTS,)) -> _accepted.Entry:
+def entry(rows, smoke=(SMOKE,), tests=(TESTS,)) -> acceptance.Entry:
     (found,) = accept.entries_of(rows, smoke, tests, "2026-11-24")
     return found
 
 
-def why_not(found: _accepted.Entry) -> str | None:
-    return _accepted.Accepted([found], {"fast": "c0ffee"}).why_not(found.key)
+def why_not(found: acceptance.Entry) -> str | None:
+    return acceptance.Accepted([found], {"fast": "c0ffee"}).why_not(found.key)
 
 
 def test_the_slowest_layer_decides_in_a_graph():
@@ -112,23 +112,23 @@ def test_a_measurement_becomes_an_acceptance(tmp_path, capsys):
     """From the files of a run that was cut off in the middle of a row to a kernel that may run."""
     path = tmp_path / "accepted.json"
     other = replace(entry([ROW]), capability="8.0")
-    _accepted.write([other], path)
+    acceptance.write([other], path)
     slow = [{**row, "layout": "nchw", "ratio": "0.8"} for row in (ROW, OTHER)]
     write_rows(tmp_path / "benchmark.csv", [ROW, OTHER, *slow], f"{GPU},9.9,1,2.14,9,net/third")
     write_rows(tmp_path / "smoke.csv", [SMOKE])
     write_rows(tmp_path / "tests.csv", [TESTS])
     accept.main([str(tmp_path), "--file", str(path)])
     assert "2 entries, 1 of them let a kernel run by itself" in capsys.readouterr().out
-    accepted = _accepted.load("fast c0ffee\n", path)
+    accepted = acceptance.load("fast c0ffee\n", path)
     key = accept.key_of(ROW)
     assert accepted.why_not(key) is None
     assert "0.80" in accepted.why_not(key._replace(layout="nchw"))
-    assert other in _accepted.read(path)
+    assert other in acceptance.read(path)
 
     write_rows(tmp_path / "benchmark.csv", [{**ROW, "ratio": "0.95"}, OTHER])
     accept.main([str(tmp_path), "--file", str(path)])
-    assert "0.95" in _accepted.load("fast c0ffee\n", path).why_not(key)
-    assert len(_accepted.read(path)) == 3
+    assert "0.95" in acceptance.load("fast c0ffee\n", path).why_not(key)
+    assert len(acceptance.read(path)) == 3
 
 
 @pytest.mark.parametrize("missing", accept.FILES)

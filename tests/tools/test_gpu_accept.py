@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "gpu_accept.sh"
@@ -99,7 +99,7 @@ def test_help_describes_every_stage():
 
 def test_nothing_is_accepted_without_tests(tmp_path):
     """Here every program is a Python that does nothing and succeeds, but for the acceptance."""
-    before = _accepted.FILE.read_text()
+    before = acceptance.FILE.read_text()
     python = tmp_path / "python"
     python.write_text(
         f'#!/bin/sh\ncase "$*" in *tools.accept*) exec {sys.executable} "$@" ;; esac\n'
@@ -111,7 +111,7 @@ def test_nothing_is_accepted_without_tests(tmp_path):
     assert "nothing was accepted: there is no row of smoke.csv" in done.stdout
     assert re.search(r"^benchmark +passed", done.stdout, re.MULTILINE)
     assert re.search(r"^accept +failed", done.stdout, re.MULTILINE)
-    assert _accepted.FILE.read_text() == before
+    assert acceptance.FILE.read_text() == before
     assert {path.name for path in out.iterdir()} <= {"log.txt", "gpu_accepted.json"}
 
 

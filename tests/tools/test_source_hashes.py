@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import build_cuda
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +90,6 @@ def test_a_kernel_may_move(tmp_path):
 def test_no_acceptance_is_void():
     """Whoever changes a kernel measures it again, or takes its entries out."""
     hashes = build_cuda.source_hashes(ROOT / "csrc" / "cuda")
-    entries = _accepted.read()
+    entries = acceptance.read()
     void = {entry.kernel for entry in entries if entry.source != hashes.get(entry.key.algorithm)}
     assert entries and not void

@@ -18,9 +18,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from torchconv import _padding, functional
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._arguments import suggests_channels_last
 from torchconv._compare.comparison import Comparison, LayerComparison
-from torchconv._conv_activation import ConvActivation2d
 from torchconv._convert.plan import NAMESAKES, OURS, plan_of
 from torchconv._convert.weak_method import is_replaced_by_others
 from torchconv._explain import forward_algorithm

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch._C import _is_any_autocast_enabled
 from torch.overrides import has_torch_function_variadic
 
-from torchconv import _config, _cuda, _machine, _padding, _winograd, functional
+from torchconv import _config, _machine, _padding, _winograd, functional
+from torchconv._gpu import dispatch
 from torchconv._integrations.overrides import class_with_functions
 from torchconv._operators import load
 from torchconv._winograd import Winograd
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Ints = functional.Ints
 
-_AS_NAMED = {name: name for name in _cuda.OPERATORS}
+_AS_NAMED = {name: name for name in dispatch.OPERATORS}
 _NO_IMAGES = "nothing to compute in a batch of no images"
 
 
@@ -99,10 +100,10 @@ def explain(
     if reason != _config.ON_CUDA:
         geometry = (*geometry[:-1], geometry[-1] | flags)
         return of_operators(input.shape, weight.shape, geometry, input.dtype)
-    geometry, reasons = _cuda.choice(input, weight, geometry, _config.get_backend())
+    geometry, reasons = dispatch.choice(input, weight, geometry, _config.get_backend())
     explain_op = torch.ops.torchconv._explain_cuda
     lines = []
-    for op, left_to_aten in zip(_cuda.OPERATORS, reasons, strict=True):
+    for op, left_to_aten in zip(dispatch.OPERATORS, reasons, strict=True):
         if input.shape[0] == 0:
             text = _NO_IMAGES
         elif left_to_aten is None:
@@ -222,6 +223,6 @@ def _cuda_kernels() -> str:
     if load.cuda_problem is not None:
         return f"none, {load.cuda_problem}"
     names = [line.split()[0] for line in torch.ops.torchconv._algorithms_cuda().splitlines()]
-    found = ", ".join(sorted(_cuda.accepted().capabilities)) or "none"
+    found = ", ".join(sorted(dispatch.accepted().capabilities)) or "none"
     toolkit = torch.ops.torchconv._toolkit_cuda()
     return f"{' '.join(names)} (CUDA {toolkit}); 'auto' runs some on compute capability: {found}"

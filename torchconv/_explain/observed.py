@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from torchconv import functional
-from torchconv._activation import conv2d_activation
+from torchconv._activations.function import conv2d_activation
 from torchconv._undisturbed import undisturbed
 
 _OPTIONS = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1}

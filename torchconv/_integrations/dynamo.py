@@ -8,11 +8,11 @@ longer than importing torchconv.
 import torch
 import torch._dynamo
 
-from torchconv import _cuda
+from torchconv._gpu import dispatch
 from torchconv._operators.registration import DIFFERENTIABLE
 
 for function in DIFFERENTIABLE:
     torch.compiler.allow_in_graph(function)
 
 # Read when a graph is traced, and part of the graph from then on.
-torch._dynamo.assume_constant_result(_cuda.allow_tf32)
+torch._dynamo.assume_constant_result(dispatch.allow_tf32)

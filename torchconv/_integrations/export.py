@@ -17,8 +17,8 @@ from torch.jit import _recursive
 from torch.jit._builtins import _register_builtin
 
 from torchconv import _integers, functional
+from torchconv._activations.names import activated, ending
 from torchconv._convert.weak_method import WeakMethod
-from torchconv._named_activations import activated, ending
 from torchconv._operators.each_in_groups import conv2d_within, grad_input_within
 from torchconv._padding import mode_of, pad_in_operators, unpad
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from torchconv import _integers
-from torchconv._named_activations import activate, ending
+from torchconv._activations.names import activate, ending
 from torchconv._operators.each_in_groups import (
     conv2d_within,
     grad_input_within,

@@ -17,8 +17,8 @@ the operators are therefore called below autograd (below.py).
 Shapes: input [n, c, h, w], weight [k, c / groups, r, s], bias [k], grad [n, k, p, q]. ``geometry``
 is what ``functional.resolve`` returns: (stride_h, stride_w, top, bottom, left, right, dilation_h,
 dilation_w, groups, flags). The first of the flags is the memory format of the result; derivatives
-keep it, as those of aten::convolution do. The others are for GPUs (_cuda.py), or say which sums may
-be formed on the CPU (_winograd.py).
+keep it, as those of aten::convolution do. The others are for GPUs (_gpu/dispatch.py), or say which
+sums may be formed on the CPU (_winograd.py).
 """
 
 from collections.abc import Sequence

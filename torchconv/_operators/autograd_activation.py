@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from torchconv._named_activations import (
+from torchconv._activations.names import (
     GELU,
     HARDSWISH,
     LEAKY_RELU,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx import Node
 
-from torchconv._activation import Activation
+from torchconv._activations.function import Activation
 from torchconv._optimize.modules import why_not_itself
 
 

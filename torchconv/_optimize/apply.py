@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._optimize.fold import activation_inside, folded
 from torchconv._optimize.graph_module import replace_code
 from torchconv._optimize.like import like

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._report import note, noted
 
 

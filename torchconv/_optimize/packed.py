@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._kept_weights import keep_packed
 from torchconv._optimize.like import like
 from torchconv._optimize.modules import why_not_fused

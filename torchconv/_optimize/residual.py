@@ -7,9 +7,9 @@ from torch import Tensor
 from torch._C import _is_any_autocast_enabled
 
 from torchconv import functional
-from torchconv._activation import Activation, apply_activation
+from torchconv._activations.function import Activation, apply_activation
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._arguments import output_extent, sides
-from torchconv._conv_activation import ConvActivation2d
 from torchconv._winograd import Winograd
 from torchconv.functional import PaddingMode
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._C import _DisableTorchDispatch
 
 from torchconv import _winograd
-from torchconv._activation import activation_number
+from torchconv._activations.function import activation_number
 from torchconv._kept_weights import KeptWeights, unwatched
 from torchconv._operators.results import output_size
 from torchconv._programs.recipe import Segment, Step

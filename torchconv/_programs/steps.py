@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.fx import Node
 
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._optimize.linear import PackedLinear
 from torchconv._optimize.modules import why_not_itself
 from torchconv._optimize.patterns import passes_through

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as globals_of_modules
 
-from torchconv._conv_activation import ConvActivation2d
+from torchconv._activations.layer import ConvActivation2d
 from torchconv._kept_weights import KeptWeights, Packed
 from torchconv._optimize.linear import PackedLinear
 from torchconv._optimize.modules import does_nothing

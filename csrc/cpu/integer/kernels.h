@@ -1,5 +1,5 @@
 // Convolutions of integers: exact sums of products of 8 bits in 32. An operator of its own, conv2d_int32
-// (integer_cpu.cpp); no order of such sums differs from another, so that the plan is free to take any.
+// (torch/integer_cpu.cpp); no order of such sums differs from another, so that the plan is free to take any.
 //
 //     plan.h    chooses the way and cuts it into jobs
 //     load.h    part of an image as a patch [row][column][channel], padded; packs weights

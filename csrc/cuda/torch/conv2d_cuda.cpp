@@ -1,7 +1,7 @@
 // The torch-aware file of CUDA: the operators of operators.h on tensors of a GPU. Runs the chosen
 // algorithm on the current stream with a workspace from PyTorch's allocator; nothing here waits for
 // the GPU, so calls can be captured into a CUDA graph. User-facing validation is in
-// torchconv/functional.py, the choice between these kernels and ATen in torchconv/_cuda.py.
+// torchconv/functional.py, the choice between these kernels and ATen in torchconv/_gpu/dispatch.py.
 #include <Python.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>

@@ -15,8 +15,8 @@
 #include "cpu/run_margins.h"
 #include "cpu/select.h"
 #include "cpu/simplify.h"
-#include "cpu/torch_arguments.h"
-#include "cpu/torch_threads.h"
+#include "cpu/torch/arguments.h"
+#include "cpu/torch/threads.h"
 #include "operators.h"
 
 namespace torchconv::cpu {

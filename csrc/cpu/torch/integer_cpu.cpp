@@ -9,8 +9,8 @@
 #include "cpu/integer/plan_quads.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
-#include "cpu/torch_arguments.h"
-#include "cpu/torch_threads.h"
+#include "cpu/torch/arguments.h"
+#include "cpu/torch/threads.h"
 #include "operators.h"
 
 namespace torchconv::cpu {

@@ -10,10 +10,10 @@ from torch.compiler import is_dynamo_compiling
 from torch.overrides import handle_torch_function, has_torch_function_variadic
 
 from torchconv import _padding, _winograd, functional
+from torchconv._activations.names import NAMES, activated
 from torchconv._config import is_like_the_cpus, reason_for_aten
 from torchconv._integrations.overrides import class_with_functions
 from torchconv._kept_weights import KeptWeights
-from torchconv._named_activations import NAMES, activated
 from torchconv._operators import autograd_activation, load
 from torchconv._operators.results import output_size
 from torchconv._winograd import Winograd

@@ -11,9 +11,9 @@
 #include "cpu/kept_weights.h"
 #include "cpu/program/program.h"
 #include "cpu/select.h"
-#include "cpu/torch_arguments.h"
-#include "cpu/torch_program.h"
-#include "cpu/torch_threads.h"
+#include "cpu/torch/arguments.h"
+#include "cpu/torch/program.h"
+#include "cpu/torch/threads.h"
 #include "operators.h"
 
 namespace torchconv::cpu {

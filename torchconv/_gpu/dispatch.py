@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from torchconv import _accepted
+from torchconv._gpu import acceptance
 from torchconv._operators import load
 
 OPERATORS = ("forward", "grad_input", "grad_weight")
@@ -20,8 +20,8 @@ _ATEN = (4, 8, 16)  # leaves one of the operators to ATen
 
 
 @functools.cache
-def accepted() -> _accepted.Accepted:
-    return _accepted.load(torch.ops.torchconv._algorithms_cuda())
+def accepted() -> acceptance.Accepted:
+    return acceptance.load(torch.ops.torchconv._algorithms_cuda())
 
 
 @functools.cache
@@ -105,11 +105,11 @@ def key(
     weight_size: Sequence[int],
     geometry: Sequence[int],
     dtype: str,
-) -> _accepted.Key:
+) -> acceptance.Key:
     """What a GPU must have accepted for torchconv's kernel to run a call by itself."""
     stored = "float32" if dtype == "tf32" else dtype
     text = torch.ops.torchconv._explain_cuda(op, input_size, weight_size, geometry, stored)
-    return _accepted.Key(
+    return acceptance.Key(
         capability,
         kernel=text.splitlines()[-1].partition(":")[0],
         size="x".join(map(str, weight_size[2:])),

@@ -7,8 +7,8 @@
 #include "cpu/common/cost_model.h"
 #include "cpu/common/sum_of_squares.h"
 #include "cpu/run_each.h"
-#include "cpu/torch_arguments.h"
-#include "cpu/torch_threads.h"
+#include "cpu/torch/arguments.h"
+#include "cpu/torch/threads.h"
 #include "operators.h"
 
 namespace torchconv::cpu {

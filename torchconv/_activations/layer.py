@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torchconv._activation import Activation, activation_number, conv2d_activation_kept
+from torchconv._activations.function import Activation, activation_number, conv2d_activation_kept
 from torchconv._packed_layer import PackedLayer
 from torchconv.modules import Conv2d
 

@@ -1,6 +1,6 @@
 """Which CUDA kernels may run by themselves: those that a GPU has accepted.
 
-``gpu_accepted.json`` beside this file holds an entry for every kernel, kernel size, stride,
+``torchconv/gpu_accepted.json`` holds an entry for every kernel, kernel size, stride,
 dilation, operator, dtype and memory format that was tried on GPUs of one compute capability, with
 the lowest ratio time(nn.Conv2d) / time(torchconv) of the layers that were measured there. An entry
 speaks for the kernel it was measured with: the hash over that kernel's source, comments aside, has
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, get_type_hints
 
-FILE = Path(__file__).parent / "gpu_accepted.json"
+FILE = Path(__file__).parents[1] / "gpu_accepted.json"
 LEAST_RATIO = 1.0
 LEAST_LAYERS = 2  # one alone may be where a kernel happens to be good
 

@@ -10,8 +10,8 @@
 #include "cpu/common/cost_model.h"
 #include "cpu/run_plan.h"
 #include "cpu/select.h"
-#include "cpu/torch_arguments.h"
-#include "cpu/torch_threads.h"
+#include "cpu/torch/arguments.h"
+#include "cpu/torch/threads.h"
 #include "tensor_utils.h"
 
 namespace torchconv::cpu {

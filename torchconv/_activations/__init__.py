@@ -1,0 +1,1 @@
+"""Convolutions that end with a residual addition and an activation."""
