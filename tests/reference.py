@@ -1,14 +1,15 @@
 """What the three operators must give: float64, by the definition, without any convolution of torch.
 
-Each tap (r, s) of the kernel is one product of matrices over a strided window of the padded input.
-The same functions on absolute values give sum |a||b|, the scale of every rounding error, from
-which the tolerance follows.
+Each tap (r, s) of the kernel is multiplied with a strided window of the padded input, all of them
+in one product of matrices. The same functions on absolute values give sum |a||b|, the scale of
+every rounding error, from which the tolerance follows.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -38,17 +39,21 @@ class Operands:
 
 
 def random_operands(case: Conv2dCase, dtype: torch.dtype, seed: int = 0) -> Operands:
+    sizes = (case.input_size, case.weight_size, (case.k,) if case.bias else None, case.output_size)
+    small = sum(math.prod(size) for size in sizes if size) < 100_000
+    drawn = (_drawn if small else _drawn.__wrapped__)(sizes, seed)
+    return Operands(*(None if one is None else one.to(dtype, copy=True) for one in drawn))
+
+
+@lru_cache(maxsize=1024)
+def _drawn(sizes: tuple[tuple[int, ...] | None, ...], seed: int) -> list[torch.Tensor | None]:
+    """Many tests go through the same cases again, for each algorithm, dtype and operator."""
     generator = torch.Generator().manual_seed(seed)
 
-    def random(*size):
-        return torch.randn(size, generator=generator, dtype=torch.float64).to(dtype)
+    def random(size):
+        return torch.randn(size, generator=generator, dtype=torch.float64)
 
-    return Operands(
-        random(*case.input_size),
-        random(*case.weight_size),
-        random(case.k) if case.bias else None,
-        random(*case.output_size),
-    )
+    return [None if size is None else random(size) for size in sizes]
 
 
 def run(
@@ -84,6 +89,21 @@ def exact(op: str, case: Conv2dCase, t: Operands) -> torch.Tensor:
         return _grad_input(case, t) if op == "grad_input" else _grad_weight(case, t)
 
 
+def exact_and_magnitude(
+    op: str, case: Conv2dCase, t: Operands
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The operator in float64, and the same of absolute values: other groups of one convolution."""
+
+    def both(x: torch.Tensor, axis: int) -> torch.Tensor:
+        return torch.cat((x, x.abs()), axis)
+
+    twice = replace(case, c=2 * case.c, k=2 * case.k, groups=2 * case.groups)
+    bias = None if t.bias is None else both(t.bias, 0)
+    t = Operands(both(t.input, 1), both(t.weight, 0), bias, both(t.grad, 1))
+    value, magnitude = exact(op, twice, t).tensor_split(2, 0 if op == "grad_weight" else 1)
+    return value, magnitude
+
+
 def is_too_large(algorithm: str, case: Conv2dCase, most_flops: int = 1_000_000) -> bool:
     """Whether the slowest algorithm would compute for long what teaches nothing: the definition has
     no tiles and no edges, and does to a large layer what it does to a small one."""
@@ -101,7 +121,7 @@ def terms(op: str, case: Conv2dCase) -> int:
 @lru_cache(maxsize=4)
 def _expected(op: str, case: Conv2dCase, dtype: torch.dtype):
     t = random_operands(case, dtype)
-    return exact(op, case, t), exact(op, case, t.map(torch.abs))
+    return exact_and_magnitude(op, case, t)
 
 
 def assert_accurate(
@@ -123,7 +143,7 @@ def assert_accurate(
     if t is None:
         value, magnitude = _expected(op, case, found.dtype)
     else:
-        value, magnitude = exact(op, case, t), exact(op, case, t.map(torch.abs))
+        value, magnitude = exact_and_magnitude(op, case, t)
     if winograd and magnitude.numel():
         magnitude = 5 * magnitude.max().expand_as(magnitude)
     sum_dtype = torch.float64 if found.dtype == torch.float64 else torch.float32
@@ -145,16 +165,14 @@ def assert_accurate(
         )
 
 
-def _windows(case: Conv2dCase, padded: torch.Tensor):
-    """For every tap (r, s) the view of the padded input it is multiplied with, [n, c, p, q]."""
-    (stride_h, stride_w), (dilation_h, dilation_w) = case.stride, case.dilation
-    for r in range(case.r):
-        top = r * dilation_h
-        rows = slice(top, top + (case.p - 1) * stride_h + 1, stride_h)
-        for s in range(case.s):
-            left = s * dilation_w
-            columns = slice(left, left + (case.q - 1) * stride_w + 1, stride_w)
-            yield r, s, padded[:, :, rows, columns]
+def _windows(case: Conv2dCase, x: torch.Tensor) -> torch.Tensor:
+    """What each tap (r, s) of the kernel is multiplied with: [n, groups, c / groups, r, s, p, q],
+    a view of the padded input."""
+    x = _split(_pad(case, x), 1, case.groups)
+    *strides, row, column = x.stride()
+    steps = (case.dilation[0] * row, case.dilation[1] * column)
+    steps += (case.stride[0] * row, case.stride[1] * column)
+    return x.as_strided((*x.shape[:3], case.r, case.s, case.p, case.q), (*strides, *steps))
 
 
 def _pad(case: Conv2dCase, input: torch.Tensor) -> torch.Tensor:
@@ -168,30 +186,28 @@ def _split(tensor: torch.Tensor, axis: int, groups: int) -> torch.Tensor:
 
 def _forward(case: Conv2dCase, t: Operands) -> torch.Tensor:
     weight = _split(t.weight, 0, case.groups)  # [g, k/g, c/g, r, s]
-    result = torch.zeros(case.output_size, dtype=torch.float64)
-    for r, s, window in _windows(case, _pad(case, t.input)):
-        window = _split(window, 1, case.groups)
-        tap = torch.einsum("ngcpq,gkc->ngkpq", window, weight[..., r, s])
-        result += tap.reshape(result.shape)
+    result = torch.einsum("ngcrspq,gkcrs->ngkpq", _windows(case, t.input), weight)
+    result = result.reshape(case.output_size)
     return result if t.bias is None else result + t.bias[:, None, None]
 
 
 def _grad_input(case: Conv2dCase, t: Operands) -> torch.Tensor:
     weight = _split(t.weight, 0, case.groups)
     grad = _split(t.grad, 1, case.groups)  # [n, g, k/g, p, q]
-    padded = _pad(case, torch.zeros(case.input_size, dtype=torch.float64))
-    for r, s, window in _windows(case, padded):
-        tap = torch.einsum("ngkpq,gkc->ngcpq", grad, weight[..., r, s])
-        window += tap.reshape(window.shape)
-    top, _, left, _ = case.padding
-    return padded[:, :, top : top + case.h, left : left + case.w]
+    taps = torch.einsum("ngkpq,gkcrs->ngcrspq", grad, weight)
+    top, bottom, left, right = case.padding
+    height, width = case.h + top + bottom, case.w + left + right
+    size = (case.n, case.groups, case.c // case.groups, height, width)
+    padded = torch.zeros(size, dtype=torch.float64)
+    for r in range(case.r):
+        rows = slice(r * case.dilation[0], None, case.stride[0])
+        for s in range(case.s):
+            columns = slice(s * case.dilation[1], None, case.stride[1])
+            padded[..., rows, columns][..., : case.p, : case.q] += taps[..., r, s, :, :]
+    return padded.flatten(1, 2)[:, :, top : top + case.h, left : left + case.w]
 
 
 def _grad_weight(case: Conv2dCase, t: Operands) -> torch.Tensor:
     grad = _split(t.grad, 1, case.groups)
-    result = torch.zeros(case.weight_size, dtype=torch.float64)
-    for r, s, window in _windows(case, _pad(case, t.input)):
-        window = _split(window, 1, case.groups)
-        tap = torch.einsum("ngkpq,ngcpq->gkc", grad, window)
-        result[:, :, r, s] = tap.reshape(case.k, -1)
-    return result
+    result = torch.einsum("ngkpq,ngcrspq->gkcrs", grad, _windows(case, t.input))
+    return result.reshape(case.weight_size)

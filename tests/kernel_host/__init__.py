@@ -28,13 +28,16 @@ COMPILER = os.environ.get("CXX", "g++")
 OPTIONS = 4  # of a Request
 
 # -O0 compiles many times faster than -O1 under a sanitizer, and no faulty access is optimised away.
-_STOPS = "-fno-sanitize-recover=all"
+# Undefined behaviour executes an illegal instruction, at which the address sanitizer reports file
+# and line: messages that also say what it was are three quarters of the program.
+_TRAPS = "-fsanitize-undefined-trap-on-error"
 SANITIZERS = {
-    "address": ("-O0", "-fsanitize=address,undefined", _STOPS),
+    "address": ("-O0", "-fsanitize=address,undefined", _TRAPS),
     "thread": ("-O0", "-fsanitize=thread"),
 }
-# A part of "address" that compiles in half the time, for programs with planted faults.
-SOME_OF_ADDRESS = ("-O0", "-fsanitize=address,signed-integer-overflow", _STOPS)
+# A part of "address" that compiles in less time, for programs with planted faults.
+SOME_OF_ADDRESS = ("-O0", "-fsanitize=address,signed-integer-overflow", _TRAPS)
+_REPORTS = {"TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "handle_sigill=1"}
 
 
 def build(
@@ -107,7 +110,7 @@ class HostProgram:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1", **(environment or {})},
+            env={**os.environ, **_REPORTS, **(environment or {})},
         )
         self.algorithms = self._list("--list")
 
@@ -196,6 +199,7 @@ class HostProgram:
 
     def _errors(self) -> str:
         errors = self._process.stderr.read().decode()
+        errors = errors.replace("AddressSanitizer: ILL", "AddressSanitizer: undefined behaviour")
         if self._process.wait() == -signal.SIGALRM:
             errors += "no answer within the time that host.h gives a request"
         return errors

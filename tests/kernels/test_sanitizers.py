@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,13 +97,25 @@ FAULTS = (
 )
 
 
+def leave_out_winograd(sources: Path) -> None:
+    """It has none of FAULTS, and is most of the dense kernels."""
+    file = sources / "cpu/isa/dense.inc"
+    text, count = re.subn(r"\bwinograd\w*<.*>(?=,$)", "nullptr", file.read_text(), flags=re.M)
+    assert count >= 20, text
+    file.write_text(text)
+
+
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory):
     """Starts a program with some faults, each of which other calls meet."""
     folder = tmp_path_factory.mktemp("faulty")
     sources = damaged(folder, *FAULTS)
+    leave_out_winograd(sources)
     parts = (*PAIRS, "portable_integer")
     return partial(start, "address", parts, folder / "build", SOME_OF_ADDRESS, sources=sources)
+
+
+OVERFLOW = r"(?s)undefined behaviour.*cpu/reference\.cpp:\d"
 
 
 @pytest.mark.slow
@@ -109,7 +123,7 @@ def faulty(tmp_path_factory):
     "algorithm, op, one, channels_last, error",
     [
         ("reference", "grad_input", case("", 1, 1, 4, 3, 3), False, "heap-buffer-overflow"),
-        ("reference", "forward", FAR[0], False, "signed integer overflow"),
+        ("reference", "forward", FAR[0], False, OVERFLOW),
         ("grad_bias", "grad_bias", case("", 1, 3, 5, 3, 3), True, "heap-buffer-overflow"),
     ],
     ids=["read out of bounds", "signed overflow", "vector that ends outside"],

@@ -9,7 +9,14 @@ from tests.awkward import AWKWARD
 from tests.cases import Conv2dCase, case, grouped, ids
 from tests.cuda.gpu import require_gpu
 from tests.cuda.gpu.operators import TF32, applicable, forced, on_gpu, run_poisoned
-from tests.reference import DTYPES, OPS, Operands, assert_accurate, exact, random_operands
+from tests.reference import (
+    DTYPES,
+    OPS,
+    Operands,
+    assert_accurate,
+    exact_and_magnitude,
+    random_operands,
+)
 
 require_gpu()
 pytestmark = [pytest.mark.cuda, pytest.mark.each_algorithm]
@@ -56,7 +63,7 @@ def test_tf32(case: Conv2dCase):
         names = {last: applicable(op, case, torch.float32, last) for last in (False, True)}
         if not any(names.values()):
             continue
-        value, magnitude = exact(op, case, cpu), exact(op, case, cpu.map(torch.abs))
+        value, magnitude = exact_and_magnitude(op, case, cpu)
         for channels_last in (False, True):
             t = on_gpu(cpu, channels_last)
             for name in names[channels_last]:
