@@ -3,7 +3,7 @@
     python -m tests.sanitize [address|thread]      without a name both, one after the other
 
 `address` finds reads and writes outside of operands and scratch memory, and undefined behaviour;
-`thread` finds data races. tests/kernels/test_sanitizers.py runs a part of it.
+`thread` finds data races. tests/kernels/memory/test_sanitizers.py runs a part of it.
 """
 
 from __future__ import annotations

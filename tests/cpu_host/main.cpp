@@ -1,4 +1,4 @@
-// Runs the CPU algorithms without torch for tests/kernels/test_sanitizers.py; options of a request are
+// Runs the CPU algorithms without torch for tests/kernels/memory/test_sanitizers.py; options of a request are
 // {level, threads, exact, callers}.
 //
 // `exact`: scratch memory, too, lies in blocks of exactly the size that the plan asks for, a new

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import torchconv
-from tests.api.test_other_tools import images
+from tests.api.outside.test_other_tools import images
 from tests.compare import assert_all_near, assert_near
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -154,9 +154,9 @@ def test_nothing_outside_of_the_operands_is_touched(isa, side):
     ).returncode == 0:  # fmt: skip
         environment["LD_PRELOAD"] = debug_allocator
     finished = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.guard_pages", side],
+        [sys.executable, "-m", "tests.kernels.memory.guard_pages", side],
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
         timeout=300,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import torchconv
-from tests.api.geometries import GEOMETRIES, arguments, conv
+from tests.api.derivatives.geometries import GEOMETRIES, arguments, conv
 from tests.compare import assert_all_near, assert_near
 from torchconv._operators import autograd
 

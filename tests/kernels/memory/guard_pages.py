@@ -1,6 +1,6 @@
 """Runs every awkward shape on operands that touch a page nobody may read or write.
 
-    python -m tests.kernels.guard_pages after|before
+    python -m tests.kernels.memory.guard_pages after|before
 
 A vector load past the last element, or before the first, ends this process with a segmentation
 fault; test_memory.py looks at its exit status.
@@ -18,7 +18,7 @@ import torch
 
 import torchconv  # noqa: F401  (registers the operators)
 from tests.awkward import AWKWARD
-from tests.kernels import test_padding_modes as padding_modes
+from tests.kernels.padding import test_padding_modes as padding_modes
 from tests.kernels.test_integers import random_layer, random_planes
 from tests.reference import DTYPES, OPS, random_operands, run
 from torchconv._activations.function import NAMES

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 import torchconv
-from tests.api.geometries import arguments
+from tests.api.derivatives.geometries import arguments
 from tests.compare import assert_all_near, assert_near
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, Pair, pair
 from tests.compare import same_bits
-from tests.kernels.test_memory import surrounded
+from tests.kernels.memory.test_memory import surrounded
 from tests.reference import Operands, assert_accurate, random_operands, threads
 
 MODES = {"reflect": 128, "replicate": 256, "circular": 384}

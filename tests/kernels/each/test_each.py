@@ -12,7 +12,7 @@ from benchmarks.machine import isa_levels
 from tests.awkward import AWKWARD
 from tests.cases import Conv2dCase, case, grouped, ids
 from tests.compare import assert_near, same_bits
-from tests.kernels.each import call
+from tests.kernels.each.calls import call
 from tests.reference import DTYPES, OPS, exact, random_operands, run, threads
 
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import torchconv
 from tests.compare import assert_all_near, assert_near
-from tests.kernels.each import SMALL, call, small_operands
+from tests.kernels.each.calls import SMALL, call, small_operands
 from tests.reference import OPS, random_operands, run
 from torchconv._operators import aten, autograd_each
 

@@ -10,7 +10,7 @@ from torch.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from torch.func import jvp
 
 import torchconv
-from tests.api.geometries import GEOMETRIES, arguments, conv
+from tests.api.derivatives.geometries import GEOMETRIES, arguments, conv
 from tests.compare import FLOATS, assert_all_near, assert_near, outcome, same_bits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")

@@ -18,7 +18,7 @@ import torch
 import torchconv
 from torchconv._operators import aten, load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WITHOUT = """
 import sys
 sys.modules["torchconv._C"] = None
