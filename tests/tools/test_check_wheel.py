@@ -1,13 +1,16 @@
-"""What must not be in a wheel is found there."""
+"""A wheel has every package, and what must not be in one is found there."""
 
 from __future__ import annotations
 
+import ast
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from tools.check_wheel import LIBRARY, check_contents
 
+ROOT = Path(__file__).parents[2]
 GOOD = [LIBRARY, "torchconv/__init__.py", "torchconv/py.typed", "torchconv/gpu_accepted.json"]
 GOOD += ["torchconv-0.1.0.dist-info/METADATA"]
 
@@ -33,3 +36,12 @@ def test_contents(tmp_path, tag, names, found):
     else:
         with pytest.raises(SystemExit, match=found):
             check_contents(wheel)
+
+
+def test_every_package_is_installed():
+    packages = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "torchconv").rglob("__init__.py")
+    }
+    after = (ROOT / "pyproject.toml").read_text().partition("\npackages = ")[2]
+    assert set(ast.literal_eval(after.partition("]")[0] + "]")) == packages
