@@ -45,20 +45,23 @@ struct GradWeightSums {
         block(plan, first),
         loaded(block.of_groups(count)) {}
 
-  // sums += these output rows of the images [n_begin, n_end)
-  void add(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
+  // sums = those of these output rows of the images [n_begin, n_end)
+  void sum(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
+    Sum to = Sum::kStart;
     for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
       for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
         const GradWeightPart part = {n, smaller(plan.pass.images, n_end - n), p,
                                      smaller(plan.pass.rows, output_rows.end - p)};
-        if (!add_pass<A>(part, scratch, sums)) add_pass<T>(part, scratch, sums);
+        if (!add_pass<A>(part, scratch, sums, to)) add_pass<T>(part, scratch, sums, to);
+        to = Sum::kAdd;
       }
     }
+    if (to == Sum::kStart) fill_zero(sums, count * plan.block_size);
   }
 
   // In bfloat16 a partial sum ends with a pair of pixels, on every level. False if pairs would not be exact.
   template <class Element>
-  bool add_pass(const GradWeightPart& part, char* scratch, T* sums) const {
+  bool add_pass(const GradWeightPart& part, char* scratch, T* sums, Sum to) const {
     using Pass = GradWeightPass<S, Element>;
     constexpr int64_t kUnit = std::is_same_v<S, BFloat16> ? 2 : 1;
     Pass pass(task, layer, gather, plan, loaded, part, scratch);
@@ -78,7 +81,9 @@ struct GradWeightSums {
       end = first + ceil_div(rest, ceil_div(rest * kUnit, plan.pass.sum_pixels));
       const int64_t pixel = pixels_before(first);
       for (int64_t i = 0; i < count; ++i)
-        add_pixels(pass, i, pixel, pixels_before(end) - pixel, sums + i * plan.block_size, next);
+        add_pixels(pass, i, pixel, pixels_before(end) - pixel, sums + i * plan.block_size, to,
+                   next);
+      to = Sum::kAdd;
     }
     return true;
   }
@@ -86,7 +91,7 @@ struct GradWeightSums {
   // To the block `at` of those that are loaded.
   template <class Element>
   void add_pixels(const GradWeightPass<S, Element>& pass, int64_t at, int64_t first, int64_t count,
-                  T* sums, NextPass<S>& next) const {
+                  T* sums, Sum to, NextPass<S>& next) const {
     constexpr int64_t kSlab = GradWeightPass<S, Element>::kSlab;
     const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
     const bool input_rows = plan.rows.is_input;
@@ -94,7 +99,7 @@ struct GradWeightSums {
     tile.partials = {count};
     tile.offset = pass.broadcast.offset + first;
     tile.b_offset = pass.lanes.offset + first;
-    tile.sum = Sum::kAdd;
+    tile.sum = to;
     tile.a_row = pass.broadcast.channel_pitch;
     const int64_t tap_row =
         (pass.patch.sections > 1 ? pass.patch.section_rows(plan.pass.rows) : rows.src_delta) *
@@ -118,7 +123,10 @@ struct GradWeightSums {
         const int64_t tap = i * tap_row + j * tap_column;
         if (pass.skip_padding && !joined) {
           const int64_t inner = pass.inner_pixels(first, count, i, j);
-          if (inner == 0) continue;
+          if (inner == 0) {
+            if (to == Sum::kStart) fill_zero_tap(sums + i * pitch.tap_row + j * pitch.tap, pitch);
+            continue;
+          }
           tile.partials = {inner};
           tile.offset = inner < count ? pass.broadcast.inner : pass.broadcast.offset + first;
           tile.b_offset = inner < count ? pass.lanes.inner : pass.lanes.offset + first;
@@ -138,6 +146,11 @@ struct GradWeightSums {
         }
       }
     }
+  }
+
+  void fill_zero_tap(T* sums, const SumPitches& pitch) const {
+    for (int64_t m = 0; m < block.rows.count; ++m)
+      fill_zero(sums + m * pitch.row, block.lanes.count);
   }
 
   template <class Element>
@@ -211,8 +224,7 @@ void grad_weight_of(const Task& task, const Job& job) {
   const int64_t size = blocks.count * plan.block_size;
   if (plan.chunks.whole_batch()) {
     T* const sums = (T*)(job.scratch + grad_weight_scratch_bytes(plan, task.shape.dtype)) - size;
-    fill_zero(sums, size);
-    blocks.add(0, gather.n, {0, p}, job.scratch, sums);
+    blocks.sum(0, gather.n, {0, p}, job.scratch, sums);
     return blocks.store(sums);
   }
   const WaveSums<T> wave(plan.chunks, gather.n, plan.blocks * plan.block_size, job);
@@ -221,9 +233,8 @@ void grad_weight_of(const Task& task, const Job& job) {
     const int64_t in_wave = job.index / plan.together.count;
     if (in_wave >= wave.waiting()) return;
     T* const sums = wave.partial(in_wave) + at;
-    fill_zero(sums, size);
     const SampleChunk chunk = wave.chunk(in_wave);
-    return blocks.add(chunk.image_begin, chunk.image_end, chunk.share_of(p), job.scratch, sums);
+    return blocks.sum(chunk.image_begin, chunk.image_end, chunk.share_of(p), job.scratch, sums);
   }
   if (const T* const sums = add_wave(wave, at, size)) blocks.store(sums);
 }
