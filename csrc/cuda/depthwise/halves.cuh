@@ -52,7 +52,6 @@ struct StagedHalves {
 
 struct DepthwiseHalvesTask : DepthwiseTask {
   Window window;
-  PlaneStage stage;
   RowCopies copies;
   int shift;
   int64_t planes;
@@ -70,7 +69,7 @@ __global__ __launch_bounds__(kDepthwiseThreads,
     alignas(16) S staged[kHalvesBytes / sizeof(S)];
   };
   S* const staged = shared_memory<Memory>().staged;
-  const PlaneTiles& tiles = t.stage.tiles;
+  const PlaneTiles& tiles = t.copies.tiles;
   int tile, tile_column;
   const int64_t first_plane = (int64_t)t.by_tiles.divide(block_index().x, tile) * tiles.planes;
   const int tile_row = t.by_tiles_across.divide(tile, tile_column);
@@ -85,7 +84,7 @@ __global__ __launch_bounds__(kDepthwiseThreads,
       (const S*)t.source, top * Stride + t.window.origin_h,
       left * Stride + t.window.origin_w - t.shift, t.source_height, t.source_width);
 
-  const PatchPlace place = patch_place<Stride>(t.stage);
+  const PatchPlace place = patch_place<Stride>(t.copies);
   const int64_t plane = first_plane + place.plane;
   const int row = top + place.row, column = left + place.column;
   const bool exists =
@@ -153,7 +152,6 @@ cudaError_t launch_depthwise_halves(const Task& task, cudaStream_t stream) {
   t.window = window_of(t);
   t.shift = shift_of(t.window.origin_w, t.source_width);
   const PlaneTiles tiles = half_tiles<Size, Stride>(t.height, t.width, t.shift);
-  t.stage = plane_stage(tiles);
   t.copies = row_copies(tiles, copy_bytes(t.source, t.source_width, t.window.origin_w - t.shift));
   t.planes = t.images * t.channels;
   t.by_tiles = Divider(tiles.tiles_across * tiles.tiles_down);

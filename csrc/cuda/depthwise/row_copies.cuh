@@ -6,17 +6,16 @@
 
 namespace torchconv::cuda {
 
-struct RowCopies {
-  PlaneTiles tiles;
-  int bytes;           // of one copy; 2: element by element, without waiting
-  int copies;          // of a row
-  int lanes, strands;  // threads that share a row, and rows at a time
-  Divider by_lanes, by_staged_rows;
+// `lanes` threads share a row: any number of them.
+struct RowCopies : PlaneStage {
+  int bytes;    // of one copy; 2: element by element, without waiting
+  int copies;   // of a row
+  int strands;  // rows at a time
 };
 
 inline RowCopies row_copies(const PlaneTiles& tiles, int bytes) {
   RowCopies r{};
-  r.tiles = tiles;
+  static_cast<PlaneStage&>(r) = plane_stage(tiles);
   r.bytes = bytes ? bytes : 2;
   r.copies = (int)ceil_div(tiles.staged_columns * 2, r.bytes);
   int64_t least = INT64_MAX;
@@ -27,7 +26,7 @@ inline RowCopies row_copies(const PlaneTiles& tiles, int bytes) {
     const int64_t needed = turns * ceil_div(tiles.planes * tiles.staged_rows, strands);
     if (needed < least) least = needed, r.lanes = lanes, r.strands = strands;
   }
-  r.by_lanes = Divider(r.lanes), r.by_staged_rows = Divider(tiles.staged_rows);
+  r.by_lanes = Divider(r.lanes);
   return r;
 }
 
