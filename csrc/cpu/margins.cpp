@@ -56,6 +56,24 @@ MarginStrips::MarginStrips(const Conv2dShape& shape) {
   cut(shape.pad_top, bottom, right, width);
 }
 
+ReachingTaps::ReachingTaps(const Conv2dShape& strip) : shape(strip) {
+  // Element i of an axis is tap t of output (i + before - t * dilation) / stride. As many outputs as ever.
+  const auto leave_out = [](int64_t size, int64_t outputs, int64_t stride, int64_t dilation,
+                            int64_t& taps, int64_t& before, int64_t& after) {
+    const int64_t unreached = larger(0, before - (outputs - 1) * stride);
+    const int64_t begin = smaller(ceil_div(unreached, dilation), before / dilation);
+    const int64_t end = smaller(taps, (before + size - 1) / dilation + 1);
+    const int64_t rest = smaller(taps - end, after / dilation);
+    before -= begin * dilation, after -= rest * dilation;
+    taps = larger(0, taps - rest - begin);
+    return begin;
+  };
+  row = leave_out(shape.h, shape.p, shape.stride_h, shape.dilation_h, shape.r, shape.pad_top,
+                  shape.pad_bottom);
+  column = leave_out(shape.w, shape.q, shape.stride_w, shape.dilation_w, shape.s, shape.pad_left,
+                     shape.pad_right);
+}
+
 void append_spans(const Conv2dShape& shape, const MarginStrip& strip, const PaddedGradient& from,
                   std::vector<MarginSpan>& spans) {
   const Margins around = margins(shape);

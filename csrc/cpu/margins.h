@@ -3,7 +3,7 @@
 //
 //      t t t t t t
 //      l . . . . r      Each is a layer of its own, of an image that is cut out of the padded one: what is
-//      l . . . . r      beside it counts as padding.
+//      l . . . . r      beside it counts as padding. Few taps of the kernel reach it.
 //      b b b b b b
 //
 // In this order, so that a sum depends on the shape alone. No torch, no SIMD.
@@ -26,6 +26,16 @@ struct MarginStrips {
   MarginStrip strips[4];
 
   explicit MarginStrips(const Conv2dShape& shape);
+};
+
+// A strip as a layer of those taps alone that reach it, of which the first is this one of the kernel. Its sums are
+// those of another kernel size: other partial sums. No taps: the gradient is zero.
+struct ReachingTaps {
+  Conv2dShape shape;
+  int64_t row, column;
+
+  explicit ReachingTaps(const Conv2dShape& strip);
+  bool any() const { return shape.r > 0 && shape.s > 0; }
 };
 
 // The gradient of one padded image, or of a part of it, in memory.

@@ -125,10 +125,7 @@ bool all_finite(const T* x, int64_t count) {
     const auto v = count - i < kLanes ? V::load_first(x + i, count - i) : V::load(x + i);
     sum[0] = V::fma(v, V::zero(), sum[0]);
   }
-  Compute<T> lanes[kLanes], all = 0;
-  V::store(lanes, V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
-  for (int64_t l = 0; l < kLanes; ++l) all += lanes[l];
-  return all == 0;
+  return !V::any_nan(V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
 }
 
 // column(j)[i] = in[i * in_stride + j] (+ bias[j]), i < rows <= lanes, first <= j < columns <= lanes. What is

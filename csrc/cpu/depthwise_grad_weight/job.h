@@ -3,6 +3,7 @@
 
 #include "cpu/common/ordered_sum.h"
 #include "cpu/depthwise/load.h"
+#include "cpu/depthwise_grad_weight/load_plane.h"
 #include "cpu/depthwise_grad_weight/plan.h"
 #include "cpu/depthwise_grad_weight/tap_tile.h"
 #include "cpu/depthwise_grad_weight/window_tile.h"
@@ -25,13 +26,15 @@ struct DepthwiseGradBlock {
                : 1;
   }
 
-  // The rows of a part from pixel (0, 0) of both images on, in place or copied; then all taps.
+  // The rows of a part from pixel (0, 0) of both images on, in place or copied; then all taps. The source is as
+  // it lies in memory, with margins around it, or has its padding.
   template <class X>
   void add_windows(DepthwiseWindows<X> w, T* sums) const {
     const int64_t taps = gather.columns.kernel;
-    w.height = gather.rows.src_size, w.width = gather.columns.src_size,
-    w.columns = gather.columns.dst_size;
-    w.row_step = gather.rows.src_step, w.column_first = gather.columns.phase(0).src_first;
+    w.height = gather.rows.src_size - w.margins.top - w.margins.bottom;
+    w.width = gather.columns.src_size - w.margins.left - w.margins.right;
+    w.columns = gather.columns.dst_size, w.row_step = gather.rows.src_step;
+    w.column_first = gather.columns.phase(0).src_first - w.margins.left;
     w.sums_row = taps * plan.lanes, w.sums_tap = plan.lanes;
     const X* const x = w.x;
     const X* const grad = w.grad;
@@ -43,38 +46,42 @@ struct DepthwiseGradBlock {
       } else {
         run_windows_of_taps<2>(w, gather.rows, rows, taps);
       }
-      add_windows_in_padding(w, rows, taps);
+      if (!gather.margins.any()) add_windows_in_padding(w, rows, taps);
     }
   }
 
   void add_window_part(const Image<S>& input, const Image<S>& grad, Range rows, T* patch,
                        T* sums) const {
-    const int64_t q = gather.columns.dst_size, width = gather.columns.src_size, lanes = plan.lanes;
+    const int64_t q = gather.columns.dst_size, lanes = plan.lanes;
     const int64_t count = channel_count(), first = first_channel();
-    if (gather.layout == Layout::kChannelsLast && count == lanes && !gather.margins.any()) {
-      const int64_t channels = gather.groups;
+    if (gather.layout == Layout::kChannelsLast && count == lanes) {
+      const int64_t channels = gather.groups, width = gather.src_width();
       DepthwiseWindows<S> w{};
       w.x = input.data + first, w.x_row = width * channels, w.x_pixel = channels;
       w.grad = grad.data + first, w.grad_row = q * channels, w.grad_pixel = channels;
-      w.row_begin = rows.begin, w.row_end = rows.end;
+      w.row_begin = rows.begin, w.row_end = rows.end, w.margins = gather.margins;
       return add_windows(w, sums);
     }
-    const auto [low, high] = source_rows(gather.rows, rows);
+    // Of what padding repeats, a part of the rows may lack some: then it is copied, too.
+    const bool all_rows = gather.margins.any() && plan.rows.count == 1;
+    const Margins copied = all_rows ? Margins{} : gather.margins;
+    const int64_t width = gather.src_width() + copied.left + copied.right;
+    const auto [low, high] =
+        all_rows ? Range{0, gather.src_height()} : source_rows(gather.rows, rows);
     T* const grad_patch = patch + plan.scratch.patch;
     if (count < lanes) {
       fill_zero(patch, (high - low) * width * lanes);
       fill_zero(grad_patch, (rows.end - rows.begin) * q * lanes);
     }
-    load_patch(
-        input,
-        {low - gather.margins.top, high - low, 1, -gather.margins.left, width, 1, first, count},
-        patch, lanes);
+    load_patch(input, {low - copied.top, high - low, 1, -copied.left, width, 1, first, count},
+               patch, lanes);
     load_patch(grad, {rows.begin, rows.end - rows.begin, 1, 0, q, 1, first, count}, grad_patch,
                lanes);
     DepthwiseWindows<T> w{};
     w.x_row = width * lanes, w.grad_row = q * lanes, w.x_pixel = w.grad_pixel = lanes;
     w.x = patch - low * w.x_row, w.grad = grad_patch - rows.begin * w.grad_row;
     w.row_begin = rows.begin, w.row_end = rows.end;
+    if (all_rows) w.margins = gather.margins;
     add_windows(w, sums);
   }
 
@@ -90,16 +97,27 @@ struct DepthwiseGradBlock {
     T* const patch = (T*)(offsets + round_up(gather.columns.kernel, 8));
     if (plan.windows) return add_window_part(input, grad, rows, patch, sums);
     fill_offsets(offsets);
-    const int64_t source =
-        rows.begin * gather.rows.src_step + gather.rows.src_low - gather.margins.top;
-    const int64_t count = rows.end - rows.begin;
-    const int64_t patch_rows =
-        (count - 1) * plan.patch.row_advance + gather.rows.src_high - gather.rows.src_low + 1;
+    const T* const x = load_source(input, rows, patch);
+    add_taps(x, load_grad(grad, rows, patch + plan.scratch.patch), rows.end - rows.begin, offsets,
+             sums);
+  }
+
+  // What these rows of grad see; from the first column that any tap sees on.
+  const T* load_source(const Image<S>& input, Range rows, T* copy) const {
+    const int64_t first =
+        rows.begin * gather.rows.src_step + gather.rows.src_low - input.margins.top;
+    const int64_t count = (rows.end - rows.begin - 1) * plan.patch.row_advance +
+                          gather.rows.src_high - gather.rows.src_low + 1;
+    if (plan.plane.pitch) {
+      T* const pixels = copy + plan.plane.lead;
+      load_plane(input, block / gather.dst_channels, first, plan.patch.row_skip, count, plan.plane,
+                 pixels);
+      return pixels - plan.plane.left;
+    }
     load_depthwise_patch(input, plan.patch, plan.channels_in_lanes,
-                         {first_channel(), channel_count(), 1, gather.dst_channels}, source,
-                         patch_rows, gather.columns.src_low - gather.margins.left, plan.lanes,
-                         patch);
-    add_taps(patch, load_grad(grad, rows, patch + plan.scratch.patch), count, offsets, sums);
+                         {first_channel(), channel_count(), 1, gather.dst_channels}, first, count,
+                         gather.columns.src_low - gather.margins.left, plan.lanes, copy);
+    return copy;
   }
 
   // Where the taps of one row lie in the patch.
@@ -123,7 +141,9 @@ struct DepthwiseGradBlock {
     if (channel_count() < lanes) fill_zero(copy, plan.scratch.grad);
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       T* const to = copy + (row - rows.begin) * plan.grad_row;
-      if (!plan.channels_in_lanes && gather.layout == Layout::kChannelsLast) {
+      if (plan.plane.pitch) {
+        load_plane_row(grad.data + (block * p + row) * q, q, q, to);
+      } else if (!plan.channels_in_lanes && gather.layout == Layout::kChannelsLast) {
         load_spaced_row(grad.data + row * q * k + block, q, k, 0, 1, q, to);
       } else {
         load_patch(grad, {row, 1, 1, 0, q, 1, first_channel(), channel_count()}, to, lanes);

@@ -8,6 +8,13 @@
 
 namespace torchconv::cpu {
 
+// Rows of a plane on whole vectors (load_plane.h).
+struct PlaneRows {
+  int64_t left;   // columns of padding before a row
+  int64_t lead;   // elements before pixel 0 of the first row: whole vectors, too
+  int64_t pitch;  // 0: not so
+};
+
 struct DepthwiseGradPlan {
   int64_t lanes;  // 64 bytes on every level: each lane is a chain of sums of its own
   bool channels_in_lanes;
@@ -19,6 +26,7 @@ struct DepthwiseGradPlan {
   Cut columns;          // of these rows, that are one chain of sums
   SampleChunks chunks;  // whole images, or some of their row parts
   DepthwisePatch patch;
+  PlaneRows plane;
   bool grad_in_place;
   int64_t grad_row;  // pitch of a row
   struct {
@@ -70,6 +78,17 @@ inline int64_t depthwise_grad_source(const DepthwiseGradPlan& plan, const Gather
   return smaller(axis.src_size, reach) * gather.columns.src_size * plan.lanes;
 }
 
+// The source of the rows of a part, from pixel 0 on.
+inline void place_rows_on_vectors(DepthwiseGradPlan& plan, const Gather& gather) {
+  const Axis& axis = gather.columns;
+  const int64_t left = gather.margins.left - axis.src_low, width = gather.src_width();
+  const int64_t right = larger(0, axis.dst_size + axis.src_high - gather.margins.left - width);
+  plan.plane = {left, round_up(left, plan.lanes), round_up(width + left + right, plan.lanes)};
+  const int64_t rows = plan.patch.plane_pitch / plan.patch.row_pitch;
+  plan.patch.row_pitch = plan.plane.pitch;
+  plan.scratch.patch = plan.plane.lead + rows * plan.plane.pitch;
+}
+
 // As many rows as fit.
 inline void cut_rows(DepthwiseGradPlan& plan, const Gather& gather, int64_t element) {
   using namespace sum_order;
@@ -93,6 +112,10 @@ inline void cut_rows(DepthwiseGradPlan& plan, const Gather& gather, int64_t elem
   plan.columns = Cut::into(smaller(chains, q), q);
   plan.patch = make_depthwise_patch(gather, plan.channels_in_lanes, 1, plan.rows.size, plan.lanes);
   plan.scratch.patch = depthwise_grad_source(plan, gather, plan.rows.size);
+  if (!plan.channels_in_lanes && gather.layout == Layout::kContiguous &&
+      gather.columns.src_step == 1) {
+    place_rows_on_vectors(plan, gather);
+  }
   plan.scratch.grad = round_up(grad(plan.rows.size), 16);
 }
 

@@ -1,6 +1,6 @@
 // Depthwise's weight gradient with channels in the lanes and neighbouring taps: a window of source
 // pixels slides along a row, so that each of them is loaded, and converted, once for all taps of a
-// tile. Padding is no memory: the window holds zeros there.
+// tile. Padding is no memory: the window holds zeros there, or what it repeats.
 //
 // A tile has some tap rows that read the same source rows, `delta` rows of grad apart.
 #pragma once
@@ -17,6 +17,7 @@ struct DepthwiseWindows {
   const S* x;  // pixel (0, 0) of the image; what it points to may begin later
   int64_t x_row, x_pixel;
   int64_t height, width;
+  Margins margins;
   const S* grad;  // pixel (0, 0) too
   int64_t grad_row, grad_pixel;
   int64_t row_begin, row_end, columns;  // of grad
@@ -26,6 +27,11 @@ struct DepthwiseWindows {
   Compute<S>* sums;      // added to
   int64_t sums_row, sums_tap;
 };
+
+// Not inlined into all the kernels: rows have few columns of padding.
+[[gnu::noinline]] int64_t repeated_column(const Margins& margins, int64_t column, int64_t width) {
+  return margins.column(column, width);
+}
 
 // One source row for the tap rows [kFrom, kTo] of the tile; grad: its row for tap row 0.
 template <int kFrom, int kTo, int kStep, class S, int kRows, int kTaps>
@@ -38,7 +44,9 @@ template <int kFrom, int kTo, int kStep, class S, int kRows, int kTaps>
   const int64_t tap_row = w.delta * w.grad_row;
   typename V::Vec window[kTaps];
   const auto load = [&](int64_t column) {
-    return column >= 0 && column < width ? V::load(x + column * x_pixel) : V::zero();
+    if (column >= 0 && column < width) return V::load(x + column * x_pixel);
+    if (!w.margins.any()) return V::zero();
+    return V::load(x + repeated_column(w.margins, column, width) * x_pixel);
   };
   const auto slide = [&] {
 #pragma GCC unroll 8
@@ -103,8 +111,8 @@ template <int kRows, int kTaps, int kStep, class S>
   }
   for (int64_t p = w.row_begin; p < w.row_end + (kRows - 1) * w.delta; ++p) {
     // The source row of row p of grad is tap row r of row p - r * delta.
-    const int64_t y = w.row_first + p * w.row_step;
-    if (y < 0 || y >= w.height) continue;
+    const int64_t y = w.margins.row(w.row_first + p * w.row_step, w.height);
+    if (y < 0) continue;
     const int64_t from = p < w.row_end ? 0 : (p - w.row_end) / w.delta + 1;
     const int64_t to = smaller(kRows - 1, (p - w.row_begin) / w.delta);
     windows_some_rows<0, 0, kStep>(w, from, to, w.x + y * w.x_row, w.grad + p * w.grad_row, sum);
@@ -136,7 +144,7 @@ void run_windows(const DepthwiseWindows<S>& w, const Axis& axis, const AxisPhase
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t begin = i * count / tiles, tap = r + begin * apart;
       DepthwiseWindows<S> part = w;
-      part.row_first = rows.src_first + tap * dilation;
+      part.row_first = rows.src_first + tap * dilation - w.margins.top;
       part.delta = apart * dilation / axis.src_step;
       part.sums += tap * w.sums_row;
       part.sums_row = apart * w.sums_row;

@@ -43,6 +43,7 @@ struct Simd<float> {
     return v;
   }
 
+  static bool any_nan(Vec v) { return _mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)) != 0; }
   // a0 a1 ... b0 b1 ... become a0 b0 a1 b1 ..., and back.
   static void interleave(Vec& a, Vec& b) {
     const Vec low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
@@ -203,6 +204,7 @@ struct Simd<double> {
     asm("" : "+x"(v));
     return v;
   }
+  static bool any_nan(Vec v) { return _mm256_movemask_pd(_mm256_cmp_pd(v, v, _CMP_UNORD_Q)) != 0; }
   static void interleave(Vec& a, Vec& b) {
     const Vec low = _mm256_unpacklo_pd(a, b), high = _mm256_unpackhi_pd(a, b);
     a = _mm256_permute2f128_pd(low, high, 0x20);

@@ -207,6 +207,7 @@ struct Simd<double> {
     asm("" : "+v"(v));
     return v;
   }
+  static bool any_nan(Vec v) { return _mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q) != 0; }
   static void interleave(Vec& a, Vec& b) {
     const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
     const Vec first = _mm512_permutex2var_pd(a, low, b);

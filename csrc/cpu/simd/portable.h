@@ -69,6 +69,11 @@ struct Simd {
       b.lane[i] = (i < kLanes / 2 ? c : d).lane[i * 2 % kLanes + 1];
     }
   }
+  static bool any_nan(Vec v) {
+    bool any = false;
+    for (int i = 0; i < kLanes; ++i) any |= v.lane[i] != v.lane[i];
+    return any;
+  }
   static Vec permute(Vec v, const int32_t* lanes) {
     Vec permuted;
     for (int i = 0; i < kLanes; ++i) permuted.lane[i] = v.lane[lanes[i]];

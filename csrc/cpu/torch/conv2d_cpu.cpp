@@ -78,7 +78,12 @@ void run_with_margins(const Task& given, Winograd winograd) {
   const int64_t parts = ceil_div(shape.c, kStripChannels), element = stored_bytes(shape.dtype);
   for (int64_t i = 0; i < margins.count; ++i) {
     const MarginStrip& strip = margins.strips[i];
-    task.shape = strip.shape;
+    const ReachingTaps taps(strip.shape);
+    if (!taps.any()) continue;
+    const int64_t first_tap =
+        taps.row * given.weight_stride[2] + taps.column * given.weight_stride[3];
+    task.shape = taps.shape;
+    task.weight = (const char*)given.weight + first_tap * element;
     run(task, winograd);
     const PaddedGradient from = {input_strides(strip.shape), strip.row, strip.column};
     std::vector<MarginSpan> spans;
@@ -100,10 +105,10 @@ void run_with_margins(const Task& given, Winograd winograd) {
 }
 
 void run(const Task& given, Winograd winograd) {
-  if (given.op == Op::kGradInput && given.shape.padding_mode != PaddingMode::kZeros)
-    return run_with_margins(given, winograd);
   const int64_t bytes = result_bytes(given);
   if (bytes >= cost::kMappedAnew) prefer_huge_pages(given.result, bytes);
+  if (given.op == Op::kGradInput && given.shape.padding_mode != PaddingMode::kZeros)
+    return run_with_margins(given, winograd);
   const SimplifiedTask simplified(given);
   const Task& task = simplified();
   const Conv2dShape& shape = task.shape;

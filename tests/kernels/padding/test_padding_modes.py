@@ -183,18 +183,20 @@ def test_no_infinite_sum_without_an_infinite_element():
 GROUPED = [c for c in CASES if "depthwise" in c.name or "groups" in c.name]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("case", GROUPED, ids=lambda c: c.name)
-def test_groups_read_the_input_and_any_weight(case):
+def test_groups_read_the_input_and_any_weight(case, dtype):
     """In place, at its edges, and weights by which zeros are no zeros."""
     for mode, channels_last in itertools.product(MODES, (False, True)):
         if not fits(case, mode):
             continue
-        t = operands(case, torch.float32, channels_last)
+        t = operands(case, dtype, channels_last)
         t.weight[0, 0, 0, 0] = torch.inf
         around = Operands(padded(case, t.input, mode), t.weight, t.bias, t.grad)
-        expected = run("forward", unpadded(case), around, "zeros", channels_last)
-        found = run("forward", case, t.map(surrounded), mode, channels_last)
-        assert same_bits(found, expected), (mode, channels_last)
+        for op in ("forward", "grad_weight"):
+            expected = run(op, unpadded(case), around, "zeros", channels_last)
+            found = run(op, case, t.map(surrounded), mode, channels_last)
+            assert same_bits(found, expected), (op, mode, channels_last)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "circular"])
