@@ -6,13 +6,16 @@ CHANGELOG.md:
 
     python -m tests.kernels.stored_results --write
 
-A line holds the name of a case, the operator and a digest over all dtypes and both memory formats.
+A line holds the name of a case, the operator and a digest over all dtypes and both memory formats. Operators
+whose padding repeats elements of the input have the mode in their name.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -21,6 +24,7 @@ import torchconv  # noqa: F401  (registers the operators)
 from tests.awkward import AWKWARD
 from tests.cases import Conv2dCase
 from tests.compare import bits
+from tests.kernels.padding import test_padding_modes as padding_modes
 from tests.reference import DTYPES, Operands, run
 
 OPS = ("forward", "grad_input", "grad_weight", "grad_bias")
@@ -44,7 +48,18 @@ def operands(case: Conv2dCase, dtype: torch.dtype) -> Operands:
     )
 
 
+def keys() -> Iterator[tuple[Conv2dCase, str]]:
+    yield from itertools.product(AWKWARD, OPS)
+    modes = itertools.product(padding_modes.CASES, padding_modes.MODES, OPS[:3])
+    yield from (
+        (case, f"{op}:{mode}") for case, mode, op in modes if padding_modes.fits(case, mode)
+    )
+
+
 def compute(op: str, case: Conv2dCase, t: Operands, channels_last: bool) -> torch.Tensor:
+    if ":" in op:
+        op, mode = op.split(":")
+        return padding_modes.run(op, case, t, mode, channels_last)
     if op != "grad_bias":
         return run(op, case, t, channels_last)
     return torch.ops.torchconv.conv2d_backward.default(
@@ -72,7 +87,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the bits as they are now")
     write = parser.parse_args().write
     before = stored() if FILE.exists() else {}
-    now = {(case.name, op): digest(case, op) for case in AWKWARD for op in OPS}
+    now = {(case.name, op): digest(case, op) for case, op in keys()}
     changed = [key for key, found in now.items() if before.get(key) != found]
     print(f"{len(now)} results, {len(changed)} of them not as stored", *map(" ".join, changed[:20]))
     if write:

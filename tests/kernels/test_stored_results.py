@@ -2,18 +2,19 @@
 
 import pytest
 
-from tests.awkward import AWKWARD
-from tests.kernels.stored_results import OPS, digest, stored
+from tests.kernels.stored_results import digest, keys, stored
 
 STORED = stored()
+KEYS = list(keys())
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", dict.fromkeys(op for _, op in KEYS))
 def test_results_have_the_stored_bits(op):
     """Where they are meant to change, see stored_results.py."""
-    found = {case.name: digest(case, op) for case in AWKWARD}
-    assert found == {case.name: STORED.get((case.name, op)) for case in AWKWARD}
+    cases = [case for case, its_op in KEYS if its_op == op]
+    found = {case.name: digest(case, op) for case in cases}
+    assert found == {case.name: STORED.get((case.name, op)) for case in cases}
 
 
 def test_nothing_else_is_stored():
-    assert set(STORED) == {(case.name, op) for case in AWKWARD for op in OPS}
+    assert set(STORED) == {(case.name, op) for case, op in KEYS}
