@@ -11,7 +11,8 @@
 // blocks are too few to feed the threads, each of them sums a chunk of the samples and stage 1 adds the
 // chunks in the order of the samples (common/ordered_sum.h). Lanes that are pixels are added up at the
 // very end, in one order. With channels in the lanes and 3, 5 or 7 neighbouring taps, a window of source
-// pixels slides along a row and each is loaded once (window_tile.h).
+// pixels slides along a row and each is loaded once (window_tile.h). Rows of contiguous planes are copied to whole
+// vectors (load_plane.h).
 //
 // Costs: both operands are read once for every 3 taps of a row, in windows once.
 #include "cpu/algorithms.h"
