@@ -21,6 +21,7 @@ struct Simd<Pair> {
   static Vec zero() { return Numbers::zero(); }
   static Vec add(Vec a, Vec b) { return Numbers::add(a, b); }
   static Vec held(Vec v) { return v; }
+  static bool any_nan(Vec v) { return Numbers::any_nan(v); }
   static Vec permute(Vec v, const int32_t* lanes) { return Numbers::permute(v, lanes); }
   static Vec broadcast(float x) { return Numbers::broadcast(x); }
   static Vec broadcast(Pair x) { return Numbers::broadcast(as_number(x.bits)); }
