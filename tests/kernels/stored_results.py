@@ -6,8 +6,8 @@ CHANGELOG.md:
 
     python -m tests.kernels.stored_results --write
 
-A line holds the name of a case, the operator and a digest over all dtypes and both memory formats. Operators
-whose padding repeats elements of the input have the mode in their name.
+A line holds the name of a case, the operator and a digest over all dtypes and both memory formats.
+Operators whose padding repeats elements of the input have the mode in their name.
 """
 
 from __future__ import annotations
