@@ -13,7 +13,7 @@ from tests.awkward import AWKWARD
 from tests.cases import case, grouped, ids
 from tests.compare import same_bits
 from tests.cuda_host import CudaHost
-from tests.kernel_host import COMPILER, FORMATS, compiler_is_missing
+from tests.kernel_host import FORMATS, NEEDS_COMPILER
 from tests.reference import (
     DTYPES,
     OPS,
@@ -23,9 +23,7 @@ from tests.reference import (
     random_operands,
 )
 
-pytestmark = pytest.mark.skipif(
-    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
-)
+pytestmark = NEEDS_COMPILER
 
 MORE = (
     # Enough pixels for several splits of every weight gradient, and whole images left over.

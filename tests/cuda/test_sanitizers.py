@@ -14,20 +14,17 @@ from tests.cases import case, grouped
 from tests.cuda.test_kernels import COMBINATIONS
 from tests.cuda_host import CudaHost
 from tests.kernel_host import (
-    COMPILER,
     FORMATS,
+    NEEDS_COMPILER,
     ROOT,
     SANITIZERS,
     ProgramDied,
-    compiler_is_missing,
     damaged,
     sanitizer_prefix,
 )
 from tests.reference import DTYPES, OPS, assert_accurate, random_operands
 
-pytestmark = pytest.mark.skipif(
-    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
-)
+pytestmark = NEEDS_COMPILER
 
 SANITIZED_CASES = (
     case("dense", 1, 3, (4, 5), 5, 3, bias=True),

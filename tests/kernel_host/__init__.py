@@ -68,8 +68,9 @@ def build(
     return folder / "kernels"
 
 
-def compiler_is_missing() -> bool:
-    return shutil.which(COMPILER) is None
+NEEDS_COMPILER = pytest.mark.skipif(
+    shutil.which(COMPILER) is None, reason=f"there is no C++ compiler {COMPILER}"
+)
 
 
 def sanitizer_prefix(folder: Path, kind: str) -> list[str]:

@@ -142,7 +142,7 @@ struct DepthwiseGradBlock {
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       T* const to = copy + (row - rows.begin) * plan.grad_row;
       if (plan.plane.pitch) {
-        load_plane_row(grad.data + (block * p + row) * q, q, q, to);
+        copy_span(grad.data + (block * p + row) * q, to, q);
       } else if (!plan.channels_in_lanes && gather.layout == Layout::kChannelsLast) {
         load_spaced_row(grad.data + row * q * k + block, q, k, 0, 1, q, to);
       } else {

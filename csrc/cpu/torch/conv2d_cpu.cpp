@@ -105,8 +105,6 @@ void run_with_margins(const Task& given, Winograd winograd) {
 }
 
 void run(const Task& given, Winograd winograd) {
-  const int64_t bytes = result_bytes(given);
-  if (bytes >= cost::kMappedAnew) prefer_huge_pages(given.result, bytes);
   if (given.op == Op::kGradInput && given.shape.padding_mode != PaddingMode::kZeros)
     return run_with_margins(given, winograd);
   const SimplifiedTask simplified(given);
@@ -128,6 +126,8 @@ struct Cpu {
   static int32_t index(const Tensor&) { return 0; }
   static void run(Task task, const Tensor&, const Sizes& geometry) {
     task.shape = with_padding_mode(task.shape, geometry);
+    const int64_t bytes = result_bytes(task);
+    if (bytes >= cost::kMappedAnew) prefer_huge_pages(task.result, bytes);
     cpu::run(task, winograd_of(geometry));
   }
   static Tensor grad_bias(const Tensor& grad, const Conv2dShape& shape) {

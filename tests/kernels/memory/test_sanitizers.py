@@ -13,7 +13,7 @@ from tests.awkward import AWKWARD
 from tests.cases import Conv2dCase, case
 from tests.compare import same_bits
 from tests.cpu_host import EMULATED_PAIRS
-from tests.kernel_host import COMPILER, SOME_OF_ADDRESS, ProgramDied, compiler_is_missing, damaged
+from tests.kernel_host import NEEDS_COMPILER, SOME_OF_ADDRESS, ProgramDied, damaged
 from tests.kernels.test_accuracy import algorithm_names
 from tests.kernels.test_pairs import CASES, LEVEL, PIXELS, TAPS
 from tests.reference import DTYPES, Operands, random_operands
@@ -31,9 +31,7 @@ from tests.sanitize import (
     start,
 )
 
-pytestmark = pytest.mark.skipif(
-    compiler_is_missing(), reason=f"there is no C++ compiler {COMPILER}"
-)
+pytestmark = NEEDS_COMPILER
 
 PAIRS = ("portable_dense", EMULATED_PAIRS)
 # `make sanitize` has the other levels, and guard_pages.py what they read outside of operands.
