@@ -64,7 +64,7 @@ constexpr int64_t kTapRowsApart = 4;  // further apart, tap rows are loaded each
 // dilation 12 and 18: 0.9 to 0.97 of the time, 512 channels 0.9 to 1 (Zen 4).
 constexpr int64_t kSectionsBytes = 768 << 10;
 constexpr int64_t kTileImages = 4;       // fewer do not hide the latency of a multiply-add
-constexpr int64_t kShortestRowPart = 6;  // pixels that leave out their own padding
+constexpr int64_t kShortestRowPart = 4;  // pixels that leave out their own padding
 // Groups of channels_last that fill less than a block of lanes are loaded together, so many bytes of a pixel: pairs
 // of 16 channels take 0.83 to 0.95 of the time, 64 and 256 bytes as long (Zen 4). Each thread keeps so many jobs.
 constexpr int64_t kLoadedTogether = 128;
@@ -166,8 +166,9 @@ constexpr int64_t kShortVectorChannels = 2;
 // Weights of a job: 32 KB take up to 1.1 times, 16 KB up to 1.25 times as long as 64 to 256 KB (Zen 4).
 constexpr int64_t kGroupWeightBytes = 128 << 10;
 
-// grad_weight: sums of one tap, above which it repays to look for taps that only see padding.
-constexpr int64_t kSkippingSums = 2048;
+// grad_weight: sums of one tap, of which so many see padding only in the mean of all pixels, above which it repays to
+// look for them.
+constexpr double kSkippedSums = 40;
 // Operands of a 1 x 1 layer in channels_last beyond this are fetched a pass ahead: 0.92 to 1 of the time with 12 to
 // 38 MB, 1 to 1.03 with 4 to 8 MB (Zen 4).
 constexpr double kNextPassBytes = 10 << 20;

@@ -83,6 +83,18 @@ inline void inner_taps(const Axis& axis, const AxisPhase& phase, int64_t first, 
   while (begin < end && outside(end - 1)) --end;
 }
 
+// Taps of a forward axis that reach the source rather than padding, of all positions.
+inline int64_t inner_taps(const Axis& axis) {
+  const AxisPhase all = axis.phase(0);
+  int64_t taps = 0;
+  for (int64_t tap = 0; tap < all.taps; ++tap) {
+    const int64_t first = all.src_first + tap * all.src_delta;
+    const Range positions = inside(first, axis.src_step, axis.dst_size, axis.src_size);
+    taps += positions.end - positions.begin;
+  }
+  return taps;
+}
+
 // Positions of a phase from `first` on that reach the source with the same taps, [tap_begin, tap_end).
 struct TapSpan {
   int64_t end, tap_begin, tap_end;

@@ -40,6 +40,7 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   Gather gather = make_gather(Op::kForward, shape);
   const int64_t merged = merge_groups(gather, shape.dtype);
   GradWeightPlan weight = make_grad_weight_plan(gather, merged, shape.dtype);
+  share_tile_rows(weight, gather, plan.threads);
   load_groups_together(weight, gather, plan.threads);
   if (has_pairs(plan.isa, shape.dtype)) gather.pairs = InPairs::kPixels;
   plan.keep(Planned<GradWeightPlan>{gather, weight});

@@ -48,11 +48,13 @@ struct GradWeightSums {
   // sums = those of these output rows of the images [n_begin, n_end)
   void sum(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
     Sum to = Sum::kStart;
+    PassTables tables;
     for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
       for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
         const GradWeightPart part = {n, smaller(plan.pass.images, n_end - n), p,
                                      smaller(plan.pass.rows, output_rows.end - p)};
-        if (!add_pass<A>(part, scratch, sums, to)) add_pass<T>(part, scratch, sums, to);
+        if (!add_pass<A>(part, scratch, tables, sums, to))
+          add_pass<T>(part, scratch, tables, sums, to);
         to = Sum::kAdd;
       }
     }
@@ -61,11 +63,12 @@ struct GradWeightSums {
 
   // In bfloat16 a partial sum ends with a pair of pixels, on every level. False if pairs would not be exact.
   template <class Element>
-  bool add_pass(const GradWeightPart& part, char* scratch, T* sums, Sum to) const {
+  bool add_pass(const GradWeightPart& part, char* scratch, PassTables& tables, T* sums,
+                Sum to) const {
     using Pass = GradWeightPass<S, Element>;
     constexpr int64_t kUnit = std::is_same_v<S, BFloat16> ? 2 : 1;
     Pass pass(task, layer, gather, plan, loaded, part, scratch);
-    pass.load();
+    pass.load(tables);
     if (Pass::kPairs && !pass.singles_are_exact()) return false;
     const int64_t q = gather.columns.dst_size, row_units = ceil_div(q, kUnit);
     const auto pixels_before = [&](int64_t unit) {

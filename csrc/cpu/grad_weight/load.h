@@ -10,6 +10,16 @@
 namespace torchconv::cpu {
 namespace {
 
+// For which passes the tables of offsets are filled: they depend on nothing else.
+struct PassTables {
+  int64_t images = 0, rows = 0;
+  bool pairs = false;
+
+  bool operator==(const PassTables& other) const {
+    return images == other.images && rows == other.rows && pairs == other.pairs;
+  }
+};
+
 // A: the operands, numbers of the compute type or pairs. In pairs, a pixel below is two of them, the last one
 // of a row perhaps a single one.
 template <class S, class A>
@@ -35,7 +45,6 @@ struct GradWeightPass {
   const GradWeightPlan& plan;
   const Patch patch;
   int64_t image, images, row, rows, across, pixels;  // across: pixels of a row
-  int64_t *pixel_row, *pixel_column;                 // [pixel]
   bool skip_padding;  // grad is finite: where the input is zero it adds nothing
   Loaded lanes, broadcast;
 
@@ -58,8 +67,8 @@ struct GradWeightPass {
         broadcast{plan.rows, block.rows, nullptr, plan.rows.pixel_pitch,
                   1,         nullptr,    nullptr, nullptr} {
     int64_t* table = (int64_t*)scratch;
-    for (int64_t** const offsets : {&broadcast.offset, &lanes.offset, &pixel_row, &pixel_column,
-                                    &broadcast.inner, &lanes.inner}) {
+    for (int64_t** const offsets :
+         {&broadcast.offset, &lanes.offset, &broadcast.inner, &lanes.inner}) {
       *offsets = table;
       table += plan.pixels;
     }
@@ -89,7 +98,7 @@ struct GradWeightPass {
                              : patch.columns * input().pixel_pitch;
   }
 
-  void load() {
+  void load(PassTables& filled) {
     if (lanes.operand.in_place) {
       read_in_place(lanes);
     } else {
@@ -109,7 +118,9 @@ struct GradWeightPass {
       }
       broadcast.data = broadcast.copy;
     }
-    fill_offsets();
+    const PassTables tables = {images, rows, kPairs};
+    if (!(filled == tables)) fill_offsets();
+    filled = tables;
     skip_padding = plan.skip_padding && grad_is_finite();
   }
 
@@ -212,7 +223,6 @@ struct GradWeightPass {
         for (int64_t x = 0; x < across; ++x, ++i) {
           input.offset[i] =
               n * input_image + y * row_step * input_row + x * column_step * input.pixel_pitch;
-          pixel_row[i] = row + y, pixel_column[i] = kPairs ? 2 * x : x;
           grad.offset[i] = n * grad_image + (y * across + x) * grad.pixel_pitch;
         }
       }
@@ -273,24 +283,24 @@ struct GradWeightPass {
   // Those of `count` pixels from `first` on whose tap (i, j) lies inside the input.
   int64_t inner_pixels(int64_t first, int64_t count, int64_t i, int64_t j) const {
     const AxisPhase down = gather.rows.phase(0), right = gather.columns.phase(0);
-    const auto inside = [](const Axis& axis, const AxisPhase& phase, int64_t tap, int64_t low,
-                           int64_t high) {
-      const int64_t at = phase.src_first + tap * phase.src_delta;
-      return low * axis.src_step + at >= 0 && high * axis.src_step + at < axis.src_size;
-    };
-    if (images == 1 &&
-        inside(gather.rows, down, i, pixel_row[first], pixel_row[first + count - 1]) &&
-        inside(gather.columns, right, j, 0, gather.columns.dst_size - 1)) {
-      return count;
-    }
+    const int64_t above = down.src_first + i * down.src_delta;
+    const Range inner_rows = inside(above + row * gather.rows.src_step, gather.rows.src_step, rows,
+                                    gather.rows.src_size);
+    Range columns = inside(right.src_first + j * right.src_delta, gather.columns.src_step,
+                           gather.columns.dst_size, gather.columns.src_size);
+    if (kPairs) columns = {columns.begin / 2, ceil_div(columns.end, 2)};  // of a pair one is enough
+    const bool whole_rows = columns.begin == 0 && columns.end == across;
+    if (whole_rows && inner_rows.begin == 0 && inner_rows.end == rows) return count;
     int64_t inner = 0;
-    for (int64_t at = first; at < first + count; ++at) {
-      const int64_t y = pixel_row[at] * gather.rows.src_step + down.src_first + i * down.src_delta;
-      const int64_t x =
-          pixel_column[at] * gather.columns.src_step + right.src_first + j * right.src_delta;
-      const int64_t last_x = kPairs ? x + gather.columns.src_step : x;  // of a pair one is enough
-      broadcast.inner[inner] = broadcast.offset[at], lanes.inner[inner] = lanes.offset[at];
-      inner += y >= 0 && y < gather.rows.src_size && last_x >= 0 && x < gather.columns.src_size;
+    for (int64_t at = first, end = first + count, next; at < end; at = next) {
+      const int64_t line = at / across, y = line % rows, line_first = line * across;
+      next = smaller(end, line_first + across);
+      if (y < inner_rows.begin || y >= inner_rows.end) continue;
+      const int64_t from = larger(at, line_first + columns.begin);
+      const int64_t to = smaller(next, line_first + columns.end);
+      for (int64_t pixel = from; pixel < to; ++pixel, ++inner) {
+        broadcast.inner[inner] = broadcast.offset[pixel], lanes.inner[inner] = lanes.offset[pixel];
+      }
     }
     return inner;
   }

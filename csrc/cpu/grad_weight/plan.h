@@ -50,7 +50,8 @@ struct GradWeightPlan {
   const GradWeightOperand& grad() const { return lanes.is_input ? rows : lanes; }
 };
 
-constexpr int64_t kGradWeightTables = 6;  // of one integer per pixel of a pass
+constexpr int64_t kLeastTileRows = 8;     // of a block that is shared by threads
+constexpr int64_t kGradWeightTables = 4;  // of one integer per pixel of a pass
 
 // Groups of few channels leave most lanes empty: several of them side by side fill a vector, and the
 // products of channels of different groups cost nothing that the empty lanes would not.
@@ -170,7 +171,9 @@ inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dty
   const int64_t tall = plan.rows.cut.size;
   plan.rows.pixel_pitch = tall <= lanes ? tall : odd_lines(tall, lanes);
   plan.lanes.pixel_pitch = round_up(plan.lanes.cut.size, kPanelBlocks * lanes);
-  plan.skip_padding = padded && tall * plan.lanes.cut.size >= cost::kSkippingSums;
+  const double products = (double)(gather.taps() * gather.rows.dst_size * gather.columns.dst_size);
+  const double inside = (double)(inner_taps(gather.rows) * inner_taps(gather.columns));
+  plan.skip_padding = padded && (double)(tall * plan.lanes.cut.size) * (1 - inside / products) >= cost::kSkippedSums;
 }
 
 // The rows and images whose operands are loaded at once.
@@ -213,6 +216,7 @@ inline void choose_channel_rows(GradWeightPlan& plan, const Gather& gather) {
                       gather.rows.dilation == 1 &&
                       (gather.rows.kernel > 1 || gather.columns.kernel == 1);
   if (!plan.channel_rows) return;
+  plan.skip_padding = false;  // a tile takes all tap rows
   plan.row_pitch = odd_lines(plan.patch.columns, plan.block_lanes);
   plan.rows.size = plan.pass.images * plan.patch.rows(plan.pass.rows) * channels * plan.row_pitch;
 }
@@ -236,6 +240,19 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& layer, int64_t merged,
   size_pass(plan, gather, element);
   choose_channel_rows(plan, gather);
   return plan;
+}
+
+// Blocks of fewer tile rows where the jobs are fewer than the threads. What a sum is stays the same.
+inline void share_tile_rows(GradWeightPlan& plan, const Gather& gather, int64_t threads) {
+  const int64_t jobs =
+      plan.blocks * smaller(larger(1, plan.chunks.wave), plan.chunks.count(gather.n));
+  if (jobs >= threads || plan.merged > 1 || plan.channel_rows) return;
+  const int64_t tall = plan.rows.cut.size;
+  const int64_t shares = smaller(ceil_div(threads, jobs), ceil_div(tall, kLeastTileRows));
+  if (shares < 2) return;
+  plan.block_size /= tall, plan.blocks /= plan.rows.cut.count;
+  plan.rows.cut = Cut::of(round_up(ceil_div(tall, shares), kLeastTileRows), plan.rows.channels);
+  plan.block_size *= plan.rows.cut.size, plan.blocks *= plan.rows.cut.count;
 }
 
 // Groups that are a block of whole lanes and lie side by side in a pixel of channels_last: as many of them as share

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "cpu/common/element.h"
+#include "cpu/common/gather.h"
 #include "cpu/common/sum_order.h"
 #include "cpu/winograd/filtering.h"
 #include "cpu/winograd/parts.h"
@@ -80,29 +80,12 @@ int64_t image_tiles(const Conv2dShape& shape, int64_t height, int64_t width) {
          TileAxis{width, F::Across::kTile, shape.dilation_w}.count();
 }
 
-// Taps of one axis that see the input rather than padding, of all outputs.
-inline int64_t inner_taps(int64_t kernel, int64_t in, int64_t out, int64_t padding,
-                          int64_t dilation) {
-  int64_t taps = 0;
-  for (int64_t r = 0; r < kernel; ++r) {
-    const int64_t offset = r * dilation - padding;
-    taps += larger(0, smaller(out, in - offset) - larger(0, -offset));
-  }
-  return taps;
-}
-
 // The products of a pair of channels in an image of `height` x `width` destinations, in per cent of those of direct
 // sums, which leave out taps in the padding. Many of them lie there where the dilation is large.
 template <class F>
 double percent_of_products(const Conv2dShape& shape, int64_t height, int64_t width) {
-  const bool zeros = shape.padding_mode == PaddingMode::kZeros;
-  const int64_t rows = zeros
-                           ? inner_taps(shape.r, shape.h, shape.p, shape.pad_top, shape.dilation_h)
-                           : shape.r * shape.p;
-  const int64_t columns =
-      zeros ? inner_taps(shape.s, shape.w, shape.q, shape.pad_left, shape.dilation_w)
-            : shape.s * shape.q;
-  const double direct = (double)rows * (double)columns;
+  const Gather gather = make_gather(Op::kForward, shape);
+  const double direct = (double)inner_taps(gather.rows) * (double)inner_taps(gather.columns);
   const int64_t products =
       image_tiles<F>(shape, height, width) * parts_of<F>(shape).count() * F::kPoints;
   return direct > 0 ? 100 * (double)products / direct : 100;
