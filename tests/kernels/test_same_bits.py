@@ -147,7 +147,7 @@ def test_any_isa_level(op, dtype):
                 assert same_bits(results[level], results[levels[0]]), (level, shape)
 
 
-# More threads than images, which share the pixels of each, in channels_last.
+# More threads than images, which share the pixels of each, or the parts of a weight gradient, in channels_last.
 SHARED_BY_THREADS = (
     build_case("one_pixel_in_a_row", 1, 24, (15, 17), 40, 1),
     build_case("too_few_pixels", 1, 40, (7, 9), 130, 1),
@@ -156,12 +156,13 @@ SHARED_BY_THREADS = (
     build_case("three_images", 3, 32, 14, 48, 1),
     build_case("groups", 1, 48, 14, 96, 1, groups=3),
     build_case("rows_of_taps", 1, 20, 24, 36, 3, stride=2, padding=1),
+    build_case("patches", 1, 3, 56, 44, 8, stride=8),
     build_case("depthwise", 1, 48, 7, 48, 3, padding=1, groups=48),
     build_case("depthwise_strided", 2, 144, 13, 144, 5, stride=2, padding=2, groups=144),
 )
 
 
-@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", SHARED_BY_THREADS, ids=ids(SHARED_BY_THREADS))
 def test_threads_that_share_an_image(shape, dtype, op):

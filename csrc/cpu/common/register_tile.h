@@ -110,10 +110,14 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
                      : m % 8 == 7 ? a8 + row7
                                   : a8 + m % 8 * row1;
               }
-              const typename V::Vec y = V::broadcast(*am);
+              if constexpr (kWhole == 0) {
+                half[m] = H::fma(H::broadcast(*am), half_x, half[m]);
+              } else {
+                const typename V::Vec y = V::broadcast(*am);
 #pragma GCC unroll 8
-              for (int v = 0; v < kWhole; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
-              if constexpr (kHalf) half[m] = H::fma(H::of(y), half_x, half[m]);
+                for (int v = 0; v < kWhole; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
+                if constexpr (kHalf) half[m] = H::fma(H::of(y), half_x, half[m]);
+              }
             }
           }
           offset += steps + taps.row_gap;
@@ -182,7 +186,7 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
     }
     result.skip(tiles.rounded);
     a += kAlongB ? 0 : tiles.a;
-    b += kAlongB ? kVecs * kLanes : 0;
+    b += kAlongB ? kVecs * kLanes : kSteps == Steps::kTables ? tiles.b : 0;
     c += tiles.c;
     if (!kAlongB && row_bias) row_bias += kRows;
   }
@@ -202,7 +206,8 @@ constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
 
 // rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
 template <class T, Steps kSteps, int kVecs, int kRows, bool kHalf = false>
-void tiles_of_rows(const Tile<T>& t, int64_t rows, Ahead<T> ahead, const Below& below) {
+[[gnu::always_inline]] inline void tiles_of_rows(const Tile<T>& t, int64_t rows, Ahead<T> ahead,
+                                                 const Below& below) {
   const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
   const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
   Tile<T> part = t;

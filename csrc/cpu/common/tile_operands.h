@@ -62,9 +62,10 @@ struct Ahead {
   Ahead after(int64_t rows) const { return {data + rows * row, row}; }
 };
 
-// How far it is from one of several equal tiles to the next: in a, in c, and where sums are stored rounded.
+// How far it is from one of several equal tiles to the next: in a, in c, where sums are stored rounded, and in b
+// (kTables).
 struct Tiles {
-  int64_t count, a, c, rounded;
+  int64_t count, a, c, rounded, b = 0;
 };
 
 // Rows of pixels that the same tiles go over, one below the other, and how far apart they are.

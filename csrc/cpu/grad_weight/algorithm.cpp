@@ -9,11 +9,12 @@
 //        :             8 of k                                 48 of c
 //
 // The input's channels are in the lanes, or those of grad where they fill them better; several groups of
-// few channels are computed as one. A job of stage 0 takes one block of the result, some channels of
-// both x all taps, over a chunk of the samples, or over all of them; in channels_last those of several groups of
-// few channels, which it loads together. It goes over its pixels in passes:
-// a pass loads the operands of some rows or images, groups of its pixels are summed in registers, then
-// added to the block. Stage 1 adds the chunks in the order of the samples (common/ordered_sum.h).
+// few channels are computed as one, each half of the lanes with the rows of its own groups. A job of stage 0 takes one
+// block of the result, some channels of both x all taps, over a chunk of the samples, or over all of them; in
+// channels_last those of several groups of few channels, which it loads together. It goes over its pixels in passes: a
+// pass loads the operands of some rows or images, groups of its pixels are summed in registers, then added to the
+// block. Pixels whose tap sees padding are left out where that repays (inner_pixels.h). Stage 1 adds the chunks in the
+// order of the samples (common/ordered_sum.h).
 //
 // A few contiguous channels of the input, such as a first layer's, are the tile rows: rows of each channel are
 // copied as they are, so that those of all tap rows are evenly spaced, and a tile takes them together.

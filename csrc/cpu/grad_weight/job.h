@@ -49,6 +49,7 @@ struct GradWeightSums {
   void sum(int64_t n_begin, int64_t n_end, Range output_rows, char* scratch, T* sums) const {
     Sum to = Sum::kStart;
     PassTables tables;
+    if (leaves_out_lanes()) fill_zero(sums, count * plan.block_size);
     for (int64_t n = n_begin; n < n_end; n += plan.pass.images) {
       for (int64_t p = output_rows.begin; p < output_rows.end; p += plan.pass.rows) {
         const GradWeightPart part = {n, smaller(plan.pass.images, n_end - n), p,
@@ -91,6 +92,18 @@ struct GradWeightSums {
     return true;
   }
 
+  static constexpr int64_t kHalf = kLaneBlock<T> / 2;
+
+  // Whether tiles may store half of the lanes.
+  template <class Element>
+  static constexpr bool kHalves = kStoredLanes<Element> <= kHalf;
+
+  // Whether the block has sums that no tile stores. They are added up with the others.
+  bool leaves_out_lanes() const {
+    const int64_t rest = block.lanes.count % kLaneBlock<T>;
+    return plan.halves || (rest && rest <= kHalf);
+  }
+
   // To the block `at` of those that are loaded.
   template <class Element>
   void add_pixels(const GradWeightPass<S, Element>& pass, int64_t at, int64_t first, int64_t count,
@@ -112,8 +125,8 @@ struct GradWeightSums {
     // channels and tap rows where their rows are copied.
     const bool one_input = input_rows && gather.src_channels == 1;
     const bool pixels_touch = columns.src_delta == 1 && plan.rows.pixel_pitch == block.rows.count;
-    const bool joined =
-        input_rows && plan.rows.cut.count == 1 && !plan.channel_rows && (one_input || pixels_touch);
+    const bool joined = input_rows && plan.rows.cut.count == 1 && !plan.channel_rows &&
+                        !plan.halves && (one_input || pixels_touch);
     if (one_input) tile.a_row = tap_column;
     const SumPitches pitch(plan, gather);
     tile.c_row = pitch.row;
@@ -141,10 +154,16 @@ struct GradWeightSums {
                    before % kSlab + (input_rows ? 0 : tap);
           tile.c = tap_sums + lane;
           const int64_t lanes = smaller(kSlab, block.lanes.count - lane);
+          if constexpr (kHalves<Element>) {
+            if (plan.halves) {
+              add_halves(tile);
+              continue;
+            }
+          }
           if (next.any()) {
             add_rows(tile, tile_rows, lanes, next);
           } else {
-            run_rows<Element, Steps::kTables>(tile, tile_rows, lanes);
+            run_rows<Element, Steps::kTables, true>(tile, tile_rows, lanes);
           }
         }
       }
@@ -156,11 +175,20 @@ struct GradWeightSums {
       fill_zero(sums + m * pitch.row, block.lanes.count);
   }
 
+  // Of merged groups: each half of the lanes with the rows of its groups.
+  template <class Element>
+  static void add_halves(const Tile<Element>& tile) {
+    constexpr int64_t kLanes = Simd<Element>::kLanes;
+    const Tiles halves = {2, kHalf * tile.a_row, kHalf * (tile.c_row + 1), 0, kHalf};
+    tile_kernel<Element, Steps::kTables, kHalf, ceil_div(kHalf, kLanes), (kLanes > kHalf)>(
+        tile, halves, {});
+  }
+
   template <class Element>
   static void add_rows(Tile<Element> tile, int64_t rows, int64_t lanes, NextPass<S>& next) {
     for (int64_t m = 0; m < rows; m += NextPass<S>::kRows) {
       next.fetch();
-      run_rows<Element, Steps::kTables>(tile, smaller(NextPass<S>::kRows, rows - m), lanes);
+      run_rows<Element, Steps::kTables, true>(tile, smaller(NextPass<S>::kRows, rows - m), lanes);
       tile.a += NextPass<S>::kRows * tile.a_row, tile.c += NextPass<S>::kRows * tile.c_row;
     }
   }

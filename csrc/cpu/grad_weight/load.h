@@ -4,6 +4,7 @@
 
 #include "cpu/common/register_tile.h"
 #include "cpu/grad_weight/block.h"
+#include "cpu/grad_weight/inner_pixels.h"
 #include "cpu/grad_weight/load_channel_rows.h"
 #include "cpu/grad_weight/load_unfolded.h"
 
@@ -70,7 +71,7 @@ struct GradWeightPass {
     for (int64_t** const offsets :
          {&broadcast.offset, &lanes.offset, &broadcast.inner, &lanes.inner}) {
       *offsets = table;
-      table += plan.pixels;
+      table += plan.table_size();
     }
     lanes.copy = (A*)table, broadcast.copy = lanes.copy + plan.lanes.size;
     if (!lanes.operand.in_place) lanes.channel_pitch = copied_pixels(lanes.operand) * kSlab;
@@ -280,29 +281,20 @@ struct GradWeightPass {
     return finite;
   }
 
-  // Those of `count` pixels from `first` on whose tap (i, j) lies inside the input.
-  int64_t inner_pixels(int64_t first, int64_t count, int64_t i, int64_t j) const {
-    const AxisPhase down = gather.rows.phase(0), right = gather.columns.phase(0);
-    const int64_t above = down.src_first + i * down.src_delta;
-    const Range inner_rows = inside(above + row * gather.rows.src_step, gather.rows.src_step, rows,
-                                    gather.rows.src_size);
-    Range columns = inside(right.src_first + j * right.src_delta, gather.columns.src_step,
-                           gather.columns.dst_size, gather.columns.src_size);
-    if (kPairs) columns = {columns.begin / 2, ceil_div(columns.end, 2)};  // of a pair one is enough
-    const bool whole_rows = columns.begin == 0 && columns.end == across;
-    if (whole_rows && inner_rows.begin == 0 && inner_rows.end == rows) return count;
-    int64_t inner = 0;
-    for (int64_t at = first, end = first + count, next; at < end; at = next) {
-      const int64_t line = at / across, y = line % rows, line_first = line * across;
-      next = smaller(end, line_first + across);
-      if (y < inner_rows.begin || y >= inner_rows.end) continue;
-      const int64_t from = larger(at, line_first + columns.begin);
-      const int64_t to = smaller(next, line_first + columns.end);
-      for (int64_t pixel = from; pixel < to; ++pixel, ++inner) {
-        broadcast.inner[inner] = broadcast.offset[pixel], lanes.inner[inner] = lanes.offset[pixel];
+  // Those of `count` pixels from `first` on whose tap (r, s) lies inside the input.
+  int64_t inner_pixels(int64_t first, int64_t count, int64_t r, int64_t s) const {
+    const InnerPixels inner(gather, {row, rows, across}, kPairs ? 2 : 1, r, s);
+    if (inner.all()) return count;
+    return inner.runs(first, count, [&](int64_t from, int64_t to, int64_t run) {
+      for (int64_t i = 0; i < run; i += kTableUnit) {
+        copy_entries(broadcast.offset + from + i, broadcast.inner + to + i);
+        copy_entries(lanes.offset + from + i, lanes.inner + to + i);
       }
-    }
-    return inner;
+    });
+  }
+
+  static void copy_entries(const int64_t* from, int64_t* to) {
+    __builtin_memcpy(to, from, kTableUnit * sizeof(int64_t));
   }
 };
 

@@ -20,9 +20,13 @@ struct GradWeightOperand {
   int64_t size;         // elements per thread
 };
 
+// Tables of one integer per pixel of a pass, of which so many are copied at once.
+constexpr int64_t kGradWeightTables = 4, kTableUnit = 8;
+
 struct GradWeightPlan {
   int64_t block_lanes;
   int64_t merged;  // groups that are computed as one, of which only the diagonal is kept
+  bool halves;     // they fill the lanes; tiles may leave out products of different halves
   bool unfolded;   // the input's channels are all elements that the taps see
   // A block of the result: some channels of one operand in the vector lanes x some of the other,
   // broadcast, as tile rows x all taps.
@@ -46,12 +50,12 @@ struct GradWeightPlan {
   bool skip_padding;  // some taps see padding only, and it repays to look for them
   int64_t pixels;     // of a pass
 
+  int64_t table_size() const { return round_up(pixels, kTableUnit) + kTableUnit; }
   const GradWeightOperand& input() const { return lanes.is_input ? lanes : rows; }
   const GradWeightOperand& grad() const { return lanes.is_input ? rows : lanes; }
 };
 
-constexpr int64_t kLeastTileRows = 8;     // of a block that is shared by threads
-constexpr int64_t kGradWeightTables = 4;  // of one integer per pixel of a pass
+constexpr int64_t kLeastTileRows = 8;  // of a block that is shared by threads
 
 // Groups of few channels leave most lanes empty: several of them side by side fill a vector, and the
 // products of channels of different groups cost nothing that the empty lanes would not.
@@ -173,7 +177,8 @@ inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dty
   plan.lanes.pixel_pitch = round_up(plan.lanes.cut.size, kPanelBlocks * lanes);
   const double products = (double)(gather.taps() * gather.rows.dst_size * gather.columns.dst_size);
   const double inside = (double)(inner_taps(gather.rows) * inner_taps(gather.columns));
-  plan.skip_padding = padded && (double)(tall * plan.lanes.cut.size) * (1 - inside / products) >= cost::kSkippedSums;
+  plan.skip_padding = padded && (double)(tall * plan.lanes.cut.size) * (1 - inside / products) >=
+                                    cost::kSkippedSums;
 }
 
 // The rows and images whose operands are loaded at once.
@@ -233,6 +238,8 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& layer, int64_t merged,
   for (GradWeightOperand* operand : {&plan.lanes, &plan.rows}) {
     operand->channels = operand->is_input ? gather.src_channels : gather.dst_channels;
   }
+  plan.halves = merged % 2 == 0 && plan.lanes.channels == plan.block_lanes &&
+                plan.rows.channels == plan.block_lanes;
   cut_result(plan, gather, element);
   chunk_samples(plan, gather, element);
   place_operands(plan, gather, dtype);
@@ -244,8 +251,8 @@ inline GradWeightPlan make_grad_weight_plan(const Gather& layer, int64_t merged,
 
 // Blocks of fewer tile rows where the jobs are fewer than the threads. What a sum is stays the same.
 inline void share_tile_rows(GradWeightPlan& plan, const Gather& gather, int64_t threads) {
-  const int64_t jobs =
-      plan.blocks * smaller(larger(1, plan.chunks.wave), plan.chunks.count(gather.n));
+  const int64_t chunks = smaller(larger(1, plan.chunks.wave), plan.chunks.count(gather.n));
+  const int64_t jobs = plan.blocks * larger(1, chunks);  // there may be no image
   if (jobs >= threads || plan.merged > 1 || plan.channel_rows) return;
   const int64_t tall = plan.rows.cut.size;
   const int64_t shares = smaller(ceil_div(threads, jobs), ceil_div(tall, kLeastTileRows));
@@ -282,7 +289,7 @@ inline void load_groups_together(GradWeightPlan& plan, const Gather& gather, int
 inline int64_t grad_weight_scratch_bytes(const GradWeightPlan& plan, Dtype dtype) {
   const int64_t sums = plan.together.size * plan.block_size;
   return (plan.lanes.size + plan.rows.size + sums) * compute_bytes(dtype) +
-         kGradWeightTables * plan.pixels * (int64_t)sizeof(int64_t);
+         kGradWeightTables * plan.table_size() * (int64_t)sizeof(int64_t);
 }
 
 }  // namespace torchconv::cpu

@@ -45,8 +45,10 @@ struct Simd<Pair> : Simd<float> {
   using Simd<float>::store_first;
 
   struct Half : Avx512HalfFloats {
+    using Avx512HalfFloats::broadcast;
     using Avx512HalfFloats::load;
     using Avx512HalfFloats::store;
+    static Vec broadcast(Pair x) { return _mm256_castsi256_ps(_mm256_set1_epi32((int)x.bits)); }
     static Vec fma(Vec a, Vec b, Vec c) {
       return _mm256_dpbf16_ps(c, (__m256bh)_mm256_castps_si256(a),
                               (__m256bh)_mm256_castps_si256(b));
