@@ -147,7 +147,7 @@ def test_any_isa_level(op, dtype):
                 assert same_bits(results[level], results[levels[0]]), (level, shape)
 
 
-# More threads than images, in channels_last: they share the pixels of each, or the parts of a result.
+# More threads than images: they share the pixels of each, or the parts of a result (channels_last).
 SHARED_BY_THREADS = (
     build_case("one_pixel_in_a_row", 1, 24, (15, 17), 40, 1),
     build_case("too_few_pixels", 1, 40, (7, 9), 130, 1),
