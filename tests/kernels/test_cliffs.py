@@ -1,4 +1,5 @@
-"""No cliffs: denormals, ever new shapes, forked children and several Python threads."""
+"""No cliffs: denormals, ever new shapes, far-reaching kernels, forked children and several Python
+threads."""
 
 from __future__ import annotations
 
@@ -293,3 +294,21 @@ def test_tiny_calls_stay_tiny():
     with torch.inference_mode(), threads(2):
         times = [seconds(lambda: torchconv.conv2d(x, weight), 50) for _ in range(20)]
     assert statistics.quantiles(times, n=4)[0] < 100e-6
+
+
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        case("dilated", 1, 16, 56, 16, 9, padding=400, dilation=100, groups=16),
+        case("large", 1, 16, 60, 16, 600, padding=299, groups=16),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_depthwise_kernels_that_reach_far(layer, op):
+    """Rows of all channels that such a kernel sees would exceed the scratch memory of a thread."""
+    geometry = layer.geometry(False)
+    text = torch.ops.torchconv._explain(
+        op, layer.input_size, layer.weight_size, geometry, "float32"
+    )
+    assert "depthwise: runs" in text.splitlines(), text

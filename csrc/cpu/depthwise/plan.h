@@ -63,8 +63,11 @@ inline bool transposes(const Gather& gather, int64_t lanes, Isa isa) {
   const Axis &rows = gather.rows, &columns = gather.columns;
   const bool strided =
       columns.src_step == 2 && columns.kernel > 2 && rows.kernel > 1 && rows_are_runs(gather);
+  // Kernels that reach far would need a patch that does not fit: in a plane it is a part of that.
+  const int64_t patch = make_depthwise_patch(gather, true, 1, 1, lanes).size;
   const bool large = columns.src_step == 1 && rows.src_step == 1 && rows.kernel > kStripRows &&
                      columns.kernel > kStripPitch &&
+                     patch * (int64_t)sizeof(float) <= cost::kLargestPatchBytes &&
                      columns.longest <= (isa >= Isa::kAvx512 ? kTransposedRow : kTransposedRowAvx2);
   return isa >= Isa::kAvx2 && lanes == kRunLanes && gather.src_channels == 1 &&
          gather.dst_channels == 1 && (strided || large) &&
