@@ -16,6 +16,7 @@ from torch import nn
 
 import torchconv
 from benchmarks import own_cores
+from benchmarks.apart import measure_apart
 from benchmarks.machine import environment
 from benchmarks.subjects import FORMAT_NAMES, MEMORY_FORMATS
 from tests.layer_names import network_name
@@ -96,33 +97,51 @@ def inference(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
     return step
 
 
-def measure_model(name: str, dtype: str, layouts: list[str], seconds: float) -> Iterator[ModelRow]:
-    """Both sides in turn in this process, on the same weights and images."""
-    build, size = zoo()[name]
+WHATS = {"train": training_step, "inference": inference}
+
+
+def build(name: str, dtype: str, layout: str) -> tuple[nn.Module, torch.Tensor]:
+    """A model and images for it, the same ones each time."""
+    make, size = zoo()[name]
+    torch.manual_seed(0)
+    to = {"dtype": getattr(torch, dtype), "memory_format": MEMORY_FORMATS[layout]}
+    return make().to(**to), torch.randn(size).to(**to)
+
+
+def step_of(name: str, dtype: str, layout: str, what: str, ours: bool) -> Callable[[], object]:
+    """Of one side, for a process that has no other."""
+    model, x = build(name, dtype, layout)
+    return WHATS[what](torchconv.convert(model) if ours else model, x)
+
+
+def measure_model(
+    name: str, dtype: str, layouts: list[str], seconds: float, apart: bool = False
+) -> Iterator[ModelRow]:
+    """Both sides in turn on the same weights and images, in this process or each in its own."""
     for layout in layouts:
-        memory_format = MEMORY_FORMATS[layout]
-        torch.manual_seed(0)
-        theirs = build().to(dtype=getattr(torch, dtype), memory_format=memory_format)
+        theirs, x = build(name, dtype, layout)
         ours = torchconv.convert(copy.deepcopy(theirs))
-        x = torch.randn(size).to(getattr(torch, dtype)).contiguous(memory_format=memory_format)
-        for what, step in (("train", training_step), ("inference", inference)):
-            pairs = own_cores.measured(
-                partial(measure_pairs, step(ours, x), step(theirs, x), seconds, min_pairs=5)
-            )
+        for what, step in WHATS.items():
+            if apart:
+                side = partial(step_of, name, dtype, layout, what)
+                measure = partial(measure_apart, partial(side, True), partial(side, False), seconds)
+            else:
+                measure = partial(measure_pairs, step(ours, x), step(theirs, x), seconds)
+            pairs = own_cores.measured(partial(measure, min_pairs=5))
             yield ModelRow(
-                name, what, dtype, layout, size[0], pairs.speedup, *pairs.quartiles,
+                name, what, dtype, layout, len(x), pairs.speedup, *pairs.quartiles,
                 pairs.our_seconds * 1e3, pairs.their_seconds * 1e3, len(pairs.ours),
             )  # fmt: skip
 
 
 def measure_models(
-    names: Iterable[str], dtype: str, layouts: list[str], seconds: float
+    names: Iterable[str], dtype: str, layouts: list[str], seconds: float, apart: bool = False
 ) -> list[ModelRow]:
     """Prints each row as soon as it is measured."""
     rows = []
     print(HEADER)
     for name in names:
-        for row in measure_model(name, dtype, layouts, seconds):
+        for row in measure_model(name, dtype, layouts, seconds, apart):
             rows.append(row)
             print(table_line(row), flush=True)
     return rows
@@ -135,6 +154,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, help="default: what torch uses")
     parser.add_argument("--seconds", type=float, default=4.0, help="time for one row")
+    parser.add_argument(
+        "--apart", action="store_true", help="each side in a process, and a heap, of its own"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -144,6 +166,7 @@ def main() -> None:
         arguments.dtype,
         arguments.layout.split(","),
         arguments.seconds,
+        arguments.apart,
     )
     print(own_cores.summary())
 

@@ -30,6 +30,7 @@ class Results:
     main: list[Row]
     held_out: list[Row]
     models: list[ModelRow]
+    apart: list[ModelRow]  # the same, each side in a process of its own
     inference: list[InferenceRow]
     avx2: list[Row]  # of the layers of `main`, where more than AVX2 is in use
 
@@ -48,6 +49,7 @@ class Results:
             rows_of("conv2d-main-*", Row),
             rows_of("conv2d-held_out-*", Row),
             rows_of("models-*", ModelRow),
+            rows_of("apart-*", ModelRow),
             rows_of("inference-*", InferenceRow),
             rows_of("conv2d-main-*-float32-*", Row, avx2) if avx2 != here else [],
         )
@@ -90,7 +92,8 @@ def render(results: Results) -> dict[str, str]:
         tables.means(held_out, "`float32`, networks it was not tuned on"),
         tables.means(halves, "`bfloat16`"),
         tables.means(held_out_halves, "`bfloat16`, networks it was not tuned on"),
-        tables.whole_models(results.models),
+        tables.whole_models(results.models, "whole model, `float32`"),
+        tables.whole_models(results.apart, "the same, each side in a process of its own"),
         tables.slower_rows(single + held_out),
         tables.best_and_worst(single + held_out),
         tables.inexact(single + held_out),

@@ -126,14 +126,14 @@ def _errors(pairs: Iterable[tuple[float, float]]) -> str:
     return f"{ours:.1e} ({theirs:.1e})" if math.isfinite(ours) else ""
 
 
-def whole_models(rows: list[ModelRow]) -> str:
+def whole_models(rows: list[ModelRow], title: str) -> str:
     if not rows:
         return ""
     columns = [(what, layout) for what in ("train", "inference") for layout in LAYOUTS]
     found = {(row.model, row.what, row.layout): row.speedup for row in rows}
     names = {"train": "training step", "inference": "inference"}
     lines = [
-        "| whole model, `float32` | images | "
+        f"| {title} | images | "
         + " | ".join(f"{names[what]}{LAYOUTS[layout]}" for what, layout in columns)
         + " |",
         "|---|---:|" + "---:|" * len(columns),

@@ -116,6 +116,7 @@ def test_figures_are_written_between_the_markers(tmp_path, monkeypatch):
     narrow = [replace(ROW, layout="nchw", speedup=speedup) for speedup in (2.5, 10)]
     report.write_results(tmp_path, "main", "here-avx2", narrow)
     report.write_csv(tmp_path / "models-float32-here.csv", [MODEL])
+    report.write_csv(tmp_path / "apart-float32-here.csv", [replace(MODEL, speedup=1.5)])
     slug = {None: "here", "avx2": "here-avx2"}
     monkeypatch.setattr(readme, "environment", lambda level=None: slug[level])
     path = tmp_path / "README.md"
@@ -130,6 +131,7 @@ def test_figures_are_written_between_the_markers(tmp_path, monkeypatch):
     assert "torchconv and PyTorch both limited to AVX2: 5.00x forward;" in text
     assert "A training step of a whole model: ResNet-50 1.25x." in text
     assert "| MobileNetV2 | 2.00x | 0.75x |" in text and "| ResNet-50 | 4 | 1.25x |" in text
+    assert "| ResNet-50 | 4 | 1.50x |" in text.partition("process of its own")[2]
     half_table = text.partition("| `bfloat16` |")[2]
     assert re.search(r"\| MobileNetV2 \|  \| 1.75x", half_table)
     readme.update(tmp_path, path)
@@ -175,8 +177,9 @@ def test_a_measured_row_has_every_figure():
     assert "net/layer" in report.table_line(row) and "channels_last" in report.table_line(row)
 
 
-def test_a_whole_model_is_measured(capsys):
-    rows = models.measure_models(["lenet"], "float32", ["nchw", "nhwc"], 0.01)
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "apart"])
+def test_a_whole_model_is_measured(capsys, apart):
+    rows = models.measure_models(["lenet"], "float32", ["nchw", "nhwc"], 0.01, apart)
     wanted = [(what, layout) for layout in ("nchw", "nhwc") for what in ("train", "inference")]
     assert [(row.what, row.layout) for row in rows] == wanted
     assert all(row.speedup > 0 and row.batch == 64 for row in rows)
