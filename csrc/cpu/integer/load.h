@@ -152,27 +152,54 @@ inline int32_t sum_of_bytes(const char* bytes, int64_t count) {
   return sum;
 }
 
+// One filter whose taps lie side by side in each channel, as [step][tap].
+inline void load_filter_steps(const int8_t* filter, int64_t channel_stride, int64_t channels,
+                              int64_t taps, char* out) {
+  for (int64_t c = 0; c < channels; c += Dot::kStep, out += 4 * taps) {
+    const int8_t* rows[Dot::kStep];
+    for (int j = 0; j < Dot::kStep; ++j)
+      rows[j] = filter + smaller(c + j, channels - 1) * channel_stride;
+    if constexpr (Dot::kStep == 4) {
+      const uint8_t* bytes[4];
+      for (int j = 0; j < 4; ++j) bytes[j] = (const uint8_t*)rows[j];
+      Dot::interleave(bytes, taps, 0, out);
+    } else {
+      load_step(rows, 1, taps, 0, out);
+    }
+    const int64_t filled = (channels - c) * kElementBytes;
+    if (filled < 4)
+      for (int64_t i = 0; i < taps; ++i) __builtin_memset(out + 4 * i + filled, 0, 4 - filled);
+  }
+}
+
 // The weights of one panel, and behind those of all panels what its sums start with.
 inline void pack_integers(const Task& task, const IntegerPlan& plan, int64_t index, char* packed,
                           char* scratch) {
   const Gather& gather = plan.gather;
   const int64_t group = index / plan.panels, first = index % plan.panels * plan.panel;
   const int64_t valid = smaller(plan.panel, gather.dst_channels - first);
-  const int64_t all_steps = plan.steps * gather.taps(), filter = 4 * all_steps;
+  const int64_t taps = gather.taps(), steps = plan.steps, all_steps = steps * taps;
+  const int64_t filter = 4 * all_steps, panel = plan.panel;
   const int64_t* const stride = task.weight_stride;
   const int64_t panels = gather.groups * plan.panels;
-  char* const starts = packed + panels * plan.panel_bytes + index * plan.panel * 4;
+  char* const starts = packed + panels * plan.panel_bytes + index * panel * 4;
+  // One image of 512 channels, 3 x 3 at 7 x 7, takes 0.56 of the time of copying each tap channel by channel (Zen 4).
+  const bool by_steps =
+      taps > 1 && stride[1] != 1 && stride[3] == 1 && stride[2] == gather.columns.kernel;
   __builtin_memset(scratch, 0, (size_t)plan.panel_bytes);
-  for (int64_t i = 0; i < plan.panel; ++i) {
+  for (int64_t i = 0; i < panel; ++i) {
     uint32_t start = 0;
     if (i < valid) {
       const int64_t k = group * gather.dst_channels + first + i;
+      const int8_t* const weights = (const int8_t*)task.weight + k * stride[0];
       char* out = scratch + i * filter;
-      for (int64_t r = 0; r < gather.rows.kernel; ++r) {
-        for (int64_t s = 0; s < gather.columns.kernel; ++s, out += plan.pixel_bytes()) {
-          const int8_t* const in =
-              (const int8_t*)task.weight + k * stride[0] + r * stride[2] + s * stride[3];
-          load_elements(in, stride[1], gather.src_channels, 0, out);
+      if (by_steps) {
+        load_filter_steps(weights, stride[1], gather.src_channels, taps, out);
+      } else {
+        for (int64_t r = 0; r < gather.rows.kernel; ++r) {
+          for (int64_t s = 0; s < gather.columns.kernel; ++s, out += plan.pixel_bytes())
+            load_elements(weights + r * stride[2] + s * stride[3], stride[1], gather.src_channels,
+                          0, out);
         }
       }
       if (plan.offset)
@@ -181,8 +208,18 @@ inline void pack_integers(const Task& task, const IntegerPlan& plan, int64_t ind
     }
     __builtin_memcpy(starts + 4 * i, &start, sizeof(start));
   }
-  transpose_copy((const float*)scratch, all_steps, plan.panel, all_steps,
-                 (float*)(packed + index * plan.panel_bytes), plan.panel);
+  float* const to = (float*)(packed + index * plan.panel_bytes);
+  if (by_steps) {
+    const uint32_t count = (uint32_t)taps;
+    const auto column = [=](int64_t j) {
+      const uint32_t step = (uint32_t)j / count, tap = (uint32_t)j % count;
+      return to + (tap * steps + step) * panel;
+    };
+    transpose_to<const float*, float, float>((const float*)scratch, all_steps, panel, all_steps,
+                                             column, (const float*)nullptr);
+  } else {
+    transpose_copy((const float*)scratch, all_steps, panel, all_steps, to, panel);
+  }
 }
 
 }  // namespace
