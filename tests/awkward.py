@@ -119,6 +119,9 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("groups4_k_per_group=1", 2, 12, 8, 4, 3, groups=4),
     case("groups_1x1", 2, 24, 7, 36, 1, groups=4),
     case("groups_stride2", 2, 16, 11, 16, 3, 2, groups=4),
+    case("odd_blocks", 2, 27, (7, 9), 33, 3, bias=True),
+    case("odd_blocks_1x1", 3, 51, (5, 6), 85, 1),
+    case("odd_blocks_apart", 1, 7, (45, 17), 15, (2, 5), 2, (3, 4), (18, 2)),
     case("groups_of_17", 1, 34, 7, 34, 3, groups=2),
     # Several rows in one run of tiles, the first and last columns of all of them; half a vector.
     case("run_of_rows", 2, 48, (9, 14), 48, 3, groups=3),

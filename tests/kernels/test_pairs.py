@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import torchconv
 from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, case
 from tests.compare import same_bits
@@ -36,6 +37,26 @@ CASES = (
     case("run of rows", 2, 32, (9, 14), 32, 3, groups=2),
     case("images", 20, 48, 3, 64, 3, bias=True),
     case("wide", 1, 64, (2, 600), 72, 1),
+)
+# Blocks of an odd number of channels, of which the last one is a pair with nothing: one block and
+# several, steps through the columns, rows that are loaded apart, both sides odd, groups, images.
+ODD = (
+    case("21 channels", 2, 21, 9, 40, 1, bias=True),
+    case("255 channels", 1, 255, (5, 7), 85, 1),
+    case("31 channels", 3, 31, 6, 31, 1),
+    case("5 channels", 2, 5, (11, 40), 48, 3, bias=True),
+    case("5 outputs", 2, 48, (11, 40), 5, 3),
+    case("15 channels", 2, 15, (9, 11), 45, 3, bias=True),
+    case("9 of 27 channels", 1, 27, 8, 63, 3, 2),
+    case("3 of 33 channels, 5x5", 2, 33, 8, 63, 5),
+    case("odd, stride of a pointwise layer", 2, 75, 14, 33, 1, 3),
+    case("odd, dilation", 1, 35, (16, 13), 25, 3, 1, 4, 4),
+    case("odd, dilated rows far apart", 1, 7, (45, 17), 35, (2, 5), 2, (3, 4), (18, 2)),
+    case("odd groups", 2, 45, (9, 8), 75, 3, groups=5, bias=True),
+    case("odd images", 20, 45, 3, 65, 3),
+    case("odd, one row", 1, 13, (1, 70), 91, (1, 3), 1, (0, 1)),
+    case("odd, several chunks", 1, 837, 4, 27, 1),
+    case("odd, wide", 1, 63, (2, 300), 99, 1),
 )
 # Few source channels: two taps that follow each other are a pair, of one row, of two rows or of two
 # channels; the last one of an odd number is alone.
@@ -115,7 +136,7 @@ def views(t: Operands) -> list[Operands]:
 
 @needs_level
 @pytest.mark.parametrize("op", ["forward", "grad_input", "grad_weight"])
-@pytest.mark.parametrize("one", CASES + TAPS + PIXELS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", CASES + ODD + TAPS + PIXELS, ids=lambda one: one.name)
 def test_pairs_have_the_bits_of_other_levels(one, op):
     t = random_operands(one, torch.bfloat16)
     for channels_last in (False, True):
@@ -152,6 +173,39 @@ def dense_channels():
     torch.ops.torchconv._force_algorithm("dense_channels")
     yield
     torch.ops.torchconv._force_algorithm("")
+
+
+@needs_level
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("one", ODD, ids=lambda one: one.name)
+def test_odd_pairs_where_another_algorithm_is_chosen(one, op, dense_channels):
+    """And special values in the source or the weight alone, some beside a single channel."""
+    plain, special = random_operands(one, torch.bfloat16), special_values(one, 1)
+    for t in (
+        plain,
+        Operands(special.input, plain.weight, plain.bias, special.grad),
+        Operands(plain.input, special.weight, plain.bias, plain.grad),
+    ):
+        for channels_last in (False, True):
+            expected = at("avx512", op, one, t, channels_last)
+            for operands in views(t):
+                found = at(LEVEL, op, one, operands, channels_last)
+                assert same_bits(found, expected), channels_last
+
+
+@needs_level
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_odd_pairs_of_padding_that_repeats(mode):
+    one = case("odd, padding", 2, 21, (9, 7), 40, 3)
+    t = random_operands(one, torch.bfloat16)
+    for channels_last in (False, True):
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        x = t.input.contiguous(memory_format=memory_format)
+        found = []
+        for level in (LEVEL, "portable"):
+            torch.ops.torchconv._force_isa(level)
+            found.append(torchconv.conv2d(x, t.weight, padding=1, padding_mode=mode))
+        assert same_bits(*found)
 
 
 @needs_level

@@ -140,9 +140,10 @@ inline Axis make_axis(bool forward, int64_t in_size, int64_t out_size, int64_t k
 }
 
 // What the steps of a kernel at the level AVX-512 with BF16 are (simd/pairs.h): single elements as at all
-// levels, pairs of neighbouring source channels, or of taps that follow each other (dense_channels/tap_steps.h),
-// or, for the weight gradient, of pixels (grad_weight/load_pairs.h).
-enum class InPairs { kNot, kChannels, kTaps, kPixels };
+// levels, pairs of neighbouring source channels, also of blocks that have an odd number of them
+// (dense_channels/odd_channels.h), or of taps that follow each other (dense_channels/tap_steps.h), or, for the weight
+// gradient, of pixels (grad_weight/load_pairs.h).
+enum class InPairs { kNot, kChannels, kOddChannels, kTaps, kPixels };
 
 // A forward gather over padding that repeats elements of the input (margins) is one over a larger image without
 // padding, which nobody has in memory: its rows and columns begin with the padding. Only what loads it knows.
@@ -160,6 +161,8 @@ struct Gather {
   int64_t src_width() const { return columns.src_size - margins.left - margins.right; }
   int64_t phases() const { return rows.phases * columns.phases; }
   int64_t taps() const { return rows.kernel * columns.kernel; }
+  // Source channels of a group, single ones.
+  int64_t single_channels() const { return order.single(src_channels); }
   // Of all source channels and taps.
   int64_t steps() const {
     return pairs == InPairs::kTaps ? ceil_div(src_channels * taps(), 2) : src_channels * taps();
@@ -221,32 +224,6 @@ inline Gather make_gather(Op op, const Conv2dShape& shape, bool one_row = false)
                             shape.dilation_h);
     gather.columns = make_axis(forward, shape.w, shape.q, shape.s, shape.stride_w, shape.pad_left,
                                shape.dilation_w);
-  }
-  return gather;
-}
-
-// Whether steps of kernels may be pairs.
-constexpr bool has_pairs(Isa isa, Dtype dtype) {
-  return isa == Isa::kAvx512Bf16 && dtype == Dtype::kBFloat16;
-}
-
-// The gather of a level that computes bfloat16 in pairs, where the order of the sums allows it.
-inline Gather in_pairs(Isa isa, Dtype dtype, Gather gather) {
-  if (!has_pairs(isa, dtype) || !gather.order.comes_in_pairs()) return gather;
-  gather.pairs = InPairs::kChannels;
-  gather.src_channels /= 2;
-  gather.order = gather.order.in_pairs();
-  return gather;
-}
-
-// The same of a forward layer of few channels, which are summed plane by plane: there taps follow each other.
-// Rows of one or two taps would need as many copies of the source as they save steps.
-inline Gather in_tap_pairs(Isa isa, Dtype dtype, Gather gather) {
-  const bool plane_by_plane = gather.src_channels <= sum_order::kPlaneByPlane &&
-                              gather.order.c_block == 1 && gather.pairs == InPairs::kNot;
-  if (has_pairs(isa, dtype) && gather.columns.forward && gather.columns.kernel >= 3 &&
-      plane_by_plane) {
-    gather.pairs = InPairs::kTaps;
   }
   return gather;
 }

@@ -54,7 +54,7 @@ void repeat_columns(const Image<S>& image, const PatchBox& box, int64_t first, i
 // Image `n` of the source, for the channels of the gather.
 template <class S>
 Image<S> source_image(const Task& task, const Gather& gather, int64_t n) {
-  const int64_t channels = gather.groups * gather.src_channels;
+  const int64_t channels = gather.groups * gather.single_channels() / Reading<S>::kChannels;
   const auto* const data = (const typename Reading<S>::Stored*)gather_source(task);
   return Image<S>{data,          gather.layout, channels, gather.src_height(), gather.src_width(),
                   gather.margins}

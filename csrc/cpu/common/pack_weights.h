@@ -68,6 +68,21 @@ void pack_channels(const S* in, const S* next, int64_t in_stride, int64_t valid,
   }
 }
 
+// Pairs of neighbouring channels of a block that ends with a single one, of one tap.
+template <class S, class A>
+void pack_odd_block(const S* in, int64_t in_stride, int64_t valid, int64_t c_block, int64_t width,
+                    A* out) {
+  if constexpr (std::is_same_v<A, Pair>) {
+    // Pairs of all neighbours, of which every other one is overwritten by the next.
+    int64_t row[2 * kLaneBlock<float>];
+    const int64_t whole = c_block - 1, count = 2 * whole - 1;
+    for (int64_t j = 0; j < count; ++j) row[j] = (j + 1) / 2 * width;
+    pack_columns(RowPairs{in, 1}, in_stride, valid, count, row, out);
+    const int64_t last = whole * width;
+    pack_columns(LonePairs{in + 2 * whole}, in_stride, valid, 1, &last, out);
+  }
+}
+
 // Where the phases of an input gradient with a stride have the taps of the kernel: the row of channel 0, and how
 // far it is to that of the next block of channels.
 struct PhaseRows {
@@ -110,8 +125,19 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
   const int64_t dst_stride = forward ? stride[0] : stride[1],
                 apart = forward ? stride[1] : stride[0], src_stride = apart * Read::kChannels;
   const int64_t group_at = group * task.shape.k_per_group() * stride[0];
-  const S* const weight =
-      (const S*)task.weight + group_at + lane * dst_stride + c_begin * src_stride;
+  const SumOrder& order = gather.order;
+  const S* const weight = (const S*)task.weight + group_at + lane * dst_stride +
+                          (order.lone ? order.single(c_begin) * apart : c_begin * src_stride);
+  // f(the weights of a channel or pair of them), given those of channel 0
+  const auto with_row = [=](const S* first, int64_t c, const auto& f) {
+    if constexpr (std::is_same_v<A, Pair>) {
+      if (order.lone) {
+        const S* const at = first + order.single(c) * apart;
+        return order.is_lone(c) ? f(LonePairs{at}) : f(Read::row(at, apart));
+      }
+    }
+    f(Read::row(first + c * src_stride, apart));
+  };
   const int64_t taps = gather.taps(), r = gather.rows.kernel, s = gather.columns.kernel;
   // Lanes are so far apart that no hardware prefetcher sees the next channels coming; few are in a cache.
   const bool far = valid * channels * taps * (int64_t)sizeof(S) > cost::kFarWeights;
@@ -129,8 +155,9 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
       const int64_t first =
           c / gather.order.c_block * taps * gather.order.c_block + c % gather.order.c_block;
-      transpose_copy(Read::row(weight + c * src_stride, apart), dst_stride, valid, taps,
-                     out + first * width, gather.order.c_block * width);
+      with_row(weight, c, [&](auto from) {
+        transpose_copy(from, dst_stride, valid, taps, out + first * width, order.c_block * width);
+      });
     }
     return out + channels * taps * width;
   }
@@ -142,11 +169,13 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       for (int64_t tap = 0; tap < taps; ++tap)
         row[tap] = rows.first[tap] + block * rows.block[tap] + in_block * width;
       if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
-      pack_columns(Read::row(weight + c * src_stride, apart), dst_stride, valid, taps, row, out);
+      with_row(weight, c,
+               [&](auto from) { pack_columns(from, dst_stride, valid, taps, row, out); });
     }
     if (rows.all) return out + channels * taps * width;
   }
-  const bool neighbours = apart == 1 && dst_stride > 1 && dst_stride % Read::kChannels == 0;
+  const bool beside = apart == 1 && dst_stride > 1;
+  const bool neighbours = beside && !order.lone && dst_stride % Read::kChannels == 0;
   for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
     const AxisPhase rows = gather.rows.phase(pr);
     for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
@@ -169,16 +198,25 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       }
       const int64_t spans = channels / block * phase_taps;
       for (int64_t span = 0; span < spans; ++span, out += block * width) {
-        const S* const at = tap_at(span % phase_taps) + span / phase_taps * block * src_stride;
+        const S* const tap = tap_at(span % phase_taps);
+        const int64_t first = span / phase_taps * block;
+        if (beside && order.lone) {
+          for (int64_t c = 0; c < block; c += order.c_block)
+            pack_odd_block(tap + order.single(first + c), dst_stride, valid, order.c_block, width,
+                           out + c * width);
+          continue;
+        }
         for (int64_t c = 0; c < block; ++c) {
-          const auto from = Read::row(at + c * src_stride, apart);
-          if (dst_stride == 1) {
-            // Lines far apart: no hardware prefetcher sees the next one coming.
-            __builtin_prefetch(at + (c + 1) * src_stride);
-            copy_span(from, out + c * width, valid);
-            continue;
-          }
-          for (int64_t l = 0; l < valid; ++l) out[c * width + l] = to_compute(from[l * dst_stride]);
+          with_row(tap, first + c, [&](auto from) {
+            if (dst_stride == 1) {
+              // Lines far apart: no hardware prefetcher sees the next one coming.
+              __builtin_prefetch(tap + (first + c + 1) * src_stride);
+              copy_span(from, out + c * width, valid);
+              return;
+            }
+            for (int64_t l = 0; l < valid; ++l)
+              out[c * width + l] = to_compute(from[l * dst_stride]);
+          });
         }
       }
     }

@@ -186,6 +186,7 @@ struct SumOrder {
   // channel by channel, and the products of all taps are counted as channels are elsewhere.
   bool one_pixel, by_products;
   int64_t step_channels = 1;  // two where a step of a kernel is a pair (simd/pairs.h)
+  int64_t lone = 0;           // one where the last pair of a block is a single channel
 
   SumOrder() = default;
   SumOrder(Op op, const Conv2dShape& shape) {
@@ -205,12 +206,22 @@ struct SumOrder {
   // Whether two steps that follow each other are always two channels of one block.
   bool comes_in_pairs() const { return c_block % 2 == 0; }
 
-  // The same order of sums with a pair of channels for every two.
+  // The same order of sums with a pair of channels for every two; of an odd block the last one is a pair with nothing.
   SumOrder in_pairs() const {
     SumOrder pairs = *this;
-    pairs.channels /= 2, pairs.c_block /= 2, pairs.step_channels = 2;
+    pairs.lone = c_block % 2, pairs.step_channels = 2;
+    pairs.c_block = ceil_div(c_block, 2);
+    pairs.channels = channels / c_block * pairs.c_block;
     return pairs;
   }
+
+  // Of a block, single ones.
+  int64_t block_channels() const { return c_block * step_channels - lone; }
+  // The first of the single ones that a step multiplies.
+  int64_t single(int64_t channel) const {
+    return channel / c_block * block_channels() + channel % c_block * step_channels;
+  }
+  bool is_lone(int64_t channel) const { return lone && channel % c_block == c_block - 1; }
 
   // The blocks, or the products, of one partial sum where each channel has `taps` taps: a power of two,
   // so that all phases of an input gradient with a stride end theirs together.
@@ -218,7 +229,7 @@ struct SumOrder {
     using namespace sum_order;
     if (by_products) return power_of_two_up_to(kPartialSteps);
     if (channels * step_channels <= kPlaneByPlane || taps == 0) return channels;
-    return power_of_two_up_to(kPartialSteps / (c_block * step_channels * (one_pixel ? 1 : taps)));
+    return power_of_two_up_to(kPartialSteps / (block_channels() * (one_pixel ? 1 : taps)));
   }
 };
 

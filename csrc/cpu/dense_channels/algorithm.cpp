@@ -22,13 +22,14 @@
 // at the edges, which leave out more taps, are tiles down all of them.
 // Threads that share an image have rows of it each where that repays (shared_rows.h).
 //
-// At the level AVX-512 with BF16 a broadcast operand is a pair of bfloat16: of neighbouring channels or, where
-// a forward layer has at most three, of taps that follow each other, for which the patch holds every pair of
-// pixels (tap_steps.h).
+// At the level AVX-512 with BF16 a broadcast operand is a pair of bfloat16: of neighbouring channels, of which an odd
+// number ends with zero (odd_channels.h), or, where a forward layer has at most three, of taps that follow each other,
+// for which the patch holds every pair of pixels (tap_steps.h).
 //
 // Costs: a pixel is copied once for each job that reads it; a tile of 12 x 2 vectors loads 14 operands
 // for 24 multiply-adds; in contiguous layout sums are transposed on their way to the result.
 #include "cpu/algorithms.h"
+#include "cpu/common/in_pairs.h"
 #include "cpu/dense_channels/plan.h"
 
 namespace torchconv::cpu {
@@ -37,8 +38,9 @@ namespace {
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (shape.c == 0 || shape.k == 0) return "no channels";
-  const Gather direct = with_shared_rows(in_pairs(plan.isa, shape.dtype, make_gather(op, shape)),
-                                         shape.dtype, plan.threads, plan.weights_are_kept);
+  const Gather pairs = in_pairs(plan.isa, shape.dtype, make_gather(op, shape));
+  const Gather direct = with_shared_rows(in_odd_pairs(plan.isa, shape.dtype, pairs), shape.dtype,
+                                         plan.threads, plan.weights_are_kept);
   Gather gather = in_tap_pairs(plan.isa, shape.dtype, direct);
   ChannelPlan channels =
       make_channel_plan(gather, shape.dtype, plan.threads, plan.weights_are_kept);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/common/load_patch.h"
+#include "cpu/dense_channels/odd_channels.h"
 #include "cpu/dense_channels/plan.h"
 #include "cpu/dense_channels/tap_pairs.h"
 
@@ -75,6 +76,7 @@ struct ChannelSource {
     const int64_t at_once = plan.planar ? 1 : c_count;
     if constexpr (std::is_same_v<A, Pair>) {
       if (gather.pairs == InPairs::kTaps) return load_taps(patch, (BFloat16*)single);
+      if (gather.pairs == InPairs::kOddChannels) return load_odd(patch, channel, c_count);
     }
     for (int64_t n = 0; n < images; ++n) {
       const auto image = source_image<LoadedAs<S, A>>(task, gather, image_begin + n);
@@ -98,6 +100,15 @@ struct ChannelSource {
       *offset++ =
           c * taps.channel + r * taps.down + s * taps.right + steps.images(second) * image_size();
     });
+  }
+
+  template <class A>
+  void load_odd(A* patch, int64_t channel, int64_t c_count) const {
+    for (int64_t n = 0; n < images; ++n) {
+      const auto image = source_image<BFloat16>(task, gather, image_begin + n);
+      load_odd_sections(image, plan.patch, gather, row_begin, row_count, plan.rows.size, channel,
+                        c_count, patch + n * pitch.image, pitch.pixel);
+    }
   }
 
   template <class A>

@@ -117,7 +117,8 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.c_chunk = gather.channel_chunks(kChunkDepth / gather.taps());
 
   // A few planes are read as they lie; channels of more would be far apart.
-  plan.planar = gather.layout == Layout::kContiguous && c <= kPlanarChannels;
+  plan.planar = gather.layout == Layout::kContiguous && c <= kPlanarChannels &&
+                gather.pairs != InPairs::kOddChannels;
   // So are pixels, but not one part of their channels after the other, unless a cache holds the image.
   const int64_t image_bytes =
       gather.groups * c * gather.rows.src_size * gather.columns.src_size * element;

@@ -92,7 +92,7 @@ struct ChannelSlabs : ChannelSource {
   // What the next job copies of channels_last, a part of it for each pixel of each panel.
   Ahead<A> source_ahead(int64_t panel) const {
     const Axis& rows = gather.rows;
-    const int64_t pixel = gather.src_channels * gather.order.step_channels;
+    const int64_t pixel = gather.single_channels();
     const int64_t row = gather.columns.src_size * pixel;
     const int64_t last = (row_begin + row_count - 1) * rows.src_step + rows.src_high;
     const int64_t end =

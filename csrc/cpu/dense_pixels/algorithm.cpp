@@ -20,6 +20,7 @@
 // Costs: margins are computed and dropped, two columns of 58 for a 3x3 on 56x56; rows of taps that only
 // see padding are left out where that saves a tenth. Nothing is transposed in contiguous layout.
 #include "cpu/algorithms.h"
+#include "cpu/common/in_pairs.h"
 #include "cpu/dense_pixels/plan.h"
 
 namespace torchconv::cpu {
@@ -71,6 +72,8 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (!pixels_are_better(gather, lanes)) return "output channels fill the lanes";
   if (tap_pairs_are_better(gather, in_tap_pairs(plan.isa, shape.dtype, gather), lanes))
     return "taps come in pairs with channels in the lanes";
+  if (odd_pairs_are_better(plan.isa, shape.dtype, gather))
+    return "channels come in pairs with output channels in the lanes";
   const PixelPlan pixels = make_pixel_plan(gather, shape.dtype);
   plan.keep(Planned<PixelPlan>{gather, pixels});
   plan.stages = 2;

@@ -30,6 +30,7 @@
 // 1x1 kernels, unless its pixels meet few sets of a cache; what the next pass copies is fetched meanwhile (next_pass.h).
 // The sums of a block are read and written once for each group of pixels.
 #include "cpu/algorithms.h"
+#include "cpu/common/in_pairs.h"
 #include "cpu/grad_weight/plan.h"
 
 namespace torchconv::cpu {

@@ -22,6 +22,7 @@
 // of 8 channels and 192 for groups of 4. Source and result move once. A 1x1 kernel has fewer multiply-adds
 // than bytes to move: memory limits it.
 #include "cpu/algorithms.h"
+#include "cpu/common/in_pairs.h"
 #include "cpu/grouped_channels/plan.h"
 
 namespace torchconv::cpu {

@@ -17,6 +17,7 @@
 // Costs: each pixel is copied once for each part of the output channels. Nothing is transposed. With a
 // stride most of the input gradient sees no tap and is cleared.
 #include "cpu/algorithms.h"
+#include "cpu/common/in_pairs.h"
 #include "cpu/pointwise/plan.h"
 
 namespace torchconv::cpu {
@@ -34,6 +35,8 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
     return "too few channels to repay a copy";
   }
   const Gather gather = in_pairs(plan.isa, shape.dtype, make_gather(op, shape, true));
+  if (odd_pairs_are_better(plan.isa, shape.dtype, gather))
+    return "channels come in pairs with output channels in the lanes";
   const PointwisePlan pointwise = make_pointwise_plan(op, gather, shape.dtype, plan.threads);
   plan.keep(Planned<PointwisePlan>{gather, pointwise});
   plan.stages = 2;

@@ -85,6 +85,12 @@ struct Simd<Pair> : Simd<float> {
     const __m256i first = _mm256_maskz_loadu_epi16(mask, row.data);
     return together(first, _mm256_maskz_loadu_epi16(mask, row.data + row.apart));
   }
+  static Vec load(OddPairs row) { return load_first(row, kLanes); }
+  static Vec load_first(OddPairs row, int64_t count) {
+    const int64_t elements = 2 * count < 2 * row.pairs ? 2 * count : 2 * row.pairs - 1;
+    const __mmask32 mask = (__mmask32)((uint64_t{1} << elements) - 1);
+    return swapped(_mm512_maskz_loadu_epi16(mask, row.data));
+  }
   static void store(Pair* p, Vec v) { _mm512_storeu_ps(p, v); }
   static void store_first(Pair* p, Vec v, int64_t count) {
     _mm512_mask_storeu_ps(p, first_lanes16(count), v);

@@ -33,6 +33,16 @@ struct NeighbourPairs {
   Pair operator[](int64_t i) const { return make_pair(data[2 * i], data[2 * i + 1]); }
 };
 
+// The same of so many pairs whose last one is a single element and +0.
+struct OddPairs {
+  const BFloat16* data;
+  int64_t pairs;
+  OddPairs operator+(int64_t i) const { return {data + 2 * i, pairs - i}; }
+  Pair operator[](int64_t i) const {
+    return make_pair(data[2 * i], i + 1 < pairs ? data[2 * i + 1] : BFloat16{0});
+  }
+};
+
 // A row of pairs whose second elements are a row of their own, `apart` elements further on.
 struct RowPairs {
   const BFloat16* data;
@@ -54,6 +64,9 @@ void prefetch_row(const S* row) {
   __builtin_prefetch(row);
 }
 inline void prefetch_row(NeighbourPairs row) {
+  __builtin_prefetch(row.data);
+}
+inline void prefetch_row(LonePairs row) {
   __builtin_prefetch(row.data);
 }
 inline void prefetch_row(RowPairs row) {
@@ -78,6 +91,10 @@ struct ElementOf<NeighbourPairs> {
 };
 template <>
 struct ElementOf<RowPairs> {
+  using type = Pair;
+};
+template <>
+struct ElementOf<OddPairs> {
   using type = Pair;
 };
 template <>
