@@ -128,6 +128,8 @@ def _call(out: Path, err: Path, environment: dict, function: Callable[..., int],
         os.dup2(file, descriptor)
         os.close(file)
     os.environ.update(environment)
+    # A shell that runs the tests in the background has them ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # or a process that is killed leaves a semaphore
     try:
