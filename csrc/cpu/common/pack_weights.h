@@ -169,8 +169,12 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       for (int64_t tap = 0; tap < taps; ++tap)
         row[tap] = rows.first[tap] + block * rows.block[tap] + in_block * width;
       if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
-      with_row(weight, c,
-               [&](auto from) { pack_columns(from, dst_stride, valid, taps, row, out); });
+      if (order.lone) {
+        with_row(weight, c,
+                 [&](auto from) { pack_columns(from, dst_stride, valid, taps, row, out); });
+        continue;
+      }
+      pack_columns(Read::row(weight + c * src_stride, apart), dst_stride, valid, taps, row, out);
     }
     if (rows.all) return out + channels * taps * width;
   }
