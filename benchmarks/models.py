@@ -109,7 +109,7 @@ def build(name: str, dtype: str, layout: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def step_of(name: str, dtype: str, layout: str, what: str, ours: bool) -> Callable[[], object]:
-    """Of one side, for a process that has no other."""
+    """Of one side, in whatever process it is."""
     model, x = build(name, dtype, layout)
     return WHATS[what](torchconv.convert(model) if ours else model, x)
 
@@ -118,18 +118,17 @@ def measure_model(
     name: str, dtype: str, layouts: list[str], seconds: float, apart: bool = False
 ) -> Iterator[ModelRow]:
     """Both sides in turn on the same weights and images, in this process or each in its own."""
+    batch = zoo()[name][1][0]
     for layout in layouts:
-        theirs, x = build(name, dtype, layout)
-        ours = torchconv.convert(copy.deepcopy(theirs))
-        for what, step in WHATS.items():
+        for what in WHATS:
+            side = partial(step_of, name, dtype, layout, what)
             if apart:
-                side = partial(step_of, name, dtype, layout, what)
                 measure = partial(measure_apart, partial(side, True), partial(side, False), seconds)
             else:
-                measure = partial(measure_pairs, step(ours, x), step(theirs, x), seconds)
+                measure = partial(measure_pairs, side(True), side(False), seconds)
             pairs = own_cores.measured(partial(measure, min_pairs=5))
             yield ModelRow(
-                name, what, dtype, layout, len(x), pairs.speedup, *pairs.quartiles,
+                name, what, dtype, layout, batch, pairs.speedup, *pairs.quartiles,
                 pairs.our_seconds * 1e3, pairs.their_seconds * 1e3, len(pairs.ours),
             )  # fmt: skip
 

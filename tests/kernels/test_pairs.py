@@ -147,6 +147,14 @@ def test_pairs_have_the_bits_of_other_levels(one, op):
             assert same_bits(found, expected), (index, channels_last)
 
 
+def assert_bits_of_avx512(op: str, one: Conv2dCase, t: Operands) -> None:
+    for channels_last in (False, True):
+        expected = at("avx512", op, one, t, channels_last)
+        for operands in views(t):
+            found = at(LEVEL, op, one, operands, channels_last)
+            assert same_bits(found, expected), channels_last
+
+
 def special_values(one: Conv2dCase, count: int) -> Operands:
     """Operands with infinities, NaN, overflow and denormals at random places."""
     t = random_operands(one, torch.bfloat16)
@@ -186,11 +194,7 @@ def test_odd_pairs_where_another_algorithm_is_chosen(one, op, dense_channels):
         Operands(special.input, plain.weight, plain.bias, special.grad),
         Operands(plain.input, special.weight, plain.bias, plain.grad),
     ):
-        for channels_last in (False, True):
-            expected = at("avx512", op, one, t, channels_last)
-            for operands in views(t):
-                found = at(LEVEL, op, one, operands, channels_last)
-                assert same_bits(found, expected), channels_last
+        assert_bits_of_avx512(op, one, t)
 
 
 @needs_level
@@ -218,11 +222,7 @@ def test_pairs_of_taps_where_another_algorithm_is_chosen(one, dense_channels):
         Operands(special.input, plain.weight, plain.bias, plain.grad),
         Operands(plain.input, special.weight, plain.bias, plain.grad),
     ):
-        for channels_last in (False, True):
-            expected = at("avx512", "forward", one, t, channels_last)
-            for operands in views(t):
-                found = at(LEVEL, "forward", one, operands, channels_last)
-                assert same_bits(found, expected), channels_last
+        assert_bits_of_avx512("forward", one, t)
 
 
 @needs_level

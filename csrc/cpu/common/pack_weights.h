@@ -169,7 +169,7 @@ A* pack_lanes(const Task& task, const Gather& gather, int64_t group, int64_t lan
       for (int64_t tap = 0; tap < taps; ++tap)
         row[tap] = rows.first[tap] + block * rows.block[tap] + in_block * width;
       if (far) prefetch_rows(weight + (c + 1) * src_stride, dst_stride, valid, taps);
-      if (order.lone) {
+      if (order.lone) {  // for all, single channels of one image take 1.05 of the time (Zen 4)
         with_row(weight, c,
                  [&](auto from) { pack_columns(from, dst_stride, valid, taps, row, out); });
         continue;
