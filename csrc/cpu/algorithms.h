@@ -7,10 +7,10 @@ namespace torchconv::cpu {
 
 extern const Algorithm kDepthwise, kDepthwiseGradWeight, kGroupedChannels, kPointwise, kWinograd4,
     kWinograd2, kWinograd5x5, kWinograd1x3, kWinograd3x1, kWinograd1x5, kWinograd5x1,
-    kWinogradParts3x3, kWinogradParts1x3, kWinogradParts3x1, kWinogradParts4x4, kWinogradParts1x4,
-    kWinogradParts4x1, kWinogradStride2, kWinograd4x4Stride2, kWinograd1x3Stride2, kDensePixels,
-    kDenseChannels, kWinogradGradWeight, kWinograd5x5GradWeight, kWinograd1x3GradWeight,
-    kWinograd3x1GradWeight, kWinograd1x5GradWeight, kWinograd5x1GradWeight,
+    kWinograd4Folded, kWinograd5x5Folded, kWinogradParts3x3, kWinogradParts1x3, kWinogradParts3x1,
+    kWinogradParts4x4, kWinogradParts1x4, kWinogradParts4x1, kWinogradStride2, kWinograd4x4Stride2,
+    kWinograd1x3Stride2, kDensePixels, kDenseChannels, kWinogradGradWeight, kWinograd5x5GradWeight,
+    kWinograd1x3GradWeight, kWinograd3x1GradWeight, kWinograd1x5GradWeight, kWinograd5x1GradWeight,
     kWinogradParts3x3GradWeight, kWinogradParts1x3GradWeight, kWinogradParts3x1GradWeight,
     kWinogradParts4x4GradWeight, kWinogradParts1x4GradWeight, kWinogradParts4x1GradWeight,
     kGradWeight, kReference;
@@ -27,6 +27,8 @@ constexpr const Algorithm* kAlgorithms[] = {&kDepthwise,
                                             &kWinograd3x1,
                                             &kWinograd1x5,
                                             &kWinograd5x1,
+                                            &kWinograd4Folded,
+                                            &kWinograd5x5Folded,
                                             &kWinogradParts3x3,
                                             &kWinogradParts1x3,
                                             &kWinogradParts3x1,
@@ -72,6 +74,8 @@ struct Kernels {
   RunJob winograd3x1;
   RunJob winograd1x5;
   RunJob winograd5x1;
+  RunJob winograd4_folded;
+  RunJob winograd5x5_folded;
   RunJob winograd4x4;
   RunJob winograd1x4;
   RunJob winograd4x1;

@@ -115,6 +115,8 @@ struct Algorithm {
   // Returns the reason why one further down the list is preferred although this one applies, or null.
   // Not asked where the algorithm is forced.
   const char* (*unsuited)(Op, const Conv2dShape&) = nullptr;
+  // Computes input gradients, also where padding repeats elements of the input.
+  bool folds_padding = false;
 
   RunJob run_at(Isa isa) const {
     const bool lower = isa == Isa::kAvx512Bf16 && !run[(int)isa];

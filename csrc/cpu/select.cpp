@@ -31,6 +31,11 @@ bool reaches_too_far(const Conv2dShape& shape) {
   return height * width * (double)larger(shape.c, shape.k) > kMostPadded;
 }
 
+// Whether a gradient has padding to be added to it.
+bool repeats_input(Op op, const Conv2dShape& shape) {
+  return op == Op::kGradInput && shape.padding_mode != PaddingMode::kZeros;
+}
+
 // Why a call does not allow such sums, or null.
 const char* not_allowed(Sums sums, Winograd winograd) {
   if (sums == Sums::kDirect || winograd == Winograd::kAuto) return nullptr;
@@ -101,6 +106,8 @@ Isa default_isa() {
 const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape, Isa isa,
                      int64_t threads, Plan& plan) {
   if (&algorithm != &kReference && reaches_too_far(shape)) return "padding reaches too far";
+  if (!algorithm.folds_padding && repeats_input(op, shape))
+    return "padding repeats elements of the input";
   plan.clear(isa, threads);
   if (const char* reason = algorithm.make_plan(op, shape, plan)) return reason;
   if (plan.scratch_bytes > cost::kScratchLimit) return "one row of a job exceeds the scratch limit";
@@ -114,6 +121,18 @@ const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd wino
       [&](const Algorithm& algorithm) {
         return refusal(algorithm, op, shape, isa, threads, winograd, plan);
       });
+}
+
+const Algorithm* select_folding(const Conv2dShape& shape, Winograd winograd, int64_t threads,
+                                Plan& plan) {
+  const Algorithm* const forced = choice().forced();
+  if (forced && !forced->folds_padding) return nullptr;
+  const Isa isa = isa_in_use();
+  return choice().select([&](const Algorithm& algorithm) {
+    return algorithm.folds_padding
+               ? refusal(algorithm, Op::kGradInput, shape, isa, threads, winograd, plan)
+               : "folds no padding";
+  });
 }
 
 std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd) {

@@ -18,6 +18,11 @@ const char* try_plan(const Algorithm& algorithm, Op op, const Conv2dShape& shape
 const Algorithm& select_algorithm(Op op, const Conv2dShape& shape, Winograd winograd,
                                   int64_t threads, Plan& plan);
 
+// The same of those that compute an input gradient where padding repeats elements of the input; null where none does,
+// or another algorithm is forced.
+const Algorithm* select_folding(const Conv2dShape& shape, Winograd winograd, int64_t threads,
+                                Plan& plan);
+
 // One line per algorithm up to the one that runs: its name and why it does or does not.
 std::string explain_choice(Op op, const Conv2dShape& shape, Winograd winograd);
 

@@ -116,6 +116,15 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
     const RunJob run_job = algorithm->run_at(plan.isa);
     if (!run_job) return 0;
     if (request.options[3] == 0) return 1;
+    if (algorithm
+            ->folds_padding) {  // where padding repeats elements, too, before the result is that of zeros
+      Task repeated = task;
+      repeated.shape.padding_mode = PaddingMode::kReplicate;
+      Plan folding;
+      if (!try_plan(*algorithm, task.op, repeated.shape, plan.isa, request.options[1], folding) &&
+          !compute(repeated, run_job, folding, request))
+        return 2;
+    }
     if (request.options[3] < 2) return compute(task, run_job, plan, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
     const host::Buffer result(bytes);

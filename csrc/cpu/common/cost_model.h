@@ -136,6 +136,8 @@ constexpr int64_t kLeastCutTiles = 16;          // a single row of so many is cu
 constexpr int64_t kGroupSourceBytes = 9 << 20;  // transformed, of a group
 constexpr int64_t kRepeatSourceBytes = 14 << 20;  // and of those that are transformed at once
 constexpr int64_t kWindowBytes = 192 << 10;       // of the source, loaded at once
+// Of the rows of an image that wait until it is folded: a bound of memory, not of speed.
+constexpr int64_t kWaitingBytes = 4 << 20;
 
 // depthwise
 // One plane feeds several maps: with more of them a dense kernel, which reads it once for all, wins.

@@ -52,6 +52,10 @@ void run(const Task& given, Winograd winograd);
 // See margins.h.
 void run_with_margins(const Task& given, Winograd winograd) {
   const Conv2dShape& shape = given.shape;
+  Plan plan;
+  const int64_t most_threads = torch::stable::get_num_threads();
+  if (const Algorithm* const folding = select_folding(shape, winograd, most_threads, plan))
+    return run(given, *folding, plan, multiply_adds(shape));
   const TorchThreads threads = TorchThreads::for_work(multiply_adds(shape));
   const auto tell = [](const MarginLayer& layer) {
     print_call(Op::kGradInput, layer.shape, layer.algorithm->name, isa_name(layer.plan.isa));
@@ -210,7 +214,9 @@ std::string explain(const std::string& op, const Sizes& input_size, const Sizes&
   Conv2dShape shape =
       with_padding_mode(make_shape(input_size, weight_size, geometry, to_dtype(dtype)), geometry);
   require(shape.h && shape.w && shape.p && shape.q, "there are no pixels to compute");
-  if (to_op(op) == Op::kGradInput) shape.padding_mode = PaddingMode::kZeros;  // the most of it
+  Plan plan;
+  if (to_op(op) == Op::kGradInput && !select_folding(shape, winograd_of(geometry), 1, plan))
+    shape.padding_mode = PaddingMode::kZeros;  // the most of it
   return explain_choice(to_op(op), simplified(shape), winograd_of(geometry));
 }
 

@@ -9,6 +9,8 @@
 // winograd_parts_3x3, winograd_parts_1x3 and so on: kernels of other sizes as sums of such kernels, whose channels
 // are more source channels (parts.h). winograd_parts_4x4, ... have tiles of three destinations, F(3, 4), which suit
 // 4, 7 or 8 taps: of both kinds the one with fewer products.
+// winograd_f4_folded, winograd_5x5_folded: the input gradient where padding repeats elements of the input, with as many
+// tiles as forward has: of grad, each spread over the input that it sees (store_folded.h).
 // winograd_stride2: of 3 x 3 kernels with a stride of two, with 56 % of the products: 9 points along each axis,
 // of which five are F(4, 2) and four plain products with one tap (filtering.h).
 // winograd_4x4_stride2, winograd_1x3_stride2: of 4 x 4 kernels, 39 %, 10 points of two F(4, 2) along each axis; and
@@ -55,14 +57,8 @@ const char* refusal(Op op, const Conv2dShape& shape) {
                                : not_winograd<F, kKernel>(shape);
 }
 
-template <class F, class GradInput = F, Kernel kKernel = Kernel::kWhole>
-const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
-  if (const char* reason = refusal<F, kKernel>(op, shape)) return reason;
-  const Gather gather = make_gather(op, shape);
-  const bool forward = op == Op::kForward;
-  const WinogradPlan winograd = make_winograd_plan(gather, forward ? F::kDown : GradInput::kDown,
-                                                   forward ? F::kAcross : GradInput::kAcross,
-                                                   shape.dtype, plan.weights_are_kept);
+void keep_plan(const Conv2dShape& shape, const Gather& gather, const WinogradPlan& winograd,
+               Plan& plan) {
   plan.keep(Planned<WinogradPlan>{gather, winograd});
   plan.stages = 2;
   plan.shared_bytes = winograd.shared_size * compute_bytes(shape.dtype);
@@ -70,14 +66,50 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   plan.may_replace_residual = shape.layout == Layout::kChannelsLast && !is_half(shape.dtype);
   if (winograd.first == WinogradPlan::First::kWeights) {
     plan.jobs[0] = winograd.panels * winograd.c_block.count;
-    plan.jobs[1] = winograd.groups;
+    plan.jobs[1] = winograd.groups / winograd.image_groups * winograd.panel_shares;
     plan.pack_weights_first({winograd.panels, winograd.width, winograd.c_block.size});
   } else {
-    const int64_t group_units = ceil_div(winograd.units, winograd.groups);
-    plan.jobs[0] = winograd.repeat_groups * group_units * winograd.c_chunk.count;
-    plan.jobs[1] = winograd.repeat_groups * winograd.panels;
+    plan.jobs[0] = winograd.repeat_groups * winograd.group_units * winograd.c_chunk.count;
+    plan.jobs[1] = winograd.repeat_groups / winograd.image_groups * winograd.panels;
     plan.repeats = ceil_div(winograd.groups, winograd.repeat_groups);
   }
+}
+
+template <class F, class GradInput = F, Kernel kKernel = Kernel::kWhole>
+const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  if (const char* reason = refusal<F, kKernel>(op, shape)) return reason;
+  const Gather gather = make_gather(op, shape);
+  const bool forward = op == Op::kForward;
+  keep_plan(shape, gather,
+            make_winograd_plan(gather, forward ? F::kDown : GradInput::kDown,
+                               forward ? F::kAcross : GradInput::kAcross, shape.dtype,
+                               plan.weights_are_kept),
+            plan);
+  return nullptr;
+}
+
+// Of an F(m x m, r x r) whose tiles are spread. Whether it applies may not depend on the batch: the rows that wait are
+// bounded here, all else that a job needs is in every plan.
+template <class F>
+const char* folded_refusal(Op op, const Conv2dShape& shape) {
+  if (op != Op::kGradInput) return "computes the input gradient only";
+  if (is_dilated(shape)) return "there is a dilation";
+  if (const char* reason = not_winograd<F>(shape)) return reason;
+  const FoldedImages images(shape, F::kDown, 1);
+  const double bytes = (double)images.rows * (double)images.columns * (double)shape.c * 4;
+  return bytes > (double)cost::kWaitingBytes ? "rows are too long" : nullptr;
+}
+
+template <int m, int r>
+const char* make_folded_plan(Op op, const Conv2dShape& shape, Plan& plan) {
+  using F = SpreadSquare<m, r>;
+  if (const char* reason = folded_refusal<Square<m, r>>(op, shape)) return reason;
+  Gather gather = make_gather(op, shape);
+  gather.rows = make_axis(true, shape.p, shape.p, r, 1, 0, 1);
+  gather.columns = make_axis(true, shape.q, shape.q, r, 1, 0, 1);
+  const FoldedImages images(shape, F::kDown, plan.threads);
+  keep_plan(shape, gather,
+            make_winograd_plan(gather, F::kDown, F::kAcross, shape.dtype, false, &images), plan);
   return nullptr;
 }
 
@@ -133,6 +165,14 @@ const char* unsuited(Op op, const Conv2dShape& shape) {
   return unsuited_map<F>(shape, height, width, maps_of<F>(shape.dtype));
 }
 
+// As forward, which has the same tiles.
+template <int m, int r>
+const char* unsuited_folded(Op op, const Conv2dShape& shape) {
+  if (const char* reason = folded_refusal<Square<m, r>>(op, shape)) return reason;
+  if (shape.padding_mode == PaddingMode::kZeros) return "padding repeats nothing";
+  return unsuited<Square<m, r>>(Op::kForward, shape);
+}
+
 // As unsuited.
 template <class F>
 const char* unsuited_as_parts(Op op, const Conv2dShape& shape) {
@@ -163,6 +203,14 @@ Algorithm algorithm_of(const char* name, RunJob Kernels::* kernel, Sums sums = S
   return at_each_level(name, kernel, make_plan<F>, sums, unsuited<F>);
 }
 
+template <int m, int r>
+Algorithm folded_algorithm(const char* name, RunJob Kernels::* kernel) {
+  Algorithm algorithm =
+      at_each_level(name, kernel, make_folded_plan<m, r>, Sums::kF4, unsuited_folded<m, r>);
+  algorithm.folds_padding = true;
+  return algorithm;
+}
+
 template <class F, class GradInput>
 Algorithm strided_algorithm(const char* name, RunJob Kernels::* kernel) {
   return at_each_level(name, kernel, make_plan<F, GradInput>, Sums::kF4,
@@ -185,6 +233,11 @@ const Algorithm kWinograd1x3 = algorithm_of<Row<4, 3>>("winograd_1x3", &Kernels:
 const Algorithm kWinograd3x1 = algorithm_of<Column<4, 3>>("winograd_3x1", &Kernels::winograd3x1);
 const Algorithm kWinograd1x5 = algorithm_of<Row<2, 5>>("winograd_1x5", &Kernels::winograd1x5);
 const Algorithm kWinograd5x1 = algorithm_of<Column<2, 5>>("winograd_5x1", &Kernels::winograd5x1);
+
+const Algorithm kWinograd4Folded =
+    folded_algorithm<4, 3>("winograd_f4_folded", &Kernels::winograd4_folded);
+const Algorithm kWinograd5x5Folded =
+    folded_algorithm<2, 5>("winograd_5x5_folded", &Kernels::winograd5x5_folded);
 
 const Algorithm kWinogradParts3x3 =
     parts_of_kernel<Square<4, 3>>("winograd_parts_3x3", &Kernels::winograd4);

@@ -59,6 +59,14 @@ struct StridedGradInput : Strided<taps> {
   }
 };
 
+// Input gradient the other way round: a tile of m elements of grad spreads over the kSpread destinations that see it,
+// of which its neighbours reach some, too. The numbers of the kernel are those of F(m, r).
+template <int m, int r>
+struct Spread : Along<m, r> {
+  static constexpr int kSide = m, kReach = m;
+  static constexpr int kSpread = m + r - 1, kShared = r - 1;
+};
+
 // The same as numbers.
 struct AxisSizes {
   int tile, taps, points, weights, advance, reach;
@@ -96,6 +104,13 @@ using RowStrideTwoGradInput = Filtering<Along<1, 1>, StridedGradInput<3>>;
 // F(m x m, r x r).
 template <int m, int r>
 using Square = Filtering<Along<m, r>, Along<m, r>>;
+
+template <int m, int r>
+using SpreadSquare = Filtering<Spread<m, r>, Spread<m, r>>;
+template <class F>
+constexpr bool kSpreads = false;
+template <int m, int r>
+constexpr bool kSpreads<SpreadSquare<m, r>> = true;
 
 // Kernels of one row, and of one column.
 template <int m, int r>

@@ -7,6 +7,7 @@
 #include "cpu/winograd/plan.h"
 #include "cpu/winograd/store.h"
 #include "cpu/winograd/store_dilated.h"
+#include "cpu/winograd/store_folded.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -70,10 +71,17 @@ struct WinogradJob {
 
   void store_group(int64_t group, int64_t panel) const {
     const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
+    if constexpr (kSpreads<F>) {
+      FoldedStore<F, S>(task, gather, plan, first, width, pixels).run(plan.group(group), sums);
+    } else {
+      store_units(plan.group(group), first, width);
+    }
+  }
+
+  void store_units(const Range& units, int64_t first, int64_t width) const {
     T bias[kPanelBlocks * kLaneBlock<T>] = {};
     if (task.bias)
       copy_span((const S*)task.bias + first, bias, smaller(width, gather.dst_channels - first));
-    const Range units = plan.group(group);
     for (int64_t unit = units.begin; unit < units.end;) {
       int64_t stop;
       const Segment segment(plan.grid, unit, units.end, stop);
@@ -102,13 +110,13 @@ struct WinogradJob {
                         shared + plan.weights_at(panel, block));
   }
 
-  // Stage 1: a group of tiles, all panels.
-  void sum_group(int64_t group, const T* shared) const {
+  // Stage 1: a group of tiles, all panels or some.
+  void sum_group(int64_t group, Range panels, const T* shared) const {
     const Range units = plan.group(group);
     const int64_t tiles = tiles_of(group);
     for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk)
       load_units(units.begin, units.end, 0, chunk, source);
-    for (int64_t panel = 0; panel < plan.panels; ++panel) {
+    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const int64_t width = plan.panel_width(panel);
       const auto weights_at = [&](int point, int64_t block) {
         return shared + plan.weights_at(panel, block) + F::weight(point) * plan.weights_pitch();
@@ -142,8 +150,7 @@ struct WinogradJob {
   }
 
   // Stage 1: a panel of a group.
-  void sum_panel(int64_t index, int64_t repeat, const T* shared) const {
-    const int64_t in_repeat = index % plan.repeat_groups, panel = index / plan.repeat_groups;
+  void sum_panel(int64_t in_repeat, int64_t panel, int64_t repeat, const T* shared) const {
     const int64_t group = repeat * plan.repeat_groups + in_repeat;
     if (group >= plan.groups) return;
     const T* const from = shared + in_repeat * F::kPoints * plan.source_pitch;
@@ -164,11 +171,22 @@ struct WinogradJob {
 
   void run(const Job& job) const {
     T* const shared = (T*)job.shared;
-    if (plan.first == First::kWeights) {
-      return job.stage == 0 ? pack_shared(job.index, shared) : sum_group(job.index, shared);
+    const bool weights_first = plan.first == First::kWeights;
+    if (job.stage == 0)
+      return weights_first ? pack_shared(job.index, shared)
+                           : load_shared(job.index, job.repeat, shared);
+    // Usually one group.
+    const int64_t in_turn =
+        weights_first ? plan.panel_shares : plan.repeat_groups / plan.image_groups;
+    for (int64_t i = 0; i < plan.image_groups; ++i) {
+      if (weights_first) {
+        sum_group(job.index / in_turn * plan.image_groups + i,
+                  share(job.index % in_turn, in_turn, plan.panels), shared);
+      } else {
+        sum_panel(job.index % in_turn * plan.image_groups + i, job.index / in_turn, job.repeat,
+                  shared);
+      }
     }
-    return job.stage == 0 ? load_shared(job.index, job.repeat, shared)
-                          : sum_panel(job.index, job.repeat, shared);
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/common/load_patch.h"
+#include "cpu/winograd/grad_transforms.h"
 #include "cpu/winograd/strided_transforms.h"
 #include "cpu/winograd/transforms.h"
 

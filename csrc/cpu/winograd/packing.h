@@ -11,7 +11,7 @@ namespace torchconv::cpu {
 namespace {
 
 // One block of lanes, [r][s][lane] with `row` and `column` elements from one to the next; the input
-// gradient sees the taps `turned`. Those beyond `rows` and `columns` are zeros.
+// gradient sees the taps `turned`, but for tiles that spread. Those beyond `rows` and `columns` are zeros.
 template <class F, bool kWhole, class S>
 void transform_taps(const S* in, int64_t row, int64_t column, int64_t rows, int64_t columns,
                     Compute<S>* out, int64_t pitch) {
@@ -48,11 +48,11 @@ template <class F, class S>
 void pack_part(const Task& task, const Gather& gather, const WinogradPlan& plan, PartTaps taps,
                int64_t first, int64_t width, int64_t c_begin, int64_t channels, Compute<S>* packed,
                Compute<S>* out) {
-  const bool turned = task.op != Op::kForward;
+  const bool grad_input = task.op != Op::kForward, turned = grad_input && !kSpreads<F>;
   if (turned) taps = plan.parts.turned(taps);
   const int64_t* const stride = task.weight_stride;
   const S* const corner = (const S*)task.weight + taps.row * stride[2] + taps.column * stride[3];
-  if (turned && stride[1] == 1 && first + width <= gather.dst_channels) {
+  if (grad_input && stride[1] == 1 && first + width <= gather.dst_channels) {
     // Destination channels side by side are lanes already.
     for (int64_t c = 0; c < channels; ++c) {
       const S* const from = corner + first + (c_begin + c) * stride[0];

@@ -40,6 +40,19 @@ struct Segment {
   }
 };
 
+// Where tiles of grad spread over an image that is folded at its edges (store_folded.h): how many rows, and pixels of
+// each, wait for other tiles or for the rows that they are added to.
+struct FoldedImages {
+  int64_t threads;
+  int64_t rows, columns;
+
+  // Of square kernels.
+  FoldedImages(const Conv2dShape& shape, const AxisSizes& axis, int64_t threads)
+      : threads(threads),
+        rows(axis.tile + axis.taps - 1 + shape.pad_top + shape.pad_bottom),
+        columns(round_up(shape.q, axis.tile) + axis.taps - 1) {}
+};
+
 struct WinogradPlan {
   // All jobs of stage 0 transform weights, and those of stage 1 their own source; or the other way round.
   enum class First { kWeights, kSource };
@@ -53,8 +66,12 @@ struct WinogradPlan {
       part_channels;  // of the source, for a part of the kernel: whole blocks where there are several
   int64_t channels;  // of all parts
   TileGrid grid;
-  int64_t units, groups;   // of the call; a group is a share of the units, what a job sums
-  int64_t group_tiles;     // at most
+  int64_t units, groups;  // of the call; a group is a share of the units, what a job sums
+  int64_t group_units, group_tiles;  // at most
+  // Where images are folded, a job has all of each, in so many groups one after the other; else it has one group.
+  bool whole_images;
+  int64_t image_groups;
+  int64_t panel_shares;    // of a group of stage 1 where the weights come first
   int64_t repeat_groups;   // transformed at once where the source comes first
   int64_t blocks, panels;  // of destination channels; a panel is a share of the blocks
   int64_t width;           // lanes of the widest panel
@@ -72,7 +89,17 @@ struct WinogradPlan {
   int64_t source_at(int64_t tile, int64_t channel) const {
     return channel / c_block.size * block_pitch + tile * c_pitch + channel % c_block.size;
   }
-  Range group(int64_t index) const { return share(index, groups, units); }
+  Range group(int64_t index) const {
+    if (!whole_images) return share(index, groups, units);
+    const int64_t of_image = grid.image_units();
+    if (image_groups == 1) {
+      const Range images = share(index, groups, units / of_image);
+      return {images.begin * of_image, images.end * of_image};
+    }
+    const Range part = share(index % image_groups, image_groups, of_image);
+    const int64_t first = index / image_groups * of_image;
+    return {first + part.begin, first + part.end};
+  }
   Range panel(int64_t index) const { return share(index, panels, blocks); }
   int64_t panel_width(int64_t index) const {
     const Range range = panel(index);
@@ -91,9 +118,29 @@ struct WinogradPlan {
   }
 };
 
+// Groups of whole images, or several of each, of about so many units. Where the weights come first, a few images are
+// shared by threads, which take some panels each and load the tiles anew.
+inline void group_images(WinogradPlan& plan, int64_t n, int64_t group_units, int64_t threads) {
+  const int64_t image_units = plan.grid.image_units();
+  plan.whole_images = true;
+  plan.image_groups = ceil_div(image_units, group_units);
+  plan.groups =
+      plan.image_groups > 1 ? n * plan.image_groups : ceil_div(n, group_units / image_units);
+  const bool weights_first = plan.first == WinogradPlan::First::kWeights;
+  const auto feeds = [&](int64_t jobs) { return jobs % threads == 0 || jobs >= 8 * threads; };
+  if (plan.image_groups == 1 && weights_first && !feeds(plan.groups))
+    plan.groups = smaller(n, round_up(plan.groups, threads));
+  plan.group_units = plan.image_groups > 1 ? ceil_div(image_units, plan.image_groups)
+                                           : ceil_div(n, plan.groups) * image_units;
+  if (!weights_first || feeds(plan.groups / plan.image_groups)) return;
+  plan.panel_shares = smaller(plan.blocks, threads);
+  plan.panels = smaller(plan.blocks, round_up(plan.panels, plan.panel_shares));
+}
+
+// `folded`: or null.
 inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& down,
-                                       const AxisSizes& across, Dtype dtype,
-                                       bool weights_are_kept) {
+                                       const AxisSizes& across, Dtype dtype, bool weights_are_kept,
+                                       const FoldedImages* folded = nullptr) {
   using namespace cost;
   const int64_t element = compute_bytes(dtype), c = gather.src_channels;
   WinogradPlan plan{};
@@ -116,15 +163,16 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   const int64_t image_tiles = grid.rows * grid.columns, all_tiles = gather.n * image_tiles;
   const int64_t all_weights = values * plan.blocks * plan.lanes * c_all * element;
   // One panel has nobody to share the source with. More kept weights would be read from further away than
-  // it takes to transform them: 256 channels at 14x14 took 1.9 times as long, 512 at 7x7 2.4 times (Zen 4).
+  // it takes to transform them: 256 channels at 14x14 took 1.9 times as long, 512 at 7x7 2.4 times (Zen 4). Images
+  // that are folded have all of their groups in one repeat.
+  const bool large_images = folded && image_tiles * points * c_all * element > kRepeatSourceBytes;
   const bool weights_first =
-      all_weights <= kWeightsKept &&
-      (plan.panels == 1 || weights_are_kept || all_tiles >= kLeastGroups * kGroupTiles);
+      large_images || (all_weights <= kWeightsKept && (plan.panels == 1 || weights_are_kept ||
+                                                       all_tiles >= kLeastGroups * kGroupTiles));
   plan.first = weights_first ? WinogradPlan::First::kWeights : WinogradPlan::First::kSource;
   // A job of a group takes one panel where the source comes first: an even number of them.
   if (!weights_first && plan.panels > 1)
     plan.panels = smaller(plan.blocks, round_up(plan.panels, 2));
-  plan.width = ceil_div(plan.blocks, plan.panels) * plan.lanes;
 
   // Many channels leave room for few tiles. A group has half a unit more of them at most, so that its
   // memory has a bound in any batch: being refused in some would change results.
@@ -139,25 +187,31 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   if (grid.row_cut.count > 1 && grid.row_cut.size > grid.across.step)
     grid.row_cut = Cut::of(grid.row_cut.size / grid.across.step * grid.across.step, grid.columns);
   plan.units = gather.n * grid.image_units();
-  plan.groups =
-      ceil_div(plan.units, larger(1, (tiles + grid.row_cut.size / 2) / grid.row_cut.size));
-  if (weights_first && plan.groups < kEvenGroups)
-    plan.groups = smaller(plan.units, round_up(plan.groups, 2));
-  const int64_t group_units = ceil_div(plan.units, plan.groups);
-  plan.group_tiles = group_units * grid.row_cut.size;
+  const int64_t group_units = larger(1, (tiles + grid.row_cut.size / 2) / grid.row_cut.size);
+  plan.image_groups = plan.panel_shares = 1;
+  if (folded) {
+    group_images(plan, gather.n, group_units, folded->threads);
+  } else {
+    plan.groups = ceil_div(plan.units, group_units);
+    if (weights_first && plan.groups < kEvenGroups)
+      plan.groups = smaller(plan.units, round_up(plan.groups, 2));
+    plan.group_units = ceil_div(plan.units, plan.groups);
+  }
+  plan.group_tiles = plan.group_units * grid.row_cut.size;
+  plan.width = ceil_div(plan.blocks, plan.panels) * plan.lanes;
 
   // Of the units of a segment that are loaded and stored at once.
   const int64_t rows =
-      grid.row_cut.count > 1 || grid.dilated() ? 1 : smaller(group_units, grid.rows);
+      grid.row_cut.count > 1 || grid.dilated() ? 1 : smaller(plan.group_units, grid.rows);
   const int64_t window_rows = rows * down.advance + down.reach - down.advance;
   const int64_t window_columns =
       grid.across.span(grid.row_cut.size, across) + plan.parts.last_column() * grid.across.step;
   const int64_t window_pixels = smaller(window_rows + plan.parts.last_row(), gather.rows.src_size) *
                                 smaller(window_columns, gather.columns.src_size);
   const bool in_place = gather.layout == Layout::kChannelsLast;
-  const int64_t fitting = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
+  const int64_t window_blocks = larger(1, kWindowBytes / element / window_pixels / plan.lanes);
   const int64_t c_lanes = round_up(c, plan.lanes);
-  plan.c_chunk = Cut::of(in_place ? c_lanes : smaller(c_lanes, fitting * plan.lanes), c);
+  plan.c_chunk = Cut::of(in_place ? c_lanes : smaller(c_lanes, window_blocks * plan.lanes), c);
 
   plan.block_pitch = plan.group_tiles * plan.c_pitch;
   plan.source_pitch = odd_lines(plan.c_block.count * plan.block_pitch, plan.lanes);
@@ -169,13 +223,18 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   plan.scratch.sums = points * plan.sums_pitch;
   plan.scratch.pixels =
       (in_place ? 1 : rows) * grid.row_cut.size * down.tile * across.tile * plan.width;
+  if (folded) {
+    const int64_t all = weights_first ? plan.blocks * plan.lanes : plan.width;
+    plan.scratch.pixels = folded->columns * (folded->rows * all + plan.lanes);
+  }
   if (weights_first) {
     plan.scratch.source = points * plan.source_pitch;
     plan.shared_size = plan.weights_at(plan.panels, 0);
   } else {
     plan.scratch.weights = values * plan.weights_pitch();
-    plan.repeat_groups = smaller(
-        plan.groups, larger(1, kRepeatSourceBytes / element / (points * plan.source_pitch)));
+    const int64_t fitting = kRepeatSourceBytes / element / (points * plan.source_pitch);
+    plan.repeat_groups =
+        smaller(plan.groups, larger(1, fitting / plan.image_groups) * plan.image_groups);
     plan.shared_size = plan.repeat_groups * points * plan.source_pitch;
   }
   return plan;

@@ -10,64 +10,11 @@
 // are then exact in float. F(5x5, 2x2), five sums over a tile of two, has 36 products in place of 100.
 #pragma once
 
+#include "cpu/winograd/grad_transforms.h"
 #include "cpu/winograd/load_tile.h"
 
 namespace torchconv::cpu {
 namespace {
-
-// G4 g: the values of grad's polynomial at the points.
-//
-//     | 1   0   0   0 |
-//     | 1   a  a2  a3 |
-//     | 1  -a  a2 -a3 |
-//     | 1   b  b2  b3 |
-//     | 1  -b  b2 -b3 |
-//     | 0   0   0   1 |
-template <class V>
-inline void grad_transform(Along<4, 3>, const typename V::Vec (&g)[4], typename V::Vec (&out)[6]) {
-  using P = WinogradPoints;
-  using Vec = typename V::Vec;
-  out[0] = g[0];
-  const Vec even_a = add_scaled<V>(g[0], P::a2, g[2]), odd_a = add_scaled<V>(g[1], P::a2, g[3]);
-  out[1] = add_scaled<V>(even_a, P::a, odd_a);
-  out[2] = add_scaled<V>(even_a, -P::a, odd_a);
-  const Vec even_b = add_scaled<V>(g[0], P::b2, g[2]), odd_b = add_scaled<V>(g[1], P::b2, g[3]);
-  out[3] = add_scaled<V>(even_b, P::b, odd_b);
-  out[4] = add_scaled<V>(even_b, -P::b, odd_b);
-  out[5] = g[3];
-}
-
-// Of three elements, the first three columns.
-template <class V>
-inline void grad_transform(Along<3, 4>, const typename V::Vec (&g)[3], typename V::Vec (&out)[6]) {
-  using P = WinogradPoints;
-  using Vec = typename V::Vec;
-  out[0] = g[0];
-  const Vec even_a = add_scaled<V>(g[0], P::a2, g[2]);
-  out[1] = add_scaled<V>(even_a, P::a, g[1]);
-  out[2] = add_scaled<V>(even_a, -P::a, g[1]);
-  const Vec even_b = add_scaled<V>(g[0], P::b2, g[2]);
-  out[3] = add_scaled<V>(even_b, P::b, g[1]);
-  out[4] = add_scaled<V>(even_b, -P::b, g[1]);
-  out[5] = g[2];
-}
-
-// Of two elements, the first two columns.
-template <class V>
-inline void grad_transform(Along<2, 5>, const typename V::Vec (&g)[2], typename V::Vec (&out)[6]) {
-  using P = WinogradPoints;
-  out[0] = g[0];
-  out[1] = add_scaled<V>(g[0], P::a, g[1]);
-  out[2] = add_scaled<V>(g[0], -P::a, g[1]);
-  out[3] = add_scaled<V>(g[0], P::b, g[1]);
-  out[4] = add_scaled<V>(g[0], -P::b, g[1]);
-  out[5] = g[1];
-}
-
-template <class V>
-inline void grad_transform(Along<1, 1>, const typename V::Vec (&g)[1], typename V::Vec (&out)[1]) {
-  out[0] = g[0];
-}
 
 // What load_tile makes of the tiles of grad.
 template <class A>
