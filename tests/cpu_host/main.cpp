@@ -1,5 +1,5 @@
 // Runs the CPU algorithms without torch for tests/kernels/memory/test_sanitizers.py; options of a request are
-// {level, threads, exact, callers}.
+// {level, threads, exact, callers, padding mode}.
 //
 // `exact`: scratch memory, too, lies in blocks of exactly the size that the plan asks for, a new
 // one full of NaN for every job, in place of the arenas, which are larger and remember.
@@ -91,7 +91,7 @@ int64_t run_images(const Task& given, const host::Request& request) {
 int64_t run(const host::Request& request, void* const (&data)[5]) {
   Task given{};
   given.op = (Op)request.op;
-  given.shape = host::shape_of(request);
+  given.shape = cpu::Conv2dShape(host::shape_of(request), (PaddingMode)request.options[4]);
   given.input = data[0], given.weight = data[1], given.bias = data[2], given.grad = data[3];
   std::memcpy(given.weight_stride, request.weight_stride, sizeof given.weight_stride);
   given.result = data[4];

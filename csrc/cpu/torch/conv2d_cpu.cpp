@@ -59,6 +59,11 @@ void run_with_margins(const Task& given, Winograd winograd) {
   const auto fits = [](bool enough) {
     require(enough, "out of memory: scratch for the gradient of the padding");
   };
+  const Algorithm* const forced = forced_algorithm();
+  Plan plan;
+  const bool folds = (!forced || forced == &kDepthwise) &&
+                     !try_plan(kDepthwise, given.op, shape, isa_in_use(), threads.count(), plan);
+  if (folds) return run(given, kDepthwise, plan, multiply_adds(shape));
   const bool small_groups = has_small_groups(shape);
   const Cut folded = small_groups ? folded_groups(shape, threads.count()) : Cut{0, 0};
   if (folded.count > 0) return fits(run_folded(given, winograd, folded, threads, tell));
