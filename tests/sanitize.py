@@ -23,6 +23,7 @@ from tests.cases import Conv2dCase, case, grouped
 from tests.compare import same_bits
 from tests.cpu_host import CpuHost
 from tests.kernel_host import ROOT, SANITIZERS, sanitizer_prefix
+from tests.kernels.padding import test_padding_modes as padding_modes
 from tests.reference import (
     DTYPES,
     OPS,
@@ -190,6 +191,25 @@ def run_images(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) 
     return computed
 
 
+def run_folded(running: CpuHost, everything: bool, **how) -> dict[str, int]:
+    """How many input gradients of padding that repeats elements were computed by the algorithms
+    that add it themselves. At the portable level depthwise does not."""
+    computed = dict.fromkeys(("depthwise", "winograd_f4_folded", "winograd_5x5_folded"), 0)
+    for turn, (one, mode) in enumerate(product(padding_modes.CASES, padding_modes.MODES)):
+        if not padding_modes.fits(one, mode):
+            continue
+        for algorithm, call in product(computed, calls(running, turn, everything)):
+            t = random_operands(one, call.dtype)
+            found = running.compute(
+                algorithm, "grad_input", one, t, call.channels_last, call.level,
+                misaligned=call.misaligned, mode=padding_modes.MODES[mode] // 128, **how,
+            )  # fmt: skip
+            if found is not None:
+                padding_modes.assert_grad_input(found, one, t, mode)
+                computed[algorithm] += 1
+    return computed
+
+
 def assert_bias_accurate(found: torch.Tensor, t: Operands) -> None:
     """The tolerance of `assert_accurate`, for a sum of gradients."""
     grad = t.grad.double()
@@ -260,7 +280,9 @@ def main(kinds: Iterable[str]) -> None:
             how = dict(exact=True) if kind == "address" else dict(threads=3)
             integers = run_integers(running, cases, everything=True, **how)
             images = run_images(running, SHARED, everything=True)
+            folded = run_folded(running, everything=True, **how)
         print(f"{kind}: {sum(integers.values())} calls of integers: {integers}; {images} of images")
+        print(f"{kind}: input gradients of other padding than zeros: {folded}")
         print(f"{kind}: {sum(computed.values())} calls at {', '.join(running.levels)}: {computed}")
 
 

@@ -37,6 +37,14 @@ void copy_elements(const S* in, int64_t count, S* out) {
 
 }  // namespace
 
+MarginStrip padded_input(const Conv2dShape& given) {
+  Conv2dShape shape = given;
+  shape.h += shape.pad_top + shape.pad_bottom, shape.w += shape.pad_left + shape.pad_right;
+  shape.pad_top = shape.pad_bottom = shape.pad_left = shape.pad_right = 0;
+  shape.padding_mode = PaddingMode::kZeros;
+  return {shape, -given.pad_top, -given.pad_left};
+}
+
 MarginStrips::MarginStrips(const Conv2dShape& shape) {
   const int64_t height = shape.h + shape.pad_top + shape.pad_bottom,
                 width = shape.w + shape.pad_left + shape.pad_right;

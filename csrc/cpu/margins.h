@@ -21,6 +21,9 @@ struct MarginStrip {
   int64_t row, column;  // of its first pixel, as coordinates of the input
 };
 
+// The padded image as an input.
+MarginStrip padded_input(const Conv2dShape& shape);
+
 struct MarginStrips {
   int64_t count = 0;
   MarginStrip strips[4];

@@ -11,30 +11,43 @@
 #include <xmmintrin.h>
 #endif
 
+#include "cpu/common/cost_model.h"
+
 namespace torchconv::cpu {
 
-// Flushes denormals while it lives and leaves the caller's mode as it was. Without it one denormal
-// weight makes a layer a hundred times slower.
-class FlushDenormals {
+// What becomes of denormals while it lives; leaves the caller's mode as it was.
+class DenormalMode {
  public:
 #if defined(__SSE2__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero); }
-  ~FlushDenormals() { _mm_setcsr(saved_); }
+  explicit DenormalMode(bool flushes) : saved_(_mm_getcsr()) {
+    constexpr unsigned kBoth = kFlushToZero | kDenormalsAreZero;
+    _mm_setcsr(flushes ? saved_ | kBoth : saved_ & ~kBoth);
+  }
+  ~DenormalMode() { _mm_setcsr(saved_); }
 
  private:
   static constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
   unsigned saved_;
 #elif defined(__aarch64__)
-  FlushDenormals() {
+  explicit DenormalMode(bool flushes) {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
-    asm volatile("msr fpcr, %0" ::"r"(saved_ | kFlushToZero));
+    asm volatile("msr fpcr, %0" ::"r"(flushes ? saved_ | kFlushToZero : saved_ & ~kFlushToZero));
   }
-  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+  ~DenormalMode() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
 
  private:
   static constexpr uint64_t kFlushToZero = 1u << 24;
   uint64_t saved_;
+#else
+  explicit DenormalMode(bool) {}
+  ~DenormalMode() {}
 #endif
+};
+
+// Without it one denormal weight makes a layer a hundred times slower.
+class FlushDenormals : public DenormalMode {
+ public:
+  FlushDenormals() : DenormalMode(true) {}
 };
 
 constexpr int64_t kHugePage = 2 << 20;
@@ -52,6 +65,11 @@ inline void prefer_huge_pages(void* data, int64_t bytes) {
 #else
   static_cast<void>(data), static_cast<void>(bytes);
 #endif
+}
+
+// A result that glibc maps anew for every call.
+inline void prefer_huge_result(void* result, int64_t bytes) {
+  if (bytes >= cost::kMappedAnew) prefer_huge_pages(result, bytes);
 }
 
 // A buffer that grows to what its thread asked for and is kept for the next call, up to kKept

@@ -104,17 +104,18 @@ class CpuHost(kernel_host.HostProgram):
         exact: bool = False,
         callers: int = 1,
         misaligned: bool = False,
+        mode: int = 0,
     ) -> torch.Tensor | None:
         """The result, or None if the algorithm does not apply or is not compiled for the level.
 
         `exact` gives every job scratch memory of its own, not a byte larger than the plan asks for
-        and full of NaN. `callers`: one or two threads make the same call at once.
+        and full of NaN. `callers`: one or two threads make the same call at once. `mode`: of the
+        padding, by the number that csrc/padding_mode.h gives it.
         """
         levels = INTEGER_LEVELS if "integers" in algorithm else LEVELS
         index = levels.index(level)
-        status, result = self.request(
-            algorithm, op, case, t, channels_last, misaligned, (index, threads, exact, callers)
-        )
+        options = (index, threads, exact, callers, mode)
+        status, result = self.request(algorithm, op, case, t, channels_last, misaligned, options)
         if status > 1:
             reason = "has no memory" if status == 2 else "gives two callers different bits"
             raise RuntimeError(f"{algorithm} {reason}: {op} of {case}")

@@ -1,5 +1,5 @@
 // Runs the CPU algorithms without torch for tests/kernels/memory/test_sanitizers.py; options of a request are
-// {level, threads, exact, callers}.
+// {level, threads, exact, callers, padding mode}.
 //
 // `exact`: scratch memory, too, lies in blocks of exactly the size that the plan asks for, a new
 // one full of NaN for every job, in place of the arenas, which are larger and remember.
@@ -91,7 +91,7 @@ int64_t run_images(const Task& given, const host::Request& request) {
 int64_t run(const host::Request& request, void* const (&data)[5]) {
   Task given{};
   given.op = (Op)request.op;
-  given.shape = host::shape_of(request);
+  given.shape = cpu::Conv2dShape(host::shape_of(request), (PaddingMode)request.options[4]);
   given.input = data[0], given.weight = data[1], given.bias = data[2], given.grad = data[3];
   std::memcpy(given.weight_stride, request.weight_stride, sizeof given.weight_stride);
   given.result = data[4];
@@ -116,15 +116,6 @@ int64_t run(const host::Request& request, void* const (&data)[5]) {
     const RunJob run_job = algorithm->run_at(plan.isa);
     if (!run_job) return 0;
     if (request.options[3] == 0) return 1;
-    if (algorithm
-            ->folds_padding) {  // where padding repeats elements, too, before the result is that of zeros
-      Task repeated = task;
-      repeated.shape.padding_mode = PaddingMode::kReplicate;
-      Plan folding;
-      if (!try_plan(*algorithm, task.op, repeated.shape, plan.isa, request.options[1], folding) &&
-          !compute(repeated, run_job, folding, request))
-        return 2;
-    }
     if (request.options[3] < 2) return compute(task, run_job, plan, request) ? 1 : 2;
     const int64_t bytes = request.bytes[4];
     const host::Buffer result(bytes);

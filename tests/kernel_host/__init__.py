@@ -25,7 +25,7 @@ from tests.reference import DTYPES, OPS, Operands
 ROOT = Path(__file__).parents[2]
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 COMPILER = os.environ.get("CXX", "g++")
-OPTIONS = 4  # of a Request
+OPTIONS = 5  # of a Request
 
 # -O0 compiles many times faster than -O1 under a sanitizer, and no faulty access is optimised away.
 # Undefined behaviour executes an illegal instruction, at which the address sanitizer reports file

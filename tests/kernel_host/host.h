@@ -18,7 +18,7 @@ constexpr unsigned kSecondsPerRequest = 120;
 
 struct Request {
   char algorithm[32];
-  int64_t options[4];  // their meaning depends on the program
+  int64_t options[5];  // their meaning depends on the program
   int64_t op, dtype, channels_last, misaligned_by;
   int64_t n, c, h, w, k, r, s, p, q;
   int64_t stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right, dilation_h, dilation_w;

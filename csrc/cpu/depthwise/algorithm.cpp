@@ -18,10 +18,12 @@
 //
 // Costs: memory, up to about 25 taps; beyond, a load for each row of a tile. A narrow contiguous map is
 // transposed to channels and back where that fills 1.6 times as many lanes, and those with stride two where
-// channels fill 0.7 of them.
+// channels fill 0.7 of them. An input gradient of padding that repeats elements is that of the padded image, whose
+// rim is added to what it repeats before the sums leave (fold.h).
 #include "cpu/algorithms.h"
 #include "cpu/depthwise/applies.h"
 #include "cpu/depthwise/plan.h"
+#include "cpu/margins.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -29,8 +31,19 @@ namespace {
 const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
   if (op == Op::kGradWeight) return "computes forward and input gradient only";
   if (const char* reason = not_depthwise(shape)) return reason;
-  const Gather gather = make_gather(op, shape);
-  const DepthwisePlan depthwise = make_depthwise_plan(gather, shape.dtype, plan.isa, plan.threads);
+  const Margins folded = op == Op::kGradInput ? margins(shape) : Margins{};
+  const Gather gather = make_gather(op, folded.any() ? padded_input(shape).shape : shape);
+  const DepthwisePlan depthwise =
+      make_depthwise_plan(gather, shape.dtype, plan.isa, plan.threads, folded);
+  if (folded.any()) {
+    // A pointwise layer has rows of other lengths.
+    const Conv2dShape padded = padded_input(shape).shape;
+    if (gather.rows.dst_size != padded.h || gather.columns.dst_size != padded.w) {
+      return "the padding of the result has no rows and columns";
+    }
+    const char* const reason = cannot_fold(depthwise, gather, shape.dtype, plan.isa, plan.threads);
+    if (reason) return reason;
+  }
   plan.keep(Planned<DepthwisePlan>{gather, depthwise});
   plan.stages = 2;
   plan.jobs[0] = ceil_div(depthwise.blocks, depthwise.weights.pack_blocks);
@@ -46,6 +59,9 @@ const char* make_plan(Op op, const Conv2dShape& shape, Plan& plan) {
 const Algorithm kDepthwise = {"depthwise",
                               make_plan,
                               {kPortableDepthwiseKernels.depthwise, kAvx2DepthwiseKernels.depthwise,
-                               kAvx512DepthwiseKernels.depthwise}};
+                               kAvx512DepthwiseKernels.depthwise},
+                              Sums::kDirect,
+                              nullptr,
+                              true};
 
 }  // namespace torchconv::cpu

@@ -5,123 +5,10 @@
 // outside of a row are left out of the loads or are elements of the row that padding repeats.
 #pragma once
 
-#include "cpu/depthwise/plan.h"
-#include "cpu/depthwise/tile.h"
+#include "cpu/depthwise/strip_edges.h"
 
 namespace torchconv::cpu {
 namespace {
-
-// What is beside a row of the source: the patch has it, zeros, or what padding repeats. That is so close to the
-// elements beside it that they are loaded together and permuted, or it is at the other end of the row.
-enum class StripEdges { kNone, kZeros, kNear, kOtherEnd };
-
-constexpr bool repeats(StripEdges edges) {
-  return edges == StripEdges::kNear || edges == StripEdges::kOtherEnd;
-}
-
-// Vectors are permuted.
-template <class T>
-constexpr bool kRepeats = sizeof(T) == sizeof(float);
-
-template <StripEdges>
-struct StripRow {
-  int64_t column, width;  // of the first vector, and of the source; outside is padding
-  Margins margins;
-};
-
-// Of a vector whose first lane is element `at` of a row.
-template <class V>
-typename V::Mask lanes_inside(int64_t at, int64_t width) {
-  constexpr int64_t kLanes = V::kLanes;
-  return V::lanes(larger(0, smaller(kLanes, -at)), larger(0, smaller(kLanes, width - at)));
-}
-
-// The lanes of a vector that lie in the row.
-template <class T, StripEdges kEdges>
-struct StripLanes {
-  using V = Simd<T>;
-  typename V::Mask inside;
-
-  StripLanes() = default;
-  StripLanes(const StripRow<kEdges>& row, int64_t at) : inside(lanes_inside<V>(at, row.width)) {}
-  typename V::Vec load(const T* x) const { return V::load_masked(x, inside); }
-};
-
-// And of padding. Lanes beyond it are not stored.
-template <class T>
-struct StripLanes<T, StripEdges::kNear> {
-  using V = Simd<T>;
-  static constexpr int64_t kLanes = V::kLanes;
-  alignas(64) int32_t lanes[kLanes] = {};
-  int64_t near;
-  typename V::Mask inside, loaded;
-
-  StripLanes() = default;
-  StripLanes(const StripRow<StripEdges::kNear>& row, int64_t at) {
-    int64_t low = row.width, high = -1;
-    const auto each = [&](const auto& f) {
-      for (int64_t l = 0; l < kLanes; ++l) {
-        const int64_t element = row.margins.column(at + l, row.width);
-        if (element >= 0) f(l, element);
-      }
-    };
-    each([&](int64_t, int64_t element) {
-      low = smaller(low, element), high = larger(high, element);
-    });
-    each([&](int64_t l, int64_t element) { lanes[l] = (int32_t)(element - low); });
-    near = low - at, loaded = V::lanes(0, larger(0, high - low + 1));
-    inside = lanes_inside<V>(at, row.width);
-  }
-  typename V::Vec load(const T* x) const {
-    return V::permute(V::load_masked(x + near, loaded), lanes);
-  }
-};
-
-template <class T>
-struct StripLanes<T, StripEdges::kOtherEnd> {
-  using V = Simd<T>;
-  static constexpr int64_t kLanes = V::kLanes;
-  int64_t far;
-  typename V::Mask inside, outside;
-
-  StripLanes() = default;
-  StripLanes(const StripRow<StripEdges::kOtherEnd>& row, int64_t at) {
-    const auto lane = [&](int64_t column) { return larger(0, smaller(kLanes, column - at)); };
-    inside = lanes_inside<V>(at, row.width);
-    outside = at < 0 ? V::lanes(lane(-row.margins.left), lane(0))
-                     : V::lanes(lane(row.width), lane(row.width + row.margins.right));
-    far = at < 0 ? row.width : -row.width;
-  }
-  // A zero that is added takes no more than the sign of a zero, which no sum keeps.
-  typename V::Vec load(const T* x) const {
-    return V::add(V::load_masked(x, inside), V::load_masked(x + far, outside));
-  }
-};
-
-// Which taps of a row see padding on its left, the first ones, and on its right. Where that may be another vector of
-// a strip than the first or the last, or both are one tap's, all are taken to see both.
-struct StripTaps {
-  int64_t inner_begin, inner_end;
-  bool apart;
-
-  StripTaps() = default;
-  // Of a strip of so many columns, from `left` on, of a row of so many vectors that padding_is_outside holds or not.
-  template <class T>
-  StripTaps(const DepthwiseTile<T>& t, int64_t left, int64_t columns, int64_t width, bool outside) {
-    const int64_t room = width - left - columns;  // taps to the right
-    inner_begin = smaller(t.tap_end, left < 0 ? ceil_div(-left, t.x_column) : 0);
-    inner_end = room < 0 ? 0 : smaller(t.tap_end, room / t.x_column + 1);
-    apart = outside && inner_begin <= inner_end;
-  }
-};
-
-// Whether that holds for a row of so many vectors.
-template <class T>
-bool padding_is_outside(const DepthwiseTile<T>& t, int64_t column, int64_t width, int64_t vecs) {
-  constexpr int64_t kLanes = Simd<T>::kLanes;
-  return column + kLanes >= 0 &&
-         column + (vecs - 1) * kLanes + (t.tap_end - 1) * t.x_column <= width;
-}
 
 // Some taps of a source row, for the destination rows of which it is a tap row in [kFrom, kTo]. Padding that repeats
 // elements is seen by the first vector and by the last.
@@ -134,13 +21,18 @@ template <class T, StripEdges kEdges, bool kFirst, bool kLast, int kFrom, int kT
   using V = Simd<T>;
   const T* at = row + from * x_column;
   w += from;
+  typename V::Vec whole;
+  if constexpr (kEdges == StripEdges::kOneVector)
+    whole = V::held(V::load_masked(row + lanes->start, lanes->row));
   for (int64_t s = from; s < to; ++s, at += x_column, ++w) {
     typename V::Vec v[kVecs];
 #pragma GCC unroll 8
     for (int i = 0; i < kVecs; ++i) {
       const T* const x = at + i * V::kLanes;
       const bool first = i == 0, last = i == kVecs - 1;
-      if (kEdges == StripEdges::kZeros || (kFirst && first) || (kLast && last)) {
+      if constexpr (kEdges == StripEdges::kOneVector) {
+        v[i] = V::permute(whole, lanes[s].lanes);
+      } else if (kEdges == StripEdges::kZeros || (kFirst && first) || (kLast && last)) {
         v[i] = lanes[s * kVecs + i].load(x);
       } else if (repeats(kEdges) && last) {
         v[i] = V::load_masked(x, lanes[s * kVecs + i].inside);
@@ -172,10 +64,16 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
     strip_taps<T, kEdges, true, true, kTaps - kFew, kTaps - 1>(row, x_column, w, 0, all, lanes,
                                                                sum);
   } else if (kVecs > 1 && taps.apart) {
-    const int64_t begin = taps.inner_begin, end = taps.inner_end;
-    strip_taps<T, kEdges, true, false, 0, kTaps - 1>(row, x_column, w, 0, begin, lanes, sum);
-    strip_taps<T, kEdges, false, false, 0, kTaps - 1>(row, x_column, w, begin, end, lanes, sum);
-    strip_taps<T, kEdges, false, true, 0, kTaps - 1>(row, x_column, w, end, all, lanes, sum);
+    const auto run = [&](int64_t begin, int64_t end, int64_t all) __attribute__((always_inline)) {
+      strip_taps<T, kEdges, true, false, 0, kTaps - 1>(row, x_column, w, 0, begin, lanes, sum);
+      strip_taps<T, kEdges, false, false, 0, kTaps - 1>(row, x_column, w, begin, end, lanes, sum);
+      strip_taps<T, kEdges, false, true, 0, kTaps - 1>(row, x_column, w, end, all, lanes, sum);
+    };
+    if (kTaps == 3 && all == 3 && taps.inner_begin == 1 && taps.inner_end == 2) {
+      run(1, 2, 3);  // of most networks, without loops
+    } else {
+      run(taps.inner_begin, taps.inner_end, all);
+    }
   } else {
     strip_taps<T, kEdges, true, true, 0, kTaps - 1>(row, x_column, w, 0, all, lanes, sum);
   }
@@ -235,7 +133,8 @@ using DepthwiseStrip = void (*)(const DepthwiseTile<T>&, int64_t, const StripLan
 
 template <class T, StripEdges kEdges, int kTaps>
 DepthwiseStrip<T, kEdges> strip_of_vecs(int64_t vecs) {
-  return dispatch_int<1, kStripVecs<T, kTaps>>(vecs, [](auto count) -> DepthwiseStrip<T, kEdges> {
+  constexpr int kMost = kEdges == StripEdges::kOneVector ? 1 : kStripVecs<T, kTaps>;
+  return dispatch_int<1, kMost>(vecs, [](auto count) -> DepthwiseStrip<T, kEdges> {
     return depthwise_strip<T, kEdges, kTaps, count.value>;
   });
 }
@@ -263,12 +162,6 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
         repeats(kEdges) ? StripTaps(t, row.column + first, stored, row.width, wide) : StripTaps();
     const auto run = [&](auto strip, const auto* of_strip) {
       for (int64_t plane = 0; plane < planes.count; ++plane) {
-        if (repeats(kEdges) && plane + 1 < planes.count) {
-          // Padding may repeat what no prefetcher expects to be read first.
-          const T* const next = planes.source(plane + 1) + t.repeated[0];
-          for (int64_t j = 0; j < row.width; j += 64 / (int64_t)sizeof(T))
-            __builtin_prefetch(next + j);
-        }
         planes(t, plane);
         t.x += first, t.out += first, t.count = count - first;
         strip(t, rows, of_strip, taps);

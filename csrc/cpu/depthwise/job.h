@@ -41,7 +41,7 @@ struct DepthwiseJob {
   int64_t row_begin, image_begin;
   Range blocks;
   int64_t* offsets;
-  T *patch, *bias, *sums;
+  T *patch, *bias, *sums, *folded;
   const T *packed, *finite;  // weights, and a flag for each block
   int64_t block_lanes;       // channels of a block
 
@@ -54,6 +54,7 @@ struct DepthwiseJob {
     patch = (T*)(offsets + plan.scratch.offsets);
     bias = patch + plan.scratch.patch;
     sums = bias + plan.scratch.bias;
+    folded = sums + plan.scratch.sums;
     packed = (const T*)job.shared;
     finite = packed + plan.weights.size;
     block_lanes = plan.channels_in_lanes ? plan.lanes : 1;
@@ -66,8 +67,8 @@ struct DepthwiseJob {
                 smaller((blocks.end - blocks.begin) * block_lanes,
                         gather.groups * gather.dst_channels - first));
     }
-    DepthwiseRows<S, T> rows(task, gather, plan, row_begin, offsets, sums);
-    DepthwiseRows<S, S> direct(task, gather, plan, row_begin, offsets, sums);
+    DepthwiseRows<S, T> rows(task, gather, plan, row_begin, offsets, sums, folded);
+    DepthwiseRows<S, S> direct(task, gather, plan, row_begin, offsets, sums, folded);
     direct.bias = task.bias ? bias : nullptr;
     direct.weights = packed + blocks.begin * plan.weight_block();
     if (plan.even_odd) {
@@ -79,7 +80,7 @@ struct DepthwiseJob {
     const int64_t src_channels = gather.groups * gather.src_channels;
     const int64_t src_image = src_channels * gather.src_height() * gather.src_width();
     const int64_t dst_image =
-        gather.groups * gather.dst_channels * gather.rows.dst_size * gather.columns.dst_size;
+        gather.groups * gather.dst_channels * plan.height(gather) * plan.width(gather);
     bool in_place = plan.unpadded == Unpadded::kInPlace && reads_in_place<S>(gather, plan);
     for (int64_t b = blocks.begin; in_place && b < blocks.end; ++b) in_place = needs_no_zeros(b);
     // Strips with another order on their way to the result go plane by plane.
@@ -143,15 +144,14 @@ struct DepthwiseJob {
       const int64_t first = first_row();
       loaded = {larger(0, first), smaller(source.height, first + patch_rows())};
     }
-    load_unpadded(source, plan.channels_in_lanes, depthwise_channels(gather, plan, rows.block),
-                  rows.blocks, loaded.begin, loaded.end, plan.lanes, patch);
-    return {patch,
-            loaded.begin + gather.margins.top,
-            1,
-            source.width * block_lanes,
-            gather.margins.left,
-            block_lanes,
-            gather.columns.src_step * block_lanes};
+    const int64_t pixel = plan.channels_in_lanes ? rows.blocks * plan.lanes : 1;
+    BlockChannels channels = depthwise_channels(gather, plan, rows.block);
+    if (plan.channels_in_lanes)
+      channels.count = smaller(pixel, gather.groups * gather.dst_channels - channels.first);
+    load_unpadded(source, plan.channels_in_lanes, channels, rows.blocks, loaded.begin, loaded.end,
+                  pixel, patch);
+    return {patch, loaded.begin + gather.margins.top, 1, source.width * pixel, gather.margins.left,
+            pixel, gather.columns.src_step * pixel};
   }
 
   DepthwiseView<T> load_padded(const Image<S>& source, int64_t block) const {

@@ -135,10 +135,10 @@ template <class S>
 void load_unpadded(const Image<S>& image, bool channels_in_lanes, const BlockChannels& channels,
                    int64_t blocks, int64_t low, int64_t high, int64_t lanes, Compute<S>* out) {
   if (low >= high) return;
-  const int64_t pixels = blocks * (high - low) * image.width;
+  const int64_t pixels = (high - low) * image.width;
   if (!channels_in_lanes) {
     const S* const in = image.data + (channels.first * image.height + low) * image.width;
-    return copy_span(in, out, pixels);
+    return copy_span(in, out, blocks * pixels);
   }
   if (channels.count < lanes) fill_zero(out, pixels * lanes);
   load_patch(image, {low, high - low, 1, 0, image.width, 1, channels.first, channels.count}, out,

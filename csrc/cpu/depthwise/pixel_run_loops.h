@@ -2,8 +2,8 @@
 // row, one destination row after the other.
 #pragma once
 
-#include "cpu/depthwise/pixel_run_kernels.h"
-#include "cpu/depthwise/store.h"
+#include "cpu/depthwise/fold.h"
+#include "cpu/depthwise/run_list.h"
 
 namespace torchconv::cpu {
 namespace {
@@ -21,7 +21,9 @@ struct DepthwiseRunLoops {
   const T* const bias;  // that tiles add, or null
   bool fetches;         // what the caches will not hold is asked for ahead of time
   int64_t batch;        // blocks that go down all rows before the next ones
-  AxisPhase columns[kFewPhases];
+  const RunColumns<X> all_columns;
+  // Of a row; where its rim is folded, whole is a row of that.
+  const RunList<X> whole, inside, to_the_left, to_the_right;
 
   explicit DepthwiseRunLoops(const DepthwiseRows<S, X>& rows)
       : job(rows),
@@ -29,8 +31,14 @@ struct DepthwiseRunLoops {
         plan(rows.plan),
         view(rows.view),
         destination(rows.destination()),
-        bias(destination.stores_bias() ? nullptr : rows.bias) {
-    for (int64_t i = 0; i < gather.columns.phases; ++i) columns[i] = gather.columns.phase(i);
+        bias(destination.stores_bias() ? nullptr : rows.bias),
+        all_columns{gather, plan, view, rows.skip_padding, rows.repeats()},
+        whole(all_columns, {0, gather.columns.dst_size}, false),
+        inside(all_columns, folded({plan.folded.left, plan.folded.left + plan.width(gather)}),
+               false),
+        to_the_left(all_columns, {0, plan.folded.left}, true),
+        to_the_right(all_columns, {plan.folded.left + plan.width(gather), gather.columns.dst_size},
+                     true) {
     const double pixels = (double)gather.rows.src_size * (double)gather.columns.src_size +
                           (double)gather.rows.dst_size * (double)gather.columns.dst_size;
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
@@ -38,6 +46,8 @@ struct DepthwiseRunLoops {
     const int64_t fitting = cost::kRunWeightBytes / (plan.weight_block() * (int64_t)sizeof(T));
     batch = round_up(larger(1, fitting), job.even_odd ? 2 : 1);
   }
+
+  Range folded(Range columns) const { return plan.folded.any() ? columns : Range{0, 0}; }
 
   void run() const {
     const int64_t row_end = smaller(job.row_begin + plan.rows.size, gather.rows.longest);
@@ -49,8 +59,32 @@ struct DepthwiseRunLoops {
           if (i < rows.size) run_row(rows, i, blocks);
         }
       }
+      if (plan.folded.any()) fold(blocks);
     }
     job.store_rest();
+  }
+
+  // Of some blocks: channels that a pixel has of them where it is stored.
+  int64_t stored_channels(Range blocks) const {
+    if (destination.finish != Finish::kNothing) return (blocks.end - blocks.begin) * plan.lanes;
+    const int64_t lane = blocks.begin * plan.lanes;
+    return smaller(blocks.end * plan.lanes, job.channel_count()) - lane;
+  }
+
+  FoldedRim<X> rim(Range blocks) const {
+    return {(X*)job.folded, stored_channels(blocks), plan.height(gather), plan.width(gather),
+            plan.folded};
+  }
+
+  void fold(Range blocks) const {
+    const FoldedRim<X> rim = this->rim(blocks);
+    if (destination.finish == Finish::kRows) {
+      const int64_t pixel = job.dst_channels();
+      rim.template add_to<S>(job.pixel(0, 0), rim.width * pixel, pixel, job.channel_count());
+    } else {
+      X* const image = destination.base + blocks.begin * plan.lanes;
+      rim.template add_to<S>(image, destination.row_pitch, destination.phase_pitch, rim.pixel);
+    }
   }
 
   // Where a run whose padding repeats elements finds its rows and columns.
@@ -62,7 +96,9 @@ struct DepthwiseRunLoops {
   struct Row {
     const X *x, *fetch;  // column 0 of the source, and of the rows that only the next row reads
     const T *w, *w_even_odd;
-    X* out;
+    X* out;         // column 0 of the destination
+    int64_t pixel;  // elements to the next
+    int64_t tap_end;
   };
 
   // Destination position i of the phase.
@@ -72,13 +108,11 @@ struct DepthwiseRunLoops {
     t.begin = 0, t.end = rows.taps;
     if (job.skip_padding) inner_taps(gather.rows, rows, i, i, t.begin, t.end);
     const int64_t lane = blocks.begin * plan.lanes;
-    const bool in_result = destination.finish == Finish::kNothing;
     t.x_row = rows.src_delta * view.row_pitch;
     t.w_row = rows.kernel_step * plan.weights.row, t.w_block = plan.weight_block();
     t.planes = gather.src_channels, t.x_plane = plan.patch.plane_pitch;
     t.w_plane = plan.weights.plane;
-    t.channels =
-        in_result ? smaller(blocks.end * plan.lanes, job.channel_count()) - lane : plan.lanes;
+    t.channels = stored_channels(blocks);
     t.bias = bias ? bias + lane : nullptr;
     t.fetch.rows =
         fetches && rows.dst_first == 0 ? gather.rows.src_step : 0;  // once for all phases
@@ -88,40 +122,48 @@ struct DepthwiseRunLoops {
     t.repeated_rows = repeated.rows, t.repeated_columns = nullptr;
     const int64_t below = source + larger(0, (rows.taps - 1) * rows.src_delta) + 1;
     const int64_t dst_row = rows.dst_first + i * gather.rows.dst_step;
-    const Row row = {
+    Row row = {
         view.origin + (source - view.row) / view.row_skip * view.row_pitch + lane,
-        view.origin + (below - view.row) * view.row_pitch + lane,
+        fetches ? view.origin + (below - view.row) * view.row_pitch + lane : nullptr,
         job.weights + blocks.begin * plan.weight_block() + rows.kernel_first * plan.weights.row,
         job.even_odd ? job.even_odd + blocks.begin * plan.weight_block() +
                            2 * rows.kernel_first * plan.weights.row
                      : nullptr,
-        destination.row(dst_row) + (in_result ? lane : 0)};
-    if (spreads()) {
-      run_spread(t, row);
-    } else {
-      run_phases(t, row, repeated);
-    }
+        nullptr,
+        destination.phase_pitch,
+        t.end};
+    if (plan.folded.any()) return run_folded_row(t, row, repeated, dst_row, blocks);
+    row.out = destination.row(dst_row) + lane;
+    run_part(t, row, whole, repeated);
     if (destination.finish == Finish::kRows) job.store_row(0, dst_row);
   }
 
-  // The phases of a few columns write neighbouring pixels: they take turns.
-  void run_phases(DepthwiseRun<X>& t, const Row& row, Repeated& repeated) const {
-    const int64_t begin = t.begin, end = t.end, longest = gather.columns.longest;
-    const int64_t turn = gather.columns.phases > 1 ? kRunPixels : longest;
-    for (int64_t j = 0; j < longest; j += turn) {
-      for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
-        t.end = columns[pc].taps ? end : begin;
-        run_columns(t, columns[pc], row, j, smaller(columns[pc].size, j + turn), repeated);
-      }
-    }
+  // Columns of a row.
+  void run_part(DepthwiseRun<X>& t, const Row& row, const RunList<X>& list,
+                Repeated& repeated) const {
+    if (all_columns.spread(list.columns)) return run_spread(t, row, list.columns);
+    list.each(all_columns, [&](const PlannedRun<X>& run) { run_planned(t, row, run, repeated); });
   }
 
-  // Both phases of the columns have a kernel that computes them at once.
-  bool spreads() const {
-    const Axis& axis = gather.columns;
-    const DepthwiseSpread<X> spread = depthwise_spread<X>(axis.kernel, false);
-    return axis.dst_step == 2 && axis.src_step == 1 && axis.dilation == 1 && spread.run &&
-           axis.dst_size >= spread.pixels;
+  // The rim goes elsewhere.
+  void run_folded_row(DepthwiseRun<X>& t, Row row, Repeated& repeated, int64_t dst_row,
+                      Range blocks) const {
+    const FoldedRim<X> rim = this->rim(blocks);
+    const int64_t y = dst_row - rim.around.top, left = rim.around.left;
+    if (y >= 0 && y < rim.height) {
+      row.out = destination.row(y) - left * row.pixel + blocks.begin * plan.lanes;
+      run_part(t, row, inside, repeated);
+      if (destination.finish == Finish::kRows) job.store_row(0, y);
+    }
+    row.fetch = nullptr, row.pixel = rim.pixel;
+    if (y < 0 || y >= rim.height) {
+      row.out = rim.row(y);
+      return run_part(t, row, whole, repeated);
+    }
+    row.out = rim.columns(y);
+    run_part(t, row, to_the_left, repeated);
+    row.out -= rim.width * rim.pixel;
+    run_part(t, row, to_the_right, repeated);
   }
 
   // From tap row 0, source row `source`, to each tap row of a run; whether some of them are padding.
@@ -145,94 +187,49 @@ struct DepthwiseRunLoops {
     }
   }
 
-  // Which of the source columns first, first + unit, ... a run may read: bit j for the j-th. Without
-  // skipping, padding is in memory.
-  uint64_t columns_inside(int64_t first, int64_t unit, int64_t count) const {
-    const int64_t last = first + (count - 1) * unit;
-    const auto [begin, end] = job.repeats() ? Range{view.column, view.column + gather.src_width()}
-                                            : Range{0, gather.columns.src_size};
-    const uint64_t all = first_columns(count);
-    if (!job.skip_padding || (smaller(first, last) >= begin && larger(first, last) < end)) {
-      return all;
-    }
-    uint64_t inside = 0;
-    for (int64_t j = 0; j < count; ++j) {
-      const int64_t column = first + j * unit;
-      if (column >= begin && column < end) inside |= (uint64_t)1 << j;
-    }
-    return inside;
-  }
-
   // Elements from a run to those whose cache lines it asks for; a run writes so many.
   int64_t ahead(const DepthwiseRun<X>& t, int64_t elements) const {
     return ceil_div(cost::kFetchLines * plan.lanes, t.channels) * elements;
   }
 
   // The last run of a row repeats some columns that the one before it did.
-  void run_spread(DepthwiseRun<X>& t, const Row& row) const {
+  void run_spread(DepthwiseRun<X>& t, const Row& row, Range of) const {
     const Axis& axis = gather.columns;
-    const int64_t pitch = destination.phase_pitch;
+    const int64_t pitch = row.pixel;
     t.w = row.w, t.w_even_odd = row.w_even_odd, t.w_tap = plan.weights.step;
     t.x_column = -view.column_pitch, t.out_step = pitch;
     int64_t pixels = 1;
-    for (int64_t j = 0; j < axis.dst_size; j += pixels) {
-      j = smaller(j, axis.dst_size - depthwise_spread<X>(axis.kernel, false).pixels);
+    for (int64_t j = of.begin; j < of.end; j += pixels) {
+      j = smaller(j, of.end - depthwise_spread<X>(axis.kernel, false).pixels);
       const int64_t place = j + axis.padding;
       const DepthwiseSpread<X> spread = depthwise_spread<X>(axis.kernel, place % 2);
       pixels = spread.pixels;
       const int64_t last = place / 2 + spread.last;
       const int64_t at = (last - view.column) * view.column_pitch;
-      t.inside = columns_inside(last, -1, spread.columns);
+      t.inside = all_columns.inside(last, -1, spread.columns);
       t.x = row.x + at;
-      t.fetch.next = fetches ? row.fetch + at : nullptr;
+      t.fetch.next = row.fetch ? row.fetch + at : nullptr;
       t.fetch.ahead = ahead(t, pixels * pitch);
       t.out = row.out + j * pitch;
       spread.run(t);
     }
   }
 
-  // Pixels that are a tap apart share source columns: they make a run.
-  void run_columns(DepthwiseRun<X>& t, const AxisPhase& phase, const Row& row, int64_t from,
-                   int64_t to, Repeated& repeated) const {
-    const bool many = phase.taps > 1;
-    const int64_t step = many ? gather.columns.src_step : 1;
-    const int64_t unit = many ? phase.src_delta : gather.columns.src_step;
-    const int64_t apart = many ? larger(unit, -unit) : 1;
-    const int64_t pitch = destination.column_pitch, taps = larger(1, phase.taps);
-    const int64_t x_first = (phase.src_first - view.column) * view.column_pitch;
-    t.w = row.w + phase.kernel_first * plan.weights.step, t.taps = taps;
-    t.w_even_odd =
-        row.w_even_odd ? row.w_even_odd + 2 * phase.kernel_first * plan.weights.step : nullptr;
-    t.w_tap = phase.kernel_step * plan.weights.step;
-    t.x_column = many ? unit * view.column_pitch : view.dst_pitch;
-    t.out_step = (unit < 0 ? -apart : apart) * pitch;
-    for (int64_t first = from; first < smaller(from + apart, to); ++first) {
-      const int64_t count = ceil_div(to - first, apart);
-      const int64_t runs = ceil_div(count, run_pixels<X>(taps, step)), most = ceil_div(count, runs);
-      const int64_t longer = count - runs * (most - 1);  // the first ones
-      const DepthwiseRunKernel<X> kernel[2] = {
-          depthwise_run_kernel<X>(taps, step, larger(1, most - 1)),
-          depthwise_run_kernel<X>(taps, step, most)};
-      t.fetch.ahead = ahead(t, most * apart * pitch);
-      for (int64_t i = 0, begin = 0, end; i < runs; ++i, begin = end) {
-        end = begin + (i < longer ? most : most - 1);
-        // Columns are looked at in the order of the taps.
-        const int64_t nearest = first + (unit < 0 ? end - 1 : begin) * apart;
-        const int64_t at = x_first + nearest * view.dst_pitch;
-        const int64_t column = nearest * gather.columns.src_step + phase.src_first;
-        const int64_t seen = (end - begin - 1) * step + phase.taps;
-        t.inside = columns_inside(column, unit, seen);
-        if (job.repeats()) {
-          const bool any = repeated.any_row || t.inside != first_columns(seen);
-          if (any) repeat_columns(column, unit, seen, repeated.columns);
-          t.repeated_columns = any ? repeated.columns : nullptr;
-        }
-        t.x = row.x + at;
-        t.fetch.next = fetches ? row.fetch + at : nullptr;
-        t.out = row.out + phase.dst_first * destination.phase_pitch + nearest * pitch;
-        kernel[end - begin == most](t);
-      }
+  void run_planned(DepthwiseRun<X>& t, const Row& row, const PlannedRun<X>& run,
+                   Repeated& repeated) const {
+    t.end = run.any_taps ? row.tap_end : t.begin;
+    t.w = row.w + run.w, t.w_tap = run.w_tap, t.taps = run.taps;
+    t.w_even_odd = row.w_even_odd ? row.w_even_odd + 2 * run.w : nullptr;
+    t.x = row.x + run.x, t.x_column = run.x_column, t.inside = run.inside;
+    if (job.repeats()) {
+      const bool any = repeated.any_row || run.inside != first_columns(run.seen);
+      if (any) repeat_columns(run.column, run.unit, run.seen, repeated.columns);
+      t.repeated_columns = any ? repeated.columns : nullptr;
     }
+    t.fetch.next = row.fetch ? row.fetch + run.x : nullptr;
+    t.fetch.ahead = row.fetch ? ahead(t, run.wide * row.pixel) : 0;
+    t.out = row.out + run.out * row.pixel, t.out_step = run.out_step * row.pixel;
+    run.kernel(t);
   }
 };
 

@@ -28,6 +28,8 @@ struct DepthwisePlan {
   bool strips;
   bool even_odd;  // weights are packed once more, by pairs of blocks (pixel_run.h)
   Unpadded unpadded;
+  Margins
+      folded;  // of the destination: what is there is added to the pixels that it repeats (fold.h)
   int64_t blocks, parts;  // of one image; jobs share the blocks, as `parts` parts
   Cut rows;
   int64_t images;         // of a job, where it has all of each
@@ -41,10 +43,17 @@ struct DepthwisePlan {
     int64_t pack_blocks;       // packed by one job
   } weights;
   struct {
-    int64_t patch, bias, sums, offsets;  // elements per thread
+    int64_t patch, bias, sums, folded, offsets;  // elements per thread
   } scratch;
 
   int64_t weight_block() const { return weights.size / blocks; }
+  // Of the result, without what is folded.
+  int64_t height(const Gather& gather) const {
+    return gather.rows.dst_size - folded.top - folded.bottom;
+  }
+  int64_t width(const Gather& gather) const {
+    return gather.columns.dst_size - folded.left - folded.right;
+  }
   // Pairs of blocks stay together.
   Range blocks_of(int64_t part) const {
     if (!even_odd) return share(part, parts, blocks);
@@ -129,7 +138,8 @@ inline int64_t depthwise_job_rows(const DepthwisePlan& plan, const Gather& gathe
 }
 
 // The blocks and images of a job.
-inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixels) {
+inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixels,
+                         int64_t threads) {
   using namespace cost;
   const double block_work = (double)plan.rows.size * gather.columns.longest * gather.src_channels *
                             gather.taps() * (plan.channels_in_lanes ? plan.lanes : 1);
@@ -138,7 +148,9 @@ inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixe
   // Planes of channels_last share their cache lines: one job writes them all.
   if (gather.layout == Layout::kChannelsLast && !plan.channels_in_lanes) job_blocks = plan.blocks;
   const int64_t apart = plan.even_odd ? ceil_div(plan.blocks, 2) : plan.blocks;
-  plan.parts = Cut::into(smaller(apart, ceil_div(plan.blocks, job_blocks)), apart).count;
+  int64_t parts = ceil_div(plan.blocks, job_blocks);
+  if (plan.folded.any()) parts = larger(parts, ceil_div(threads, larger(1, gather.n)));
+  plan.parts = Cut::into(smaller(apart, parts), apart).count;
   plan.images = 1;
   if (plan.rows.count == 1 && plan.parts == 1) {
     plan.images = larger(
@@ -146,7 +158,8 @@ inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixe
   }
 }
 
-inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, int64_t element) {
+inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, int64_t element,
+                                   bool runs) {
   const bool copied = plan.unpadded == DepthwisePlan::Unpadded::kCopied;
   const int64_t rows = plan.rows.size, width = gather.columns.dst_size;
   plan.copied_blocks = 1;
@@ -164,6 +177,10 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
       const int64_t both = source + axis.dst_size * width;
       plan.copied_blocks =
           larger(1, smaller(plan.blocks, cost::kPlanePatchBytes / (both * element)));
+    } else if (plan.rows.count == 1 && runs) {
+      const int64_t both = source + axis.dst_size * width * plan.lanes;
+      plan.copied_blocks = larger(
+          1, smaller(ceil_div(plan.blocks, plan.parts), cost::kRunPatchBytes / (both * element)));
     }
     plan.scratch.patch = larger(plan.patch.size, round_up(plan.copied_blocks * source, 16));
   }
@@ -171,25 +188,51 @@ inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, in
       plan.channels_in_lanes ? width * plan.lanes
                              : gather.columns.phases * round_up(gather.columns.longest, plan.lanes);
   const bool all_rows = plan.channels_in_lanes && gather.layout == Layout::kContiguous;
-  plan.scratch.sums =
-      row_sums * (all_rows ? rows * gather.rows.dst_step : larger(rows, cost::kDepthwiseRows));
+  plan.scratch.sums = row_sums * (plan.channels_in_lanes ? plan.copied_blocks : 1) *
+                      (all_rows ? rows * gather.rows.dst_step : larger(rows, cost::kDepthwiseRows));
   if (copied && !plan.channels_in_lanes) {
     plan.scratch.sums = larger(plan.scratch.sums, plan.copied_blocks * rows * width);
   }
   const int64_t job_blocks = ceil_div(plan.blocks, plan.parts) + (plan.even_odd ? 1 : 0);
   plan.scratch.bias = round_up(plan.channels_in_lanes ? job_blocks * plan.lanes : job_blocks, 16);
+  if (plan.folded.any()) {
+    const int64_t padding =
+        gather.rows.dst_size * gather.columns.dst_size - plan.height(gather) * plan.width(gather);
+    plan.scratch.folded = padding * plan.lanes * (all_rows ? plan.copied_blocks : job_blocks);
+  }
   const int64_t repeated_rows = gather.margins.any() ? rows + gather.rows.kernel : 0;
   plan.scratch.offsets =
       round_up(larger(gather.columns.phases * gather.columns.kernel, repeated_rows), 8);
 }
 
+// Why a job cannot fold what is in the padding of its destination, or null.
+inline const char* cannot_fold(const DepthwisePlan& plan, const Gather& gather, Dtype dtype,
+                               Isa isa, int64_t threads) {
+  if (isa < Isa::kAvx2 || plan.lanes != kRunLanes || !plan.channels_in_lanes ||
+      !rows_are_runs(gather)) {
+    return "only runs of pixels add what is in the padding";
+  }
+  if (plan.unpadded == DepthwisePlan::Unpadded::kNever) return "there would be a padded patch";
+  if (gather.n * plan.parts < threads) return "threads would be without a job";
+  const int64_t image = gather.rows.dst_size * gather.columns.dst_size * plan.lanes;
+  const bool fits = gather.layout == Layout::kChannelsLast ||
+                    image * compute_bytes(dtype) <= cost::kLargestPatchBytes;
+  return fits ? nullptr : "the gradient of an image does not stay in the cache";
+}
+
+// `folded`: of the input, whose gradient the gather computes as that of a padded image.
 inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa isa,
-                                         int64_t threads) {
+                                         int64_t threads, const Margins& folded) {
   const int64_t element = compute_bytes(dtype), channels = gather.groups * gather.dst_channels;
   DepthwisePlan plan{};
   plan.lanes = block_lanes(dtype);
+  plan.folded = folded;
+  const bool runs = isa >= Isa::kAvx2 && plan.lanes == kRunLanes && rows_are_runs(gather);
   plan.channels_in_lanes =
-      depthwise_channels_in_lanes(gather, plan.lanes) || transposes(gather, plan.lanes, isa);
+      depthwise_channels_in_lanes(gather, plan.lanes) || transposes(gather, plan.lanes, isa) ||
+      (runs && folded.any() && gather.src_channels == 1 &&
+       filled_lanes(channels, plan.lanes) >
+           cost::kFilledByFolding * filled_lanes(gather.columns.longest, plan.lanes));
   plan.strips = !plan.channels_in_lanes && gather.src_channels == 1 &&
                 gather.columns.src_step == 1 && gather.rows.src_step == 1 &&
                 gather.rows.kernel <= kStripRows && gather.columns.kernel <= kStripPitch;
@@ -208,7 +251,9 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
                   !gather.margins.any() && plan.blocks > 1;
   int64_t rows = depthwise_job_rows(plan, gather, element, in_pixels);
   // Threads that share an image have a part of its rows each, as in dense_channels/shared_rows.h.
-  if (in_pixels && gather.n < threads) {
+  if (folded.any()) {
+    rows = gather.rows.longest;
+  } else if (in_pixels && gather.n < threads) {
     rows = smaller(rows, larger(cost::kLeastSharedRows,
                                 rows_of_thread(gather.rows.longest, gather.n, threads)));
   }
@@ -220,7 +265,7 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
       plan.rows.count > 1) {
     plan.unpadded = DepthwisePlan::Unpadded::kNever;
   }
-  share_blocks(plan, gather, in_pixels);
+  share_blocks(plan, gather, in_pixels, threads);
 
   auto& weights = plan.weights;
   weights.step = plan.channels_in_lanes ? plan.lanes : 1;
@@ -231,7 +276,7 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
       larger(1, cost::kPackedBytes / (gather.src_channels * weights.plane * element));
   weights.even_odd = round_up(weights.size + plan.blocks, 16);
   if (plan.even_odd) weights.pack_blocks = round_up(weights.pack_blocks, 2);
-  size_depthwise_scratch(plan, gather, element);
+  size_depthwise_scratch(plan, gather, element, runs);
   return plan;
 }
 
@@ -243,7 +288,7 @@ inline int64_t depthwise_shared_size(const DepthwisePlan& plan) {
 
 inline int64_t depthwise_scratch_bytes(const DepthwisePlan& plan, Dtype dtype) {
   const auto& size = plan.scratch;
-  return (size.patch + size.bias + size.sums) * compute_bytes(dtype) +
+  return (size.patch + size.bias + size.sums + size.folded) * compute_bytes(dtype) +
          size.offsets * (int64_t)sizeof(int64_t);
 }
 

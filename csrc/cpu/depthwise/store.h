@@ -25,7 +25,7 @@ struct Destination {
   enum class Finish {
     kNothing,  // they lie in the result
     kRows,     // after each tile its rows go to the result
-    kImage,    // after all tiles, [pixel][lanes] go to planes
+    kImage,    // after all tiles, [pixel][block][lanes] go to planes
     kPlanes,   // after all tiles, planes are converted as they lie
   };
 
@@ -57,7 +57,7 @@ struct DepthwiseRows {
   const DepthwisePlan& plan;
   int64_t row_begin;
   int64_t* offsets;
-  T* sums;
+  T *sums, *folded;  // of the pixels that the plan folds
   DepthwiseView<X> view = {};
   const T* bias = nullptr;  // of `block`, or null
   const T* weights = nullptr;
@@ -68,13 +68,14 @@ struct DepthwiseRows {
   S* result = nullptr;            // of this image
 
   DepthwiseRows(const Task& task, const Gather& gather, const DepthwisePlan& plan,
-                int64_t row_begin, int64_t* offsets, T* sums)
+                int64_t row_begin, int64_t* offsets, T* sums, T* folded)
       : task(task),
         gather(gather),
         plan(plan),
         row_begin(row_begin),
         offsets(offsets),
-        sums(sums) {}
+        sums(sums),
+        folded(folded) {}
 
   // Padding is what it repeats in the source.
   bool repeats() const { return in_place && gather.margins.any(); }
@@ -93,14 +94,15 @@ struct DepthwiseRows {
     return as_result ? Finish::kNothing : Finish::kRows;
   }
   Destination<X> destination() const {
-    const int64_t width = gather.columns.dst_size, lanes = plan.lanes;
+    const int64_t width = plan.width(gather), lanes = plan.lanes;
     const int64_t step = gather.columns.dst_step, first_row = row_begin * gather.rows.dst_step;
     X* const kept = (X*)sums;
     switch (finish()) {
       case Finish::kPlanes:
         return {kept, first_row, width, 1, 0, Finish::kPlanes};
       case Finish::kImage:
-        return {kept, first_row, width * lanes, step * lanes, lanes, Finish::kImage};
+        return {kept,           first_row,     width * lanes * blocks, step * lanes * blocks,
+                lanes * blocks, Finish::kImage};
       case Finish::kRows: {
         const int64_t phase = plan.channels_in_lanes ? lanes : sums_length();
         const int64_t pitch =
@@ -124,16 +126,16 @@ struct DepthwiseRows {
   }
 
   S* pixel(int64_t row, int64_t column) const {
-    const int64_t at = row * gather.columns.dst_size + column;
+    const int64_t at = row * plan.width(gather) + column;
     if (gather.layout == Layout::kChannelsLast) {
       return result + at * dst_channels() + first_channel();
     }
-    return result + first_channel() * gather.rows.dst_size * gather.columns.dst_size + at;
+    return result + first_channel() * plan.height(gather) * plan.width(gather) + at;
   }
 
   // Tile row m of the sums to a row of the result.
   void store_row(int64_t m, int64_t row) const {
-    const int64_t width = gather.columns.dst_size;
+    const int64_t width = plan.width(gather);
     if (plan.channels_in_lanes) {
       const T* from = sums + m * width * plan.lanes;
       for (int64_t j = 0; j < width; ++j, from += plan.lanes) {
@@ -168,14 +170,14 @@ struct DepthwiseRows {
 
   // What is left when all tiles are done.
   void store_rest() const {
-    const int64_t width = gather.columns.dst_size, height = gather.rows.dst_size;
+    const int64_t width = plan.width(gather), height = plan.height(gather);
     const int64_t row = row_begin * gather.rows.dst_step;
     const int64_t rows = smaller(plan.rows.size * gather.rows.dst_step, height - row);
     if (finish() == Finish::kPlanes) {  // several blocks have all rows of their planes
       copy_span(sums, pixel(row, 0), blocks * rows * width);
     } else if (finish() == Finish::kImage) {
-      transpose_copy(sums, plan.lanes, rows * width, channel_count(), pixel(row, 0), height * width,
-                     bias);
+      transpose_copy(sums, plan.lanes * blocks, rows * width, channel_count(), pixel(row, 0),
+                     height * width, bias);
     }
     if (!task.activates()) return;
     const int64_t channels = plan.channels_in_lanes ? channel_count() : blocks;

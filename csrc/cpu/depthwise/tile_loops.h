@@ -182,6 +182,10 @@ struct DepthwiseTileLoops {
     const int64_t column = columns.src_first - view.column, width = gather.src_width();
     if constexpr (kRepeats<T>) {
       if (job.repeats()) {
+        if (width <= Simd<T>::kLanes && columns.size <= Simd<T>::kLanes) {
+          const StripRow<StripEdges::kOneVector> row = {column, width, gather.margins};
+          return run_depthwise_strips<T>(tile, count, row, planes);
+        }
         if (gather.margins.mode == PaddingMode::kCircular && width > Simd<T>::kLanes) {
           const StripRow<StripEdges::kOtherEnd> row = {column, width, gather.margins};
           return run_depthwise_strips<T>(tile, count, row, planes);

@@ -17,6 +17,7 @@
 #include "cpu/grad_weight/plan.h"
 #include "cpu/grouped_channels/plan.h"
 #include "cpu/pointwise/plan.h"
+#include "cpu/runtime.h"
 #include "cpu/simd/pairs.h"
 #include "cpu/simd/scalar.h"
 #include "cpu/winograd/plan.h"

@@ -131,7 +131,7 @@ struct Cpu {
   static void run(Task task, const Tensor&, const Sizes& geometry) {
     task.shape = with_padding_mode(task.shape, geometry);
     const int64_t bytes = result_bytes(task);
-    if (bytes >= cost::kMappedAnew) prefer_huge_pages(task.result, bytes);
+    prefer_huge_result(task.result, bytes);
     cpu::run(task, winograd_of(geometry));
   }
   static Tensor grad_bias(const Tensor& grad, const Conv2dShape& shape) {

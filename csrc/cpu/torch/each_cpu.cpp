@@ -4,7 +4,6 @@
 // _grad_weight_squares keeps of every weight gradient the sum of its squares alone.
 #include <torch/csrc/stable/library.h>
 
-#include "cpu/common/cost_model.h"
 #include "cpu/common/sum_of_squares.h"
 #include "cpu/run_each.h"
 #include "cpu/torch/arguments.h"
@@ -81,7 +80,7 @@ void set_result(EachTask& each, const Tensor& result) {
   each.first.result = result.mutable_data_ptr();
   each.result_step = step_of(result);
   const int64_t bytes = result.numel() * static_cast<int64_t>(result.element_size());
-  if (bytes >= cost::kMappedAnew) prefer_huge_pages(each.first.result, bytes);
+  prefer_huge_result(each.first.result, bytes);
 }
 
 struct InPlace {

@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <optional>
 
-#include "cpu/common/cost_model.h"
 #include "cpu/integer/kernels.h"
 #include "cpu/integer/plan_quads.h"
 #include "cpu/run_plan.h"
@@ -82,7 +81,7 @@ Tensor conv2d_int32(const Tensor& input, const Tensor& weight, const std::option
   task.weight = weight.const_data_ptr();
   for (int i = 0; i < 4; ++i) task.weight_stride[i] = weight.stride(i);
   task.result = result.mutable_data_ptr();
-  if (result.numel() * 4 >= cost::kMappedAnew) prefer_huge_pages(task.result, result.numel() * 4);
+  prefer_huge_result(task.result, result.numel() * 4);
   const TorchThreads threads = TorchThreads::for_work(multiply_adds(d));
   Plan plan;
   plan.clear(isa_in_use(), threads.count());

@@ -205,7 +205,7 @@ struct Call {
               : empty_dense(given[0], {value.n, value.c, value.h, value.w}, value.layout, cpu, 0));
       outputs.push_back(results.back().mutable_data_ptr());
       const int64_t bytes = value.elements() * stored_bytes(program.dtype);
-      if (bytes >= cost::kMappedAnew) prefer_huge_pages(outputs.back(), bytes);
+      prefer_huge_result(outputs.back(), bytes);
     }
   }
 };

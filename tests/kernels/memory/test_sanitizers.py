@@ -25,6 +25,7 @@ from tests.sanitize import (
     check_integers,
     is_too_large,
     run_address,
+    run_folded,
     run_images,
     run_integers,
     run_threads,
@@ -55,8 +56,9 @@ def test_the_host_program_has_every_algorithm(address):
 @pytest.mark.slow
 def test_no_read_outside_and_nothing_undefined(address):
     computed = run_address(address, (*AWKWARD, *FAR, *SHARED), everything=False)
-    # Few shapes are kernels of one row or column, or of four with a stride.
-    rare = {name for name in computed if "1x" in name or "x1" in name or "4x4_stride2" in name}
+    # Few shapes are kernels of one row or column, or of four with a stride; some know one operator.
+    few = ("1x", "x1", "4x4_stride2", "folded")
+    rare = {name for name in computed if any(part in name for part in few)}
     assert all(n >= (2 if name in rare else 10) for name, n in computed.items()), computed
 
 
@@ -65,6 +67,8 @@ def test_integers_and_single_images(address):
     computed = run_integers(address, (*AWKWARD, *FAR), everything=False, exact=True)
     assert min(computed.values()) >= 100, computed
     assert run_images(address, SHARED, everything=False) == 2 * len(SHARED)
+    folded = run_folded(address, everything=False, exact=True)
+    assert min(folded["winograd_f4_folded"], folded["winograd_5x5_folded"]) >= 2, folded
     assert not check_integers(address, SHARED[0], torch.int8, False, "avx2")  # not compiled
 
 

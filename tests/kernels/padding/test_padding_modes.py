@@ -58,6 +58,10 @@ CASES = [
     case("groups_in_parts", 72, (40, 41), 72, (3, 3), groups=18),
     case("depthwise_dilation", 33, (9, 40), 33, (3, 3), 1, (4, 3, 5, 2), 2, 33),
     case("depthwise_short_rows", 33, (9, 3), 33, (3, 3), groups=33),
+    case("depthwise_blocks", 70, (7, 7), 70, (3, 3), groups=70, n=3),
+    case("depthwise_blocks_7x7", 48, (14, 13), 48, (7, 7), 1, (3, 3, 3, 3), groups=48, n=3),
+    case("depthwise_5x4_stride_3", 40, (11, 12), 40, (5, 4), 3, (2, 3, 1, 2), groups=40, n=3),
+    case("groups_of_two", 36, (12, 11), 36, (3, 3), groups=18, n=3),
     case("depthwise_multiplier", 5, (6, 9), 10, (3, 3), 3, (2, 1, 0, 2), groups=5),
     case("widest_reflect", 16, (4, 5), 16, (3, 3), 1, (3, 3, 4, 4)),
     case("one_pixel", 16, (1, 1), 16, (3, 3)),
@@ -123,7 +127,11 @@ def assert_right(case, t, mode, channels_last, bits=True):
         assert_accurate(found, op, beside, around, winograd="winograd" in case.name)
         if bits:
             assert same_bits(found, run(op, beside, around, "zeros", channels_last)), op
-    found, expected = run("grad_input", case, t, mode, channels_last), grad_input(case, t, mode)
+    assert_grad_input(run("grad_input", case, t, mode, channels_last), case, t, mode)
+
+
+def assert_grad_input(found: torch.Tensor, case: Conv2dCase, t: Operands, mode: str) -> None:
+    expected = grad_input(case, t, mode)
     eps = 8e-3 if found.dtype in (torch.bfloat16, torch.float16) else 1e-6
     if found.dtype is torch.float64:
         eps = 1e-14
@@ -197,6 +205,38 @@ def test_groups_read_the_input_and_any_weight(case, dtype):
             expected = run(op, unpadded(case), around, "zeros", channels_last)
             found = run(op, case, t.map(surrounded), mode, channels_last)
             assert same_bits(found, expected), (op, mode, channels_last)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+def test_a_padded_1x1_layer_has_an_input_gradient(mode, channels_last):
+    """That of the padded image is a layer without rows and columns."""
+    shape = case("1x1", 33, (9, 7), 33, (1, 1), 1, (2, 1, 1, 2), groups=33)
+    t = operands(shape, torch.float32, channels_last)
+    assert_grad_input(run("grad_input", shape, t, mode, channels_last), shape, t, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
+def test_small_gradients_of_the_padding_are_added(mode, channels_last):
+    """Denormal sums of products are flushed to zero, those of pixels and their padding are not."""
+    shape = case("small", 32, (6, 7), 32, (3, 3), groups=32)
+    t = operands(shape, torch.float32, channels_last)
+    # Row -1 of the padding has the gradients of row 0, and is added to some of 1.5e-38.
+    t.weight.zero_()[:, :, 0, 1] = 1
+    t.grad.fill_(1.5e-38)[:, :, 0] = -1.2e-38
+    if mode == "circular":  # to the last row, which has those of itself
+        t.weight[:, :, 1, 1] = 1
+        t.grad[:, :, 1] = 0
+    expected = grad_input(shape, t, mode).float()
+    assert ((expected != 0) & (expected.abs() < torch.finfo(torch.float32).tiny)).any()
+    for level in isa_levels():
+        torch.ops.torchconv._force_isa(level)
+        try:
+            found = run("grad_input", shape, t, mode, channels_last)
+        finally:
+            torch.ops.torchconv._force_isa("")
+        assert same_bits(found, expected), level
 
 
 @pytest.mark.parametrize("mode", ["reflect", "circular"])
