@@ -6,7 +6,8 @@
 //      l . . . . r      beside it counts as padding. Few taps of the kernel reach it.
 //      b b b b b b
 //
-// In this order, so that a sum depends on the shape alone. No torch, no SIMD.
+// In this order, so that a sum depends on the shape alone. Algorithms that fold the padding themselves
+// (Algorithm::folds_padding) compute some layers as a whole. No torch, no SIMD.
 #pragma once
 
 #include <vector>

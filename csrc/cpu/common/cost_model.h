@@ -162,10 +162,15 @@ constexpr int64_t kRunWeightBytes = 256 << 10;
 // Source and sums of the blocks of a transposed map that are computed at once, so that what each row costs before its
 // first pixel is shared: 7x7 maps take 0.6 to 0.77 of the time (Zen 4).
 constexpr int64_t kRunPatchBytes = 128 << 10;
+// Maps up to this width are transposed for kernels too large for strips.
+constexpr int64_t kTransposedRow = 128, kTransposedRowAvx2 = 32;
 // An input gradient of padding that repeats elements is that of a wider image, whose rim can be added while channels
-// fill the lanes: transposed where they fill so many times as many as pixels do. 14 x 14 to 56 x 56 take 0.73 to 1.01
-// of the time with 3 x 3 kernels, 0.55 to 0.75 with 7 x 7 (Zen 4).
+// fill the lanes: transposed where they fill so many times as many as pixels do. 14 x 14 and 56 x 56 take 0.7 to 0.9
+// of the time with 3 x 3 kernels, 14 x 14 to 56 x 56 0.55 to 0.8 with 7 x 7; but with 3 x 3 ones at 28 x 28 1.2
+// times: rows of several vectors and few taps are transposed where the caches do not hold them (Zen 4).
 constexpr double kFilledByFolding = 0.9;
+constexpr int64_t kFewFoldedTaps = 9;
+constexpr double kFoldedInCaches = 8 << 20;  // bytes of the result
 // Operands beyond this find no room in a cache: lines are asked for when so many others are yet to be
 // written.
 constexpr double kFetchBytes = 3 << 20;

@@ -6,13 +6,9 @@
 // to fill a vector. A block is what one load of the patch serves: a plane, or a vector of channels.
 #pragma once
 
-#include "cpu/depthwise/patch.h"
+#include "cpu/depthwise/transposing.h"
 
 namespace torchconv::cpu {
-
-// Small kernels with pixels in the lanes are computed in strips, which read weights in rows of
-// kStripPitch.
-constexpr int64_t kStripRows = 7, kStripPitch = 8;
 
 struct DepthwisePlan {
   // How a job reads its source where all weights are finite, so that padding adds nothing, or where padding
@@ -61,27 +57,6 @@ struct DepthwisePlan {
     return {2 * pairs.begin, smaller(blocks, 2 * pairs.end)};
   }
 };
-
-// Maps up to this width are transposed for kernels too large for strips.
-constexpr int64_t kTransposedRow = 128, kTransposedRowAvx2 = 32;
-
-// A contiguous map is transposed for kernels of other sizes with stride two, too, and for those too large for strips:
-// in a plane they load for every tap, mostly across two cache lines, and see padding. 9 x 9 to 31 x 31 at 13 x 13 to
-// 112 x 112 take 0.43 to 0.91 of the time, with AVX2 0.67 to 0.96 up to 32 x 32 and 1.01 to 1.1 beyond (Zen 4).
-inline bool transposes(const Gather& gather, int64_t lanes, Isa isa) {
-  const Axis &rows = gather.rows, &columns = gather.columns;
-  const bool strided =
-      columns.src_step == 2 && columns.kernel > 2 && rows.kernel > 1 && rows_are_runs(gather);
-  // Kernels that reach far would need a patch that does not fit: in a plane it is a part of that.
-  const int64_t patch = make_depthwise_patch(gather, true, 1, 1, lanes).size;
-  const bool large = columns.src_step == 1 && rows.src_step == 1 && rows.kernel > kStripRows &&
-                     columns.kernel > kStripPitch &&
-                     patch * (int64_t)sizeof(float) <= cost::kLargestPatchBytes &&
-                     columns.longest <= (isa >= Isa::kAvx512 ? kTransposedRow : kTransposedRowAvx2);
-  return isa >= Isa::kAvx2 && lanes == kRunLanes && gather.src_channels == 1 &&
-         gather.dst_channels == 1 && (strided || large) &&
-         filled_lanes(gather.groups, lanes) >= sum_order::kFilledWithStride;
-}
 
 // How the source is read where padding may be left out.
 inline DepthwisePlan::Unpadded choose_unpadded(const DepthwisePlan& plan, const Gather& gather,
@@ -228,11 +203,9 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   plan.lanes = block_lanes(dtype);
   plan.folded = folded;
   const bool runs = isa >= Isa::kAvx2 && plan.lanes == kRunLanes && rows_are_runs(gather);
-  plan.channels_in_lanes =
-      depthwise_channels_in_lanes(gather, plan.lanes) || transposes(gather, plan.lanes, isa) ||
-      (runs && folded.any() && gather.src_channels == 1 &&
-       filled_lanes(channels, plan.lanes) >
-           cost::kFilledByFolding * filled_lanes(gather.columns.longest, plan.lanes));
+  plan.channels_in_lanes = depthwise_channels_in_lanes(gather, plan.lanes) ||
+                           transposes(gather, plan.lanes, isa) ||
+                           (runs && folded.any() && folds_transposed(gather, element, plan.lanes));
   plan.strips = !plan.channels_in_lanes && gather.src_channels == 1 &&
                 gather.columns.src_step == 1 && gather.rows.src_step == 1 &&
                 gather.rows.kernel <= kStripRows && gather.columns.kernel <= kStripPitch;

@@ -1,5 +1,6 @@
 """Input gradients where padding repeats elements of the input, by Winograd's algorithms: errors
-within limits, the same bits in any batch, layout, level and number of threads, at every size and padding."""
+within limits, the same bits in any batch, layout, level and number of threads, at every size and
+padding."""
 
 from __future__ import annotations
 
