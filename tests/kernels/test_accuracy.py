@@ -116,6 +116,8 @@ def computes(op: str, dtype: torch.dtype) -> set[str]:
     """The algorithms that know this operator in this dtype, for some shape."""
     of_weights = {name for name in ALGORITHMS if name.endswith("grad_weight")}
     found = of_weights if op == "grad_weight" else {*ALGORITHMS} - of_weights
+    if op != "grad_input":
+        found = {name for name in found if not name.endswith("folded")}
     if dtype == torch.float64:
         found = {name for name in found if not name.startswith(("winograd", "grouped"))}
     return found | {"reference"}
