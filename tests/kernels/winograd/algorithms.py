@@ -37,6 +37,7 @@ KERNELS |= {
     "winograd_1x3_stride2": Kernel(1, 3, (1, 2)),
 }
 ALGORITHMS = tuple(KERNELS)
+FOLDED = {"winograd_f4_folded": Kernel(3, 3), "winograd_5x5_folded": Kernel(5, 5)}  # test_folded.py
 WITHOUT_STRIDE = tuple(name for name, kernel in KERNELS.items() if kernel.stride == (1, 1))
 GATHERS = ("forward", "grad_input")
 # Of the rms of the exact result: the rms error and the largest.
@@ -56,9 +57,12 @@ def errors(found: torch.Tensor, value: torch.Tensor) -> tuple[float, float]:
     return float(error.square().mean().sqrt() / rms), float(error.abs().max() / rms)
 
 
-def explanation(op: str, shape: Conv2dCase, dtype=torch.float32, channels_last=False) -> list[str]:
+def explanation(
+    op: str, shape: Conv2dCase, dtype=torch.float32, channels_last=False, padding_mode: int = 0
+) -> list[str]:
+    *geometry, flags = shape.geometry(channels_last)
     return torch.ops.torchconv._explain(
-        op, shape.input_size, shape.weight_size, shape.geometry(channels_last),
+        op, shape.input_size, shape.weight_size, [*geometry, flags + padding_mode],
         str(dtype).removeprefix("torch."),
     ).splitlines()  # fmt: skip
 
@@ -66,7 +70,7 @@ def explanation(op: str, shape: Conv2dCase, dtype=torch.float32, channels_last=F
 def with_kernel(shape: Conv2dCase, algorithm: str) -> Conv2dCase:
     """The same layer with the kernel and the stride of an algorithm, padded by half the kernel,
     with about as many outputs."""
-    r, s, stride = KERNELS[algorithm]
+    r, s, stride = (KERNELS | FOLDED)[algorithm]
     dilation = shape.dilation if stride == (1, 1) else (1, 1)
     padding = tuple(taps // 2 * step for taps, step in zip((r, s), dilation, strict=True))
     return replace(

@@ -8,6 +8,7 @@ import torch
 
 from tests.cases import case
 from tests.compare import same_bits
+from tests.kernels.padding.test_padding_modes import MODES
 from tests.kernels.winograd.algorithms import (
     ALGORITHMS,
     GATHERS,
@@ -85,11 +86,8 @@ def test_dilated_layers_count_products():
     assert chosen_for("forward", few, torch.bfloat16, True) == "direct"
     # Padding that repeats the input is summed, too.
     ring = case("", 1, 64, 33, 64, 3, dilation=12)
-    geometry = list(ring.geometry(True))
-    geometry[-1] += 384  # circular
-    sizes = ring.input_size, ring.weight_size
-    reasons = torch.ops.torchconv._explain("forward", *sizes, geometry, "float32")
-    assert reasons.splitlines()[-1].startswith(f4)
+    reasons = explanation("forward", ring, channels_last=True, padding_mode=MODES["circular"])
+    assert reasons[-1].startswith(f4)
 
 
 def test_small_maps_and_bfloat16_of_5x5_layers_are_summed_directly():

@@ -5,7 +5,6 @@ padding."""
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +14,15 @@ from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, case, ids
 from tests.compare import same_bits
 from tests.kernels.padding.test_padding_modes import MODES, fits, grad_input, run
-from tests.kernels.winograd.algorithms import both_layouts, errors, explanation
+from tests.kernels.winograd.algorithms import (
+    FOLDED,
+    both_layouts,
+    errors,
+    explanation,
+    with_kernel,
+)
 from tests.reference import Operands, random_operands, threads
 
-KERNELS = {"winograd_f4_folded": 3, "winograd_5x5_folded": 5}
 LIMITS = (1.2e-6, 1.5e-5)  # as of the algorithms with zeros as padding
 LAYERS = (
     case("64", 3, 64, 28, 64, 3),
@@ -29,28 +33,19 @@ LAYERS = (
     case("parts_of_a_row", 2, 20, (6, 230), 70, 3),
     case("one_image", 1, 130, (19, 33), 33, 3),
 )
-every_algorithm = pytest.mark.parametrize("algorithm", KERNELS)
+every_algorithm = pytest.mark.parametrize("algorithm", FOLDED)
 
 
 @pytest.fixture(autouse=True)
 def _forced(request):
     if "algorithm" in request.fixturenames:
         torch.ops.torchconv._force_algorithm(request.getfixturevalue("algorithm"))
-        yield
-        torch.ops.torchconv._force_algorithm("")
-    else:
-        yield
-
-
-def with_kernel(shape: Conv2dCase, algorithm: str) -> Conv2dCase:
-    taps = KERNELS[algorithm]
-    return replace(shape, r=taps, s=taps, padding=(taps // 2,) * 4)
 
 
 def random_cases(algorithm: str, count: int, seed: int, batch: int = 0) -> list[Conv2dCase]:
     """Any size from 1 x 1 on, any padding, channels around the lanes."""
     generator = random.Random(seed)
-    taps, found = KERNELS[algorithm], []
+    taps, found = FOLDED[algorithm].r, []
     channels = (1, 2, 7, 15, 16, 17, 31, 33, 48, 50, 64, 65, 70, 130)
     while len(found) < count:
         padding = tuple(generator.randint(0, 5) for _ in range(4))
@@ -129,7 +124,7 @@ def test_any_number_of_threads_and_level(algorithm, dtype):
 @every_algorithm
 def test_as_zeros_where_the_inside_is(algorithm):
     """Forced, it computes layers with zeros, too: all but the edges has the same bits."""
-    taps = KERNELS[algorithm]
+    taps = FOLDED[algorithm].r
     shape = with_kernel(case("", 2, 32, 17, 24, 3), algorithm)
     t = random_operands(shape, torch.float32)
     zeros, repeated = (run("grad_input", shape, t, mode, False) for mode in ("zeros", "reflect"))
@@ -137,23 +132,20 @@ def test_as_zeros_where_the_inside_is(algorithm):
     assert same_bits(zeros[inside], repeated[inside]) and not same_bits(zeros, repeated)
 
 
-def chosen(shape: Conv2dCase, mode: str, dtype: str = "float32") -> str:
-    geometry = list(shape.geometry(False))
-    geometry[-1] += MODES.get(mode, 0)
-    sizes = shape.input_size, shape.weight_size
-    lines = torch.ops.torchconv._explain("grad_input", *sizes, geometry, dtype).splitlines()
+def chosen(shape: Conv2dCase, mode: str, dtype=torch.float32) -> str:
+    lines = explanation("grad_input", shape, dtype, padding_mode=MODES.get(mode, 0))
     return lines[-1].split(":")[0]
 
 
 def test_the_choice_is_that_of_forward():
     for channels, size, taps, mode, dtype, expected in (
-        (64, 28, 3, "reflect", "float32", "winograd_f4_folded"),
-        (64, 28, 3, "circular", "bfloat16", "winograd_f4_folded"),
-        (64, 28, 3, "zeros", "float32", "winograd_f4"),
-        (15, 28, 3, "reflect", "float32", "dense_channels"),
-        (64, 28, 5, "replicate", "float16", "winograd_5x5_folded"),
-        (64, 28, 5, "replicate", "bfloat16", "dense_channels"),
-        (64, 28, 7, "reflect", "float32", "winograd_parts_4x4"),
+        (64, 28, 3, "reflect", torch.float32, "winograd_f4_folded"),
+        (64, 28, 3, "circular", torch.bfloat16, "winograd_f4_folded"),
+        (64, 28, 3, "zeros", torch.float32, "winograd_f4"),
+        (15, 28, 3, "reflect", torch.float32, "dense_channels"),
+        (64, 28, 5, "replicate", torch.float16, "winograd_5x5_folded"),
+        (64, 28, 5, "replicate", torch.bfloat16, "dense_channels"),
+        (64, 28, 7, "reflect", torch.float32, "winograd_parts_4x4"),
     ):
         for batch in (1, 300):
             shape = case("", batch, channels, size, channels, taps)
