@@ -198,29 +198,6 @@ def test_threads_that_share_an_image_and_kept_weights(shape, dtype):
             assert same_bits(found, added), (level, count)
 
 
-# 1 x 1, in channels_last: lanes of inputs and of outputs, not in whole vectors, in several slabs.
-LARGER_THAN_CACHES = (
-    build_case("inputs_in_lanes", 2, 15, 171, 30, 1),
-    build_case("outputs_in_lanes", 3, 40, (90, 83), 80, 1),
-    build_case("few_sets", 5, 128, 56, 50, 1),
-)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("shape", LARGER_THAN_CACHES, ids=ids(LARGER_THAN_CACHES))
-def test_what_the_next_pass_reads_is_fetched_and_nothing_else_changes(shape, dtype):
-    if dtype == torch.bfloat16:
-        shape = shape.with_batch(2 * shape.n)
-    t = random_operands(shape, dtype).contiguous(torch.channels_last)
-    assert t.input.nbytes + t.grad.nbytes > 10 * 2**20  # cost::kNextPassBytes
-    expected = run("grad_weight", shape, t, channels_last=True)
-    assert_accurate(expected, "grad_weight", shape, t)
-    for level, count in itertools.product(isa_levels(), (1, 2)):
-        torch.ops.torchconv._force_isa(level)
-        with threads(count):
-            assert same_bits(run("grad_weight", shape, t, channels_last=True), expected), level
-
-
 @pytest.mark.parametrize("op", OPS)
 def test_any_run(op):
     """A second call, after calls of other shapes have used the scratch, gives the same bits."""

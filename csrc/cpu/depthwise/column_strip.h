@@ -2,9 +2,12 @@
 // whole plane. It holds one sum per tap row and vector; a source row adds to all of them, the
 // oldest is complete and leaves, the others move up. Each source vector is loaded once per tap
 // column and nothing is computed twice. Reads a padded patch, or the source in place, where lanes
-// outside of a row are left out of the loads or are elements of the row that padding repeats.
+// outside of a row are left out of the loads or are elements of the row that padding repeats. The first
+// strip of a plane meets its cache lines for all of them: it asks for them some rows ahead where the
+// caches do not hold source and result.
 #pragma once
 
+#include "cpu/common/prefetch.h"
 #include "cpu/depthwise/strip_edges.h"
 
 namespace torchconv::cpu {
@@ -79,6 +82,18 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
   }
 }
 
+// The cache lines of all columns of a source row and of a destination row, some rows beyond row y of either: of this
+// plane, or of the next one, which may lie before it where strips slide upwards.
+template <class T>
+[[gnu::always_inline]] inline void fetch_rows(const DepthwiseTile<T>& t, int64_t y, int64_t rows) {
+  const int64_t row = y + smaller(cost::kStripRowsAhead, rows);
+  const bool next = row >= rows;
+  const T* const x = t.x + (next ? t.x_plane - rows * t.x_tap : 0);
+  const T* const out = t.out + (next ? t.out_plane - rows * t.out_row : 0);
+  prefetch_lines<false>(x + row * t.x_tap, larger(t.x_tap, -t.x_tap));
+  prefetch_lines<true>(out + row * t.out_row, larger(t.out_row, -t.out_row));
+}
+
 template <class T, StripEdges kEdges, int kTaps, int kVecs>
 [[gnu::noinline]] void depthwise_strip(const DepthwiseTile<T>& t, int64_t rows,
                                        const StripLanes<T, kEdges>* lanes, const StripTaps& taps) {
@@ -93,6 +108,7 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
   T* out = t.out;
   // Source row y is tap row m of destination row y - m.
   for (int64_t y = 0; y < rows + kTaps - 1; ++y) {
+    if (t.fetches && y < rows) fetch_rows(t, y, rows);
     if constexpr (repeats(kEdges)) {
       strip_repeating_row(t.x + t.repeated[y], x_column, t.w, all, y, rows, taps, lanes, sum);
     } else if (y >= t.begin && y < t.end) {
@@ -148,6 +164,8 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
   const int64_t count = t.count, vecs = ceil_div(count, V::kLanes);
   const bool wide = !repeats(kEdges) || padding_is_outside(t, row.column, row.width, vecs);
   const int64_t strips = ceil_div(vecs, wide ? kMost : smaller(kMost, 2));
+  // Of planes that are one strip downwards, hardware prefetchers see every line coming.
+  const bool fetches = t.fetches && (strips > 1 || t.x_tap < 0);
   for (int64_t i = 0; i < strips; ++i) {
     const int64_t v = i * vecs / strips, n = (i + 1) * vecs / strips - v, first = v * V::kLanes;
     StripLanes<T, kEdges> lanes[kStripPitch * kMost];  // [tap][n]
@@ -163,7 +181,7 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
     const auto run = [&](auto strip, const auto* of_strip) {
       for (int64_t plane = 0; plane < planes.count; ++plane) {
         planes(t, plane);
-        t.x += first, t.out += first, t.count = count - first;
+        t.x += first, t.out += first, t.count = count - first, t.fetches = fetches && i == 0;
         strip(t, rows, of_strip, taps);
       }
     };

@@ -39,10 +39,8 @@ struct DepthwiseRunLoops {
         to_the_left(all_columns, {0, plan.folded.left}, true),
         to_the_right(all_columns, {plan.folded.left + plan.width(gather), gather.columns.dst_size},
                      true) {
-    const double pixels = (double)gather.rows.src_size * (double)gather.columns.src_size +
-                          (double)gather.rows.dst_size * (double)gather.columns.dst_size;
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
-              pixels * (double)(gather.n * job.dst_channels()) * sizeof(X) > cost::kFetchBytes;
+              job.exceeds(cost::kFetchBytes);
     const int64_t fitting = cost::kRunWeightBytes / (plan.weight_block() * (int64_t)sizeof(T));
     batch = round_up(larger(1, fitting), job.even_odd ? 2 : 1);
   }

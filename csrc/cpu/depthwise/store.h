@@ -119,6 +119,12 @@ struct DepthwiseRows {
 
   int64_t sums_length() const { return round_up(gather.columns.longest, plan.lanes); }
   int64_t dst_channels() const { return gather.groups * gather.dst_channels; }
+  // Source and result of the call, which are asked for ahead of time where caches do not hold so many bytes.
+  bool exceeds(double bytes) const {
+    const double pixels = (double)gather.rows.src_size * (double)gather.columns.src_size +
+                          (double)gather.rows.dst_size * (double)gather.columns.dst_size;
+    return pixels * (double)(gather.n * dst_channels()) * sizeof(X) > bytes;
+  }
   int64_t first_channel() const { return plan.channels_in_lanes ? block * plan.lanes : block; }
   int64_t channel_count() const {  // from the first channel of `block` on
     if (!plan.channels_in_lanes) return 1;

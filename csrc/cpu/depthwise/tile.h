@@ -27,6 +27,7 @@ struct DepthwiseTile {
   const T* w;
   int64_t w_row, w_step;
   int64_t planes, x_plane, w_plane;
+  int64_t out_plane;   // strips
   int64_t taps;        // kernel rows
   int64_t begin, end;  // source rows slid over; tap rows of tiles that stand
   const int64_t*
@@ -36,6 +37,7 @@ struct DepthwiseTile {
   int64_t out_row, out_step;
   int64_t count, count_step;  // elements of vector v to store: at most count - v * count_step
   const T* bias;              // or null
+  bool fetches;               // rows ahead of those that it computes: strips that slide down first
 };
 
 template <class T, bool kBroadcast>

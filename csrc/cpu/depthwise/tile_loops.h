@@ -177,6 +177,9 @@ struct DepthwiseTileLoops {
               int64_t count) const {
     tile.tap_begin = 0, tile.tap_end = columns.taps;
     tile.count = columns.size;
+    tile.x_plane = gather.src_height() * gather.src_width();
+    tile.out_plane = gather.rows.dst_size * gather.columns.dst_size;
+    tile.fetches = job.in_place && job.exceeds(cost::kStripFetchBytes) && gather.phases() == 1;
     const bool gathered = tile.w_row != kStripPitch || tile.w_step != 1;
     Planes planes = {job, x, w, bias, out, job.blocks, gathered, {}};
     const int64_t column = columns.src_first - view.column, width = gather.src_width();
