@@ -22,27 +22,28 @@ def forward(model, images):
 
 
 def steps(model, dtype, start_scale, infinite_at=None):
-    """The scale, the gradients and the weights after each of three steps with a scaler."""
+    """The scale, the gradients and the weights after each of three steps, exact ones in float64."""
+    kept = next(model.parameters()).dtype
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=start_scale, growth_interval=2)
     found = []
     for step in range(3):
         torch.manual_seed(step)
-        images = torch.randn(2, 3, 9, 8)
+        images = torch.randn(2, 3, 9, 8).to(kept)
         if step == infinite_at:
             images[0, 0, 0, 0] = torch.inf
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype):
+        with torch.autocast("cpu", dtype, enabled=dtype is not kept):
             output = forward(model, images)
-            loss = output.float().pow(2).mean()
+            loss = output.to(kept).pow(2).mean()
         assert output.dtype is dtype
         scaler.scale(loss).backward()
-        assert all(p.grad.dtype is torch.float32 for p in model.parameters())
+        assert all(p.grad.dtype is kept for p in model.parameters())
         scaler.unscale_(optimizer)
         scaler.step(optimizer)
         scaler.update()
-        gradients = [p.grad.clone() for p in model.parameters()]
-        weights = [p.detach().clone() for p in model.parameters()]
+        gradients = [p.grad.to(torch.float64, copy=True) for p in model.parameters()]
+        weights = [p.detach().to(torch.float64, copy=True) for p in model.parameters()]
         found.append((scaler.get_scale(), gradients, weights))
     return found
 
@@ -54,10 +55,11 @@ def test_a_scaler_takes_and_skips_the_steps_that_it_does_with_nn(dtype, infinite
     model = build()
     converted = torchconv.convert(copy.deepcopy(model))
     assert all(map(torchconv.is_converted, converted))
+    exact = steps(copy.deepcopy(model).double(), torch.float64, 1024.0, infinite_at)
     results = [steps(each, dtype, 1024.0, infinite_at) for each in (converted, model)]
     tolerance = 3e-3 if dtype is torch.float16 else 1.5e-2
-    for step, (actual, expected) in enumerate(zip(*results, strict=True)):
-        assert actual[0] == expected[0]
+    for step, (actual, theirs, expected) in enumerate(zip(*results, exact, strict=True)):
+        assert actual[0] == theirs[0] == expected[0]
         assert_all_near(actual[2], expected[2], tolerance)
         if step != infinite_at:
             assert_all_near(actual[1], expected[1], tolerance)
