@@ -37,7 +37,7 @@ struct DepthwiseTile {
   int64_t out_row, out_step;
   int64_t count, count_step;  // elements of vector v to store: at most count - v * count_step
   const T* bias;              // or null
-  bool fetches;               // rows ahead of those that it computes: strips that slide down first
+  bool fetches;               // rows ahead of those that it sums: the first strip of a plane
 };
 
 template <class T, bool kBroadcast>
