@@ -1,15 +1,17 @@
 """What is fetched ahead where the caches do not hold source and result changes nothing else."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 
 import torchconv  # noqa: F401  (registers the operators)
 from benchmarks.machine import isa_levels
+from tests.cases import Conv2dCase, grouped, ids
 from tests.cases import case as build_case
-from tests.cases import grouped, ids
 from tests.compare import same_bits
+from tests.kernels.padding import test_padding_modes as padding_modes
 from tests.reference import Operands, assert_accurate, random_operands, run, threads
 
 # 1 x 1, in channels_last: lanes of inputs and of outputs, not in whole vectors, in several slabs.
@@ -35,6 +37,8 @@ def test_what_the_next_pass_of_a_weight_gradient_reads(shape, dtype):
             assert same_bits(run("grad_weight", shape, t, channels_last=True), expected), level
 
 
+RunOne = Callable[[Conv2dCase, Operands], torch.Tensor]
+
 # Pixels in the lanes: planes of several strips, of one, with rows apart, narrower than a vector.
 STRIPS = (
     grouped("strips", 2, 64, 80, 1, 3, bias=True),
@@ -46,6 +50,16 @@ STRIPS = (
 )
 
 
+def assert_same_alone(
+    together: torch.Tensor, shape: Conv2dCase, t: Operands, run_one: RunOne
+) -> None:
+    """Nothing is fetched for one image."""
+    for i in range(shape.n):
+        one = Operands(t.input[i : i + 1], t.weight, t.bias, t.grad[i : i + 1])
+        assert one.input.nbytes + one.grad.nbytes < 6 * 2**20
+        assert same_bits(run_one(shape.with_batch(1), one), together[i : i + 1]), i
+
+
 @pytest.mark.parametrize("op", ["forward", "grad_input"])
 @pytest.mark.parametrize("shape", STRIPS, ids=ids(STRIPS))
 def test_rows_of_planes(shape, op):
@@ -53,24 +67,18 @@ def test_rows_of_planes(shape, op):
     assert t.input.nbytes + t.grad.nbytes > 6 * 2**20  # cost::kStripFetchBytes
     together = run(op, shape, t, channels_last=False)
     assert_accurate(together, op, shape, t)
-    for i in range(shape.n):  # nothing is fetched for one image
-        one = Operands(t.input[i : i + 1], t.weight, t.bias, t.grad[i : i + 1])
-        assert one.input.nbytes + one.grad.nbytes < 6 * 2**20
-        alone = run(op, shape.with_batch(1), one, channels_last=False)
-        assert same_bits(alone, together[i : i + 1]), i
+    assert_same_alone(together, shape, t, lambda shape, t: run(op, shape, t))
     for level, count in itertools.product(isa_levels(), (1, 2)):
         torch.ops.torchconv._force_isa(level)
         with threads(count):
             assert same_bits(run(op, shape, t, channels_last=False), together), (level, count)
 
 
-@pytest.mark.parametrize("mode", ["reflect", "circular"])
-def test_rows_that_padding_repeats(mode):
-    shape = STRIPS[0]
-    t = random_operands(shape, torch.float32)
-    module = torchconv.Conv2d(
-        shape.c, shape.k, 3, padding=1, groups=shape.groups, padding_mode=mode
-    ).requires_grad_(False)
-    together = module(t.input)
-    for i in range(shape.n):
-        assert same_bits(module(t.input[i : i + 1]), together[i : i + 1]), i
+@pytest.mark.parametrize("op", ["forward", "grad_input"])
+@pytest.mark.parametrize("mode", padding_modes.MODES)
+def test_rows_that_padding_repeats(mode, op):
+    def run_one(shape: Conv2dCase, t: Operands) -> torch.Tensor:
+        return padding_modes.run(op, shape, t, mode, channels_last=False)
+
+    t = random_operands(STRIPS[0], torch.float32)
+    assert_same_alone(run_one(STRIPS[0], t), STRIPS[0], t, run_one)
