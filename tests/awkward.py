@@ -82,6 +82,9 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     ),
     grouped("depthwise_lanes_no_pad", 2, 32, (8, 11), 1, 3, stride=2, padding=0),
     grouped("depthwise_lanes_pad2", 2, 16, (8, 11), 1, 3, stride=2, padding=(2, 1, 0, 2)),
+    # Several blocks of an image at once, of which rows at an end are seen by no result.
+    grouped("depthwise_unseen_row", 2, 33, (8, 11), 1, 3, stride=2, padding=0, bias=True),
+    grouped("depthwise_unseen_rows", 1, 40, (3, 2), 1, 3, padding=8, dilation=3, bias=True),
     # Rows of taps in parts.
     *_sweep(
         "depthwise_parts_s=",

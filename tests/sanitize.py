@@ -226,9 +226,9 @@ def ops_of(algorithm: str) -> tuple[str, ...]:
 
 
 def calls(running: CpuHost, turn: int, everything: bool) -> Iterable[Call]:
-    """All dtypes, layouts and levels, or the one of the first level whose turn it is."""
-    every = list(product(running.levels if everything else running.levels[:1], COMBINATIONS))
-    for level, (dtype, channels_last) in every if everything else [every[turn * 5 % len(every)]]:
+    """All dtypes and layouts at all levels, or those whose turn it is."""
+    turns = COMBINATIONS if everything else [COMBINATIONS[turn * 5 % len(COMBINATIONS)]]
+    for level, (dtype, channels_last) in product(running.levels, turns):
         yield Call(dtype, channels_last, level, misaligned=turn % 2 == 1)
 
 

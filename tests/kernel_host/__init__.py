@@ -106,14 +106,18 @@ class HostProgram:
 
     def __init__(self, program: Path, environment: dict[str, str] | None = None, prefix=()):
         self._command = [*prefix, str(program)]
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **_REPORTS, **(environment or {})},
-        )
+        self._environment = {**os.environ, **_REPORTS, **(environment or {})}
+        self._process = self._start()
         self.algorithms = self._list("--list")
+
+    def _start(self) -> subprocess.Popen:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen(self._command, env=self._environment, **pipes)
+
+    def restart(self) -> None:
+        """For more requests after ProgramDied."""
+        self.close()
+        self._process = self._start()
 
     def _list(self, option: str) -> list[str]:
         return subprocess.run(

@@ -35,6 +35,12 @@ PINNED = (
     ),
     # More images than are summed at once, twice over.
     Sample(Conv2dCase("found", 1100, 2, 2, 3, 3, 1, 2), "float64", channels_last=True),
+    # Rows of grad that no element of the result sees, in a copy of several channels.
+    Sample(
+        Conv2dCase(
+            "found", 1, 17, 2, 1, 17, 4, 1, padding=(11, 9, 0, 0), dilation=(3, 1), groups=17
+        )
+    ),
 )
 
 

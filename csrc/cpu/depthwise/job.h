@@ -140,7 +140,7 @@ struct DepthwiseJob {
       ++rows.blocks;
     }
     Range loaded = {0, source.height};
-    if (rows.blocks == 1 && !gather.margins.any()) {
+    if ((plan.channels_in_lanes || rows.blocks == 1) && !gather.margins.any()) {
       const int64_t first = first_row();
       loaded = {larger(0, first), smaller(source.height, first + patch_rows())};
     }

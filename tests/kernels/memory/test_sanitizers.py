@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import secrets
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.machine import isa_levels
 from tests.awkward import AWKWARD
 from tests.cases import Conv2dCase, case
 from tests.compare import same_bits
 from tests.cpu_host import EMULATED_PAIRS
+from tests.fuzz.run import fuzz
+from tests.fuzz.sanitized import check_with
 from tests.kernel_host import NEEDS_COMPILER, SOME_OF_ADDRESS, ProgramDied, damaged
 from tests.kernels.test_accuracy import algorithm_names
 from tests.kernels.test_pairs import CASES, LEVEL, PIXELS, TAPS
@@ -37,17 +41,21 @@ pytestmark = NEEDS_COMPILER
 PAIRS = ("portable_dense", EMULATED_PAIRS)
 # `make sanitize` has the other levels, and guard_pages.py what they read outside of operands.
 PORTABLE = ("portable_dense", "portable_depthwise", "portable_integer")
+# Plans of depthwise have ways of their own to use scratch memory where there are runs of pixels.
+PARTS = (*PORTABLE, "avx2_depthwise", EMULATED_PAIRS)
+RANDOM_SECONDS = 20
 
 
 @pytest.fixture(scope="module")
 def address():
-    with start("address", (*PORTABLE, EMULATED_PAIRS)) as running:
+    with start("address", PARTS) as running:
         yield running
 
 
 def test_the_host_program_has_every_algorithm(address):
     assert {*address.algorithms} == {*algorithm_names(), "grad_bias"}
-    assert address.levels == ["portable"]  # pairs alone are no level
+    compiled = [level for level in isa_levels() if level in ("portable", "avx2")]
+    assert address.levels == compiled  # pairs alone are no level
     one = case("", 1, 2, 4, 3, 3)
     assert check(address, "reference", "forward", one, Call(DTYPES[0], False, "portable"))
     assert not check(address, "grad_weight", "grad_weight", one, Call(DTYPES[0], False, "avx2"))
@@ -63,10 +71,18 @@ def test_no_read_outside_and_nothing_undefined(address):
 
 
 @pytest.mark.slow
+def test_random_shapes(address):
+    seed = secrets.randbelow(2**31)
+    count, problem = fuzz(RANDOM_SECONDS, seed, check_with(address))
+    assert problem is None, f"seed {seed}: {problem}"
+    assert count > 0
+
+
+@pytest.mark.slow
 def test_integers_and_single_images(address):
     computed = run_integers(address, (*AWKWARD, *FAR), everything=False, exact=True)
     assert min(computed.values()) >= 100, computed
-    assert run_images(address, SHARED, everything=False) == 2 * len(SHARED)
+    assert run_images(address, SHARED, everything=False) == 2 * len(SHARED) * len(address.levels)
     folded = run_folded(address, everything=False, exact=True)
     assert min(folded["winograd_f4_folded"], folded["winograd_5x5_folded"]) >= 2, folded
     assert not check_integers(address, SHARED[0], torch.int8, False, "avx2")  # not compiled
