@@ -184,9 +184,11 @@ def run_integers(
 def run_images(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool) -> int:
     """How many calls of `run_each.h` were computed, with images as its tasks."""
     computed = 0
+    # Images choose among all algorithms: of the other levels a part may have compiled few.
+    levels = running.levels if everything else running.levels[:1]
     for turn, one in enumerate(cases):
         for op in OPS[:2]:
-            for call in calls(running, turn, everything):
+            for call in calls(levels, turn, everything):
                 computed += check(running, "each", op, one, call, threads=3)
     return computed
 
@@ -198,7 +200,7 @@ def run_folded(running: CpuHost, everything: bool, **how) -> dict[str, int]:
     for turn, (one, mode) in enumerate(product(padding_modes.CASES, padding_modes.MODES)):
         if not padding_modes.fits(one, mode):
             continue
-        for algorithm, call in product(computed, calls(running, turn, everything)):
+        for algorithm, call in product(computed, calls(running.levels, turn, everything)):
             t = random_operands(one, call.dtype)
             found = running.compute(
                 algorithm, "grad_input", one, t, call.channels_last, call.level,
@@ -225,10 +227,10 @@ def ops_of(algorithm: str) -> tuple[str, ...]:
     return ("grad_bias",) if algorithm == "grad_bias" else OPS
 
 
-def calls(running: CpuHost, turn: int, everything: bool) -> Iterable[Call]:
-    """All dtypes and layouts at all levels, or those whose turn it is."""
+def calls(levels: Sequence[str], turn: int, everything: bool) -> Iterable[Call]:
+    """All dtypes and layouts at these levels, or those whose turn it is."""
     turns = COMBINATIONS if everything else [COMBINATIONS[turn * 5 % len(COMBINATIONS)]]
-    for level, (dtype, channels_last) in product(running.levels, turns):
+    for level, (dtype, channels_last) in product(levels, turns):
         yield Call(dtype, channels_last, level, misaligned=turn % 2 == 1)
 
 
@@ -248,7 +250,7 @@ def run_address(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool)
                 continue
             for op in ops_of(algorithm):
                 turn = index + number + len(op)
-                for call in calls(running, turn, everything):
+                for call in calls(running.levels, turn, everything):
                     computed[algorithm] += check(running, algorithm, op, one, call, exact=True)
     return computed
 
@@ -264,7 +266,7 @@ def run_threads(running: CpuHost, cases: Sequence[Conv2dCase], everything: bool)
                 if algorithm not in wanted or leaves_out(algorithm, one, everything):
                     continue
                 for op in ops_of(algorithm):
-                    for call in calls(running, index + number + extra, everything):
+                    for call in calls(running.levels, index + number + extra, everything):
                         how = dict(threads=3, callers=2)
                         computed[algorithm] += check(running, algorithm, op, one, call, **how)
     return computed
