@@ -42,6 +42,11 @@ inline void prefetch_sums(T* sums, int64_t row, int64_t lanes) {
   }
 }
 
+// Whether tiles along b can fetch lanes that come later.
+template <class T, Steps kSteps>
+constexpr bool kFetchesAlongB = kSteps == Steps::kTableB && !std::is_same_v<T, Pair> &&
+                                Simd<T>::kRegisters < 32 && !std::is_class_v<typename Simd<T>::Vec>;
+
 // Several tiles, along j with kTableB, else along m: the end of one overlaps with the beginning of the
 // next, which a tile of few steps needs. kHalf: the last of the vectors is half of one.
 template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
@@ -50,7 +55,7 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
   using H = std::conditional_t<kHalf, typename HalfOf<V>::type, V>;
   constexpr int kWhole = kHalf ? kVecs - 1 : kVecs;
   constexpr bool kAlongB = kSteps == Steps::kTableB;
-  constexpr int64_t kLanes = V::kLanes;
+  constexpr int64_t kLanes = V::kLanes, kWidth = kVecs * kLanes;
   const int64_t step = t.step, row1 = t.a_row, c_row = t.c_row;
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
   const T* a = t.a;
@@ -93,6 +98,11 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
             const T* const bi = kAlongB                    ? b + offset[i]
                                 : kSteps == Steps::kTableA ? along + i * step
                                                            : b + b_offset[i];
+            if (kFetchesAlongB<T, kSteps> && ahead.row) {
+#pragma GCC unroll 8
+              for (int64_t v = 0; v < kWidth; v += kLaneBlock<T>)
+                __builtin_prefetch(bi + ahead.row + v);
+            }
             typename V::Vec x[kWhole + 1];
             typename H::Vec half_x = H::zero();
 #pragma GCC unroll 8
@@ -186,7 +196,7 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
     }
     result.skip(tiles.rounded);
     a += kAlongB ? 0 : tiles.a;
-    b += kAlongB ? kVecs * kLanes : kSteps == Steps::kTables ? tiles.b : 0;
+    b += kAlongB ? kWidth : kSteps == Steps::kTables ? tiles.b : 0;
     c += tiles.c;
     if (!kAlongB && row_bias) row_bias += kRows;
   }

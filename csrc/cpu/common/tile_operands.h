@@ -53,7 +53,7 @@ struct Tile : RoundedResult<T> {
 
 // What is read after a tile and lies beyond the L2 cache: so many elements for each row of the tile are
 // fetched into it while they are summed. No part of Tile: with more members, layers of few sums took
-// up to a tenth longer.
+// up to a tenth longer. Of kTableB row is how far behind the lanes of a step others are fetched.
 template <class T>
 struct Ahead {
   const T* data = nullptr;

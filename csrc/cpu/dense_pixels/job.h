@@ -93,7 +93,7 @@ struct PixelJob {
   // would be written beyond its end, so it goes through `sums`.
   void multiply_direct(Tile<A> tile, int64_t channels, int64_t length, T* sums) const {
     const int64_t rest = length % kLaneBlock<T>;
-    run_blocks(tile, channels, length / kLaneBlock<T>);
+    run_blocks(tile, channels, length / kLaneBlock<T>, gather.taps() == 1);
     if (!rest) return;
     Tile<A> part = tile;
     T* const end = tile.c + length - rest;
@@ -164,7 +164,7 @@ struct PixelJob {
       } else if (in_result()) {
         multiply_direct(tile, channels, length(), sums);
       } else {
-        run_blocks(tile, channels, ceil_div(length(), kLaneBlock<T>));
+        run_blocks(tile, channels, ceil_div(length(), kLaneBlock<T>), gather.taps() == 1);
       }
       tile.b += image_pitch;
       tile.c += next;

@@ -32,12 +32,12 @@ template <class T, StripEdges kEdges, bool kFirst, bool kLast, int kFrom, int kT
 #pragma GCC unroll 8
     for (int i = 0; i < kVecs; ++i) {
       const T* const x = at + i * V::kLanes;
-      const bool first = i == 0, last = i == kVecs - 1;
+      const bool first = repeats(kEdges) && i == 0, last = repeats(kEdges) && i == kVecs - 1;
       if constexpr (kEdges == StripEdges::kOneVector) {
         v[i] = V::permute(whole, lanes[s].lanes);
       } else if (kEdges == StripEdges::kZeros || (kFirst && first) || (kLast && last)) {
         v[i] = lanes[s * kVecs + i].load(x);
-      } else if (repeats(kEdges) && last) {
+      } else if (last) {
         v[i] = V::load_masked(x, lanes[s * kVecs + i].inside);
       } else {
         v[i] = V::held(V::load(x));
@@ -66,7 +66,7 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
   } else if (y >= rows + kTaps - 1 - kFew) {
     strip_taps<T, kEdges, true, true, kTaps - kFew, kTaps - 1>(row, x_column, w, 0, all, lanes,
                                                                sum);
-  } else if (kVecs > 1 && taps.apart) {
+  } else if (kEdges != StripEdges::kRows && (kVecs > 1 || kTaps <= 3) && taps.apart) {
     const auto run = [&](int64_t begin, int64_t end, int64_t all) __attribute__((always_inline)) {
       strip_taps<T, kEdges, true, false, 0, kTaps - 1>(row, x_column, w, 0, begin, lanes, sum);
       strip_taps<T, kEdges, false, false, 0, kTaps - 1>(row, x_column, w, begin, end, lanes, sum);
@@ -109,7 +109,7 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
   // Source row y is tap row m of destination row y - m.
   for (int64_t y = 0; y < rows + kTaps - 1; ++y) {
     if (t.fetches && y < rows) fetch_rows(t, y, rows);
-    if constexpr (repeats(kEdges)) {
+    if constexpr (repeats_rows(kEdges)) {
       strip_repeating_row(t.x + t.repeated[y], x_column, t.w, all, y, rows, taps, lanes, sum);
     } else if (y >= t.begin && y < t.end) {
       strip_taps<T, kEdges, false, false, 0, kTaps - 1>(x, x_column, t.w, 0, all, lanes, sum);
@@ -169,7 +169,7 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
   for (int64_t i = 0; i < strips; ++i) {
     const int64_t v = i * vecs / strips, n = (i + 1) * vecs / strips - v, first = v * V::kLanes;
     StripLanes<T, kEdges> lanes[kStripPitch * kMost];  // [tap][n]
-    bool whole = !repeats(kEdges);
+    bool whole = kEdges != StripEdges::kOneVector;
     for (int64_t l = 0; kEdges != StripEdges::kNone && l < t.tap_end * n; ++l) {
       const int64_t at = row.column + first + l / n * t.x_column + l % n * V::kLanes;
       whole = whole && at >= 0 && at + V::kLanes <= row.width;
@@ -178,6 +178,7 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
     const int64_t stored = smaller(n * V::kLanes, count - first);
     const StripTaps taps =
         repeats(kEdges) ? StripTaps(t, row.column + first, stored, row.width, wide) : StripTaps();
+    constexpr StripEdges kWhole = repeats(kEdges) ? StripEdges::kRows : StripEdges::kNone;
     const auto run = [&](auto strip, const auto* of_strip) {
       for (int64_t plane = 0; plane < planes.count; ++plane) {
         planes(t, plane);
@@ -186,8 +187,8 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
       }
     };
     if (whole) {
-      const StripLanes<T, StripEdges::kNone>* const none = nullptr;
-      run(strip_of_vecs<T, StripEdges::kNone, kTaps>(n), none);
+      const StripLanes<T, kWhole>* const none = nullptr;
+      run(strip_of_vecs<T, kWhole, kTaps>(n), none);
     } else {
       run(strip_of_vecs<T, kEdges, kTaps>(n), lanes);
     }

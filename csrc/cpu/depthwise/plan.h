@@ -203,9 +203,9 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
   plan.lanes = block_lanes(dtype);
   plan.folded = folded;
   const bool runs = isa >= Isa::kAvx2 && plan.lanes == kRunLanes && rows_are_runs(gather);
-  plan.channels_in_lanes = depthwise_channels_in_lanes(gather, plan.lanes) ||
-                           transposes(gather, plan.lanes, isa) ||
-                           (runs && folded.any() && folds_transposed(gather, element, plan.lanes));
+  plan.channels_in_lanes =
+      depthwise_channels_in_lanes(gather, plan.lanes) || transposes(gather, plan.lanes, isa) ||
+      (runs && folded.any() && folds_transposed(gather, element, plan.lanes, isa));
   plan.strips = !plan.channels_in_lanes && gather.src_channels == 1 &&
                 gather.columns.src_step == 1 && gather.rows.src_step == 1 &&
                 gather.rows.kernel <= kStripRows && gather.columns.kernel <= kStripPitch;

@@ -9,12 +9,16 @@ namespace {
 
 // What is beside a row of the source: the patch has it, zeros, or what padding repeats. That is so close to the
 // elements beside it that they are loaded together and permuted, or it is at the other end of the row. A row that
-// is one vector is loaded once, and permuted for each tap.
-enum class StripEdges { kNone, kZeros, kNear, kOtherEnd, kOneVector };
+// is one vector is loaded once, and permuted for each tap. kRows: nothing beside the row, but rows that padding
+// repeats, as strips in the middle of a plane see.
+enum class StripEdges { kNone, kRows, kZeros, kNear, kOtherEnd, kOneVector };
 
 constexpr bool repeats(StripEdges edges) {
   return edges == StripEdges::kNear || edges == StripEdges::kOtherEnd ||
          edges == StripEdges::kOneVector;
+}
+constexpr bool repeats_rows(StripEdges edges) {
+  return repeats(edges) || edges == StripEdges::kRows;
 }
 
 // Vectors are permuted.

@@ -29,14 +29,15 @@ inline bool transposes(const Gather& gather, int64_t lanes, Isa isa) {
 }
 
 // Whether channels fill the lanes of a contiguous image that is folded.
-inline bool folds_transposed(const Gather& gather, int64_t element, int64_t lanes) {
+inline bool folds_transposed(const Gather& gather, int64_t element, int64_t lanes, Isa isa) {
   using namespace cost;
   const int64_t channels = gather.groups * gather.dst_channels, row = gather.columns.longest;
   const double bytes = (double)(gather.n * channels * element) * (double)gather.rows.dst_size *
                        (double)gather.columns.dst_size;
   return gather.src_channels == 1 &&
          filled_lanes(channels, lanes) > kFilledByFolding * filled_lanes(row, lanes) &&
-         (row <= lanes || gather.taps() > kFewFoldedTaps || bytes > kFoldedInCaches);
+         (row <= lanes || gather.taps() > kFewFoldedTaps ||
+          bytes > (isa >= Isa::kAvx512 ? kFoldedInCaches : kFoldedInCachesAvx2));
 }
 
 }  // namespace torchconv::cpu
