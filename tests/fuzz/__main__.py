@@ -33,12 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
-    with contextlib.ExitStack() as stack:
-        checked_by = check
-        if arguments.sanitize:
-            running = sanitize.start("address", cpu_host.PARTS)
-            checked_by = check_with(stack.enter_context(running))
+    sanitized = arguments.sanitize and sanitize.start("address", cpu_host.PARTS)
+    with sanitized or contextlib.nullcontext() as running:
         start = time.monotonic()
+        checked_by = check_with(running) if running else check
         checked, failure = fuzz(60 * arguments.minutes, seed, checked_by)
     print(f"{checked} convolutions in {time.monotonic() - start:.0f} s, seed {seed}")
     if failure is None:

@@ -32,7 +32,7 @@ void tiles_of_blocks(const Tile<T>& t, int64_t rows, int64_t vecs, bool fetches)
 
 // rows x (blocks * kLaneBlock<T>) sums of Steps::kTableB, rows <= kTileRows, any number of blocks. `fetches`:
 // what a step reads lies far from what the one before it does, and nowhere near a cache. With AVX2 tiles ask for the
-// lanes of the next one but one: 1x1 layers of 112 x 112 take 0.65 to 0.93 of the time, kernels of more taps 1.03 to
+// lanes of the next one but one: 1x1 layers of 112 x 112 take 0.65 to 0.97 of the time, kernels of more taps 1.03 to
 // 1.08 (Zen 3). Tiles of AVX-512 are wider.
 template <class T>
 void run_blocks(const Tile<T>& t, int64_t rows, int64_t blocks, bool fetches = false) {

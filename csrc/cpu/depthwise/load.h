@@ -129,8 +129,8 @@ void load_spread_row(const Image<S>& image, const DepthwisePatch& patch,
   }
 }
 
-// The rows [low, high) of one source plane for each destination plane, without padding; all rows of
-// several blocks.
+// The rows [low, high) of one source plane for each destination plane, without padding; of several
+// planes that are not transposed, all rows.
 template <class S>
 void load_unpadded(const Image<S>& image, bool channels_in_lanes, const BlockChannels& channels,
                    int64_t blocks, int64_t low, int64_t high, int64_t lanes, Compute<S>* out) {

@@ -73,6 +73,7 @@ def test_no_read_outside_and_nothing_undefined(address):
 @pytest.mark.slow
 def test_random_shapes(address):
     seed = secrets.randbelow(2**31)
+    print(f"python -m tests.fuzz --sanitize --seed {seed}")
     count, problem = fuzz(RANDOM_SECONDS, seed, check_with(address))
     assert problem is None, f"seed {seed}: {problem}"
     assert count > 0
