@@ -64,9 +64,9 @@ declare -A command=(
 declare -A result=()
 export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
-# The seconds of a stage: its percentage, or what is left, less what the acceptance needs.
+# The seconds of a stage: its percentage, or what is left, less what the acceptance needs. A dry run uses none.
 limit_of() {
-    local most=$((seconds * percent[$1] / 100)) left=$((seconds - SECONDS))
+    local most=$((seconds * percent[$1] / 100)) left=$((seconds - (dry_run ? 0 : SECONDS)))
     [[ $1 != accept && " $stages " == *" accept "* ]] && left=$((left - seconds * percent[accept] / 100))
     ((most < left)) || most=$left
     echo $((most > 1 ? most : 1))

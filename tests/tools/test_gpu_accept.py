@@ -44,6 +44,13 @@ def test_all_stages_fit_into_one_budget():
     )
 
 
+def test_a_dry_run_tells_the_same_at_any_time():
+    """The clock may tick while it prints: no stage has used anything."""
+    assert limits(run_script("--dry-run", SECONDS="7").stdout) == limits(
+        run_script("--dry-run", SECONDS="0").stdout
+    )
+
+
 def changed_script(folder: Path, *changes: tuple[str, str]) -> Path:
     """The script with other times, in a checkout where `python` sleeps for 30 seconds."""
     script = folder / "tools" / "gpu_accept.sh"
