@@ -52,6 +52,7 @@ bool run_stage(const Task& task, const Plan& plan, RunJob run_job, const Threads
     const FlushDenormals flush;
     for (int64_t job = begin; job < end; ++job)
       run_job(task, {plan.details, stage, job, repeat, shared, scratch});
+    finish_streams();
     scratch_arena().trim();
   });
   return !out_of_memory;

@@ -5,7 +5,7 @@
 #include "cpu/common/copy.h"
 #include "cpu/common/cost_model.h"
 #include "cpu/common/gather.h"
-#include "cpu/common/prefetch.h"
+#include "cpu/common/beyond_caches.h"
 
 namespace torchconv::cpu {
 namespace {

@@ -16,7 +16,7 @@
 
 #include "cpu/common/dispatch.h"
 #include "cpu/common/element.h"
-#include "cpu/common/prefetch.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/common/tile_operands.h"
 #include "cpu/simd/simd.h"
 
@@ -47,6 +47,11 @@ template <class T, Steps kSteps>
 constexpr bool kFetchesAlongB = kSteps == Steps::kTableB && !std::is_same_v<T, Pair> &&
                                 Simd<T>::kRegisters < 32 && !std::is_class_v<typename Simd<T>::Vec>;
 
+// Whether a tile has whole cache lines of a result, if its first sum is the first of one.
+template <class T, Steps kSteps, int kVecs, bool kHalf>
+constexpr bool kHasLines = kSteps != Steps::kTables && !std::is_same_v<T, Pair> && !kHalf &&
+                           kVecs * Simd<T>::kLanes % kLaneBlock<T> == 0;
+
 // Several tiles, along j with kTableB, else along m: the end of one overlaps with the beginning of the
 // next, which a tile of few steps needs. kHalf: the last of the vectors is half of one.
 template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
@@ -67,14 +72,14 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
   for (int64_t tile = tiles.count; tile > 0; --tile) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
     const T* along = kAlongB ? a : b;
-    bool start = t.sum == Sum::kStart;
+    bool start = t.sum != Sum::kAdd;
     if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
       if (result.rounded)
         prefetch_sums<kRows, kVecs>(result.rounded, result.rounded_row, kLanes);
       else if (start)
         prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
     } else if constexpr (kSteps != Steps::kTables) {
-      if (start) prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
+      if (t.sum == Sum::kStart) prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
     }
     if constexpr (!kAlongB) {
       prefetch_span(ahead.data, kRows * ahead.row);
@@ -189,6 +194,13 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
             }
             continue;
           }
+        }
+      }
+      if constexpr (kHasLines<T, kSteps, kVecs, kHalf>) {
+        if (t.sum == Sum::kStream) {
+          each([&](auto w, auto& sum, int m, int64_t lane)
+                   __attribute__((always_inline)) { w.stream(c + m * c_row + lane, sum); });
+          continue;
         }
       }
       each([&](auto w, auto& sum, int m, int64_t lane)

@@ -8,7 +8,9 @@ namespace torchconv::cpu {
 namespace {
 
 enum class Steps { kTableA, kTableB, kTables };
-enum class Sum { kStart, kAdd };  // the first partial sum is stored to c, or added to it
+// The first partial sum is stored to c, or added to it, or stored as the only one, past the caches where the tile has
+// whole cache lines.
+enum class Sum { kStart, kAdd, kStream };
 // What whole sums become before they are stored: max(0, sum), and that at most 6.
 enum class Clamp { kNone, kRelu, kRelu6 };
 

@@ -132,6 +132,7 @@ struct ChannelJob : ChannelSlabs<S, A> {
   static void aim(Tile<A>& tile, const Slab& slab, S* result, int64_t result_row, T* sums,
                   int64_t sums_row) {
     tile.c = slab.direct ? (T*)result : sums, tile.c_row = slab.direct ? result_row : sums_row;
+    if (slab.streams && tile.partials.count == 1) tile.sum = Sum::kStream;
     if constexpr (std::is_same_v<A, Pair>) {
       if (slab.rounded) tile.rounded = result, tile.rounded_row = result_row;
     }

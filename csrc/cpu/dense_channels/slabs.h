@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/activate.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/common/register_tile.h"
 #include "cpu/dense_channels/load.h"
 
@@ -12,6 +13,7 @@ template <class S, class A>
 struct ChannelSlabs : ChannelSource {
   using T = Compute<S>;
   int64_t panel_begin, panel_end;
+  bool past_caches;  // goes the result, as far as slabs have whole cache lines of it
 
   // What the lanes of a register tile hold, and which part of the sum is being added to it.
   struct Slab {
@@ -21,6 +23,7 @@ struct ChannelSlabs : ChannelSource {
     bool rounded;  // the same of pairs: tiles store the last of their sums rounded
     bool first, last;
     Clamp clamp;       // then nothing else is to become of whole sums
+    bool streams;      // whole lines of them go past the caches
     bool fetches;      // the source rows below, for all slabs
     Ahead<A> ahead;    // else: the weights that come next
     int64_t channels;  // source channels of this chunk
@@ -31,6 +34,11 @@ struct ChannelSlabs : ChannelSource {
       : ChannelSource(task, gather, plan, plan.source_of(index, gather)) {
     const int64_t piece = plan.piece_of(index, gather), panels = plan.panels.of_piece();
     panel_begin = piece * panels, panel_end = panel_begin + panels;
+    const int64_t channels = gather.groups * gather.dst_channels;
+    past_caches =
+        channels % kLaneBlock<T> == 0 &&
+        goes_past_caches((const S*)task.result,
+                         gather.n * channels * gather.rows.dst_size * gather.columns.dst_size);
   }
 
   int64_t chunk_channels(int64_t chunk) const {
@@ -63,6 +71,8 @@ struct ChannelSlabs : ChannelSource {
     const bool whole = gather.layout == Layout::kChannelsLast && slab.valid % kStoredLanes<A> == 0;
     slab.direct = whole && std::is_same_v<S, T> && !task.replaces_residual();
     slab.clamp = slab.direct && slab.last ? clamp_of(task) : Clamp::kNone;
+    slab.streams = past_caches && slab.direct && slab.first && slab.last &&
+                   slab.valid == slab.width && (slab.clamp != Clamp::kNone || !task.activates());
     slab.rounded = whole && std::is_same_v<A, Pair> && slab.last;
     if (task.bias) copy_span((const S*)task.bias + slab.first_channel, slab.bias, slab.valid);
   }

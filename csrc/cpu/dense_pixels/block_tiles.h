@@ -39,7 +39,7 @@ void run_blocks(const Tile<T>& t, int64_t rows, int64_t blocks, bool fetches = f
   const int64_t vecs = blocks * (kLaneBlock<T> / Simd<T>::kLanes);
   if constexpr (Simd<T>::kRegisters == 32) {
     tiles_of_blocks<T, 3, 8>(t, rows, vecs, fetches);
-  } else if (rows == 5 || rows == 6) {
+  } else if (rows == 5 || rows == 6 || t.sum == Sum::kStream) {
     tiles_of_blocks<T, 2, 6>(t, rows, vecs, fetches);
   } else {
     tiles_of_blocks<T, 3, 4>(t, rows, vecs, fetches);

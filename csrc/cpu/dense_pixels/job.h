@@ -1,6 +1,7 @@
 // One job of dense_pixels: see algorithm.cpp.
 #pragma once
 
+#include "cpu/common/beyond_caches.h"
 #include "cpu/dense_pixels/block_tiles.h"
 #include "cpu/dense_pixels/load.h"
 #include "cpu/dense_pixels/packing.h"
@@ -23,6 +24,7 @@ struct PixelJob {
   int64_t row_begin, rows, column_begin, columns;  // positions
   Range panels;
   bool in_place;
+  bool past_caches;                    // goes what is summed in the result
   int64_t channel_pitch, image_pitch;  // of the planes in memory
 
   PixelJob(const Task& task, const Gather& gather, const PixelPlan& plan, int64_t index)
@@ -54,6 +56,11 @@ struct PixelJob {
     in_place = plan.in_place && end <= gather.n * channels * plane;
     channel_pitch = in_place ? plane : plan.planes.channel_pitch();
     image_pitch = in_place ? channels * plane : plan.planes.image_pitch;
+    const int64_t dst_plane = gather.rows.dst_size * gather.columns.dst_size;
+    past_caches = in_result() && plan.walk != Walk::kTapSpans && plan.c_chunk.count == 1 &&
+                  !task.activates() && dst_plane % kLaneBlock<T> == 0 &&
+                  goes_past_caches((const S*)task.result,
+                                   gather.n * gather.groups * gather.dst_channels * dst_plane);
   }
 
   bool in_result() const { return plan.sums.in == SumsIn::kResult; }
@@ -93,6 +100,7 @@ struct PixelJob {
   // would be written beyond its end, so it goes through `sums`.
   void multiply_direct(Tile<A> tile, int64_t channels, int64_t length, T* sums) const {
     const int64_t rest = length % kLaneBlock<T>;
+    if (past_caches && tile.partials.count == 1 && begins_line(tile.c)) tile.sum = Sum::kStream;
     run_blocks(tile, channels, length / kLaneBlock<T>, gather.taps() == 1);
     if (!rest) return;
     Tile<A> part = tile;

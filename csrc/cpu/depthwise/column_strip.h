@@ -7,7 +7,7 @@
 // caches do not hold source and result.
 #pragma once
 
-#include "cpu/common/prefetch.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/depthwise/strip_edges.h"
 
 namespace torchconv::cpu {
@@ -91,7 +91,7 @@ template <class T>
   const T* const x = t.x + (next ? t.x_plane - rows * t.x_tap : 0);
   const T* const out = t.out + (next ? t.out_plane - rows * t.out_row : 0);
   prefetch_lines<false>(x + row * t.x_tap, larger(t.x_tap, -t.x_tap));
-  prefetch_lines<true>(out + row * t.out_row, larger(t.out_row, -t.out_row));
+  if (!t.past_caches) prefetch_lines<true>(out + row * t.out_row, larger(t.out_row, -t.out_row));
 }
 
 template <class T, StripEdges kEdges, int kTaps, int kVecs>
@@ -99,6 +99,7 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
                                        const StripLanes<T, kEdges>* lanes, const StripTaps& taps) {
   using V = Simd<T>;
   constexpr int64_t kLanes = V::kLanes;
+  constexpr bool kLines = kVecs * kLanes % kLaneBlock<T> == 0;
   typename V::Vec sum[kTaps][kVecs];
   zero_tile<T>(sum);
   const int64_t all = t.tap_end, x_column = t.x_column;
@@ -119,7 +120,9 @@ template <class T, StripEdges kEdges, int kTaps, int kVecs>
 #pragma GCC unroll 8
       for (int i = 0; i < kVecs; ++i) {
         const auto v = V::add(sum[kTaps - 1][i], bias);
-        if (whole || i < kVecs - 1) {
+        if (kLines && t.past_caches) {
+          V::stream(out + i * kLanes, v);
+        } else if (whole || i < kVecs - 1) {
           V::store(out + i * kLanes, v);
         } else {
           V::store_first(out + i * kLanes, v, t.count - i * kLanes);
@@ -179,10 +182,12 @@ void run_strips_of_taps(DepthwiseTile<T> t, int64_t rows, const StripRow<kEdges>
     const StripTaps taps =
         repeats(kEdges) ? StripTaps(t, row.column + first, stored, row.width, wide) : StripTaps();
     constexpr StripEdges kWhole = repeats(kEdges) ? StripEdges::kRows : StripEdges::kNone;
+    const bool past_caches = t.past_caches && first % kLaneBlock<T> == 0;
     const auto run = [&](auto strip, const auto* of_strip) {
       for (int64_t plane = 0; plane < planes.count; ++plane) {
         planes(t, plane);
         t.x += first, t.out += first, t.count = count - first, t.fetches = fetches && i == 0;
+        t.past_caches = past_caches;
         strip(t, rows, of_strip, taps);
       }
     };

@@ -42,6 +42,7 @@ struct DepthwiseJob {
   Range blocks;
   int64_t* offsets;
   T *patch, *bias, *sums, *folded;
+  S* staged;                 // or null
   const T *packed, *finite;  // weights, and a flag for each block
   int64_t block_lanes;       // channels of a block
 
@@ -55,6 +56,8 @@ struct DepthwiseJob {
     bias = patch + plan.scratch.patch;
     sums = bias + plan.scratch.bias;
     folded = sums + plan.scratch.sums;
+    // A residual is where the result is.
+    staged = plan.staged && !task.residual ? (S*)(folded + plan.scratch.folded) : nullptr;
     packed = (const T*)job.shared;
     finite = packed + plan.weights.size;
     block_lanes = plan.channels_in_lanes ? plan.lanes : 1;
@@ -85,7 +88,8 @@ struct DepthwiseJob {
     for (int64_t b = blocks.begin; in_place && b < blocks.end; ++b) in_place = needs_no_zeros(b);
     // Strips with another order on their way to the result go plane by plane.
     const bool at_once =
-        in_place && (plan.channels_in_lanes || (gather.columns.dst_step == 1 && !rows.spaced()));
+        in_place && !staged &&
+        (plan.channels_in_lanes || (gather.columns.dst_step == 1 && !rows.spaced()));
     for (int64_t n = image_begin; n < smaller(gather.n, image_begin + plan.images); ++n) {
       const Image<S> source = {(const S*)gather_source(task) + n * src_image,
                                gather.layout,
@@ -94,6 +98,7 @@ struct DepthwiseJob {
                                gather.src_width(),
                                gather.margins};
       rows.result = direct.result = (S*)task.result + n * dst_image;
+      rows.staged = staged;
       if (at_once) {
         direct.view = view_in_place(source, blocks.begin);
         run_depthwise_rows(direct);
@@ -105,6 +110,7 @@ struct DepthwiseJob {
         rows.skip_padding = needs_no_zeros(b);
         rows.bias = task.bias ? bias + (b - blocks.begin) * block_lanes : nullptr;
         rows.in_place = in_place || (plan.unpadded == Unpadded::kCopied && needs_no_zeros(b));
+        if (in_place && staged) rows.blocks = smaller(plan.copied_blocks, blocks.end - b);
         if (!rows.in_place) {
           rows.view = load_padded(source, b);
         } else if (plan.unpadded == Unpadded::kCopied) {
@@ -113,6 +119,7 @@ struct DepthwiseJob {
           rows.view = view_in_place(source, b);
         }
         run_depthwise_rows(rows);
+        rows.store_staged();
       }
     }
   }
@@ -139,11 +146,7 @@ struct DepthwiseJob {
     while (rows.block + rows.blocks < last && needs_no_zeros(rows.block + rows.blocks)) {
       ++rows.blocks;
     }
-    Range loaded = {0, source.height};
-    if ((plan.channels_in_lanes || rows.blocks == 1) && !gather.margins.any()) {
-      const int64_t first = first_row();
-      loaded = {larger(0, first), smaller(source.height, first + patch_rows())};
-    }
+    const Range loaded = plan.copied_rows(gather, row_begin);
     const int64_t pixel = plan.channels_in_lanes ? rows.blocks * plan.lanes : 1;
     BlockChannels channels = depthwise_channels(gather, plan, rows.block);
     if (plan.channels_in_lanes)
@@ -157,8 +160,8 @@ struct DepthwiseJob {
   DepthwiseView<T> load_padded(const Image<S>& source, int64_t block) const {
     load_depthwise_patch(source, plan.patch, plan.channels_in_lanes,
                          depthwise_channels(gather, plan, block), first_row() - gather.margins.top,
-                         patch_rows(), gather.columns.src_low - gather.margins.left, plan.lanes,
-                         patch);
+                         plan.patch_rows(), gather.columns.src_low - gather.margins.left,
+                         plan.lanes, patch);
     return {patch,
             first_row(),
             plan.patch.row_skip,
@@ -169,7 +172,6 @@ struct DepthwiseJob {
   }
 
   int64_t first_row() const { return row_begin * gather.rows.src_step + gather.rows.src_low; }
-  int64_t patch_rows() const { return plan.patch.plane_pitch / plan.patch.row_pitch; }
 };
 
 inline void depthwise(const Task& task, const Job& job) {

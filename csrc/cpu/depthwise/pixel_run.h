@@ -35,7 +35,8 @@ struct DepthwiseRun {
   int64_t channels;
   X* out;
   int64_t out_step;
-  const T* bias;  // or null
+  const T* bias;     // or null
+  bool past_caches;  // go whole cache lines of the result
   struct Prefetch {
     const X* next;  // or null: column 0 of the rows that the run below reads and this one does not
     int64_t rows, row_pitch;
@@ -194,13 +195,14 @@ template <class X, class Reach, RunEdges kEdges, bool kEvenOdd = false>
   constexpr int kPixels = Reach::kPixels, kVecs = kEvenOdd ? 2 : kRunVecs<X, Reach::kTaps>;
   constexpr int64_t kBlocks = kEvenOdd ? 2 : 1, kLine = kBlocks * kRunLine<X>;
   constexpr int64_t kFetched = 64 / sizeof(X);
+  constexpr bool kLines = std::is_same_v<X, T> && kVecs * V::kLanes == kLaneBlock<T>;
   const int64_t x_column = t.x_column, out_step = t.out_step, w_tap = kBlocks * t.w_tap;
   const int64_t x_row = t.x_row, w_row = kBlocks * t.w_row, rows = t.end - t.begin;
   const T* const weights = kEvenOdd ? t.w_even_odd : t.w;
   for (int64_t c = begin; c < end; c += kLine) {
     if (t.fetch.next && c % kFetched == 0) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kPixels; ++i)
+      for (int i = 0; i < kPixels && !(kLines && t.past_caches); ++i)
         __builtin_prefetch(t.out + c + i * out_step + t.fetch.ahead, 1, 3);
       for (int64_t r = 0; r < t.fetch.rows; ++r) {
 #pragma GCC unroll 16
@@ -237,11 +239,27 @@ template <class X, class Reach, RunEdges kEdges, bool kEvenOdd = false>
       }
 #pragma GCC unroll 2
       for (int v = 0; v < kVecs; ++v) {
-        const int64_t lane = l + v * V::kLanes, rest = lanes - lane;
-        const auto bias =
-            t.bias && rest > 0 ? without_sign_of_zero<V>(V::load(t.bias + c + lane)) : V::zero();
+        const int64_t lane = l + v * V::kLanes;
+        const auto bias = t.bias && lane < lanes
+                              ? without_sign_of_zero<V>(V::load(t.bias + c + lane))
+                              : V::zero();
 #pragma GCC unroll 8
         for (int i = 0; i < kPixels; ++i) sum[i][v] = V::add(sum[i][v], bias);
+      }
+      if constexpr (kLines) {
+        if (t.past_caches) {
+#pragma GCC unroll 8
+          for (int i = 0; i < kPixels; ++i) {
+#pragma GCC unroll 2
+            for (int v = 0; v < kVecs; ++v)
+              V::stream(t.out + c + i * out_step + v * V::kLanes, sum[i][v]);
+          }
+          continue;
+        }
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < kVecs; ++v) {
+        const int64_t lane = l + v * V::kLanes, rest = lanes - lane;
         X* const out = t.out + c + lane;
         if (rest >= V::kLanes) {
 #pragma GCC unroll 8

@@ -20,6 +20,7 @@ struct DepthwiseRunLoops {
   const Destination<X> destination;
   const T* const bias;  // that tiles add, or null
   bool fetches;         // what the caches will not hold is asked for ahead of time
+  bool past_caches;     // go whole cache lines of the result
   int64_t batch;        // blocks that go down all rows before the next ones
   const RunColumns<X> all_columns;
   // Of a row; where its rim is folded, whole is a row of that.
@@ -41,6 +42,8 @@ struct DepthwiseRunLoops {
                      true) {
     fetches = plan.unpadded == DepthwisePlan::Unpadded::kInPlace && job.in_place &&
               job.exceeds(cost::kFetchBytes);
+    past_caches = destination.finish == Finish::kNothing && job.stores_lines() &&
+                  job.dst_channels() % kLaneBlock<T> == 0;
     const int64_t fitting = cost::kRunWeightBytes / (plan.weight_block() * (int64_t)sizeof(T));
     batch = round_up(larger(1, fitting), job.even_odd ? 2 : 1);
   }
@@ -112,6 +115,7 @@ struct DepthwiseRunLoops {
     t.w_plane = plan.weights.plane;
     t.channels = stored_channels(blocks);
     t.bias = bias ? bias + lane : nullptr;
+    t.past_caches = past_caches;
     t.fetch.rows =
         fetches && rows.dst_first == 0 ? gather.rows.src_step : 0;  // once for all phases
     t.fetch.row_pitch = view.row_pitch;

@@ -30,7 +30,9 @@ struct DepthwisePlan {
   Cut rows;
   int64_t images;         // of a job, where it has all of each
   int64_t tile_blocks;    // in place: blocks that one row of tiles serves before the next ones
-  int64_t copied_blocks;  // that a patch without padding holds at once
+  bool staged;            // strips of rows that are no whole cache lines are summed aside
+  int64_t copied_blocks;  // that a patch without padding holds at once, or are summed aside
+  bool copies_planes;     // such a patch holds all rows, else those that the job sees
   DepthwisePatch patch;
   struct {
     int64_t row, step, plane;  // pitches
@@ -39,7 +41,7 @@ struct DepthwisePlan {
     int64_t pack_blocks;       // packed by one job
   } weights;
   struct {
-    int64_t patch, bias, sums, folded, offsets;  // elements per thread
+    int64_t patch, bias, sums, folded, staged, offsets;  // elements per thread
   } scratch;
 
   int64_t weight_block() const { return weights.size / blocks; }
@@ -49,6 +51,17 @@ struct DepthwisePlan {
   }
   int64_t width(const Gather& gather) const {
     return gather.columns.dst_size - folded.left - folded.right;
+  }
+  // Of the patch that has padding.
+  int64_t patch_rows() const { return patch.plane_pitch / patch.row_pitch; }
+  // Rows of the source in the one without padding, of a job that begins with this position, and at most.
+  Range copied_rows(const Gather& gather, int64_t row_begin) const {
+    if (copies_planes) return {0, gather.src_height()};
+    const int64_t first = row_begin * gather.rows.src_step + gather.rows.src_low;
+    return {larger(0, first), smaller(gather.src_height(), first + patch_rows())};
+  }
+  int64_t most_copied_rows(const Gather& gather) const {
+    return copies_planes ? gather.src_height() : smaller(gather.src_height(), patch_rows());
   }
   // Pairs of blocks stay together.
   Range blocks_of(int64_t part) const {
@@ -133,31 +146,44 @@ inline void share_blocks(DepthwisePlan& plan, const Gather& gather, bool in_pixe
   }
 }
 
+// Strips store whole cache lines past the caches where these are none: rows of other lengths have to be put together.
+inline bool is_staged(const DepthwisePlan& plan, const Gather& gather, int64_t element, Isa isa) {
+  const int64_t elements = gather.n * plan.blocks * gather.rows.dst_size * gather.columns.dst_size;
+  return isa >= Isa::kAvx2 && !plan.channels_in_lanes && gather.layout == Layout::kContiguous &&
+         plan.unpadded == DepthwisePlan::Unpadded::kInPlace && gather.columns.dst_step == 1 &&
+         gather.columns.dst_size % plan.lanes != 0 &&
+         elements * element >=
+             (isa >= Isa::kAvx512 ? cost::kStreamedBytes : cost::kStreamedDepthwiseBytesAvx2);
+}
+
 inline void size_depthwise_scratch(DepthwisePlan& plan, const Gather& gather, int64_t element,
                                    bool runs) {
   const bool copied = plan.unpadded == DepthwisePlan::Unpadded::kCopied;
   const int64_t rows = plan.rows.size, width = gather.columns.dst_size;
   plan.copied_blocks = 1;
   plan.scratch.patch = plan.patch.size;
+  // Planes lie one after the other.
+  plan.copies_planes = gather.margins.any() || (plan.rows.count == 1 && !plan.channels_in_lanes);
   if (copied) {
-    const Axis& axis = gather.rows;
-    const int64_t patch_rows =
-        gather.margins.any()
-            ? gather.src_height()
-            : smaller(plan.patch.plane_pitch / plan.patch.row_pitch, axis.src_size);
-    int64_t source =
-        patch_rows * gather.columns.src_size * (plan.channels_in_lanes ? plan.lanes : 1);
+    const int64_t source = plan.most_copied_rows(gather) * gather.src_width() *
+                           (plan.channels_in_lanes ? plan.lanes : 1);
     if (plan.rows.count == 1 && !plan.channels_in_lanes) {
-      source = axis.src_size * gather.columns.src_size;
-      const int64_t both = source + axis.dst_size * width;
+      const int64_t both = source + gather.rows.dst_size * width;
       plan.copied_blocks =
           larger(1, smaller(plan.blocks, cost::kPlanePatchBytes / (both * element)));
     } else if (plan.rows.count == 1 && runs) {
-      const int64_t both = source + axis.dst_size * width * plan.lanes;
+      const int64_t both = source + gather.rows.dst_size * width * plan.lanes;
       plan.copied_blocks = larger(
           1, smaller(ceil_div(plan.blocks, plan.parts), cost::kRunPatchBytes / (both * element)));
     }
     plan.scratch.patch = larger(plan.patch.size, round_up(plan.copied_blocks * source, 16));
+  }
+  if (plan.staged) {
+    const int64_t plane = rows * gather.rows.dst_step * width;
+    if (plan.rows.count == 1)
+      plan.copied_blocks =
+          larger(1, smaller(plan.blocks, cost::kPlanePatchBytes / (plane * element)));
+    plan.scratch.staged = round_up(plan.copied_blocks * plane, 16);
   }
   const int64_t row_sums =
       plan.channels_in_lanes ? width * plan.lanes
@@ -239,6 +265,7 @@ inline DepthwisePlan make_depthwise_plan(const Gather& gather, Dtype dtype, Isa 
     plan.unpadded = DepthwisePlan::Unpadded::kNever;
   }
   share_blocks(plan, gather, in_pixels, threads);
+  plan.staged = is_staged(plan, gather, element, isa);
 
   auto& weights = plan.weights;
   weights.step = plan.channels_in_lanes ? plan.lanes : 1;
@@ -261,7 +288,7 @@ inline int64_t depthwise_shared_size(const DepthwisePlan& plan) {
 
 inline int64_t depthwise_scratch_bytes(const DepthwisePlan& plan, Dtype dtype) {
   const auto& size = plan.scratch;
-  return (size.patch + size.bias + size.sums + size.folded) * compute_bytes(dtype) +
+  return (size.patch + size.bias + size.sums + size.folded + size.staged) * compute_bytes(dtype) +
          size.offsets * (int64_t)sizeof(int64_t);
 }
 

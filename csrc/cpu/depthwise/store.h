@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/common/activate.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/depthwise/load.h"
 #include "cpu/depthwise/plan.h"
 
@@ -66,6 +67,7 @@ struct DepthwiseRows {
   bool skip_padding = false;      // where all weights are finite, padding adds nothing
   bool in_place = false;          // there is no padding to read: tiles must not reach it
   S* result = nullptr;            // of this image
+  S* staged = nullptr;            // of these blocks, in its place, or null
 
   DepthwiseRows(const Task& task, const Gather& gather, const DepthwisePlan& plan,
                 int64_t row_begin, int64_t* offsets, T* sums, T* folded)
@@ -95,7 +97,7 @@ struct DepthwiseRows {
   }
   Destination<X> destination() const {
     const int64_t width = plan.width(gather), lanes = plan.lanes;
-    const int64_t step = gather.columns.dst_step, first_row = row_begin * gather.rows.dst_step;
+    const int64_t step = gather.columns.dst_step, first_row = dst_row();
     X* const kept = (X*)sums;
     switch (finish()) {
       case Finish::kPlanes:
@@ -125,6 +127,13 @@ struct DepthwiseRows {
                           (double)gather.rows.dst_size * (double)gather.columns.dst_size;
     return pixels * (double)(gather.n * dst_channels()) * sizeof(X) > bytes;
   }
+  // Whether what tiles store in the result goes past the caches, as far as that is whole cache lines.
+  bool stores_lines() const {
+    const int64_t pixels = gather.rows.dst_size * gather.columns.dst_size;
+    return !staged && !task.activates() && !plan.folded.any() &&
+           goes_past_caches((const S*)task.result, gather.n * dst_channels() * pixels,
+                            cost::kStreamedDepthwiseBytesAvx2);
+  }
   int64_t first_channel() const { return plan.channels_in_lanes ? block * plan.lanes : block; }
   int64_t channel_count() const {  // from the first channel of `block` on
     if (!plan.channels_in_lanes) return 1;
@@ -132,6 +141,11 @@ struct DepthwiseRows {
   }
 
   S* pixel(int64_t row, int64_t column) const {
+    const int64_t first_row = dst_row();
+    if (staged) return staged + (row - first_row) * plan.width(gather) + column;
+    return result_pixel(row, column);
+  }
+  S* result_pixel(int64_t row, int64_t column) const {
     const int64_t at = row * plan.width(gather) + column;
     if (gather.layout == Layout::kChannelsLast) {
       return result + at * dst_channels() + first_channel();
@@ -174,11 +188,21 @@ struct DepthwiseRows {
     }
   }
 
+  // Several blocks have all rows of their planes.
+  void store_staged() const {
+    if (staged)
+      copy_past_caches(staged, result_pixel(dst_row(), 0),
+                       blocks * dst_rows() * plan.width(gather));
+  }
+  int64_t dst_row() const { return row_begin * gather.rows.dst_step; }
+  int64_t dst_rows() const {
+    return smaller(plan.rows.size * gather.rows.dst_step, plan.height(gather) - dst_row());
+  }
+
   // What is left when all tiles are done.
   void store_rest() const {
     const int64_t width = plan.width(gather), height = plan.height(gather);
-    const int64_t row = row_begin * gather.rows.dst_step;
-    const int64_t rows = smaller(plan.rows.size * gather.rows.dst_step, height - row);
+    const int64_t row = dst_row(), rows = dst_rows();
     if (finish() == Finish::kPlanes) {  // several blocks have all rows of their planes
       copy_span(sums, pixel(row, 0), blocks * rows * width);
     } else if (finish() == Finish::kImage) {

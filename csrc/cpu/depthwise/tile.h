@@ -38,6 +38,7 @@ struct DepthwiseTile {
   int64_t count, count_step;  // elements of vector v to store: at most count - v * count_step
   const T* bias;              // or null
   bool fetches;               // rows ahead of those that it sums: the first strip of a plane
+  bool past_caches;           // go whole cache lines of the result, strips
 };
 
 template <class T, bool kBroadcast>

@@ -180,6 +180,8 @@ struct DepthwiseTileLoops {
     tile.x_plane = gather.src_height() * gather.src_width();
     tile.out_plane = gather.rows.dst_size * gather.columns.dst_size;
     tile.fetches = job.in_place && job.exceeds(cost::kStripFetchBytes) && gather.phases() == 1;
+    tile.past_caches = destination.finish == Finish::kNothing && job.stores_lines() &&
+                       gather.columns.dst_size % kLaneBlock<T> == 0;
     const bool gathered = tile.w_row != kStripPitch || tile.w_step != 1;
     Planes planes = {job, x, w, bias, out, job.blocks, gathered, {}};
     const int64_t column = columns.src_first - view.column, width = gather.src_width();

@@ -2,7 +2,7 @@
 // block takes a part: no hardware prefetcher follows. It is fetched while the tiles of this pass are summed.
 #pragma once
 
-#include "cpu/common/prefetch.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/grad_weight/block.h"
 
 namespace torchconv::cpu {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/activate.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/common/copy.h"
 #include "cpu/common/pack_weights.h"
 #include "cpu/common/register_tile.h"
@@ -23,6 +24,7 @@ struct PointwiseJob {
   AxisPhase row_phase, column_phase;  // the one that has a tap
   int64_t piece, channel_begin, channel_end, group, image_begin, images;
   int64_t row_begin, rows, column_begin, columns, pixels;  // positions
+  bool past_caches;                                        // goes the result
   int64_t src_plane, dst_plane, src_image, dst_image;      // stored elements
   const S* source;                                         // of the first image and channel
   S* result;
@@ -56,6 +58,8 @@ struct PointwiseJob {
     dst_image = gather.groups * gather.dst_channels * dst_plane;
     source =
         (const S*)gather_source(task) + image_begin * src_image + group * src_channels * src_plane;
+    past_caches = plan.c_chunk.count == 1 && dst_plane % kLaneBlock<T> == 0 &&
+                  goes_past_caches((const S*)task.result, gather.n * dst_image);
     result = (S*)task.result + image_begin * dst_image + group * gather.dst_channels * dst_plane;
   }
 
@@ -184,6 +188,10 @@ struct PointwiseJob {
           }
           tile.sum = chunk ? Sum::kAdd : Sum::kStart;
           tile.clamp = direct && last ? clamp_of(task) : Clamp::kNone;
+          if (past_caches && direct && span.dst % kLaneBlock<T> == 0 && tile.partials.count == 1 &&
+              (tile.clamp != Clamp::kNone || !task.activates())) {
+            tile.sum = Sum::kStream;
+          }
           if (task.bias && last) {
             copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
             tile.row_bias = bias;

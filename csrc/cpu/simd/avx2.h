@@ -22,6 +22,7 @@ struct Simd<float> {
   using Vec = __m256;
   static constexpr int kLanes = 8;
   static constexpr int kRegisters = 16;
+  static constexpr bool kStreams = true;
 
   static Vec zero() { return _mm256_setzero_ps(); }
   static Vec broadcast(float x) { return _mm256_set1_ps(x); }
@@ -103,6 +104,7 @@ struct Simd<float> {
   static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
   static void store(BFloat16* p, Vec v) { _mm_storeu_si128((__m128i*)p, to_bfloat16(v)); }
   static void store(Float16* p, Vec v) { _mm_storeu_si128((__m128i*)p, to_float16(v)); }
+  static void stream(float* p, Vec v) { _mm256_stream_ps(p, v); }
 
   // In pieces: a masked store is a long microprogram on some processors.
   static void store_first(float* p, Vec v, int64_t count) {
@@ -184,6 +186,7 @@ struct Simd<double> {
   using Vec = __m256d;
   static constexpr int kLanes = 4;
   static constexpr int kRegisters = 16;
+  static constexpr bool kStreams = true;
 
   static Vec zero() { return _mm256_setzero_pd(); }
   static Vec broadcast(double x) { return _mm256_set1_pd(x); }
@@ -225,6 +228,7 @@ struct Simd<double> {
   }
   static Vec load_masked(const double* p, Mask mask) { return _mm256_maskload_pd(p, mask); }
   static void store(double* p, Vec v) { _mm256_storeu_pd(p, v); }
+  static void stream(double* p, Vec v) { _mm256_stream_pd(p, v); }
   static void store_first(double* p, Vec v, int64_t count) {
     if (count >= 4) return store(p, v);
     __m128d rest = _mm256_castpd256_pd128(v);

@@ -35,6 +35,7 @@ struct Avx512Floats {
   using Vec = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kRegisters = 32;
+  static constexpr bool kStreams = true;
 
   static Vec zero() { return _mm512_setzero_ps(); }
   static Vec broadcast(float x) { return _mm512_set1_ps(x); }
@@ -114,6 +115,7 @@ struct Avx512Floats {
   static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
   static void store(BFloat16* p, Vec v) { _mm256_storeu_si256((__m256i*)p, to_bfloat16(v)); }
   static void store(Float16* p, Vec v) { _mm256_storeu_si256((__m256i*)p, to_float16(v)); }
+  static void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
 
   static void store_first(float* p, Vec v, int64_t count) {
     _mm512_mask_storeu_ps(p, first_lanes16(count), v);
@@ -187,6 +189,7 @@ struct Simd<double> {
   using Vec = __m512d;
   static constexpr int kLanes = 8;
   static constexpr int kRegisters = 32;
+  static constexpr bool kStreams = true;
 
   static Vec zero() { return _mm512_setzero_pd(); }
   static Vec broadcast(double x) { return _mm512_set1_pd(x); }
@@ -229,6 +232,7 @@ struct Simd<double> {
   }
   static Vec load_masked(const double* p, Mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
   static void store(double* p, Vec v) { _mm512_storeu_pd(p, v); }
+  static void stream(double* p, Vec v) { _mm512_stream_pd(p, v); }
   static void store_first(double* p, Vec v, int64_t count) {
     _mm512_mask_storeu_pd(p, first_lanes8(count), v);
   }

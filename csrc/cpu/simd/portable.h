@@ -11,6 +11,7 @@ template <class T>
 struct Simd {
   static constexpr int kLanes = 4;
   static constexpr int kRegisters = 16;
+  static constexpr bool kStreams = false;
   struct Vec {
     T lane[kLanes];
   };
@@ -116,6 +117,7 @@ struct Simd {
   static void store(S* p, Vec v) {
     store_first(p, v, kLanes);
   }
+  static void stream(T* p, Vec v) { store(p, v); }
   static void transpose(Vec (&m)[kLanes]) {
     for (int i = 0; i < kLanes; ++i) {
       for (int j = 0; j < i; ++j) {

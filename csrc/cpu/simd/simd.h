@@ -8,6 +8,7 @@
 //     if_positive(x, a, b)     x > 0 ? a : b
 //     to_exponent(v)           the last bits of v, moved to where a power of two has its exponent
 //     load(p), store(p, v)     T itself, or a half type that is widened and rounded
+//     stream(p, v)             T itself, past the caches, where p is as aligned as v is long; kStreams: not just stored
 //     load_first(p, n), store_first(p, v, n), load_masked(p, m), lanes(begin, end)
 //     held(v)                  v, kept in a register
 //     transpose(square), interleave(a, b), deinterleave(a, b)

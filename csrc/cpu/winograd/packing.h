@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/common/pack_weights.h"
-#include "cpu/common/prefetch.h"
+#include "cpu/common/beyond_caches.h"
 #include "cpu/winograd/plan.h"
 #include "cpu/winograd/strided_transforms.h"
 #include "cpu/winograd/transforms.h"
