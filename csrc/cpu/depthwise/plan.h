@@ -152,6 +152,7 @@ inline bool is_staged(const DepthwisePlan& plan, const Gather& gather, int64_t e
   return isa >= Isa::kAvx2 && !plan.channels_in_lanes && gather.layout == Layout::kContiguous &&
          plan.unpadded == DepthwisePlan::Unpadded::kInPlace && gather.columns.dst_step == 1 &&
          gather.columns.dst_size % plan.lanes != 0 &&
+         plan.patch.size * element <= cost::kLargestPatchBytes &&
          elements * element >=
              (isa >= Isa::kAvx512 ? cost::kStreamedBytes : cost::kStreamedDepthwiseBytesAvx2);
 }
