@@ -10,8 +10,8 @@ from benchmarks.machine import isa_levels
 from tests.cases import Conv2dCase, grouped, ids
 from tests.cases import case as build_case
 from tests.compare import same_bits
+from tests.kernels.memory.test_fetched_ahead import assert_same_alone
 from tests.kernels.padding import test_padding_modes as padding_modes
-from tests.kernels.test_fetched_ahead import assert_same_alone
 from tests.reference import Operands, assert_accurate, exact, random_operands, run, threads
 from torchconv._activations.function import apply_activation
 
