@@ -36,7 +36,7 @@ struct ChannelSlabs : ChannelSource {
     panel_begin = piece * panels, panel_end = panel_begin + panels;
     const int64_t channels = gather.groups * gather.dst_channels;
     past_caches =
-        channels % kLaneBlock<T> == 0 &&
+        gather.dst_channels % kLaneBlock<T> == 0 &&
         goes_past_caches((const S*)task.result,
                          gather.n * channels * gather.rows.dst_size * gather.columns.dst_size);
   }

@@ -25,6 +25,8 @@ LAYERS = (
     build_case("rows_of_parts", 18, 64, (57, 71), 64, 1),
     build_case("few_outputs", 10, 64, 112, 36, 1),
     build_case("stride", 9, 64, 112, 160, 3, 2),
+    build_case("groups", 14, 80, 64, 80, 1, groups=5),
+    build_case("groups_of_parts", 14, 80, 64, 80, 1, groups=4, bias=True),
     build_case("partial_sums", 16, 192, 40, 176, 1),
     DEPTHWISE,
     DEPTHWISE_PARTS,
