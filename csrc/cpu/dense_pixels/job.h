@@ -98,10 +98,11 @@ struct PixelJob {
 
   // A span that is the destination: whole blocks are summed in the result. The last part of a block
   // would be written beyond its end, so it goes through `sums`.
-  void multiply_direct(Tile<A> tile, int64_t channels, int64_t length, T* sums) const {
+  void multiply_direct(const Tile<A>& tile, int64_t channels, int64_t length, T* sums) const {
     const int64_t rest = length % kLaneBlock<T>;
-    if (past_caches && tile.partials.count == 1 && begins_line(tile.c)) tile.sum = Sum::kStream;
-    run_blocks(tile, channels, length / kLaneBlock<T>, gather.taps() == 1);
+    Tile<A> whole = tile;
+    if (past_caches && tile.partials.count == 1 && begins_line(tile.c)) whole.sum = Sum::kStream;
+    run_blocks(whole, channels, length / kLaneBlock<T>, gather.taps() == 1);
     if (!rest) return;
     Tile<A> part = tile;
     T* const end = tile.c + length - rest;

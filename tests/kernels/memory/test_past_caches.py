@@ -56,10 +56,7 @@ def assert_large(result: torch.Tensor) -> None:
     assert result.nbytes > 16 * 2**20  # cost::kStreamedBytes, of all levels the largest
 
 
-@layouts
-@passes
-@pytest.mark.parametrize("shape", LAYERS, ids=ids(LAYERS))
-def test_large_results(shape, op, channels_last):
+def check_large_result(shape: Conv2dCase, op: str, channels_last: bool) -> None:
     t = random_operands(shape, torch.float32)
     together = run(op, shape, t, channels_last)
     assert_large(together)
@@ -69,6 +66,20 @@ def test_large_results(shape, op, channels_last):
         torch.ops.torchconv._force_isa(level)
         with threads(count):
             assert same_bits(run(op, shape, t, channels_last), together), (level, count)
+
+
+@layouts
+@passes
+@pytest.mark.parametrize("shape", LAYERS, ids=ids(LAYERS))
+def test_large_results(shape, op, channels_last):
+    check_large_result(shape, op, channels_last)
+
+
+@layouts
+def test_rows_that_end_within_lines(channels_last):
+    """What is left of a row is summed aside."""
+    shape = build_case("rows", 12, 240, (48, 33), 17, (3, 1))
+    check_large_result(shape, "grad_input", channels_last)
 
 
 @layouts
