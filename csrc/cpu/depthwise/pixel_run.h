@@ -201,9 +201,11 @@ template <class X, class Reach, RunEdges kEdges, bool kEvenOdd = false>
   const T* const weights = kEvenOdd ? t.w_even_odd : t.w;
   for (int64_t c = begin; c < end; c += kLine) {
     if (t.fetch.next && c % kFetched == 0) {
+      if (!(kLines && t.past_caches)) {
 #pragma GCC unroll 8
-      for (int i = 0; i < kPixels && !(kLines && t.past_caches); ++i)
-        __builtin_prefetch(t.out + c + i * out_step + t.fetch.ahead, 1, 3);
+        for (int i = 0; i < kPixels; ++i)
+          __builtin_prefetch(t.out + c + i * out_step + t.fetch.ahead, 1, 3);
+      }
       for (int64_t r = 0; r < t.fetch.rows; ++r) {
 #pragma GCC unroll 16
         for (int j = 0; j < Reach::kNewColumns; ++j)
