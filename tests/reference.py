@@ -34,6 +34,10 @@ class Operands:
         bias = None if self.bias is None else function(self.bias)
         return Operands(function(self.input), function(self.weight), bias, function(self.grad))
 
+    def image(self, i: int) -> Operands:
+        """Those of one image of the batch."""
+        return Operands(self.input[i : i + 1], self.weight, self.bias, self.grad[i : i + 1])
+
     def contiguous(self, memory_format: torch.memory_format) -> Operands:
         return self.map(lambda x: x.contiguous(memory_format=memory_format) if x.dim() == 4 else x)
 

@@ -94,7 +94,7 @@ def test_any_batch():
                 found = run(op, shape.with_batch(batch), part, channels_last)
                 assert same_bits(found, together[:batch]), (op, batch, shape)
             for i in range(0, 16, 5):
-                one = Operands(t.input[i : i + 1], t.weight, t.bias, t.grad[i : i + 1])
+                one = t.image(i)
                 found = run(op, single, one, channels_last)
                 assert same_bits(found, together[i : i + 1]), (op, i, shape)
 

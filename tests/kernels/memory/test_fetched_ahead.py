@@ -55,7 +55,7 @@ def assert_same_alone(
 ) -> None:
     """Nothing is fetched for one image."""
     for i in range(shape.n):
-        one = Operands(t.input[i : i + 1], t.weight, t.bias, t.grad[i : i + 1])
+        one = t.image(i)
         assert one.input.nbytes + one.grad.nbytes < 6 * 2**20
         assert same_bits(run_one(shape.with_batch(1), one), together[i : i + 1]), i
 

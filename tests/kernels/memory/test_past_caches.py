@@ -48,10 +48,6 @@ def streaming_levels() -> list[str]:
     return [level for level in isa_levels() if level != "portable"]
 
 
-def image(t: Operands, i: int) -> Operands:
-    return Operands(t.input[i : i + 1], t.weight, t.bias, t.grad[i : i + 1])
-
-
 def assert_large(result: torch.Tensor) -> None:
     assert result.nbytes > 16 * 2**20  # cost::kStreamedBytes, of all levels the largest
 
@@ -60,7 +56,7 @@ def check_large_result(shape: Conv2dCase, op: str, channels_last: bool) -> None:
     t = random_operands(shape, torch.float32)
     together = run(op, shape, t, channels_last)
     assert_large(together)
-    assert_accurate(together[-1:], op, shape.with_batch(1), image(t, shape.n - 1))
+    assert_accurate(together[-1:], op, shape.with_batch(1), t.image(shape.n - 1))
     assert_same_alone(together, shape, t, lambda shape, t: run(op, shape, t, channels_last))
     for level, count in itertools.product(streaming_levels(), (1, 2)):
         torch.ops.torchconv._force_isa(level)
@@ -91,7 +87,7 @@ def test_double_and_half_types(shape, channels_last):
         together = run("forward", batch, t, channels_last)
         assert_large(together)
         for i in range(0, batch.n, 3):
-            found = run("forward", batch.with_batch(1), image(t, i), channels_last)
+            found = run("forward", batch.with_batch(1), t.image(i), channels_last)
             assert same_bits(found, together[i : i + 1]), (dtype, i)
 
 
