@@ -2,10 +2,10 @@
 // that broadcast them against pixels.
 #pragma once
 
+#include "cpu/common/beyond_caches.h"
 #include "cpu/common/copy.h"
 #include "cpu/common/cost_model.h"
 #include "cpu/common/gather.h"
-#include "cpu/common/beyond_caches.h"
 
 namespace torchconv::cpu {
 namespace {

@@ -14,9 +14,9 @@
 // The tile's size enters no sum and differs from level to level: 8x48 floats for AVX-512, 6x16 for AVX2.
 #pragma once
 
+#include "cpu/common/beyond_caches.h"
 #include "cpu/common/dispatch.h"
 #include "cpu/common/element.h"
-#include "cpu/common/beyond_caches.h"
 #include "cpu/common/tile_operands.h"
 #include "cpu/simd/simd.h"
 

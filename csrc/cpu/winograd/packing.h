@@ -1,8 +1,8 @@
 // The weights of winograd: G w G^T of a panel, [point][channel][lanes], part after part of a large kernel.
 #pragma once
 
-#include "cpu/common/pack_weights.h"
 #include "cpu/common/beyond_caches.h"
+#include "cpu/common/pack_weights.h"
 #include "cpu/winograd/plan.h"
 #include "cpu/winograd/strided_transforms.h"
 #include "cpu/winograd/transforms.h"
