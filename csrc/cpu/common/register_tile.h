@@ -11,11 +11,17 @@
 //     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
 //     Steps::kTables    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[b_offset[i] + j]
 //
+// Matrices need no tables. Those have tiles of their own where tiles are small (kSmallTiles): beside a busy thread of
+// the same core the time goes by instructions, of which these have a fifth less (Zen 3). Elsewhere their steps are those
+// of kTableA and kTables.
+//
+//     Steps::kMatrix      a(i, m) = a[i + m * a_row]     b(i, j) = b[i * step + j]
+//     Steps::kTransposed  a(i, m) = a[i * a_step + m]    b(i, j) = b[i * step + j]
+//
 // The tile's size enters no sum and differs from level to level: 8x48 floats for AVX-512, 6x16 for AVX2.
 #pragma once
 
 #include "cpu/common/beyond_caches.h"
-#include "cpu/common/dispatch.h"
 #include "cpu/common/element.h"
 #include "cpu/common/tile_operands.h"
 #include "cpu/simd/simd.h"
@@ -32,20 +38,23 @@ inline typename V::Vec without_sign_of_zero(typename V::Vec sum) {
 }
 
 // Where a tile will store its sums: lines that have left the caches come back while it is summed.
-template <int kRows, int kVecs, class T>
-inline void prefetch_sums(T* sums, int64_t row, int64_t lanes) {
-  constexpr int kOfLine = sizeof(T) == 2 ? 2 : 1;  // vectors
+template <int kRows, int kVecs, int64_t kLanes, class T>
+inline void prefetch_sums(T* sums, int64_t row) {
+  constexpr int kOfLine = larger(1, 64 / (int64_t)sizeof(T) / kLanes);  // vectors
 #pragma GCC unroll 32
   for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 8
-    for (int v = 0; v < kVecs; v += kOfLine) __builtin_prefetch(sums + m * row + v * lanes, 1);
+    for (int v = 0; v < kVecs; v += kOfLine) __builtin_prefetch(sums + m * row + v * kLanes, 1);
   }
 }
 
+// Whether tiles are small ones of vectors: then four steps are an iteration of their loops.
+template <class T>
+constexpr bool kSmallTiles = Simd<T>::kRegisters < 32 && !std::is_class_v<typename Simd<T>::Vec>;
+
 // Whether tiles along b can fetch lanes that come later.
 template <class T, Steps kSteps>
-constexpr bool kFetchesAlongB = kSteps == Steps::kTableB && !std::is_same_v<T, Pair> &&
-                                Simd<T>::kRegisters < 32 && !std::is_class_v<typename Simd<T>::Vec>;
+constexpr bool kFetchesAlongB = kSteps == Steps::kTableB && kSmallTiles<T>;
 
 // Whether a tile has whole cache lines of a result, if its first sum is the first of one.
 template <class T, Steps kSteps, int kVecs, bool kHalf>
@@ -61,7 +70,7 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
   constexpr int kWhole = kHalf ? kVecs - 1 : kVecs;
   constexpr bool kAlongB = kSteps == Steps::kTableB;
   constexpr int64_t kLanes = V::kLanes, kWidth = kVecs * kLanes;
-  const int64_t step = t.step, row1 = t.a_row, c_row = t.c_row;
+  const int64_t step = t.step, a_step = t.a_step, row1 = t.a_row, c_row = t.c_row;
   const int64_t row3 = row1 * 3, row5 = row1 * 5, row7 = row1 * 7;
   const T* a = t.a;
   const T* b = t.b;
@@ -71,15 +80,15 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
 
   for (int64_t tile = tiles.count; tile > 0; --tile) {
     const int64_t *offset = t.offset, *b_offset = t.b_offset;
-    const T* along = kAlongB ? a : b;
+    const T *ai = a, *along = kAlongB ? a : b;
     bool start = t.sum != Sum::kAdd;
     if constexpr (std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
       if (result.rounded)
-        prefetch_sums<kRows, kVecs>(result.rounded, result.rounded_row, kLanes);
+        prefetch_sums<kRows, kVecs, kLanes>(result.rounded, result.rounded_row);
       else if (start)
-        prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
+        prefetch_sums<kRows, kVecs, kLanes>(c, c_row);
     } else if constexpr (kSteps != Steps::kTables) {
-      if (t.sum == Sum::kStart) prefetch_sums<kRows, kVecs>(c, c_row, kLanes);
+      if (t.sum == Sum::kStart) prefetch_sums<kRows, kVecs, kLanes>(c, c_row);
     }
     if constexpr (!kAlongB) {
       prefetch_span(ahead.data, kRows * ahead.row);
@@ -95,53 +104,80 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
         for (int v = 0; v < kWhole; ++v) sum[m][v] = V::zero();
         half[m] = H::zero();
       }
-      for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
-        for (int64_t row = taps.rows; row > 0; --row) {
-          const int64_t steps = taps.steps;
-          for (int64_t i = 0; i < steps; ++i) {
-            const T* const ai = kAlongB ? along + i * step : a + offset[i];
-            const T* const bi = kAlongB                    ? b + offset[i]
-                                : kSteps == Steps::kTableA ? along + i * step
-                                                           : b + b_offset[i];
-            if (kFetchesAlongB<T, kSteps> && ahead.row) {
+      // One step, `a_of(m)`: where the operand of row m is.
+      const auto add_step = [&](const auto& a_of, const T* bi) __attribute__((always_inline)) {
+        typename V::Vec x[kWhole + 1];
+        typename H::Vec half_x = H::zero();
 #pragma GCC unroll 8
-              for (int64_t v = 0; v < kWidth; v += kLaneBlock<T>)
-                __builtin_prefetch(bi + ahead.row + v);
-            }
-            typename V::Vec x[kWhole + 1];
-            typename H::Vec half_x = H::zero();
-#pragma GCC unroll 8
-            for (int v = 0; v < kWhole; ++v) x[v] = V::load(bi + v * kLanes);
-            if constexpr (kHalf) half_x = H::load(bi + kWhole * kLanes);
+        for (int v = 0; v < kWhole; ++v) x[v] = V::load(bi + v * kLanes);
+        if constexpr (kHalf) half_x = H::load(bi + kWhole * kLanes);
 #pragma GCC unroll 32
-            for (int m = 0; m < kRows; ++m) {
-              // Spelled so that eight rows need four registers of addresses.
-              const T* am = ai + m;
-              if constexpr (!kAlongB) {
-                const T* const a8 = m < 8 ? ai : ai + 8 * row1;
-                am = m % 8 == 3   ? a8 + row3
-                     : m % 8 == 5 ? a8 + row5
-                     : m % 8 == 6 ? a8 + 2 * row3
-                     : m % 8 == 7 ? a8 + row7
-                                  : a8 + m % 8 * row1;
-              }
-              if constexpr (kWhole == 0) {
-                half[m] = H::fma(H::broadcast(*am), half_x, half[m]);
-              } else {
-                const typename V::Vec y = V::broadcast(*am);
+        for (int m = 0; m < kRows; ++m) {
+          if constexpr (kWhole == 0) {
+            half[m] = H::fma(H::broadcast(*a_of(m)), half_x, half[m]);
+          } else {
+            const typename V::Vec y = V::broadcast(*a_of(m));
 #pragma GCC unroll 8
-                for (int v = 0; v < kWhole; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
-                if constexpr (kHalf) half[m] = H::fma(H::of(y), half_x, half[m]);
-              }
-            }
+            for (int v = 0; v < kWhole; ++v) sum[m][v] = V::fma(y, x[v], sum[m][v]);
+            if constexpr (kHalf) half[m] = H::fma(H::of(y), half_x, half[m]);
           }
-          offset += steps + taps.row_gap;
-          if constexpr (kSteps == Steps::kTables) b_offset += steps + taps.row_gap;
-          along += (steps + taps.row_gap) * step;
         }
-        offset += taps.block_gap;
-        if constexpr (kSteps == Steps::kTables) b_offset += taps.block_gap;
-        along += taps.block_gap * step;
+      };
+      if constexpr (kSteps == Steps::kMatrix) {
+        const int64_t steps = taps.all_steps();
+        const T* am[kRows];
+#pragma GCC unroll 32
+        for (int m = 0; m < kRows; ++m) am[m] = ai + m * row1;
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < steps; ++i)
+          add_step([&](int m) __attribute__((always_inline)) { return am[m] + i; },
+                   along + i * step);
+        ai += steps, along += steps * step;
+      } else if constexpr (kSteps == Steps::kTransposed) {
+        const int64_t steps = taps.all_steps();
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < steps; ++i, ai += a_step, along += step)
+          add_step([&](int m) __attribute__((always_inline)) { return ai + m; }, along);
+      } else {
+        for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
+          for (int64_t row = taps.rows; row > 0; --row) {
+            const int64_t steps = taps.steps;
+            const auto table_step = [&](int64_t i) __attribute__((always_inline)) {
+              const T* const ai = kAlongB ? along + i * step : a + offset[i];
+              const T* const bi = kAlongB                    ? b + offset[i]
+                                  : kSteps == Steps::kTableA ? along + i * step
+                                                             : b + b_offset[i];
+              if (kFetchesAlongB<T, kSteps> && ahead.row) {
+#pragma GCC unroll 8
+                for (int64_t v = 0; v < kWidth; v += kLaneBlock<T>)
+                  __builtin_prefetch(bi + ahead.row + v);
+              }
+              // Spelled so that eight rows need four registers of addresses.
+              const auto a_of = [&](int m) __attribute__((always_inline)) {
+                if constexpr (kAlongB) return ai + m;
+                const T* const a8 = m < 8 ? ai : ai + 8 * row1;
+                return m % 8 == 3   ? a8 + row3
+                       : m % 8 == 5 ? a8 + row5
+                       : m % 8 == 6 ? a8 + 2 * row3
+                       : m % 8 == 7 ? a8 + row7
+                                    : a8 + m % 8 * row1;
+              };
+              add_step(a_of, bi);
+            };
+            if constexpr (kSmallTiles<T>) {
+#pragma GCC unroll 4
+              for (int64_t i = 0; i < steps; ++i) table_step(i);
+            } else {
+              for (int64_t i = 0; i < steps; ++i) table_step(i);
+            }
+            offset += steps + taps.row_gap;
+            if constexpr (kSteps == Steps::kTables) b_offset += steps + taps.row_gap;
+            along += (steps + taps.row_gap) * step;
+          }
+          offset += taps.block_gap;
+          if constexpr (kSteps == Steps::kTables) b_offset += taps.block_gap;
+          along += taps.block_gap * step;
+        }
       }
       // f(vectors, sum, m, lane) for every vector of sums, V or H, of row m from `lane` on. What to do is decided
       // once for all: with branches between vectors a tile of eight steps took a fifth longer (Zen 4).
@@ -171,7 +207,7 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
           each([&](auto w, auto& sum, int m, int64_t)
                    __attribute__((always_inline)) { sum = w.add(sum, w.broadcast(row_bias[m])); });
         }
-        if constexpr (!std::is_same_v<T, Pair> && kSteps == Steps::kTableA) {
+        if constexpr (!std::is_same_v<T, Pair> && !kAlongB && kSteps != Steps::kTables) {
           if (t.clamp != Clamp::kNone) {
             each([](auto w, auto& sum, int, int64_t)
                      __attribute__((always_inline)) { sum = w.max(w.zero(), sum); });
@@ -211,88 +247,6 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
     b += kAlongB ? kWidth : kSteps == Steps::kTables ? tiles.b : 0;
     c += tiles.c;
     if (!kAlongB && row_bias) row_bias += kRows;
-  }
-}
-
-template <class T, Steps kSteps, int kVecs, int kRows, bool kHalf = false>
-void tile_rows(const Tile<T>& t, int64_t rows, const Tiles& tiles, const Ahead<T>& ahead = {}) {
-  dispatch_int<1, kRows>(rows, [&](auto count) {
-    tile_kernel<T, kSteps, count.value, kVecs, kHalf>(t, tiles, ahead);
-  });
-}
-
-// Blocks of lanes that a register tile takes at once. Tiles run along the rows while their `b` is
-// in the L1 cache, so these lanes should lie together.
-template <class T>
-constexpr int64_t kSlabBlocks = Simd<T>::kRegisters == 32 ? kPanelBlocks : 1;
-
-// rows x kVecs vectors, any number of rows, in tiles of at most kRows and about equal height.
-template <class T, Steps kSteps, int kVecs, int kRows, bool kHalf = false>
-[[gnu::always_inline]] inline void tiles_of_rows(const Tile<T>& t, int64_t rows, Ahead<T> ahead,
-                                                 const Below& below) {
-  const int64_t tiles = (rows + kRows - 1) / kRows, height = (rows + tiles - 1) / tiles;
-  const int64_t shorter = tiles * height - rows, taller = tiles - shorter;
-  Tile<T> part = t;
-  const auto skip = [&](int64_t count) {
-    part.a += count * t.a_row;
-    part.c += count * t.c_row;
-    part.round_from(count, 0);
-    if (part.row_bias) part.row_bias += count;
-  };
-  if (below.count > 1) {  // one column of tiles after the other
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t count = height - (i >= taller);
-      tile_rows<T, kSteps, kVecs, kRows, kHalf>(
-          part, count, {below.count, below.a, below.c, below.rounded}, ahead);
-      ahead = ahead.after(count * below.count);
-      skip(count);
-    }
-    return;
-  }
-  const auto side_by_side = [&](int64_t count, int64_t rows, const Ahead<T>& ahead) {
-    const Tiles next = {count, rows * t.a_row, rows * t.c_row, rows * t.rounded_row};
-    tile_rows<T, kSteps, kVecs, kRows, kHalf>(part, rows, next, ahead);
-  };
-  side_by_side(taller, height, ahead);
-  if (!shorter) return;
-  skip(taller * height);
-  side_by_side(shorter, height - 1, ahead.after(taller * height));
-}
-
-// Of so many lanes or a multiple of them run_rows with kHalves stores no others.
-template <class T>
-constexpr int64_t kStoredLanes =
-    std::is_void_v<typename HalfOf<Simd<T>>::type> ? Simd<T>::kLanes : Simd<T>::kLanes / 2;
-
-// rows x lanes sums, any number of rows, lanes <= kSlabBlocks<T> * kLaneBlock<T>; not kTableB. The last vector is
-// computed and stored as a whole, with kHalves its first half if that is enough; whoever minds calls with whole ones.
-template <class T, Steps kSteps, bool kHalves = false>
-void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahead = {},
-              const Below& below = {}) {
-  constexpr int64_t kLanes = Simd<T>::kLanes;
-  if constexpr (Simd<T>::kRegisters == 32) {
-    if constexpr (kHalves && kStoredLanes<T> < kLanes) {
-      const int64_t rest = lanes % kLanes;
-      if (rest && rest <= kStoredLanes<T>) {
-        if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8, true>(t, rows, ahead, below);
-        if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12, true>(t, rows, ahead, below);
-        return tiles_of_rows<T, kSteps, 1, 16, true>(t, rows, ahead, below);
-      }
-    }
-    if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows, ahead, below);
-    if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows, ahead, below);
-    return tiles_of_rows<T, kSteps, 1, 16>(t, rows, ahead, below);
-  } else {
-    for (int64_t lane = 0; lane < lanes; lane += 2 * kLanes) {
-      Tile<T> part = t;
-      part.b += lane;
-      part.c += lane;
-      part.round_from(0, lane);
-      const Ahead<T> once = lane ? Ahead<T>{} : ahead;
-      if (part.lane_bias) part.lane_bias += lane;
-      if (lanes - lane <= kLanes) return tiles_of_rows<T, kSteps, 1, 8>(part, rows, once, below);
-      tiles_of_rows<T, kSteps, 2, 6>(part, rows, once, below);
-    }
   }
 }
 

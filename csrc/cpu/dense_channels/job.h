@@ -188,7 +188,10 @@ struct ChannelJob : ChannelSlabs<S, A> {
               sums + j * slab.width, slab.width);
           const int64_t columns = parts.begin[part + 1] - j;
           if (slab.fetches) slab.ahead = {tile.a + below_tile, ceil_div(below.a, columns)};
-          run_part(tile, columns, below, slab.valid, slab.ahead);
+          if (this->is_matrix())
+            run_part<A, Steps::kMatrix>(tile, columns, below, slab.valid, slab.ahead);
+          else
+            run_part<A, Steps::kTableA>(tile, columns, below, slab.valid, slab.ahead);
           slab.ahead = slab.ahead.after(columns * below.count);
         }
         if (in_result && slab.last) {

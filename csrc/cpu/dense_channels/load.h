@@ -32,6 +32,11 @@ struct ChannelSource {
     images = smaller(plan.images, gather.n - image_begin);
   }
 
+  // Whether the steps of a sum are the channels of a pixel, one after the other.
+  bool is_matrix() const {
+    return gather.taps() == 1 && pitch.channel == 1 && gather.pairs == InPairs::kNot;
+  }
+
   // One table of offsets per phase, in the order block, r, s, c.
   void fill_offsets(int64_t* offset, int64_t channels) const {
     if (gather.pairs == InPairs::kTaps) return fill_tap_offsets(offset);

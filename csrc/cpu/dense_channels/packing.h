@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cpu/common/pack_weights.h"
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 #include "cpu/dense_channels/plan.h"
 #include "cpu/dense_channels/tap_pairs.h"
 

@@ -3,7 +3,7 @@
 
 #include "cpu/common/activate.h"
 #include "cpu/common/beyond_caches.h"
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 #include "cpu/dense_channels/load.h"
 
 namespace torchconv::cpu {

@@ -1,7 +1,7 @@
 // Register tiles of Steps::kTableB over any number of lane blocks.
 #pragma once
 
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 
 namespace torchconv::cpu {
 namespace {

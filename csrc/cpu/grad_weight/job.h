@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/common/ordered_sum.h"
-#include "cpu/common/register_tile.h"
+#include "cpu/grad_weight/even_pixels.h"
 #include "cpu/grad_weight/load.h"
 #include "cpu/grad_weight/next_pass.h"
 #include "cpu/grad_weight/plan.h"
@@ -128,6 +128,7 @@ struct GradWeightSums {
     const bool joined = input_rows && plan.rows.cut.count == 1 && !plan.channel_rows &&
                         !plan.halves && (one_input || pixels_touch);
     if (one_input) tile.a_row = tap_column;
+    const EvenPixels even(tile, count);
     const SumPitches pitch(plan, gather);
     tile.c_row = pitch.row;
     const int64_t before = at * block.lanes.count;  // lanes of other blocks
@@ -160,11 +161,7 @@ struct GradWeightSums {
               continue;
             }
           }
-          if (next.any()) {
-            add_rows(tile, tile_rows, lanes, next);
-          } else {
-            run_rows<Element, Steps::kTables, true>(tile, tile_rows, lanes);
-          }
+          add_tiles(tile, even, tile_rows, lanes, next);
         }
       }
     }
@@ -185,10 +182,23 @@ struct GradWeightSums {
   }
 
   template <class Element>
+  static void add_tiles(const Tile<Element>& tile, const EvenPixels& even, int64_t rows,
+                        int64_t lanes, NextPass<S>& next) {
+    if constexpr (kSmallTiles<Element>) {
+      if (even.are_matrix(tile, Steps::kTransposed))
+        return add_rows<Steps::kTransposed>(even.matrix(tile), rows, lanes, next);
+      if (even.are_matrix(tile, Steps::kMatrix))
+        return add_rows<Steps::kMatrix>(even.matrix(tile), rows, lanes, next);
+    }
+    add_rows<Steps::kTables>(tile, rows, lanes, next);
+  }
+
+  template <Steps kSteps, class Element>
   static void add_rows(Tile<Element> tile, int64_t rows, int64_t lanes, NextPass<S>& next) {
+    if (!next.any()) return run_rows<Element, kSteps, true>(tile, rows, lanes);
     for (int64_t m = 0; m < rows; m += NextPass<S>::kRows) {
       next.fetch();
-      run_rows<Element, Steps::kTables, true>(tile, smaller(NextPass<S>::kRows, rows - m), lanes);
+      run_rows<Element, kSteps, true>(tile, smaller(NextPass<S>::kRows, rows - m), lanes);
       tile.a += NextPass<S>::kRows * tile.a_row, tile.c += NextPass<S>::kRows * tile.c_row;
     }
   }

@@ -2,7 +2,7 @@
 // find them.
 #pragma once
 
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 #include "cpu/grad_weight/block.h"
 #include "cpu/grad_weight/inner_pixels.h"
 #include "cpu/grad_weight/load_channel_rows.h"

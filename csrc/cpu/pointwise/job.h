@@ -5,11 +5,15 @@
 #include "cpu/common/beyond_caches.h"
 #include "cpu/common/copy.h"
 #include "cpu/common/pack_weights.h"
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 #include "cpu/pointwise/plan.h"
 
 namespace torchconv::cpu {
 namespace {
+
+// Of packed weights, [source channel][destination channel].
+template <class A>
+constexpr Steps kPackedSteps = kSmallTiles<A> ? Steps::kTransposed : Steps::kTableA;
 
 // A: the operands, numbers of the compute type or pairs.
 template <class S, class A>
@@ -196,7 +200,13 @@ struct PointwiseJob {
             copy_span((const S*)task.bias + group * gather.dst_channels + k, bias, k_count);
             tile.row_bias = bias;
           }
-          run_rows<A, Steps::kTableA>(tile, k_count, count);
+          tile.a_step = step;
+          if (step == 1)
+            run_rows<A, Steps::kMatrix>(tile, k_count, count);
+          else if (row == 1)
+            run_rows<A, kPackedSteps<A>>(tile, k_count, count);
+          else
+            run_rows<A, Steps::kTableA>(tile, k_count, count);
           if (last && (direct || rounded) && tile.clamp == Clamp::kNone)
             activate_span(span, k, k_count);
           panel += kPanelChannels * gather.src_channels;

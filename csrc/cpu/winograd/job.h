@@ -1,7 +1,7 @@
 // One job of winograd: see algorithm.cpp.
 #pragma once
 
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 #include "cpu/winograd/load.h"
 #include "cpu/winograd/packing.h"
 #include "cpu/winograd/plan.h"
@@ -66,7 +66,7 @@ struct WinogradJob {
     tile.c = sums;
     tile.c_row = width;
     tile.sum = block ? Sum::kAdd : Sum::kStart;
-    run_rows<T, Steps::kTableA>(tile, tiles, width, ahead);
+    run_rows<T, Steps::kMatrix>(tile, tiles, width, ahead);
   }
 
   void store_group(int64_t group, int64_t panel) const {

@@ -2,7 +2,7 @@
 // tiles, then the sums at the points become those of the taps.
 #pragma once
 
-#include "cpu/common/register_tile.h"
+#include "cpu/common/run_rows.h"
 #include "cpu/winograd_grad_weight/plan.h"
 #include "cpu/winograd_grad_weight/transforms.h"
 
@@ -46,6 +46,7 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
   tile.offset = scratch.input_offset;
   tile.b_offset = scratch.grad_offset;
   tile.a_row = 1;
+  tile.a_step = plan.input.cut.size, tile.step = wide;
   tile.c_row = wide;
   tile.sum = sum;
   for (int64_t point = 0; point < plan.points; ++point) {
@@ -57,7 +58,7 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
                  tiles * (k ? wide : plan.input.cut.size) / inputs};
       }
       tile.c = scratch.products + point * plan.channels_of_block() + k;
-      run_rows<float, Steps::kTables>(tile, inputs, smaller(slab, outputs - k), ahead);
+      run_rows<float, Steps::kTransposed>(tile, inputs, smaller(slab, outputs - k), ahead);
     }
   }
 }
