@@ -133,10 +133,10 @@ assert round(loads(6, 2), 2) == 0.67
 # %%
 # The sums stay in registers from the first step to the last, and only then go to memory. AVX2 has
 # 16 registers, AVX-512 has 32: that limits the tile. These are the largest tiles that
-# ``csrc/cpu/common/register_tile.h`` and, for pixels in the lanes,
+# ``csrc/cpu/common/run_rows.h`` and, for pixels in the lanes,
 # ``csrc/cpu/dense_pixels/block_tiles.h`` use, read from their text:
 
-FILES = ("csrc/cpu/common/register_tile.h", "csrc/cpu/dense_pixels/block_tiles.h")
+FILES = ("csrc/cpu/common/run_rows.h", "csrc/cpu/dense_pixels/block_tiles.h")
 text = "".join((ROOT / name).read_text() for name in FILES)
 found = re.findall(r"return (?:tiles_of_rows<T, kSteps|tiles_of_blocks<T), (\d+), (\d+)>", text)
 found += re.findall(r"^ +(?:tiles_of_rows<T, kSteps|tiles_of_blocks<T), (\d+), (\d+)>", text, re.M)
