@@ -67,6 +67,11 @@ struct Cut {
   int64_t length(int64_t part, int64_t whole) const { return smaller(size, whole - part * size); }
 };
 
+// The size of equal parts of `whole`, each at most `most`.
+constexpr int64_t even_part(int64_t whole, int64_t most) {
+  return Cut::into(ceil_div(whole, most), whole).size;
+}
+
 // Some of a row of things: [begin, end).
 struct Range {
   int64_t begin, end;

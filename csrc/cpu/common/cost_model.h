@@ -22,8 +22,9 @@ constexpr int64_t kMappedAnew = 32 << 20;  // bytes
 // Results from this size on are stored past the caches. With AVX2 1x1 layers and stems of 6 to 24 MB take 0.6 to 0.8 of
 // the time, and 0.7 to 0.9 with a ReLU or batch norm after them, which then finds nothing in a cache; 4 MB take 0.72 and
 // 1.05. Depthwise layers of 10 to 29 MB take 0.45 to 0.85, with a ReLU 0.5 to 0.93; 7 MB 0.6 to 1.07 and 1.05 to 1.4
-// (Zen 3, a busy L3 cache). With AVX-512 it is not measured: there results are that fill 32 MB of L3 cache together
-// with a source as large.
+// (Zen 3, a busy L3 cache). With AVX-512 1x1 layers of 2 to 13 MB take 0.75 to 1.1 of the time and, with a ReLU after
+// them, 0.94 to 1.3, a depthwise layer of 7 MB 1 to 1.35 and 1.36 to 1.6, larger results the same either way (Sapphire
+// Rapids).
 constexpr int64_t kStreamedBytes = 16 << 20;
 constexpr int64_t kStreamedBytesAvx2 = 6 << 20, kStreamedDepthwiseBytesAvx2 = 8 << 20;
 
@@ -50,6 +51,7 @@ constexpr int64_t kWeightsOfEach = 1 << 20, kLeastShare = 16;
 // takes at once, or 800 x 48 of AVX-512. Fewer cost more passes over the sums than a slab in the L1
 // cache saves.
 constexpr int64_t kChunkDepth = 800;
+constexpr int64_t kPieceBlocks = 3;  // of lanes, in a piece at least
 constexpr int64_t kJobPixels = 512;  // enough reuse of a panel of weights
 // Up to so many channels of the contiguous layout are read as planes: patches of 14 x 14 and 16 x 16 take 0.6
 // to 0.7 of the time, 7 x 7 to 11 x 11 with stride 0.87 to 0.92, 3 x 3 the same (Sapphire Rapids); with 12 or
@@ -134,6 +136,8 @@ constexpr int64_t kPointwiseImages = 16;
 constexpr int64_t kPiecePanels = 2, kPiecePanelsWithStride = 4;
 
 // winograd
+// Of a panel: with four the sums of a group at all points would be 0.9 MB, and are no faster (Sapphire Rapids).
+constexpr int64_t kWinogradPanelBlocks = 3;
 constexpr int64_t kGroupTiles = 48;             // uses of a weight, where all come first
 constexpr int64_t kSharedGroupTiles = 96;       // where a job transforms its own
 constexpr int64_t kMostPoints = 36;             // tiles with more come in half of such groups

@@ -16,8 +16,12 @@ constexpr int64_t block_lanes(Dtype dtype) {
   return 64 / compute_bytes(dtype);
 }
 
-// Blocks of lanes that a register tile takes at most, on any level.
-constexpr int64_t kPanelBlocks = 3;
+// Blocks of lanes that a register tile takes at most, on any level, and of so many in all: three where that leaves
+// none over.
+constexpr int64_t kPanelBlocks = 4;
+constexpr int64_t panel_blocks(int64_t blocks) {
+  return blocks % 3 == 0 ? 3 : kPanelBlocks;
+}
 
 // Whether elements are widened when loaded and rounded when stored.
 constexpr bool is_half(Dtype dtype) {

@@ -11,14 +11,14 @@
 //     Steps::kTableB    a(i, m) = a[i * step + m]             b(i, j) = b[offset[i] + j]
 //     Steps::kTables    a(i, m) = a[offset[i] + m * a_row]    b(i, j) = b[b_offset[i] + j]
 //
-// Matrices need no tables. Those have tiles of their own where tiles are small (kSmallTiles): beside a busy thread of
-// the same core the time goes by instructions, of which these have a fifth less (Zen 3). Elsewhere their steps are those
-// of kTableA and kTables.
+// Matrices need no tables. Where vectors are real ones (kMatrixTiles) their tiles have four steps an iteration: beside a
+// busy thread of the same core the time goes by instructions, of which these have a fifth less with AVX2 (Zen 3) and a
+// tenth with AVX-512 (Sapphire Rapids). Elsewhere their steps are those of kTableA and kTables.
 //
 //     Steps::kMatrix      a(i, m) = a[i + m * a_row]     b(i, j) = b[i * step + j]
 //     Steps::kTransposed  a(i, m) = a[i * a_step + m]    b(i, j) = b[i * step + j]
 //
-// The tile's size enters no sum and differs from level to level: 8x48 floats for AVX-512, 6x16 for AVX2.
+// The tile's size enters no sum and differs from level to level: 6x64 or 8x48 floats for AVX-512, 6x16 for AVX2.
 #pragma once
 
 #include "cpu/common/beyond_caches.h"
@@ -48,9 +48,13 @@ inline void prefetch_sums(T* sums, int64_t row) {
   }
 }
 
-// Whether tiles are small ones of vectors: then four steps are an iteration of their loops.
+// Whether matrices have tiles of their own.
 template <class T>
-constexpr bool kSmallTiles = Simd<T>::kRegisters < 32 && !std::is_class_v<typename Simd<T>::Vec>;
+constexpr bool kMatrixTiles = !std::is_same_v<T, Pair> && !std::is_class_v<typename Simd<T>::Vec>;
+
+// Whether tiles are small ones of vectors: then with tables, too, four steps are an iteration of their loops.
+template <class T>
+constexpr bool kSmallTiles = Simd<T>::kRegisters < 32 && kMatrixTiles<T>;
 
 // Whether tiles along b can fetch lanes that come later.
 template <class T, Steps kSteps>

@@ -63,7 +63,7 @@ template <class T, Steps kOf, bool kHalves = false>
 void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahead = {},
               const Below& below = {}) {
   constexpr int64_t kLanes = Simd<T>::kLanes;
-  constexpr Steps kSteps = kSmallTiles<T>              ? kOf
+  constexpr Steps kSteps = kMatrixTiles<T>             ? kOf
                            : kOf == Steps::kMatrix     ? Steps::kTableA
                            : kOf == Steps::kTransposed ? Steps::kTables
                                                        : kOf;
@@ -71,11 +71,13 @@ void run_rows(const Tile<T>& t, int64_t rows, int64_t lanes, const Ahead<T>& ahe
     if constexpr (kHalves && kStoredLanes<T> < kLanes) {
       const int64_t rest = lanes % kLanes;
       if (rest && rest <= kStoredLanes<T>) {
+        if (lanes > 3 * kLanes) return tiles_of_rows<T, kSteps, 4, 6, true>(t, rows, ahead, below);
         if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8, true>(t, rows, ahead, below);
         if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12, true>(t, rows, ahead, below);
         return tiles_of_rows<T, kSteps, 1, 16, true>(t, rows, ahead, below);
       }
     }
+    if (lanes > 3 * kLanes) return tiles_of_rows<T, kSteps, 4, 6>(t, rows, ahead, below);
     if (lanes > 2 * kLanes) return tiles_of_rows<T, kSteps, 3, 8>(t, rows, ahead, below);
     if (lanes > kLanes) return tiles_of_rows<T, kSteps, 2, 12>(t, rows, ahead, below);
     return tiles_of_rows<T, kSteps, 1, 16>(t, rows, ahead, below);

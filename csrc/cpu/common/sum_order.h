@@ -105,6 +105,8 @@ constexpr StridedRule kStrided1x3 = {128, 128, 12, 90, 90};
 constexpr int64_t kResultBlockBytes = 192 << 10;
 constexpr int64_t kPassPixels = 400;
 constexpr int64_t kPassBytes = 384 << 10;
+// A copied pixel of the operand in the lanes takes a multiple of so many blocks of lanes.
+constexpr int64_t kPitchBlocks = 3;
 // Taps that do not overlap are unfolded where so many elements or more follow each other.
 constexpr int64_t kLeastUnfoldedSpan = 4;
 // Tap rows further apart than so many kernel rows are loaded each on its own.

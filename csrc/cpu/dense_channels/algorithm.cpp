@@ -8,7 +8,7 @@
 //      . . . . . . . . .   ----------->        0 0 1  | w w w w ... w w w w |
 //      . . . . . . . . .                          :   |                     |
 //
-//     a register tile sums up to 16 pixels (a, b, c, ...) x 16 lanes, 12 x 32 or 8 x 48
+//     a register tile sums up to 16 pixels (a, b, c, ...) x 16 lanes, 12 x 32, 8 x 48 or 6 x 64
 //
 // Stage 0 packs the weights, a job for each panel, and sees if they are finite: then taps that only see
 // padding are left out, they would add zeros. Large weights that a single job uses are packed by that job, a
@@ -26,7 +26,7 @@
 // number ends with zero (odd_channels.h), or, where a forward layer has at most three, of taps that follow each other,
 // for which the patch holds every pair of pixels (tap_steps.h).
 //
-// Costs: a pixel is copied once for each job that reads it; a tile of 12 x 2 vectors loads 14 operands
+// Costs: a pixel is copied once for each job that reads it; a tile of 6 x 4 vectors loads 10 operands
 // for 24 multiply-adds; in contiguous layout sums are transposed on their way to the result.
 #include "cpu/algorithms.h"
 #include "cpu/common/in_pairs.h"

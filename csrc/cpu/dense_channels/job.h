@@ -230,7 +230,10 @@ struct ChannelJob : ChannelSlabs<S, A> {
         tile.a_row = pitch.image;
         aim(tile, slab, first.pixel(dst_row, columns.dst_first + j * gather.columns.dst_step),
             dst_image, sums + i * row_sums + j * slab.width, image_sums);
-        run_rows<A, Steps::kTableA, true>(tile, images, slab.valid, slab.ahead);
+        if (this->is_matrix())
+          run_rows<A, Steps::kMatrix, true>(tile, images, slab.valid, slab.ahead);
+        else
+          run_rows<A, Steps::kTableA, true>(tile, images, slab.valid, slab.ahead);
         slab.ahead = slab.ahead.after(images);
       }
     }

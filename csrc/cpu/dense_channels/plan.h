@@ -185,11 +185,13 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   panels.blocks = ceil_div(gather.dst_channels, plan.lanes);
   const int64_t lane_sums = plan.images * rows * row_pixels * plan.lanes * element;
   panels.pieces = parts_of_channels(plan.source_jobs(gather), threads,
-                                    ceil_div(panels.blocks, kPanelBlocks), [&](int64_t pieces) {
+                                    ceil_div(panels.blocks, kPieceBlocks), [&](int64_t pieces) {
                                       const int64_t blocks = ceil_div(panels.blocks, pieces);
                                       return plan.c_chunk.count > 1 ? lane_sums * blocks : 0;
                                     });
-  panels.panels = panels.pieces * ceil_div(panels.most_blocks(), kPanelBlocks);
+  const int64_t piece_blocks = panels.most_blocks();
+  const int64_t panel = even_part(piece_blocks, panel_blocks(piece_blocks));  // blocks, at most
+  panels.panels = panels.pieces * ceil_div(piece_blocks, panel);
 
   plan.image_pitch = image_pitch(rows);
   // Of a pair of taps the other one may be inside.
@@ -205,7 +207,7 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.packing = pack_in_job ? ChannelPlan::Packing::kInJob : ChannelPlan::Packing::kOnce;
 
   const int64_t row_sums = gather.columns.longest * plan.lanes, all_rows = rows * plan.images;
-  const int64_t slab_row = row_sums * smaller(panels.most_blocks(), kPanelBlocks) * element;
+  const int64_t slab_row = row_sums * panel * element;
   const bool short_rows = gather.layout == Layout::kContiguous || gather.columns.longest == 1;
   plan.stored_rows = short_rows ? larger(1, smaller(rows, kStoredTogether / slab_row)) : 1;
   plan.patch_size = patch_bytes(rows, plan.images) / element;
@@ -216,12 +218,10 @@ inline ChannelPlan make_channel_plan(const Gather& gather, Dtype dtype, int64_t 
   plan.scratch.single = tap_pairs ? ceil_div(image_size(rows), 2) : 0;
   plan.scratch.offsets = plan.c_chunk.size * gather.taps();
   plan.scratch.sums =
-      plan.c_chunk.count > 1 ? row_sums * all_rows * gather.phases() * panels.most_blocks()
-      : across
-          ? row_sums * all_rows * kPanelBlocks
-          : (row_sums * plan.stored_rows + rows * plan.lanes) * kPanelBlocks;  // or of a column
-  plan.scratch.weights =
-      pack_in_job ? kPanelBlocks * plan.lanes * plan.c_chunk.size * gather.taps() : 0;
+      plan.c_chunk.count > 1 ? row_sums * all_rows * gather.phases() * piece_blocks
+      : across ? row_sums * all_rows * panel
+               : (row_sums * plan.stored_rows + rows * plan.lanes) * panel;  // or of a column
+  plan.scratch.weights = pack_in_job ? panel * plan.lanes * plan.c_chunk.size * gather.taps() : 0;
   return plan;
 }
 

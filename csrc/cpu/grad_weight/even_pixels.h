@@ -1,4 +1,4 @@
-// Pixels that are evenly spaced in both operands: of these a register tile needs no tables. Small tiles alone are told.
+// Pixels that are evenly spaced in both operands: of these a register tile needs no tables.
 #pragma once
 
 #include "cpu/common/run_rows.h"
@@ -11,7 +11,7 @@ struct EvenPixels {
 
   template <class A>
   EvenPixels(const Tile<A>& tile, int64_t pixels) : count(pixels) {
-    if (!kSmallTiles<A> || pixels < 2) return;
+    if (!kMatrixTiles<A> || pixels < 2) return;
     const int64_t *const a = tile.offset, *const b = tile.b_offset;
     bool even = true;
     for (int64_t i = 2; i < pixels; ++i)

@@ -77,7 +77,7 @@ struct GradWeightSums {
     };
     const int64_t units = pass.images * pass.rows * row_units;
     NextPass<S> next(task, layer, plan, loaded, part);
-    const int64_t slabs = ceil_div(block.lanes.count, Pass::kSlab) * count;
+    const int64_t slabs = ceil_div(block.lanes.count, pass.slab) * count;
     next.spread(ceil_div(units * kUnit, plan.pass.sum_pixels) * slabs *
                 ceil_div(block.rows.count, NextPass<S>::kRows));
     for (int64_t first = 0, end; first < units; first = end) {
@@ -108,7 +108,7 @@ struct GradWeightSums {
   template <class Element>
   void add_pixels(const GradWeightPass<S, Element>& pass, int64_t at, int64_t first, int64_t count,
                   T* sums, Sum to, NextPass<S>& next) const {
-    constexpr int64_t kSlab = GradWeightPass<S, Element>::kSlab;
+    const int64_t slab = pass.slab;
     const AxisPhase rows = gather.rows.phase(0), columns = gather.columns.phase(0);
     const bool input_rows = plan.rows.is_input;
     Tile<Element> tile;
@@ -149,12 +149,12 @@ struct GradWeightSums {
           tile.b_offset = inner < count ? pass.lanes.inner : pass.lanes.offset + first;
         }
         T* const tap_sums = sums + i * pitch.tap_row + j * pitch.tap;
-        for (int64_t lane = 0; lane < block.lanes.count; lane += kSlab) {
+        for (int64_t lane = 0; lane < block.lanes.count; lane += slab) {
           tile.a = pass.broadcast.data + at * block.rows.count + (input_rows ? tap : 0);
-          tile.b = pass.lanes.data + (before + lane) / kSlab * pass.lanes.channel_pitch +
-                   before % kSlab + (input_rows ? 0 : tap);
+          tile.b = pass.lanes.data + (before + lane) / slab * pass.lanes.channel_pitch +
+                   before % slab + (input_rows ? 0 : tap);
           tile.c = tap_sums + lane;
-          const int64_t lanes = smaller(kSlab, block.lanes.count - lane);
+          const int64_t lanes = smaller(slab, block.lanes.count - lane);
           if constexpr (kHalves<Element>) {
             if (plan.halves) {
               add_halves(tile);
@@ -184,7 +184,7 @@ struct GradWeightSums {
   template <class Element>
   static void add_tiles(const Tile<Element>& tile, const EvenPixels& even, int64_t rows,
                         int64_t lanes, NextPass<S>& next) {
-    if constexpr (kSmallTiles<Element>) {
+    if constexpr (kMatrixTiles<Element>) {
       if (even.are_matrix(tile, Steps::kTransposed))
         return add_rows<Steps::kTransposed>(even.matrix(tile), rows, lanes, next);
       if (even.are_matrix(tile, Steps::kMatrix))

@@ -26,7 +26,6 @@ struct PassTables {
 template <class S, class A>
 struct GradWeightPass {
   static constexpr bool kPairs = std::is_same_v<A, Pair>;
-  static constexpr int64_t kSlab = kSlabBlocks<A> * kLaneBlock<A>;  // lanes from pixel to pixel
 
   // One operand as the tiles find it.
   struct Loaded {
@@ -44,6 +43,7 @@ struct GradWeightPass {
   const Task& task;
   const Gather &layer, &gather;  // of an unfolded layer, and of the one that it is then
   const GradWeightPlan& plan;
+  const int64_t slab;  // lanes from pixel to pixel
   const Patch patch;
   int64_t image, images, row, rows, across, pixels;  // across: pixels of a row
   bool skip_padding;  // grad is finite: where the input is zero it adds nothing
@@ -57,6 +57,7 @@ struct GradWeightPass {
         layer(layer),
         gather(gather),
         plan(plan),
+        slab(plan.slab_blocks(kSlabBlocks<A>) * kLaneBlock<A>),
         patch(kPairs ? patch_of_pairs(plan.patch, gather) : plan.patch),
         image(part.image),
         images(part.images),
@@ -64,7 +65,7 @@ struct GradWeightPass {
         rows(part.rows),
         across(ceil_div(gather.columns.dst_size, kPairs ? 2 : 1)),
         pixels(images * rows * across),
-        lanes{plan.lanes, block.lanes, nullptr, kSlab, kSlab, nullptr, nullptr, nullptr},
+        lanes{plan.lanes, block.lanes, nullptr, slab, slab, nullptr, nullptr, nullptr},
         broadcast{plan.rows, block.rows, nullptr, plan.rows.pixel_pitch,
                   1,         nullptr,    nullptr, nullptr} {
     int64_t* table = (int64_t*)scratch;
@@ -74,7 +75,7 @@ struct GradWeightPass {
       table += plan.table_size();
     }
     lanes.copy = (A*)table, broadcast.copy = lanes.copy + plan.lanes.size;
-    if (!lanes.operand.in_place) lanes.channel_pitch = copied_pixels(lanes.operand) * kSlab;
+    if (!lanes.operand.in_place) lanes.channel_pitch = copied_pixels(lanes.operand) * slab;
     if (plan.planes) {
       broadcast.pixel_pitch = 1;
       broadcast.channel_pitch =
@@ -103,9 +104,9 @@ struct GradWeightPass {
     if (lanes.operand.in_place) {
       read_in_place(lanes);
     } else {
-      for (int64_t l = 0; l < lanes.channels.count; l += kSlab) {
-        copy(lanes, lanes.channels.begin + l, smaller(kSlab, lanes.channels.count - l),
-             lanes.copy + l / kSlab * lanes.channel_pitch);
+      for (int64_t l = 0; l < lanes.channels.count; l += slab) {
+        copy(lanes, lanes.channels.begin + l, smaller(slab, lanes.channels.count - l),
+             lanes.copy + l / slab * lanes.channel_pitch);
       }
       lanes.data = lanes.copy;
     }
@@ -270,7 +271,8 @@ struct GradWeightPass {
   // `at`: where the operand has each of so many pixels.
   template <class At>
   bool is_finite(const Loaded& loaded, int64_t count, const At& at) const {
-    const int64_t channels = loaded.channels.count, slab = &loaded == &lanes ? kSlab : channels;
+    const int64_t channels = loaded.channels.count,
+                  slab = &loaded == &lanes ? this->slab : channels;
     bool finite = true;
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t l = 0; l < channels; l += slab) {

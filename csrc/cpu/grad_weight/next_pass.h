@@ -11,7 +11,7 @@ namespace {
 template <class S>
 class NextPass {
  public:
-  // Tile rows between two fetches: whole tiles of one, two and three vectors.
+  // Tile rows between two fetches: whole tiles of two vectors and more.
   static constexpr int64_t kRows = 24;
 
   // Fetches nothing where the pixels of a pass do not follow each other, where a cache has all of them, or where tiles

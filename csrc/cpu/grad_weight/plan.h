@@ -50,6 +50,12 @@ struct GradWeightPlan {
   bool skip_padding;  // some taps see padding only, and it repays to look for them
   int64_t pixels;     // of a pass
 
+  // Blocks in a slab of the lanes, where a register tile takes up to `most`: as many as there is memory for.
+  int64_t slab_blocks(int64_t most) const {
+    if (most < sum_order::kPitchBlocks) return most;
+    const int64_t blocks = ceil_div(lanes.cut.size, block_lanes);
+    return larger(sum_order::kPitchBlocks, even_part(blocks, smaller(most, panel_blocks(blocks))));
+  }
   int64_t table_size() const { return round_up(pixels, kTableUnit) + kTableUnit; }
   const GradWeightOperand& input() const { return lanes.is_input ? lanes : rows; }
   const GradWeightOperand& grad() const { return lanes.is_input ? rows : lanes; }
@@ -102,8 +108,8 @@ inline bool outputs_are_wider(const Gather& gather, Dtype dtype, int64_t lanes) 
   const bool in_place = gather.layout == Layout::kChannelsLast && !is_half(dtype) &&
                         gather.groups == 1 && gather.taps() == 1 && gather.rows.inside() &&
                         gather.columns.inside() && !gather.margins.any();
-  return in_place && gather.src_channels == lanes && k % lanes == 0 && k >= kPanelBlocks * lanes &&
-         k <= kWidestBlocks * lanes;
+  return in_place && gather.src_channels == lanes && k % lanes == 0 &&
+         k >= sum_order::kPitchBlocks * lanes && k <= kWidestBlocks * lanes;
 }
 
 // Few channels leave lanes empty: take the operand that fills more of them.
@@ -174,7 +180,7 @@ inline void place_operands(GradWeightPlan& plan, const Gather& gather, Dtype dty
   }
   const int64_t tall = plan.rows.cut.size;
   plan.rows.pixel_pitch = tall <= lanes ? tall : odd_lines(tall, lanes);
-  plan.lanes.pixel_pitch = round_up(plan.lanes.cut.size, kPanelBlocks * lanes);
+  plan.lanes.pixel_pitch = round_up(plan.lanes.cut.size, sum_order::kPitchBlocks * lanes);
   const double products = (double)(gather.taps() * gather.rows.dst_size * gather.columns.dst_size);
   const double inside = (double)(inner_taps(gather.rows) * inner_taps(gather.columns));
   plan.skip_padding = padded && (double)(tall * plan.lanes.cut.size) * (1 - inside / products) >=
@@ -280,7 +286,8 @@ inline void load_groups_together(GradWeightPlan& plan, const Gather& gather, int
     }
     return most <= ceil_div(plan.blocks * at_once, threads);
   };
-  int64_t groups = beside ? larger(1, kPanelBlocks * plan.block_lanes / plan.lanes.channels) : 1;
+  int64_t groups =
+      beside ? larger(1, sum_order::kPitchBlocks * plan.block_lanes / plan.lanes.channels) : 1;
   while (groups > 1 && !even(Cut::of(groups, plan.blocks))) --groups;
   plan.together = Cut::of(groups, plan.blocks);
   plan.rows.pixel_pitch *= groups, plan.rows.size *= groups;

@@ -3,7 +3,7 @@
 //
 //     for every image:  result [k][pixels] = weight [k][c] x source [c][pixels]
 //
-//              c                      slab: 48 pixels           48 pixels
+//              c                      slab: 64 pixels           64 pixels
 //        +-----------+               +---+                     +---+
 //      k | weight,   |     x       c |   | copied to the   = k |   |   in the result itself where a slab
 //        | broadcast |               |   | L1 cache            |   |   is whole

@@ -13,7 +13,7 @@ namespace {
 
 // Of packed weights, [source channel][destination channel].
 template <class A>
-constexpr Steps kPackedSteps = kSmallTiles<A> ? Steps::kTransposed : Steps::kTableA;
+constexpr Steps kPackedSteps = kMatrixTiles<A> ? Steps::kTransposed : Steps::kTableA;
 
 // A: the operands, numbers of the compute type or pairs.
 template <class S, class A>
@@ -67,21 +67,30 @@ struct PointwiseJob {
     result = (S*)task.result + image_begin * dst_image + group * gather.dst_channels * dst_plane;
   }
 
-  // Neighbouring pixels of a slab that lie in one row, from pixel `first` of the job on.
+  // Pixels that are a step apart, in the source or the result: of one row or, where rows follow each other, of several.
   struct Span {
-    int64_t count, src, dst;  // elements from the first image's first channel
+    int64_t count, at;  // elements from the first image's first channel
   };
 
-  Span span_from(int64_t first, int64_t most) const {
-    const int64_t column = first % columns, row = first / columns % rows,
-                  n = first / columns / rows;
-    const int64_t y = row_begin + row, x = column_begin + column;
-    return {smaller(most, columns - column),
-            n * src_image + y * gather.rows.src_step * gather.columns.src_size +
-                x * gather.columns.src_step,
-            n * dst_image +
-                (row_phase.dst_first + y * gather.rows.dst_step) * gather.columns.dst_size +
-                column_phase.dst_first + x * gather.columns.dst_step};
+  // From pixel `first` of the job on. `row`: elements from one to the next.
+  Span span_from(int64_t first, int64_t most, int64_t image, int64_t row, int64_t step) const {
+    const int64_t run = row == columns * step ? rows * columns : columns;
+    const int64_t y = first / columns % rows, x = first % columns;
+    return {smaller(most, run - first % run),
+            first / (rows * columns) * image + (row_begin + y) * row + (column_begin + x) * step};
+  }
+
+  Span source_span(int64_t first, int64_t most) const {
+    const int64_t row = gather.rows.src_step * gather.columns.src_size;
+    return span_from(first, most, src_image, row, gather.columns.src_step);
+  }
+
+  Span result_span(int64_t first, int64_t most) const {
+    const int64_t width = gather.columns.dst_size;
+    Span span =
+        span_from(first, most, dst_image, gather.rows.dst_step * width, gather.columns.dst_step);
+    span.at += row_phase.dst_first * width + column_phase.dst_first;
+    return span;
   }
 
   // [source channel][kSlab]
@@ -89,8 +98,8 @@ struct PointwiseJob {
     using V = Simd<A>;
     const int64_t step = gather.columns.src_step, next = Read::kChannels * src_plane;
     for (int64_t j = 0; j < count;) {
-      const Span span = span_from(first + j, count - j);
-      auto from = Read::row(source + channel * next + span.src, src_plane);
+      const Span span = source_span(first + j, count - j);
+      auto from = Read::row(source + channel * next + span.at, src_plane);
       A* out = slab + j;
       if (span.count == kSlab && step == 1) {
         for (int64_t c = 0; c < channels; ++c, from = from + next, out += kSlab) {
@@ -112,8 +121,8 @@ struct PointwiseJob {
   // sums: [destination channel][kSlab]
   void store(const T* sums, int64_t first, int64_t count, int64_t channel, int64_t channels) const {
     for (int64_t j = 0; j < count;) {
-      const Span span = span_from(first + j, count - j);
-      S* out = result + channel * dst_plane + span.dst;
+      const Span span = result_span(first + j, count - j);
+      S* out = result + channel * dst_plane + span.at;
       for (int64_t k = 0; k < channels; ++k, out += dst_plane) {
         store_strided(sums + k * kSlab + j, out, span.count, gather.columns.dst_step);
       }
@@ -125,7 +134,7 @@ struct PointwiseJob {
   // Of a forward pass, whose pixels are neighbours.
   void activate_span(const Span& span, int64_t channel, int64_t channels) const {
     if (!task.activates()) return;
-    activate(task, result + channel * dst_plane + span.dst, channels, dst_plane, span.count);
+    activate(task, result + channel * dst_plane + span.at, channels, dst_plane, span.count);
   }
 
   // With a stride, most elements of the input gradient see no tap.
@@ -164,7 +173,7 @@ struct PointwiseJob {
       for (int64_t first = 0; first < pixels; first += kSlab) {
         const int64_t count = smaller(kSlab, pixels - first);
         load(first, count, c_begin, c_count, slab);
-        const Span span = span_from(first, count);
+        const Span span = result_span(first, count);
         const bool whole = span.count == kSlab && gather.columns.dst_step == 1;
         const bool direct = whole && std::is_same_v<S, T>;
         const bool rounded =
@@ -183,16 +192,16 @@ struct PointwiseJob {
           tile.offset = offsets;
           tile.b = slab;
           tile.step = kSlab;
-          tile.c = direct ? (T*)result + k * dst_plane + span.dst
+          tile.c = direct ? (T*)result + k * dst_plane + span.at
                           : slab_sums + (k - channel_begin) * kSlab;
           tile.c_row = direct ? dst_plane : kSlab;
           if constexpr (std::is_same_v<A, Pair>) {
-            if (rounded) tile.rounded = result + k * dst_plane + span.dst;
+            if (rounded) tile.rounded = result + k * dst_plane + span.at;
             tile.rounded_row = dst_plane;
           }
           tile.sum = chunk ? Sum::kAdd : Sum::kStart;
           tile.clamp = direct && last ? clamp_of(task) : Clamp::kNone;
-          if (past_caches && direct && span.dst % kLaneBlock<T> == 0 && tile.partials.count == 1 &&
+          if (past_caches && direct && span.at % kLaneBlock<T> == 0 && tile.partials.count == 1 &&
               (tile.clamp != Clamp::kNone || !task.activates())) {
             tile.sum = Sum::kStream;
           }

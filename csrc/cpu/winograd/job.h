@@ -79,7 +79,7 @@ struct WinogradJob {
   }
 
   void store_units(const Range& units, int64_t first, int64_t width) const {
-    T bias[kPanelBlocks * kLaneBlock<T>] = {};
+    T bias[cost::kWinogradPanelBlocks * kLaneBlock<T>] = {};
     if (task.bias)
       copy_span((const S*)task.bias + first, bias, smaller(width, gather.dst_channels - first));
     for (int64_t unit = units.begin; unit < units.end;) {

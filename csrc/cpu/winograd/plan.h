@@ -159,7 +159,7 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   const int64_t c_all = plan.c_block.count * plan.c_pitch;
 
   plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
-  plan.panels = ceil_div(plan.blocks, kPanelBlocks);
+  plan.panels = ceil_div(plan.blocks, kWinogradPanelBlocks);
   const int64_t image_tiles = grid.rows * grid.columns, all_tiles = gather.n * image_tiles;
   const int64_t all_weights = values * plan.blocks * plan.lanes * c_all * element;
   // One panel has nobody to share the source with. More kept weights would be read from further away than

@@ -39,7 +39,7 @@ inline void multiply_tiles(const WinogradGradWeightPlan& plan, const WinogradScr
   constexpr int64_t kLanes = kLaneBlock<float>;
   const int64_t wide = plan.grad.cut.size;
   // Slabs of equal tiles, where registers are many.
-  const int64_t slab = wide % (3 * kLanes) == 0 ? 3 * kLanes : 2 * kLanes;
+  const int64_t slab = even_part(wide / kLanes, larger(3, kSlabBlocks<float>)) * kLanes;
   Tile<float> tile;
   Ahead<float> ahead;  // the operands of the next point
   tile.partials = {tiles};
