@@ -55,7 +55,7 @@ def pieces(jobs, threads, most):
 
 
 blocks = 64 // 16  # of 16 channels
-most = -(-blocks // constant("csrc/cpu/common/element.h", "kPanelBlocks"))
+most = -(-blocks // constant("csrc/cpu/common/cost_model.h", "kPieceBlocks"))
 for threads in (1, 2, 8):
     print(f"{threads} threads: {parts * pieces(parts, threads, most)} jobs")
 
