@@ -13,7 +13,7 @@
 //
 // Matrices need no tables. Where vectors are real ones (kMatrixTiles) their tiles have four steps an iteration: beside a
 // busy thread of the same core the time goes by instructions, of which these have a fifth less with AVX2 (Zen 3) and a
-// tenth with AVX-512 (Sapphire Rapids). Elsewhere their steps are those of kTableA and kTables.
+// seventh with AVX-512 (Sapphire Rapids). Elsewhere their steps are those of kTableA and kTables.
 //
 //     Steps::kMatrix      a(i, m) = a[i + m * a_row]     b(i, j) = b[i * step + j]
 //     Steps::kTransposed  a(i, m) = a[i * a_step + m]    b(i, j) = b[i * step + j]
