@@ -16,8 +16,8 @@ constexpr int64_t block_lanes(Dtype dtype) {
   return 64 / compute_bytes(dtype);
 }
 
-// Blocks of lanes that a register tile takes at most, on any level, and of so many in all: three where that leaves
-// none over.
+// Blocks of lanes that a register tile takes at most, on any level. Where `blocks` are cut, three of them make a panel
+// if that leaves none over: its tiles of eight rows are as fast as those of six (Sapphire Rapids).
 constexpr int64_t kPanelBlocks = 4;
 constexpr int64_t panel_blocks(int64_t blocks) {
   return blocks % 3 == 0 ? 3 : kPanelBlocks;
