@@ -213,6 +213,10 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("pointwise_pieces", 2, 64, 14, 208, 1, bias=True),
     case("pointwise_pieces_stride2", 1, 72, 28, 400, 1, 2),
     case("pointwise_rows", 3, 40, 14, 24, 1, bias=True),
+    # One vector of outputs: neighbouring pixels, runs of channels, runs of neighbouring taps.
+    case("one_vector_planes", 2, 1, (7, 65), 16, (5, 3), bias=True),
+    case("one_vector_runs", 2, 48, (6, 43), 13, 3, dilation=(1, 2)),
+    case("one_vector_joined", 3, 16, (9, 30), 15, 3, bias=True),
     # Winograd along one axis: tiles that stick out, rows of several parts, dilations.
     case("one_axis_1x3", 2, 32, (3, 18), 40, (1, 3), bias=True),
     case("one_axis_sequence", 1, 33, (1, 230), 48, (1, 3), padding=(0, 0, 2, 0)),

@@ -18,6 +18,12 @@
 //     Steps::kMatrix      a(i, m) = a[i + m * a_row]     b(i, j) = b[i * step + j]
 //     Steps::kTransposed  a(i, m) = a[i * a_step + m]    b(i, j) = b[i * step + j]
 //
+// With AVX-512 a tile of one vector has a load for each multiply-add, which is one instruction only where its address is
+// a register and a constant. Such tiles have a pointer for each row, or rows that are neighbours:
+//
+//     Steps::kRuns        kTableA of runs of offsets that follow each other; step = the tile's width
+//     Steps::kNeighbours  kTableA, a_row = 1
+//
 // The tile's size enters no sum and differs from level to level: 6x64 or 8x48 floats for AVX-512, 6x16 for AVX2.
 #pragma once
 
@@ -127,11 +133,31 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
           }
         }
       };
-      if constexpr (kSteps == Steps::kMatrix) {
-        const int64_t steps = taps.all_steps();
-        const T* am[kRows];
+      [[maybe_unused]] const T* am[kRows];  // of row m
+      const auto start_rows = [&](const T* first) __attribute__((always_inline)) {
 #pragma GCC unroll 32
-        for (int m = 0; m < kRows; ++m) am[m] = ai + m * row1;
+        for (int m = 0; m < kRows; ++m) am[m] = first + m * row1;
+      };
+      // `steps`, multiples of four, whose operands follow each other.
+      const auto add_fours = [&](int64_t steps, int64_t step) __attribute__((always_inline)) {
+        for (; steps >= 4; steps -= 4) {
+#pragma GCC unroll 4
+          for (int i = 0; i < 4; ++i, along += step)
+            add_step([&](int m) __attribute__((always_inline)) { return am[m] + i; }, along);
+#pragma GCC unroll 32
+          for (int m = 0; m < kRows; ++m) am[m] += 4;
+        }
+      };
+      if constexpr (kSteps == Steps::kMatrix && kVecs == 1) {
+        const int64_t steps = taps.all_steps();
+        start_rows(ai);
+        ai += steps;
+        add_fours(steps, step);
+        for (int64_t i = 0; i < steps % 4; ++i, along += step)
+          add_step([&](int m) __attribute__((always_inline)) { return am[m] + i; }, along);
+      } else if constexpr (kSteps == Steps::kMatrix) {
+        const int64_t steps = taps.all_steps();
+        start_rows(ai);
 #pragma GCC unroll 4
         for (int64_t i = 0; i < steps; ++i)
           add_step([&](int m) __attribute__((always_inline)) { return am[m] + i; },
@@ -142,6 +168,24 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
 #pragma GCC unroll 4
         for (int64_t i = 0; i < steps; ++i, ai += a_step, along += step)
           add_step([&](int m) __attribute__((always_inline)) { return ai + m; }, along);
+      } else if constexpr (kSteps == Steps::kRuns) {
+        start_rows(a);
+        int64_t at = 0;  // where the rows are
+        for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
+          for (int64_t row = taps.rows; row > 0; --row) {
+            for (const int64_t* const end = offset + taps.steps; offset < end; offset += t.run) {
+              const int64_t by = *offset - at;
+#pragma GCC unroll 32
+              for (int m = 0; m < kRows; ++m) am[m] += by;
+              at = *offset + t.run;
+              add_fours(t.run, kWidth);
+            }
+            offset += taps.row_gap;
+            along += taps.row_gap * kWidth;
+          }
+          offset += taps.block_gap;
+          along += taps.block_gap * kWidth;
+        }
       } else {
         for (int64_t c_block = taps.c_blocks; c_block > 0; --c_block) {
           for (int64_t row = taps.rows; row > 0; --row) {
@@ -149,8 +193,8 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
             const auto table_step = [&](int64_t i) __attribute__((always_inline)) {
               const T* const ai = kAlongB ? along + i * step : a + offset[i];
               const T* const bi = kAlongB                    ? b + offset[i]
-                                  : kSteps == Steps::kTableA ? along + i * step
-                                                             : b + b_offset[i];
+                                  : kSteps == Steps::kTables ? b + b_offset[i]
+                                                             : along + i * step;
               if (kFetchesAlongB<T, kSteps> && ahead.row) {
 #pragma GCC unroll 8
                 for (int64_t v = 0; v < kWidth; v += kLaneBlock<T>)
@@ -158,7 +202,7 @@ template <class T, Steps kSteps, int kRows, int kVecs, bool kHalf>
               }
               // Spelled so that eight rows need four registers of addresses.
               const auto a_of = [&](int m) __attribute__((always_inline)) {
-                if constexpr (kAlongB) return ai + m;
+                if constexpr (kAlongB || kSteps == Steps::kNeighbours) return ai + m;
                 const T* const a8 = m < 8 ? ai : ai + 8 * row1;
                 return m % 8 == 3   ? a8 + row3
                        : m % 8 == 5 ? a8 + row5

@@ -47,7 +47,7 @@ struct PartialSums {
 
 namespace {
 
-enum class Steps { kTableA, kTableB, kTables, kMatrix, kTransposed };
+enum class Steps { kTableA, kTableB, kTables, kMatrix, kTransposed, kRuns, kNeighbours };
 // The first partial sum is stored to c, or added to it, or stored as the only one, past the caches where the tile has
 // whole cache lines.
 enum class Sum { kStart, kAdd, kStream };
@@ -81,6 +81,7 @@ struct Tile : RoundedResult<T> {
   const T* a;
   int64_t a_row = 0;   // not kTableB
   int64_t a_step = 0;  // kTransposed only, whose rows are neighbours
+  int64_t run = 0;     // kTableA: steps of a kRuns tile's runs, fours; 0 where there are none
   const T* b;
   int64_t step = 0;  // not kTables
   const int64_t* offset;

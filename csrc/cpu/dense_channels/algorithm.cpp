@@ -8,7 +8,7 @@
 //      . . . . . . . . .   ----------->        0 0 1  | w w w w ... w w w w |
 //      . . . . . . . . .                          :   |                     |
 //
-//     a register tile sums up to 16 pixels (a, b, c, ...) x 16 lanes, 12 x 32, 8 x 48 or 6 x 64
+//     a register tile sums up to 28 pixels (a, b, c, ...) x 16 lanes, 12 x 32, 8 x 48 or 6 x 64
 //
 // Stage 0 packs the weights, a job for each panel, and sees if they are finite: then taps that only see
 // padding are left out, they would add zeros. Large weights that a single job uses are packed by that job, a

@@ -111,6 +111,10 @@ struct ChannelJob : ChannelSlabs<S, A> {
     tile.offset += first;
     tile.b += first * slab.width;
     const int64_t gap = (rows.taps - r) * columns.taps * block;
+    // Neighbouring taps are one run where the pixels that they read follow each other.
+    const bool joined = pitch.pixel * columns.src_delta == block;
+    if (pitch.channel == 1 && block % 4 == 0) tile.run = joined ? s * block : block;
+    if (tile.run < cost::kLeastRun) tile.run = 0;
     tile.partials = {gather,
                      {s * block, r, (columns.taps - s) * block, 1, gap},
                      slab.channels,
