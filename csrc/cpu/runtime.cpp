@@ -2,6 +2,7 @@
 
 #if defined(__linux__)
 #include <pthread.h>
+#include <unistd.h>
 
 // Of OpenMP 5.0, in the libgomp that libtorch brings; older ones lack it.
 extern "C" int omp_pause_resource_all(int kind) __attribute__((weak));
@@ -40,6 +41,15 @@ Arena& shared_arena() {
 Arena& gradient_arena() {
   static thread_local Arena arena;
   return arena;
+}
+
+int64_t l2_cache_bytes() {
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#else
+  constexpr int64_t bytes = 0;
+#endif
+  return bytes > 0 ? bytes : 1 << 20;
 }
 
 bool pool_is_lost() {

@@ -120,6 +120,9 @@ Arena& scratch_arena();
 Arena& shared_arena();
 Arena& gradient_arena();  // of results that are not kept
 
+// Of one core; 1 MB where the system does not say.
+int64_t l2_cache_bytes();
+
 // OpenMP keeps a pool of threads for each thread that starts parallel regions. In a child of fork()
 // those threads do not exist, and its first parallel region, ours or ATen's, waits for them for ever.
 // So the pool of a thread that forks is ended just before: parent and child make a new one when they

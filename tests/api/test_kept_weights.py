@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.awkward import AWKWARD
+from tests.cases import case
 from tests.compare import same_bits
 from tests.kernels.test_same_bits import random_cases
 from tests.kernels.test_store_stage import FORWARD
@@ -281,6 +282,20 @@ def test_same_bits_from_packed_weights(algorithm, dtype, channels_last):
             assert same_bits(OPERATORS.conv2d_activation(*call, other), expected), shape
     finally:
         OPERATORS._force_algorithm("")
+
+
+def test_transformed_weights_of_many_channels_are_not_kept():
+    """Transformed once for many tiles they would take 5 MB in the place of 1."""
+    shape = case("", 24, 512, 8, 64, 3)
+    t = random_operands(shape, torch.float32)
+    for channels_last in (False, True):
+        geometry = shape.geometry(channels_last)
+        packed = OPERATORS._pack_weights(t.weight, shape.input_size, geometry)
+        assert packed.numel() == 0
+        call = (t.input, t.weight, t.bias, None, geometry, 0, 0.0)
+        assert same_bits(
+            OPERATORS.conv2d_activation(*call, packed), OPERATORS.conv2d_activation(*call)
+        )
 
 
 def test_refused():

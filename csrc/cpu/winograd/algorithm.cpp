@@ -31,10 +31,10 @@
 //
 // Channels fill the lanes in every step; contiguous tensors are transposed as they are loaded and stored.
 // Jobs take groups of about 50 tiles, in which a weight is used as often. Either stage 0 transforms all
-// weights, and a job of stage 1 its own group of tiles, for all destination channels; or, where weights are
-// many or tiles few, stage 0 transforms the tiles, and a job of stage 1 takes a panel of destination
-// channels of a group and transforms the weights as it goes, in the L2 cache. A sum has the same order
-// in both, so the choice may depend on the batch.
+// weights, and a job of stage 1 its own group of tiles, for all destination channels, a block of source channels
+// after the other if the sums stay in the L2 cache meanwhile; or, where weights are many or tiles few, stage 0
+// transforms the tiles, and a job of stage 1 takes a panel of destination channels of a group and transforms the
+// weights as it goes, in the L2 cache. A sum has the same order in all, so the choice may depend on the batch.
 //
 // Costs: per tile and 16 source channels 144 operations, per tile and 16 destination channels 120, beside
 // 36 x 16 for each pair of them; each pixel is read from 2.25 tiles; maps whose sides are no multiples of 4
@@ -67,7 +67,8 @@ void keep_plan(const Conv2dShape& shape, const Gather& gather, const WinogradPla
   if (winograd.first == WinogradPlan::First::kWeights) {
     plan.jobs[0] = winograd.panels * winograd.c_block.count;
     plan.jobs[1] = winograd.groups / winograd.image_groups * winograd.panel_shares;
-    plan.pack_weights_first({winograd.panels, winograd.width, winograd.c_block.size});
+    if (winograd.keeps_weights)
+      plan.pack_weights_first({winograd.panels, winograd.width, winograd.c_block.size});
   } else {
     plan.jobs[0] = winograd.repeat_groups * winograd.group_units * winograd.c_chunk.count;
     plan.jobs[1] = winograd.repeat_groups / winograd.image_groups * winograd.panels;

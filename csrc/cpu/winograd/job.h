@@ -69,16 +69,16 @@ struct WinogradJob {
     run_rows<T, Steps::kMatrix>(tile, tiles, width, ahead);
   }
 
-  void store_group(int64_t group, int64_t panel) const {
+  void store_group(int64_t group, int64_t panel, const T* sums) const {
     const int64_t first = plan.panel(panel).begin * plan.lanes, width = plan.panel_width(panel);
     if constexpr (kSpreads<F>) {
       FoldedStore<F, S>(task, gather, plan, first, width, pixels).run(plan.group(group), sums);
     } else {
-      store_units(plan.group(group), first, width);
+      store_units(plan.group(group), first, width, sums);
     }
   }
 
-  void store_units(const Range& units, int64_t first, int64_t width) const {
+  void store_units(const Range& units, int64_t first, int64_t width, const T* sums) const {
     T bias[cost::kWinogradPanelBlocks * kLaneBlock<T>] = {};
     if (task.bias)
       copy_span((const S*)task.bias + first, bias, smaller(width, gather.dst_channels - first));
@@ -114,23 +114,36 @@ struct WinogradJob {
   void sum_group(int64_t group, Range panels, const T* shared) const {
     const Range units = plan.group(group);
     const int64_t tiles = tiles_of(group);
-    for (int64_t chunk = 0; chunk < plan.c_chunk.count; ++chunk)
-      load_units(units.begin, units.end, 0, chunk, source);
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const int64_t width = plan.panel_width(panel);
-      const auto weights_at = [&](int point, int64_t block) {
-        return shared + plan.weights_at(panel, block) + F::weight(point) * plan.weights_pitch();
-      };
-      const int64_t ahead = ceil_div(plan.c_pitch * width, tiles);
-      for (int point = 0; point < F::kPoints; ++point) {
-        for (int64_t block = 0; block < plan.c_block.count; ++block) {
-          const bool last = block + 1 == plan.c_block.count;
-          sum_point(tiles, block, width, source + point * plan.source_pitch,
-                    weights_at(point, block), sums + point * plan.sums_pitch,
-                    {last ? weights_at(point + 1, 0) : weights_at(point, block + 1), ahead});
-        }
+    const int64_t at_once = plan.by_blocks ? 1 : plan.c_block.count;  // blocks
+    const int64_t chunks =
+        plan.by_blocks ? plan.c_block.size / plan.c_chunk.size : plan.c_chunk.count;
+    for (int64_t block = 0, end; block < plan.c_block.count; block = end) {
+      end = block + at_once;
+      const int64_t first = block / at_once * chunks;
+      for (int64_t chunk = first; chunk < smaller(first + chunks, plan.c_chunk.count); ++chunk)
+        load_units(units.begin, units.end, 0, chunk, source);
+      for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+        T* const of_panel = sums + (panel - panels.begin) * plan.panel_pitch;
+        sum_points(tiles, panel, {block, end}, shared, of_panel);
+        if (end == plan.c_block.count) store_group(group, panel, of_panel);
       }
-      store_group(group, panel);
+    }
+  }
+
+  // The products of all points, for these blocks of source channels.
+  void sum_points(int64_t tiles, int64_t panel, Range blocks, const T* shared, T* sums) const {
+    const int64_t width = plan.panel_width(panel), ahead = ceil_div(plan.c_pitch * width, tiles);
+    const auto weights_at = [&](int point, int64_t block) {
+      return shared + plan.weights_at(panel, block) + F::weight(point) * plan.weights_pitch();
+    };
+    for (int point = 0; point < F::kPoints; ++point) {
+      for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+        const bool last = block + 1 == blocks.end;
+        sum_point(
+            tiles, block, width, source + point * plan.source_pitch, weights_at(point, block),
+            sums + point * plan.sums_pitch,
+            {last ? weights_at(point + 1, blocks.begin) : weights_at(point, block + 1), ahead});
+      }
     }
   }
 
@@ -166,7 +179,7 @@ struct WinogradJob {
                   {source + plan.source_pitch + block * plan.block_pitch, plan.c_pitch});
       }
     }
-    store_group(group, panel);
+    store_group(group, panel, sums);
   }
 
   void run(const Job& job) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/common/gather.h"
+#include "cpu/runtime.h"
 #include "cpu/winograd/filtering.h"
 #include "cpu/winograd/parts.h"
 #include "cpu/winograd/tile_axis.h"
@@ -77,14 +78,21 @@ struct WinogradPlan {
   int64_t width;           // lanes of the widest panel
   Cut c_block;             // source channels that are summed together, of the parts' channels
   Cut c_chunk;             // source channels that are loaded at once, for all parts
+  // A job loads a block of source channels and multiplies it with the weights of all panels, then the next one.
+  bool by_blocks;
+  bool keeps_weights;  // what stage 0 makes of them can be kept for other calls
   // The transformed source of a group is [point][block of source channels][tile][c_pitch], its sums are
-  // [point][tile][lanes].
-  int64_t c_pitch, block_pitch, source_pitch, sums_pitch;
+  // [point][tile][lanes]. By blocks, there are the values of one and the sums of all panels.
+  int64_t c_pitch, block_pitch, source_pitch, sums_pitch, panel_pitch;
   struct {
     int64_t source, window, weights, packed, sums, pixels;  // elements per thread
   } scratch;
   int64_t shared_size;  // elements per call
 
+  // Of a group, of which those with few points have so many.
+  int64_t most_tiles(int64_t of_few) const {
+    return points > cost::kMostPoints ? of_few / 2 : of_few;
+  }
   // Where a group has a source channel of a tile at point 0.
   int64_t source_at(int64_t tile, int64_t channel) const {
     return channel / c_block.size * block_pitch + tile * c_pitch + channel % c_block.size;
@@ -137,6 +145,38 @@ inline void group_images(WinogradPlan& plan, int64_t n, int64_t group_units, int
   plan.panels = smaller(plan.blocks, round_up(plan.panels, plan.panel_shares));
 }
 
+// What comes first, and whether jobs go by blocks. `folded`: or null.
+inline void choose_first(WinogradPlan& plan, int64_t n, int64_t element, bool weights_are_kept,
+                         const FoldedImages* folded) {
+  using namespace cost;
+  const int64_t image_tiles = plan.grid.rows * plan.grid.columns, all_tiles = n * image_tiles;
+  const int64_t lanes = plan.blocks * plan.lanes, c_all = plan.c_block.count * plan.c_pitch;
+  const int64_t of_channel = plan.points * plan.most_tiles(kGroupTiles) * element;
+  const bool many_values = 100 * of_channel * c_all > kValuesPercentOfL2 * l2_cache_bytes();
+  const bool in_l2 = 100 * of_channel * lanes <= kSumsPercentOfL2 * l2_cache_bytes();
+  // Or where the sums of the other panels fill a cache less than the values of the other blocks would.
+  const int64_t other_panels = (plan.panels - 1) * ceil_div(plan.blocks, plan.panels) * plan.lanes;
+  const bool few_sums = in_l2 || other_panels < c_all - plan.c_pitch;
+  const bool blocks =
+      many_values && few_sums && plan.c_block.count > 1 && plan.parts.count() == 1 && !folded;
+  // Transformed weights come from a cache far away once for each group, and the source once for each panel.
+  const int64_t least = (blocks ? kLeastGroupsOfBlocks : kLeastGroups) * kGroupTiles;
+  const bool many_tiles =
+      all_tiles >= least && (!blocks || 100 * all_tiles >= kTilesPercentOfBlocks * lanes);
+  // One panel has nobody to share the source with. More kept weights would be read from further away than
+  // it takes to transform them: 256 channels at 14x14 took 1.9 times as long, 512 at 7x7 2.4 times (Zen 4). Images
+  // that are folded have all of their groups in one repeat.
+  const int64_t all_weights = plan.values * lanes * c_all * element;
+  const int64_t most_weights = blocks && in_l2 && many_tiles ? kWeightsOfBlocks : kWeightsKept;
+  const bool large_images =
+      folded && image_tiles * plan.points * c_all * element > kRepeatSourceBytes;
+  const bool weights_first = large_images || (all_weights <= most_weights &&
+                                              (plan.panels == 1 || weights_are_kept || many_tiles));
+  plan.first = weights_first ? WinogradPlan::First::kWeights : WinogradPlan::First::kSource;
+  plan.by_blocks = weights_first && blocks;
+  plan.keeps_weights = weights_first && (!weights_are_kept || all_weights <= kWeightsKept);
+}
+
 // `folded`: or null.
 inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& down,
                                        const AxisSizes& across, Dtype dtype, bool weights_are_kept,
@@ -160,25 +200,17 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
 
   plan.blocks = ceil_div(gather.dst_channels, plan.lanes);
   plan.panels = ceil_div(plan.blocks, kWinogradPanelBlocks);
-  const int64_t image_tiles = grid.rows * grid.columns, all_tiles = gather.n * image_tiles;
-  const int64_t all_weights = values * plan.blocks * plan.lanes * c_all * element;
-  // One panel has nobody to share the source with. More kept weights would be read from further away than
-  // it takes to transform them: 256 channels at 14x14 took 1.9 times as long, 512 at 7x7 2.4 times (Zen 4). Images
-  // that are folded have all of their groups in one repeat.
-  const bool large_images = folded && image_tiles * points * c_all * element > kRepeatSourceBytes;
-  const bool weights_first =
-      large_images || (all_weights <= kWeightsKept && (plan.panels == 1 || weights_are_kept ||
-                                                       all_tiles >= kLeastGroups * kGroupTiles));
-  plan.first = weights_first ? WinogradPlan::First::kWeights : WinogradPlan::First::kSource;
+  choose_first(plan, gather.n, element, weights_are_kept, folded);
+  const bool weights_first = plan.first == WinogradPlan::First::kWeights;
   // A job of a group takes one panel where the source comes first: an even number of them.
   if (!weights_first && plan.panels > 1)
     plan.panels = smaller(plan.blocks, round_up(plan.panels, 2));
 
   // Many channels leave room for few tiles. A group has half a unit more of them at most, so that its
   // memory has a bound in any batch: being refused in some would change results.
-  int64_t wanted = weights_first ? kGroupTiles : kSharedGroupTiles;
-  if (points > kMostPoints) wanted /= 2;
-  const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_all * element)));
+  const int64_t wanted = plan.most_tiles(weights_first ? kGroupTiles : kSharedGroupTiles);
+  const int64_t c_kept = plan.by_blocks ? plan.c_pitch : c_all;
+  const int64_t tiles = larger(1, smaller(wanted, kGroupSourceBytes / (points * c_kept * element)));
   int64_t row_units = ceil_div(grid.columns, tiles);
   // A single row has as many units as there should be groups.
   if (gather.n * grid.rows == 1 && row_units < kEvenGroups && grid.columns >= kLeastCutTiles)
@@ -213,14 +245,21 @@ inline WinogradPlan make_winograd_plan(const Gather& gather, const AxisSizes& do
   const int64_t c_lanes = round_up(c, plan.lanes);
   plan.c_chunk = Cut::of(in_place ? c_lanes : smaller(c_lanes, window_blocks * plan.lanes), c);
 
-  plan.block_pitch = plan.group_tiles * plan.c_pitch;
-  plan.source_pitch = odd_lines(plan.c_block.count * plan.block_pitch, plan.lanes);
+  if (plan.by_blocks) {
+    int64_t chunks = 1;  // of a block
+    while (plan.c_block.size / chunks > plan.c_chunk.size) chunks *= 2;
+    plan.c_chunk = Cut::of(plan.c_block.size / chunks, c);
+  }
+
+  plan.block_pitch = plan.by_blocks ? 0 : plan.group_tiles * plan.c_pitch;
+  plan.source_pitch = odd_lines(plan.group_tiles * c_kept, plan.lanes);
   plan.sums_pitch = odd_lines(plan.group_tiles * plan.width, plan.lanes);
+  plan.panel_pitch = plan.by_blocks ? points * plan.sums_pitch : 0;
   plan.scratch.window = in_place ? 0 : window_pixels * plan.c_chunk.size;
   plan.scratch.packed = smaller(plan.channels, plan.c_block.size) *
                         smaller(plan.parts.down.size, gather.rows.kernel) * plan.packed_columns() *
                         plan.lanes;
-  plan.scratch.sums = points * plan.sums_pitch;
+  plan.scratch.sums = points * plan.sums_pitch + (plan.panels - 1) * plan.panel_pitch;
   plan.scratch.pixels =
       (in_place ? 1 : rows) * grid.row_cut.size * down.tile * across.tile * plan.width;
   if (folded) {

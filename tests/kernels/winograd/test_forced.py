@@ -105,6 +105,8 @@ def test_any_batch_and_layout(algorithm, op):
         # Weights that are transformed by jobs; more than one group of tiles.
         with_kernel(case("", 9, 512, 7, 512, 3), algorithm),
         with_kernel(case("", 40, 64, 8, 64, 3), algorithm),
+        # Jobs that go by blocks of source channels.
+        with_kernel(case("", 16, 160, 14, 70, 3), algorithm),
     ]
     for index, shape in enumerate(shapes):
         t = random_operands(shape, torch.float32, seed=index)
