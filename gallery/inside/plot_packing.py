@@ -228,7 +228,7 @@ assert np.array_equal(dense_channels(small).view(np.int32), ours.view(np.int32))
 # operands are found like this. ``kTableA`` is our case: ``a`` are pixels behind a table of
 # offsets, ``b`` weights that follow each other.
 
-print(excerpt("csrc/cpu/common/register_tile.h", r"const T\* const ai = ", r"b_offset\[i\];"))
+print(excerpt("csrc/cpu/common/register_tile.h", r"const T\* const ai =", r": along \+ i \* step;"))
 
 # %%
 # Few output channels: pixels in the lanes
