@@ -151,12 +151,13 @@ constexpr int64_t kLeastCutTiles = 16;          // a single row of so many is cu
 constexpr int64_t kGroupSourceBytes = 9 << 20;  // transformed, of a group
 constexpr int64_t kRepeatSourceBytes = 14 << 20;  // and of those that are transformed at once
 constexpr int64_t kWindowBytes = 192 << 10;       // of the source, loaded at once
-// The same where jobs go by blocks of source channels, since all values of a group fill so much of the L2 cache, and
-// all sums no more than so much: 512 -> 64 channels at 14x14 take 0.6 of the time that they take with the source first,
-// 256 -> 128 at 28x28 0.69 to 0.77, 160 -> 160 0.73 to 0.78, 256 -> 256 at 14x14, 32 images, 0.72 to 0.88, 512 -> 256
-// at 28x28, 19 MB, 0.87. Of few tiles, 128 of 512 -> 64 channels take 0.75, 64 of them 0.87, 196 of 256 -> 256 0.9, but
-// 49 of 512 -> 128 1.25, 128 of 256 -> 256 1.04 to 1.1. 256 channels of 1 x 3 kernels, whose values are few, take 0.99
-// to 1.09 (Sapphire Rapids, 2 MB of L2 cache).
+// Jobs go by blocks of source channels where the values of a group at all points would fill so much of the L2 cache,
+// and its sums of all panels fill no more than so much; then so many bytes of weights come first, at most. 512 -> 64
+// channels at 14x14 take 0.6 of the time that they take with the source first, 256 -> 128 at 28x28 0.69 to 0.81,
+// 160 -> 160 0.73 to 0.78, 256 -> 256 at 14x14, 32 images, 0.72 to 0.88, 512 -> 256 at 28x28, 19 MB, 0.81 to 0.92. Of
+// few tiles, 128 of 512 -> 64 channels take 0.75, 64 of them 0.87, 196 of 256 -> 256 0.9, but 49 of 512 -> 128 1.25,
+// 128 of 256 -> 256 1.04 to 1.1. 256 channels of 1 x 3 kernels, whose values are few, take 0.99 to 1.09 (Sapphire
+// Rapids, 2 MB of L2 cache).
 constexpr int64_t kWeightsOfBlocks = 20 << 20, kLeastGroupsOfBlocks = 2;
 constexpr int64_t kTilesPercentOfBlocks = 75;  // of the destination channels
 constexpr int64_t kValuesPercentOfL2 = 40, kSumsPercentOfL2 = 90;

@@ -150,10 +150,10 @@ inline void choose_first(WinogradPlan& plan, int64_t n, int64_t element, bool we
                          const FoldedImages* folded) {
   using namespace cost;
   const int64_t image_tiles = plan.grid.rows * plan.grid.columns, all_tiles = n * image_tiles;
-  const int64_t lanes = plan.blocks * plan.lanes, c_all = plan.c_block.count * plan.c_pitch;
+  const int64_t outputs = plan.blocks * plan.lanes, c_all = plan.c_block.count * plan.c_pitch;
   const int64_t of_channel = plan.points * plan.most_tiles(kGroupTiles) * element;
   const bool many_values = 100 * of_channel * c_all > kValuesPercentOfL2 * l2_cache_bytes();
-  const bool in_l2 = 100 * of_channel * lanes <= kSumsPercentOfL2 * l2_cache_bytes();
+  const bool in_l2 = 100 * of_channel * outputs <= kSumsPercentOfL2 * l2_cache_bytes();
   // Or where the sums of the other panels fill a cache less than the values of the other blocks would.
   const int64_t other_panels = (plan.panels - 1) * ceil_div(plan.blocks, plan.panels) * plan.lanes;
   const bool few_sums = in_l2 || other_panels < c_all - plan.c_pitch;
@@ -162,11 +162,11 @@ inline void choose_first(WinogradPlan& plan, int64_t n, int64_t element, bool we
   // Transformed weights come from a cache far away once for each group, and the source once for each panel.
   const int64_t least = (blocks ? kLeastGroupsOfBlocks : kLeastGroups) * kGroupTiles;
   const bool many_tiles =
-      all_tiles >= least && (!blocks || 100 * all_tiles >= kTilesPercentOfBlocks * lanes);
+      all_tiles >= least && (!blocks || 100 * all_tiles >= kTilesPercentOfBlocks * outputs);
   // One panel has nobody to share the source with. More kept weights would be read from further away than
   // it takes to transform them: 256 channels at 14x14 took 1.9 times as long, 512 at 7x7 2.4 times (Zen 4). Images
   // that are folded have all of their groups in one repeat.
-  const int64_t all_weights = plan.values * lanes * c_all * element;
+  const int64_t all_weights = plan.values * outputs * c_all * element;
   const int64_t most_weights = blocks && in_l2 && many_tiles ? kWeightsOfBlocks : kWeightsKept;
   const bool large_images =
       folded && image_tiles * plan.points * c_all * element > kRepeatSourceBytes;
