@@ -121,6 +121,13 @@ AWKWARD: tuple[Conv2dCase, ...] = (
     case("groups2", 2, 10, 9, 14, 3, groups=2, bias=True),
     case("groups4_k_per_group=1", 2, 12, 8, 4, 3, groups=4),
     case("groups_1x1", 2, 24, 7, 36, 1, groups=4),
+    case("groups_1x1_of_few", 2, 48, (5, 19), 144, 1, groups=16, bias=True),
+    *_sweep(
+        "groups_of=", (3, 5, 6, 12), lambda c: case("", 2, 15 * c, (5, 19), 15 * c, 3, groups=15)
+    ),
+    *_sweep(
+        "groups_to=", (3, 4, 6), lambda k: case("", 1, 30 * k, (9, 22), 15 * k, 3, 2, groups=15)
+    ),
     case("groups_stride2", 2, 16, 11, 16, 3, 2, groups=4),
     case("odd_blocks", 2, 27, (7, 9), 33, 3, bias=True),
     case("odd_blocks_1x1", 3, 51, (5, 6), 85, 1),

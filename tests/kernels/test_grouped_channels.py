@@ -37,6 +37,27 @@ def test_groups_that_share_a_vector_are_computed_side_by_side(op, dtype, level):
 
 
 @pytest.mark.parametrize("level", isa_levels())
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_groups_of_any_width_are(dtype, level):
+    """They leave lanes empty; few channels are summed plane by plane."""
+    layers = {
+        4: [(4, 3), (3, 3), (2, 4), (2, 3)],
+        8: [(7, 7), (4, 7), (2, 2), (3, 4)],
+        16: [(3, 3), (2, 3), (6, 6), (7, 7), (12, 12), (8, 14)],
+    }
+    for c, k in layers[VECTORS[level]]:
+        assert explained(level, groups_of(c, k, groups=30), dtype) == "runs", (c, k)
+
+
+@pytest.mark.parametrize("level", [level for level in isa_levels() if level != "avx2"])
+def test_source_channels_may_fill_two_vectors(level):
+    layers = [(3, 2), (4, 2)] if level == "portable" else [(6, 3), (12, 6), (8, 4), (16, 7)]
+    for c, k in layers:
+        for kernel in (1, 3):
+            assert explained(level, groups_of(c, k, kernel, groups=30)) == "runs", (c, k)
+
+
+@pytest.mark.parametrize("level", isa_levels())
 def test_padding_may_repeat_the_input(level):
     one = groups_of(4, 4)
     geometry = list(one.geometry(True))
@@ -52,11 +73,10 @@ def test_padding_may_repeat_the_input(level):
     ("one", "reason"),
     [
         (case("", 1, 4, 9, 4, 3), "one group"),
-        (groups_of(4, 3), "whole groups"),
-        (groups_of(8, 8), "whole groups"),
+        (groups_of(8, 8), "more than a vector"),
         (groups_of(2, 2, groups=3), "too few lanes"),
-        (groups_of(8, 4), "more source channels"),
-        (groups_of(2, 4), "more than one chain"),
+        (groups_of(8, 4), "too many source channels"),
+        (groups_of(8, 2), "too many source channels"),
         (groups_of(4, 4, 7), "more than one chain"),
         (groups_of(4, 4, 5), "three taps"),
         (groups_of(4, 4, stride=3), "stride"),
@@ -85,6 +105,15 @@ def test_layers_that_it_refuses_with_short_vectors():
     for one in (groups_of(1, 4), groups_of(4, 4, groups=2)):
         assert "short vectors" in explained("avx2", one)
         assert "short vectors" not in explained("portable", one)
+    assert "too many source channels" in explained("avx2", groups_of(4, 2))
+    assert "too few lanes of a vector" in explained("avx2", groups_of(6, 6))
+
+
+@pytest.mark.skipif("avx512" not in isa_levels(), reason="this CPU has no AVX-512")
+def test_layers_that_leave_too_many_lanes_empty():
+    assert "too few lanes of a vector" in explained("avx512", groups_of(9, 9))
+    assert explained("avx512", groups_of(9, 9, 1)) == "runs"
+    assert "too many source channels" in explained("avx512", groups_of(24, 12, 1))
 
 
 @pytest.mark.parametrize("level", isa_levels())
@@ -93,15 +122,18 @@ def test_layers_that_it_refuses_with_short_vectors():
 def test_a_weight_that_is_not_finite_meets_the_padding(op, dtype, level):
     """Zero times infinity is NaN there, too, as the definition has it; in its own channel alone."""
     tall = groups_of(4, 4, (3, 1), padding=1)
-    for one in (groups_of(4, 4), groups_of(4, 4, stride=2), tall):
+    # Of two vectors of source channels; where vectors are short, of planes one by one.
+    other = groups_of(2, 2) if level == "avx2" else groups_of(4, 2)
+    for one in (groups_of(4, 4), groups_of(4, 4, stride=2), tall, other):
         assert explained(level, one, str(dtype).removeprefix("torch."), op=op) == "runs"
         t = random_operands(one, dtype)
-        t.weight[5, 2, 0, 0] = torch.inf
+        t.weight[5, 1, 0, 0] = torch.inf
         found = run(op, one, t, True)
         torch.ops.torchconv._force_algorithm("reference")
         expected = run(op, one, t, True)
         torch.ops.torchconv._force_algorithm("")
         assert same_bits(found, expected)
-        channel = 5 if op == "forward" else 6
+        group = 5 // (one.k // one.groups)
+        channel = 5 if op == "forward" else group * (one.c // one.groups) + 1
         assert found[:, channel].isnan().any()
-        assert found[:, [i for i in range(32) if i != channel]].isfinite().all()
+        assert found[:, [i for i in range(found.shape[1]) if i != channel]].isfinite().all()

@@ -212,6 +212,11 @@ constexpr int64_t kStripRowsAhead = 10;
 // more of them 0.5 to 0.9 (groups of 4 and 8, 3 x 3, Zen 4). Of 1 x 1 kernels, limited by memory, 24
 // channels take 0.7 to 0.77 times as long in bfloat16 and 0.86 to 1.04 in float32.
 constexpr double kFilledByGroups = 0.8, kFilledByGroupsOfOneTap = 0.7;
+// The same of a vector by the groups that it has room for: groups of 6, 7, 10 and 12 channels take 0.4 to 0.9 times
+// as long in 3 x 3 kernels, of 9, 10 and 11 channels 0.73 to 1.2, with one tap of 9 to 15 channels 0.27 to 1. With
+// twice the source channels, in two vectors, 0.4 to 0.9, but 32 channels for one group of 9 or 12 take 1.1 to 1.4
+// (28 x 28, Sapphire Rapids), and two vectors of AVX2, with two permutations for one, 0.9 to 2.
+constexpr double kFilledByOneVector = 0.7, kFilledByOneVectorOfOneTap = 0.5;
 // With vectors of AVX2 it takes 1.2 to 1.5 times as long where these are fewer source channels of a group, or all
 // channels are one vector (37 x 37), else 0.4 to 1.1 times (3 x 3 to 37 x 37, Zen 4).
 constexpr int64_t kShortVectorChannels = 2;

@@ -8,9 +8,9 @@
 //      group 2  c0 c1 c2 c3        c1 c1 c1 c1   [r, s][c][lane]   lanes 8 to 11
 //      group 3  d0 d1 d2 d3        d1 d1 d1 d1                     lanes 12 to 15
 //
-// A vector holds whole groups. What a tap multiplies is a permutation of one source vector, made in
-// registers and used for all taps of a row, so the layer is computed like a depthwise one with as many
-// steps for each tap as a group has channels.
+// A vector holds whole groups, and lanes without a channel where no further one has room. What a tap multiplies is a
+// permutation of the source vector of these groups, or of two of them, made in registers and used for all taps of
+// a row, so the layer is computed like a depthwise one with as many steps for each tap as a group has channels.
 //
 // Stage 0 packs the weights and sees if they are finite: then tap rows that only see padding are left out. A
 // job of stage 1 takes some rows of an image and some vectors. Source and result are read and written in

@@ -24,7 +24,7 @@ struct GroupedJob {
   S* result;                           // the same of the destination
   const A* weights;
   bool skip_padding = true;  // where all weights are finite, padding adds nothing
-  alignas(64) int32_t lanes[Simd<A>::kLanes * Simd<A>::kLanes];  // [channel][lane]
+  alignas(64) int32_t lanes[kGroupSources * Simd<A>::kLanes * Simd<A>::kLanes];  // [channel][lane]
   // Where padding repeats some of them: from the first row and column that a tile sees to each.
   int64_t* const repeated_rows;  // in scratch memory
   int64_t repeated_columns[kGroupColumns];
@@ -37,7 +37,7 @@ struct GroupedJob {
     const Range vectors = plan.vectors_of(job.index / plan.rows.count % plan.parts);
     const int64_t image = job.index / plan.rows.count / plan.parts;
     const int64_t first_src = vectors.begin * plan.src_lanes * kChannels,
-                  first_dst = vectors.begin * plan.lanes;
+                  first_dst = vectors.begin * plan.dst_lanes;
     src_channels = gather.groups * gather.src_channels * kChannels;
     dst_channels = gather.groups * gather.dst_channels;
     source = (const S*)gather_source(task) + first_src +
@@ -51,28 +51,30 @@ struct GroupedJob {
 
     for (int64_t c = 0; c < gather.src_channels; ++c) {
       for (int64_t l = 0; l < plan.lanes; ++l)
-        lanes[c * plan.lanes + l] = (int32_t)(l / gather.dst_channels * gather.src_channels + c);
+        lanes[c * plan.lanes + l] =
+            l < plan.dst_lanes ? (int32_t)(l / gather.dst_channels * gather.src_channels + c) : 0;
     }
     tile.lanes = lanes;
-    tile.channels = gather.src_channels;
+    tile.c_block = gather.order.c_block, tile.blocks = gather.src_channels / tile.c_block;
     tile.x_vector = plan.src_lanes * kChannels;
     tile.src_channels = src_channels - first_src;
-    tile.dst_channels = smaller(vectors.end * plan.lanes, dst_channels) - first_dst;
+    tile.dst_vector = plan.dst_lanes;
+    tile.dst_channels = smaller(vectors.end * plan.dst_lanes, dst_channels) - first_dst;
     tile.w_vector = plan.vector_weights;
     tile.bias = task.bias ? (const S*)task.bias + first_dst : nullptr;
   }
 
   void run() {
-    const int64_t tap = gather.src_channels * plan.lanes;
+    const int64_t tap = tile.c_block * plan.lanes;
     tile.w = weights;
     for (int64_t pr = 0; pr < gather.rows.phases; ++pr) {
       const AxisPhase rows = gather.rows.phase(pr);
       for (int64_t pc = 0; pc < gather.columns.phases; ++pc) {
         const AxisPhase columns = gather.columns.phase(pc);
-        tile.w_row = columns.taps * tap;
+        tile.w_row = columns.taps * tap, tile.w_block = rows.taps * tile.w_row;
         tile.fetch.rows = plan.fetches && pr + pc == 0 ? gather.rows.src_step : 0;
         for (int64_t i = row_begin; i < smaller(row_end, rows.size); ++i) run_row(rows, columns, i);
-        tile.w += rows.taps * columns.taps * tap;
+        tile.w += tile.blocks * tile.w_block;
       }
     }
     activate_rows();
@@ -130,12 +132,10 @@ struct GroupedJob {
         tile.fetch.next = tile.fetch.rows ? tile.x + below * src_row : nullptr;
         tile.out = out + (columns.dst_first + nearest * gather.columns.dst_step) * dst_channels;
         const bool all_inside = (tile.inside[0] & tile.inside[1]) == (1u << seen) - 1;
-        if (repeats_rows || (repeats && !all_inside)) {
-          repeat_columns(column, unit, second * step, seen);
-          group_kernel<S, A, true>(larger(1, columns.taps), step, length)(tile);
-        } else {
-          group_kernel<S, A, false>(larger(1, columns.taps), step, length)(tile);
-        }
+        const bool by_tables = repeats_rows || (repeats && !all_inside);
+        if (by_tables) repeat_columns(column, unit, second * step, seen);
+        const int64_t taps = larger(1, columns.taps);
+        group_kernel<S, A>(plan.sources, by_tables, taps, step, length)(tile);
       }
     }
   }

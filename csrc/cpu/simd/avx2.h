@@ -60,6 +60,13 @@ struct Simd<float> {
   static Vec permute(Vec v, const int32_t* lanes) {
     return _mm256_permutevar8x32_ps(v, _mm256_loadu_si256((const __m256i*)lanes));
   }
+  static Vec permute(Vec a, Vec b, const int32_t* lanes) {
+    const __m256i from = _mm256_loadu_si256((const __m256i*)lanes);
+    const Vec second =
+        _mm256_castsi256_ps(_mm256_slli_epi32(from, 28));  // lanes 8 to 15 have its sign
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, from), _mm256_permutevar8x32_ps(b, from),
+                            second);
+  }
 
   static Vec from_bfloat16(__m128i half) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));

@@ -75,6 +75,9 @@ struct Avx512Floats {
   static Vec permute(Vec v, const int32_t* lanes) {
     return _mm512_permutexvar_ps(_mm512_loadu_si512(lanes), v);
   }
+  static Vec permute(Vec a, Vec b, const int32_t* lanes) {
+    return _mm512_permutex2var_ps(a, _mm512_loadu_si512(lanes), b);
+  }
 
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static Vec load(const BFloat16* p) {

@@ -80,6 +80,12 @@ struct Simd {
     for (int i = 0; i < kLanes; ++i) permuted.lane[i] = v.lane[lanes[i]];
     return permuted;
   }
+  static Vec permute(Vec a, Vec b, const int32_t* lanes) {
+    Vec permuted;
+    for (int i = 0; i < kLanes; ++i)
+      permuted.lane[i] = (lanes[i] < kLanes ? a : b).lane[lanes[i] % kLanes];
+    return permuted;
+  }
   static Vec load_first(const T* p, int64_t count) {
     Vec v = zero();
     for (int i = 0; i < kLanes && i < count; ++i) v.lane[i] = p[i];

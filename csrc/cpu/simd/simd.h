@@ -13,6 +13,7 @@
 //     held(v)                  v, kept in a register
 //     transpose(square), interleave(a, b), deinterleave(a, b)
 //     permute(v, lanes)        lane i becomes lane lanes[i] of v; float alone
+//     permute(a, b, lanes)     the same of a and b, one after the other
 //
 // AVX-512 also has Half, vectors of half as many lanes (HalfOf in common/tile_operands.h).
 //
