@@ -23,6 +23,7 @@ struct Simd<Pair> {
   static Vec held(Vec v) { return v; }
   static bool any_nan(Vec v) { return Numbers::any_nan(v); }
   static Vec permute(Vec v, const int32_t* lanes) { return Numbers::permute(v, lanes); }
+  static Vec permute(Vec a, Vec b, const int32_t* lanes) { return Numbers::permute(a, b, lanes); }
   static Vec broadcast(float x) { return Numbers::broadcast(x); }
   static Vec broadcast(Pair x) { return Numbers::broadcast(as_number(x.bits)); }
   static Vec fma(Vec a, Vec b, Vec c) {
